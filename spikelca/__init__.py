@@ -1,0 +1,51 @@
+"""spikelca: neuromorphic sparse coding with the Locally Competitive Algorithm.
+
+A `Circuit` describes populations of neurons that code linked modalities; engines run it, rate
+based or spiking; `LinkedLCA` and `LCACoder` give it a scikit-learn face.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spikelca._version import __version__
+from spikelca.circuit import Circuit
+from spikelca.dictionary import Dictionary
+from spikelca.drivers import Fade, OrdinalDriver
+from spikelca.neurons import RateNeuron, SpikingNeuron
+from spikelca.plasticity import Hebbian, IdleAtoms
+from spikelca.transfer import HardThreshold, SoftThreshold
+
+if TYPE_CHECKING:
+    from spikelca.estimators import LCACoder, LinkedLCA
+
+__all__ = [
+    "Circuit",
+    "Dictionary",
+    "Fade",
+    "HardThreshold",
+    "Hebbian",
+    "IdleAtoms",
+    "LCACoder",
+    "LinkedLCA",
+    "OrdinalDriver",
+    "RateNeuron",
+    "SoftThreshold",
+    "SpikingNeuron",
+    "__version__",
+]
+
+# scikit-learn takes a while to import; who only simulates circuits does not wait for it.
+_LAZY = {"LCACoder": "spikelca.estimators", "LinkedLCA": "spikelca.estimators"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'spikelca' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,389 @@
+"""The circuit: populations, synapses, thresholds and drivers, described once.
+
+A `Circuit` is a value. It says what is simulated and never how: `encode` and `simulate` compile it
+with the stimuli into a `Problem` and hand that to an engine; `learn` returns a new circuit. The
+lateral weights follow from the dictionaries and are never stored.
+
+::
+
+    tau du/dt = -u + sum_i w_i Phi_i^T x_i + d(t) - L a          a = T(u)
+    L = sum_i w_i Phi_i^T Phi_i - 1                              (Eq. 3)
+    E = 1/2 sum_i w_i |x_i - Phi_i a|^2 + C(a)                   (Eq. 6)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spikelca.compiling import (
+    check_stack,
+    gram_of,
+    make_clock,
+    make_injection,
+    make_inputs,
+    neuron_indices,
+)
+from spikelca.dictionary import Dictionary
+from spikelca.drivers import Driver
+from spikelca.encoding import encode_in_chunks
+from spikelca.engines import Engine, Problem, Record, Response, get_engine
+from spikelca.metrics import energy
+from spikelca.neurons import Neuron
+from spikelca.plasticity import IdleAtoms, PlasticityState, normalise_stacked, stacked_norms
+from spikelca.relearning import updated_atoms
+from spikelca.transfer import Transfer
+from spikelca.validation import FloatArray, check_matrix, check_stimuli
+
+_WIRINGS = ("lateral", "residual")
+
+
+@dataclass(frozen=True, eq=False)
+class Circuit:
+    """One population of neurons that codes one or several linked modalities.
+
+    Parameters
+    ----------
+    neuron : RateNeuron or SpikingNeuron
+        What one cell is.
+    transfer : SoftThreshold or HardThreshold
+        How its potential becomes an output.
+    dictionaries : sequence of Dictionary
+        One for each modality; all share the neurons.
+    drivers : sequence of Driver, default=()
+        Currents into chosen neurons.
+    wiring : {"lateral", "residual"}, default="lateral"
+        One layer with lateral inhibition, or two layers in which the inputs hold the
+        reconstruction error. Equal in exact arithmetic.
+    idle : IdleAtoms, optional
+        What happens to atoms that fall silent while learning.
+    plasticity : PlasticityState, optional
+        What the learning rule remembers; fresh unless told.
+
+    Raises
+    ------
+    ValueError
+        If dictionaries do not fit together, an atom is blank or doubled, or a driver does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold
+    >>> atoms = np.array([[1.0, 0.0], [0.6, 0.8]])
+    >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", atoms)])
+    >>> circuit.encode({"x": [[0.0, 1.0]]}).code.round(3)
+    array([[0. , 0.7]])
+    """
+
+    neuron: Neuron
+    transfer: Transfer
+    dictionaries: Sequence[Dictionary]
+    drivers: Sequence[Driver] = ()
+    wiring: str = "lateral"
+    idle: IdleAtoms = field(default_factory=IdleAtoms)
+    plasticity: PlasticityState | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dictionaries", tuple(self.dictionaries))
+        object.__setattr__(self, "drivers", tuple(self.drivers))
+        if self.wiring not in _WIRINGS:
+            raise ValueError(f"wiring is {self.wiring!r}; one of {_WIRINGS} was awaited.")
+        check_stack(self.dictionaries)
+        for driver in self.drivers:
+            driver.check(self.n_neurons, self.transfer.threshold)
+        if self.plasticity is None:
+            object.__setattr__(self, "plasticity", PlasticityState.fresh(self.n_neurons))
+
+    # ---------------------------------------------------------------- what it is made of
+
+    @property
+    def n_neurons(self) -> int:
+        """Neurons of the code."""
+        return self.dictionaries[0].n_neurons
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Precision of the synapses and of all that is computed with them."""
+        return self.dictionaries[0].atoms.dtype
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Number of inputs of each modality."""
+        return {d.name: d.n_inputs for d in self.dictionaries}
+
+    @cached_property
+    def gram(self) -> FloatArray:
+        """``L + 1 = sum_i w_i Phi_i^T Phi_i``: (n_neurons, n_neurons)."""
+        gram = gram_of(self.dictionaries)
+        gram.setflags(write=False)
+        return gram
+
+    @property
+    def lateral(self) -> FloatArray:
+        """L, the lateral weights: (n_neurons, n_neurons). Derived, never stored."""
+        return self.gram - np.eye(self.n_neurons, dtype=self.dtype)
+
+    def dictionary(self, modality: str) -> Dictionary:
+        """The dictionary of a modality.
+
+        Raises
+        ------
+        ValueError
+            If there is no such modality.
+        """
+        for d in self.dictionaries:
+            if d.name == modality:
+                return d
+        raise ValueError(f"modality is {modality!r}; one of {list(self.widths)} was awaited.")
+
+    # ---------------------------------------------------------------- other circuits made of it
+
+    def with_parts(self, **parts: Any) -> Circuit:
+        """A circuit in which some fields are others, and which trusts its atoms unchecked."""
+        new = object.__new__(Circuit)
+        fields = ("neuron", "transfer", "dictionaries", "drivers", "wiring", "idle", "plasticity")
+        for name in fields:
+            object.__setattr__(new, name, parts.get(name, getattr(self, name)))
+        return new
+
+    def without_drivers(self) -> Circuit:
+        """The same circuit with its drivers off: the one that may be used to predict."""
+        return self if not self.drivers else self.with_parts(drivers=())
+
+    def faded(self, fraction: float) -> Circuit:
+        """The same circuit with drivers as strong as they are after a fraction of the learning."""
+        return self.with_parts(drivers=tuple(d.faded(fraction) for d in self.drivers))
+
+    def observe(self, *modalities: str) -> Circuit:
+        """The circuit that sees only these modalities.
+
+        Only their blocks enter the drive *and* the lateral inhibition. The part of each atom that
+        is left is brought back to unit norm. A modality that is left out is not shown as zeros:
+        zeros would be evidence of black.
+
+        Raises
+        ------
+        ValueError
+            If a modality is unknown, or none is named.
+        """
+        if not modalities:
+            raise ValueError(f"No modality was named; at least one of {list(self.widths)} awaited.")
+        chosen = {self.dictionary(name).name for name in modalities}
+        kept = [d for d in self.dictionaries if d.name in chosen]
+        if len(kept) == len(self.dictionaries):
+            return self
+        atoms = normalise_stacked([d.atoms for d in kept], [d.weight for d in kept])
+        seen = tuple(d.with_atoms(phi) for d, phi in zip(kept, atoms, strict=True))
+        return self.with_parts(dictionaries=seen)
+
+    def observed_norms(self, *modalities: str) -> NDArray[np.float64]:
+        """Norm of the part of each stacked atom that lies in these modalities: (n_neurons,)."""
+        kept = [self.dictionary(name) for name in modalities]
+        return stacked_norms([d.atoms for d in kept], [d.weight for d in kept])
+
+    # ---------------------------------------------------------------- what it computes
+
+    def drive(self, stimuli: Mapping[str, ArrayLike], labels: ArrayLike | None = None) -> FloatArray:
+        """``b + d``: what reaches the neurons before they talk to each other.
+
+        Parameters
+        ----------
+        stimuli : mapping of modality to (n_samples, n_inputs)
+        labels : (n_samples,) int, optional
+            Class numbers, for drivers that need them.
+
+        Returns
+        -------
+        (n_samples, n_neurons)
+        """
+        problem = self.problem(check_stimuli(stimuli, self.widths, self.dtype), labels)
+        return np.asarray(problem.drive() + problem.current.astype(self.dtype))
+
+    def reconstruct(self, code: ArrayLike, modality: str) -> FloatArray:
+        """``Phi_i a``: what a code says about a modality, (n_samples, n_inputs)."""
+        d = self.dictionary(modality)
+        return np.asarray(check_matrix(code, "code", self.n_neurons, self.dtype) @ d.atoms)
+
+    def energy(self, stimuli: Mapping[str, ArrayLike], code: ArrayLike) -> NDArray[np.float64]:
+        """The energy of Eq. 6 with the cost of this transfer function: (n_samples,).
+
+        Driver currents are not part of it.
+        """
+        checked = check_stimuli(stimuli, self.widths, self.dtype)
+        codes = check_matrix(code, "code", self.n_neurons, self.dtype)
+        return energy(checked, self.dictionaries, codes, self.transfer)
+
+    def problem(
+        self, stimuli: Mapping[str, FloatArray], labels: ArrayLike | None = None, **parts: Any
+    ) -> Problem:
+        """Compile the circuit and checked stimuli into what an engine sees."""
+        names = set(stimuli)
+        if len(names) < len(self.dictionaries):
+            return self.observe(*names).problem(stimuli, labels, **parts)
+        n_samples = len(next(iter(stimuli.values())))
+        injection = make_injection(self.drivers, labels, n_samples, self.n_neurons)
+        gram = self.gram
+        if injection.gain:
+            gram = gram + np.eye(self.n_neurons, dtype=self.dtype) * self.dtype.type(injection.gain)
+        return Problem(
+            self.neuron,
+            self.transfer,
+            make_inputs(self.dictionaries, stimuli),
+            gram,
+            injection.current,
+            injection.allowed,
+            injection.offset,
+            residual_wiring=self.wiring == "residual",
+            **parts,
+        )
+
+    def encode(
+        self,
+        stimuli: Mapping[str, ArrayLike],
+        tol: float = 1e-4,
+        *,
+        labels: ArrayLike | None = None,
+        engine: str | Engine = "numba",
+        max_iter: int = 100_000,
+        start: ArrayLike | None = None,
+    ) -> Response:
+        """The settled code of each sample, by the fastest road, with its certificate.
+
+        A spiking circuit settles, in the mean of its spikes, at the same code.
+
+        Parameters
+        ----------
+        stimuli : mapping of modality to (n_samples, n_inputs)
+            Any non-empty subset of the modalities; the others are left out, see `observe`.
+        tol : float, default=1e-4
+            Soft threshold: relative duality gap at which a sample is done (below 1e-6 the
+            fixed-point residual must be below it too). Hard threshold: fixed-point residual.
+        labels : (n_samples,) int, optional
+            Class numbers for drivers that need them.
+        engine : {"numba", "reference"} or Engine, default="numba"
+        max_iter : int, default=100_000
+            Rounds after which a sample is given up.
+        start : (n_samples, n_neurons), optional
+            Codes to start from, for example of the frame before.
+
+        Returns
+        -------
+        Response
+            With ``code``, ``gap``, ``residual`` and ``n_iter``.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If codes did not reach the tolerance, with their number.
+
+        Raises
+        ------
+        ValueError
+            If a stimulus or a label is not what the circuit awaits.
+        """
+        checked = check_stimuli(stimuli, self.widths, self.dtype)
+        seen = self.observe(*checked)
+        first = None if start is None else check_matrix(start, "start", self.n_neurons, self.dtype)
+        return encode_in_chunks(
+            seen.problem, checked, labels, first, get_engine(engine), tol, max_iter
+        )
+
+    def simulate(
+        self,
+        stimuli: Mapping[str, ArrayLike],
+        duration: Any,
+        dt: Any | None = None,
+        *,
+        engine: str | Engine = "numba",
+        record: Sequence[str] = (),
+        every: int = 1,
+        neurons: ArrayLike | None = None,
+        samples: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        start: Mapping[str, FloatArray] | None = None,
+    ) -> Response:
+        """The time-stepped equations, with traces.
+
+        Parameters
+        ----------
+        stimuli : mapping of modality to (n_samples, n_inputs)
+            Constant over the run.
+        duration, dt : float or Brian2 quantity
+            Seconds. Without dt a step is chosen from the spectrum of the Gram matrix.
+        engine : {"numba", "reference"} or Engine, default="numba"
+        record : sequence of {"u", "a", "current"}
+            What to keep; ``traces[name]`` is (n_times, n_samples, n_neurons).
+        every : int, default=1
+            Keep every how many steps.
+        neurons, samples : list of int, optional
+            Which ones to keep; all unless told.
+        labels : (n_samples,) int, optional
+            Class numbers for drivers that need them.
+        start : mapping, optional
+            ``state`` of an earlier response, to go on from there.
+
+        Returns
+        -------
+        Response
+
+        Raises
+        ------
+        ValueError
+            If an input is not what was awaited, or the step is beyond the stability limit.
+        """
+        checked = check_stimuli(stimuli, self.widths, self.dtype)
+        n_samples = len(next(iter(checked.values())))
+        problem = self.observe(*checked).problem(checked, labels)
+        kept = Record(
+            tuple(record),
+            every,
+            neuron_indices(neurons, self.n_neurons, "neurons"),
+            neuron_indices(samples, n_samples, "samples"),
+        )
+        clock = make_clock(duration, dt, self.neuron.tau, problem.gram)
+        return get_engine(engine).simulate(replace(problem, clock=clock, record=kept, start=start))
+
+    def learn(
+        self,
+        stimuli: Mapping[str, ArrayLike],
+        code: ArrayLike,
+        *,
+        labels: ArrayLike | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> Circuit:
+        """One Hebbian step (Eq. 4) on settled codes: a new circuit, stacked atoms of unit norm.
+
+        Parameters
+        ----------
+        stimuli : mapping of modality to (n_samples, n_inputs)
+            Dictionaries of modalities that are not shown do not learn.
+        code : (n_samples, n_neurons)
+            The settled codes of these stimuli.
+        labels : (n_samples,) int, optional
+            With an ordinal driver, idle atoms are drawn from samples of their block's class.
+        rng : numpy Generator, optional
+            Draws new atoms for idle neurons; without it none are drawn.
+
+        Returns
+        -------
+        Circuit
+        """
+        checked = check_stimuli(stimuli, self.widths, self.dtype)
+        codes = check_matrix(code, "code", self.n_neurons, self.dtype)
+        favoured = None
+        for driver in self.drivers:
+            if labels is not None:
+                favoured = driver.favours(labels, len(codes), self.n_neurons)
+        assert self.plasticity is not None
+        atoms, state = updated_atoms(
+            self.dictionaries, checked, codes, self.plasticity, self.idle, favoured, rng
+        )
+        moved = tuple(d.with_atoms(phi) for d, phi in zip(self.dictionaries, atoms, strict=True))
+        return self.with_parts(dictionaries=moved, plasticity=state)
+
+

@@ -1,0 +1,189 @@
+"""Printed digits: the second view of a digit, the same for everyone who writes it.
+
+In the paper a handwritten digit is linked with the printed digit of its label, set in Arial. Arial
+may not be passed on, so ten pictures are shipped that were rendered from Arimo, a free face drawn
+to Arial's measures; who has Arial can ask for it. What was used is always said, in
+``PrintedDigits.font``, and a face that was asked for by name is that face or an error.
+
+The shipped pictures were drawn by the same :func:`spikelca.datasets.render.render` that draws any
+other face; ``data/printed_digits.txt`` beside them says from which file and how.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spikelca.datasets.base import readonly
+from spikelca.datasets.fonts import PREFERENCE, SUFFIXES, Face, find_face, read_faces
+from spikelca.datasets.render import Pictures, render
+
+SHIPPED_SHAPE = (28, 28)
+SHIPPED_FONT = "Arimo 1.341 (shipped, OFL-1.1)"
+
+
+@dataclass(frozen=True, eq=False)
+class PrintedDigits:
+    """The ten digits in one printed face.
+
+    Parameters
+    ----------
+    images : ndarray of shape (10, h * w), float32
+        Row ``d`` is the digit ``d``; ink from 0 to 1; read-only.
+    font : str
+        The face really used, its version and where it came from.
+    image_shape : tuple of int
+        ``(h, w)`` in pixels.
+
+    Examples
+    --------
+    >>> from spikelca.datasets import printed_digits
+    >>> printed_digits((8, 8)).font
+    'Arimo 1.341 (shipped, OFL-1.1), resampled to 8x8'
+    """
+
+    images: Pictures = field(repr=False)
+    font: str
+    image_shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "images", readonly(self.images))
+
+
+def printed_digits(
+    shape: tuple[int, int] = SHIPPED_SHAPE, font: str | os.PathLike[str] | None = None
+) -> PrintedDigits:
+    """Return the digits 0 to 9 in print.
+
+    Parameters
+    ----------
+    shape : tuple of int, default (28, 28)
+        ``(h, w)`` in pixels, each 4 or more. Digits fill the same part of the shorter side always.
+    font : str or path, optional
+        None: the shipped pictures of Arimo, averaged over areas for another `shape` than 28x28.
+        ``"search"``: the first of Arial, Liberation Sans, Arimo, Nimbus Sans, Helvetica and DejaVu
+        Sans that this machine has. The path of a font file (``.ttf``, ``.otf``, ``.ttc``): that
+        file. Any other word: the installed face of exactly that name.
+
+    Returns
+    -------
+    PrintedDigits
+        Its ``font`` says which face it really is.
+
+    Raises
+    ------
+    DataError
+        If the face is not installed or the file is not a font with these digits.
+    ValueError
+        If `shape` is not two whole numbers of 4 or more.
+
+    Examples
+    --------
+    >>> from spikelca.datasets import printed_digits
+    >>> printed = printed_digits()
+    >>> printed.images.shape, printed.font
+    ((10, 784), 'Arimo 1.341 (shipped, OFL-1.1)')
+    >>> printed_digits(font="DejaVu Sans").font.startswith("DejaVu Sans ")
+    True
+    """
+    shape = _checked(shape)
+    if font is None:
+        return _shipped(shape)
+    face = _face(font)
+    return PrintedDigits(render(face, shape), str(face), shape)
+
+
+def glyphs_for(labels: ArrayLike, printed: PrintedDigits) -> Pictures:
+    """Return the printed digit of each label.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n,)
+        Whole numbers from 0 to 9.
+    printed : PrintedDigits
+        The face to take.
+
+    Returns
+    -------
+    ndarray of shape (n, h * w), float32
+        A new array.
+
+    Raises
+    ------
+    ValueError
+        If a label is not a digit.
+
+    Examples
+    --------
+    >>> from spikelca.datasets import glyphs_for, printed_digits
+    >>> glyphs_for([3, 1, 4, 1], printed_digits()).shape
+    (4, 784)
+    """
+    digits = np.asarray(labels)
+    if digits.ndim != 1 or digits.dtype.kind not in "iu":
+        raise ValueError(
+            f"found labels of shape {digits.shape} and type {digits.dtype}; awaited one whole "
+            "number per sample, shape (n,). Convert them with np.asarray(labels, dtype=int)."
+        )
+    if digits.size and not (digits.min() >= 0 and digits.max() <= 9):
+        raise ValueError(
+            f"found labels from {digits.min()} to {digits.max()}; awaited digits from 0 to 9, for "
+            "only these have a printed picture here."
+        )
+    glyphs: Pictures = printed.images[digits]
+    return glyphs
+
+
+def _face(font: str | os.PathLike[str]) -> Face:
+    """Turn what the caller named into a face that exists."""
+    name = os.fspath(font)
+    if name == "search":
+        return find_face(PREFERENCE)
+    is_path = not isinstance(font, str) or Path(name).suffix.lower() in SUFFIXES
+    return read_faces(name)[0] if is_path else find_face([name])
+
+
+def _shipped(shape: tuple[int, int]) -> PrintedDigits:
+    data = files("spikelca.datasets").joinpath("data", "printed_digits.npy").read_bytes()
+    levels = np.load(io.BytesIO(data), allow_pickle=False)
+    images = (levels / 255).astype(np.float32)
+    if shape == SHIPPED_SHAPE:
+        return PrintedDigits(images.reshape(10, -1), SHIPPED_FONT, shape)
+    name = f"{SHIPPED_FONT}, resampled to {shape[0]}x{shape[1]}"
+    return PrintedDigits(_resampled(images, shape), name, shape)
+
+
+def _resampled(images: Pictures, shape: tuple[int, int]) -> Pictures:
+    """Average over areas to a square of the shorter side, and centre that in `shape`."""
+    side = min(shape)
+    mean = _area_weights(images.shape[1], side)
+    out = np.zeros((len(images), *shape), dtype=np.float32)
+    y, x = (shape[0] - side) // 2, (shape[1] - side) // 2
+    out[:, y : y + side, x : x + side] = np.clip(mean @ images @ mean.T, 0.0, 1.0)
+    return out.reshape(len(images), -1)
+
+
+def _area_weights(n_in: int, n_out: int) -> NDArray[np.float64]:
+    """Return (n_out, n_in) weights: the share of each old pixel in each new one; rows sum to 1."""
+    scale = n_in / n_out
+    start = np.arange(n_out)[:, None] * scale
+    old = np.arange(n_in)
+    overlap = np.minimum(start + scale, old + 1) - np.maximum(start, old)
+    weights: NDArray[np.float64] = np.clip(overlap, 0.0, None) / scale
+    return weights
+
+
+def _checked(shape: tuple[int, int]) -> tuple[int, int]:
+    sides = tuple(shape)
+    whole = all(isinstance(side, (int, np.integer)) for side in sides)
+    if len(sides) != 2 or not whole or min(sides) < 4:
+        raise ValueError(
+            f"found shape={shape!r}; awaited (height, width) in whole pixels, each 4 or more."
+        )
+    return int(sides[0]), int(sides[1])

@@ -1,0 +1,88 @@
+"""A dictionary: one input population, its synapses onto the code, its weight, its plasticity.
+
+In the paper's words a column of Phi_i; here a row of ``atoms``, the layout of scikit-learn's
+``components_``: ``atoms[j]`` is the receptive field of neuron j in this modality.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spikelca.plasticity import Hebbian
+from spikelca.validation import FloatArray, check_matrix, frozen, positive
+
+
+@dataclass(frozen=True, eq=False)
+class Dictionary:
+    """The synapses Phi_i of one modality.
+
+    Parameters
+    ----------
+    name : str
+        Name of the modality.
+    atoms : array of shape (n_neurons, n_inputs)
+        One atom a row, float32 or float64 (other real numbers become float64). A read-only copy
+        is kept.
+    weight : float, default=1.0
+        w_i, the weight of this modality's error in the energy of Eq. 6.
+    plasticity : Hebbian or None
+        How these synapses learn; None for synapses that never change.
+
+    Raises
+    ------
+    ValueError
+        If the atoms are not a finite 2D array, or the weight is not above zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> d = Dictionary("pixels", np.eye(3))
+    >>> d.n_neurons, d.n_inputs
+    (3, 3)
+    """
+
+    name: str
+    atoms: FloatArray
+    weight: float = 1.0
+    plasticity: Hebbian | None = field(default_factory=Hebbian)
+
+    def __post_init__(self) -> None:
+        atoms: ArrayLike = self.atoms
+        checked = check_matrix(atoms, f"atoms of {self.name!r}")
+        object.__setattr__(self, "atoms", frozen(checked))
+        object.__setattr__(self, "weight", positive(self.weight, f"weight of {self.name!r}"))
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of neurons of the code."""
+        return int(self.atoms.shape[0])
+
+    @property
+    def n_inputs(self) -> int:
+        """Width of the modality."""
+        return int(self.atoms.shape[1])
+
+    def with_atoms(self, atoms: FloatArray) -> Dictionary:
+        """The same population with other atoms, which the caller vouches for: no check, no copy."""
+        new = object.__new__(Dictionary)
+        atoms.setflags(write=False)
+        for key, value in (
+            ("name", self.name),
+            ("atoms", atoms),
+            ("weight", self.weight),
+            ("plasticity", self.plasticity),
+        ):
+            object.__setattr__(new, key, value)
+        return new
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Dictionary):
+            return NotImplemented
+        mine = (self.name, self.weight, self.plasticity, self.atoms.dtype)
+        theirs = (other.name, other.weight, other.plasticity, other.atoms.dtype)
+        return mine == theirs and np.array_equal(self.atoms, other.atoms)
+
+    __hash__ = None  # type: ignore[assignment]

@@ -1,0 +1,65 @@
+"""Engines: the ways to run a circuit. `get_engine` turns a name into one, once, at the border."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from spikelca.engines.base import (
+    Clock,
+    Engine,
+    InputPopulation,
+    Problem,
+    Record,
+    Response,
+    Spikes,
+)
+
+__all__ = [
+    "Clock",
+    "Engine",
+    "InputPopulation",
+    "Problem",
+    "Record",
+    "Response",
+    "Spikes",
+    "get_engine",
+]
+
+
+def _reference() -> Engine:
+    from spikelca.engines.reference import ReferenceEngine
+
+    return ReferenceEngine()
+
+
+def _numba() -> Engine:
+    from spikelca.engines.numba import NumbaEngine
+
+    return NumbaEngine()
+
+
+_ENGINES: Mapping[str, Callable[[], Engine]] = {"numba": _numba, "reference": _reference}
+
+
+def get_engine(engine: str | Engine) -> Engine:
+    """The engine of a name; an instance passes through.
+
+    Parameters
+    ----------
+    engine : {"numba", "reference"} or Engine
+
+    Raises
+    ------
+    ValueError
+        If there is no such engine.
+
+    Examples
+    --------
+    >>> get_engine("reference").name
+    'reference'
+    """
+    if isinstance(engine, Engine):
+        return engine
+    if engine not in _ENGINES:
+        raise ValueError(f"engine is {engine!r}; one of {list(_ENGINES)} or an Engine was awaited.")
+    return _ENGINES[engine]()

@@ -1,0 +1,32 @@
+"""Blocks of samples over threads.
+
+Kernels release the GIL, so Python's own threads run them side by side. The pool lives for one call:
+nothing is left behind that a fork could break.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+
+SERIAL = 64
+"""Fewer samples than this are not worth a second thread."""
+
+
+def over_blocks(work: Callable[[int, int], None], n_samples: int) -> None:
+    """Call ``work(first, last)`` for blocks that cover all samples.
+
+    The number of threads is ``numba.get_num_threads()``, hence ``NUMBA_NUM_THREADS``. Blocks are
+    four to a thread, so that one slow block does not hold up all.
+    """
+    n_threads = min(numba.get_num_threads(), max(n_samples // SERIAL, 1))
+    if n_threads == 1:
+        work(0, n_samples)
+        return
+    size = -(-n_samples // (4 * n_threads))
+    edges = [(first, min(first + size, n_samples)) for first in range(0, n_samples, size)]
+    with ThreadPoolExecutor(n_threads) as pool:
+        for done in [pool.submit(work, *edge) for edge in edges]:
+            done.result()

@@ -1,0 +1,111 @@
+"""Learning over many batches: settle, take a Hebbian step, yield.
+
+`learn` is a generator, so that the caller decides what happens between two batches: show progress,
+save a checkpoint, stop early, plot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spikelca.circuit import Circuit
+from spikelca.engines import Engine, get_engine
+from spikelca.validation import FloatArray
+
+Batch = tuple[Mapping[str, FloatArray], ArrayLike | None]
+"""Stimuli of each modality, and the labels of the samples (None without drivers)."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the learning stands after a batch.
+
+    Attributes
+    ----------
+    batch : int
+        Batches seen so far, this one included.
+    n_samples : int
+        Samples of this batch.
+    active : float
+        Mean number of active neurons.
+    error : mapping of modality to float
+        Mean ``|x - Phi a|^2 / |x|^2`` before the step.
+    redrawn : int
+        Idle atoms that were drawn anew.
+    """
+
+    batch: int
+    n_samples: int
+    active: float
+    error: Mapping[str, float] = field(default_factory=dict)
+    redrawn: int = 0
+
+
+def learn(
+    circuit: Circuit,
+    batches: Iterable[Batch],
+    *,
+    n_batches: int | None = None,
+    first: int = 0,
+    tol: float = 1e-3,
+    engine: str | Engine = "numba",
+    rng: np.random.Generator | None = None,
+) -> Iterator[tuple[Circuit, Progress]]:
+    """Learn batch by batch; yields each new circuit with a report.
+
+    Parameters
+    ----------
+    circuit : Circuit
+        Where to start from. Its drivers steer the settling, faded as they say.
+    batches : iterable of (stimuli, labels)
+    n_batches : int, optional
+        Length of the whole learning, to which the drivers' fading refers; without it they do not
+        fade.
+    first : int, default=0
+        Batches seen before, when a learning is resumed.
+    tol : float, default=1e-3
+        Tolerance of the settled codes, see `Circuit.encode`.
+    engine : {"numba", "reference"} or Engine
+    rng : numpy Generator, optional
+        Draws new atoms for idle neurons; without it they stay.
+
+    Yields
+    ------
+    (Circuit, Progress)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold
+    >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    >>> batches = [({"x": np.array([[0.6, 0.8]])}, None)] * 3
+    >>> for circuit, progress in learn(circuit, batches):
+    ...     pass
+    >>> progress.batch
+    3
+    """
+    runner = get_engine(engine)
+    for batch, (stimuli, labels) in enumerate(batches, start=first):
+        driven = circuit if n_batches is None else circuit.faded(batch / n_batches)
+        response = driven.encode(stimuli, tol, labels=labels, engine=runner)
+        report = _report(circuit, stimuli, response.code, batch + 1)
+        circuit = circuit.learn(stimuli, response.code, labels=labels, rng=rng)
+        assert circuit.plasticity is not None
+        yield circuit, Progress(**report, redrawn=circuit.plasticity.redrawn)
+
+
+def _report(
+    circuit: Circuit, stimuli: Mapping[str, FloatArray], code: FloatArray, batch: int
+) -> dict[str, object]:
+    error = {}
+    for name, X in stimuli.items():
+        x = np.asarray(X, dtype=circuit.dtype)
+        r = x - code @ circuit.dictionary(name).atoms
+        power = float(np.einsum("ij,ij->", x, x))
+        error[name] = float(np.einsum("ij,ij->", r, r)) / power if power else 0.0
+    active = float(np.count_nonzero(code, axis=1).mean())
+    return {"batch": batch, "n_samples": len(code), "active": active, "error": error}

@@ -1,0 +1,214 @@
+"""Plasticity: how atoms learn, stay on the unit sphere, and come back when they fall silent.
+
+Eq. 4 of the paper is Hebbian: the change of a synapse is post-synaptic output times pre-synaptic
+error, ``dPhi_i ~ a (x) (X_i - Phi_i a)``, after the code has settled. Three things make it
+dependable.
+
+* **A step of its own for each atom.** ``eta / H_j``, where ``H_j`` is a decayed sum of ``a_j^2``:
+  the curvature of the energy along atom j. Often used atoms take small steps, rare ones large.
+* **The unit sphere.** The *stacked* atom ``[sqrt(w_1) Phi_1; sqrt(w_2) Phi_2; ...]`` is brought
+  back to norm one, so that the threshold keeps its meaning and no cell inhibits itself.
+* **Idle atoms.** An atom that has not fired for a while is drawn anew from a sample, or from what
+  the circuit fails to explain of a sample. Noise would not bring it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelca.validation import FloatArray, positive
+
+
+@dataclass(frozen=True)
+class Hebbian:
+    """``Phi_i[j] += rate / H_j * sum_samples a_j (X_i - Phi_i a)``,  ``H <- memory H + sum a^2``.
+
+    Parameters
+    ----------
+    rate : float, default=1.0
+        eta. One is a full Newton step along each single atom.
+    memory : float in [0, 1), default=0.95
+        What is left of ``H`` after one batch.
+
+    Raises
+    ------
+    ValueError
+        If the rate is not above zero, or memory is outside [0, 1).
+
+    Examples
+    --------
+    >>> Hebbian(rate=0.5).memory
+    0.95
+    """
+
+    rate: float = 1.0
+    memory: float = 0.95
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rate", positive(self.rate, "rate"))
+        if not 0 <= self.memory < 1:
+            raise ValueError(f"memory is {self.memory}; a number in [0, 1) was awaited.")
+
+    def step(
+        self, atoms: FloatArray, residual: FloatArray, code: FloatArray, usage: FloatArray
+    ) -> FloatArray:
+        """The atoms after one batch, not yet normalised.
+
+        Parameters
+        ----------
+        atoms : (n_neurons, n_inputs)
+        residual : (n_samples, n_inputs)
+            ``X - Phi a``.
+        code : (n_samples, n_neurons)
+        usage : (n_neurons,)
+            ``H``, this batch included.
+        """
+        eta = np.divide(self.rate, usage, out=np.zeros_like(usage), where=usage > 0)
+        return np.asarray(atoms + eta.astype(atoms.dtype)[:, None] * (code.T @ residual))
+
+
+@dataclass(frozen=True, eq=False)
+class PlasticityState:
+    """What the rule remembers between batches.
+
+    Parameters
+    ----------
+    usage : (n_neurons,) float64
+        ``H``, the decayed sum of squared activity.
+    silent : (n_neurons,) int64
+        Presentations since the neuron last fired.
+    redrawn : int
+        Atoms that were drawn anew in the last step.
+    """
+
+    usage: NDArray[np.float64]
+    silent: NDArray[np.int64]
+    redrawn: int = 0
+
+    @classmethod
+    def fresh(cls, n_neurons: int) -> PlasticityState:
+        """The state before the first batch."""
+        return cls(np.zeros(n_neurons), np.zeros(n_neurons, dtype=np.int64))
+
+    def after(self, code: FloatArray, memory: float) -> PlasticityState:
+        """The state once a batch of codes was seen."""
+        energy = np.einsum("ij,ij->j", code, code, dtype=np.float64)
+        n_samples = code.shape[0]
+        last = n_samples - 1 - np.argmax(code[::-1] != 0, axis=0)
+        fired = (code != 0).any(axis=0)
+        silent = np.where(fired, n_samples - 1 - last, self.silent + n_samples)
+        return PlasticityState(memory * self.usage + energy, silent.astype(np.int64))
+
+    def revived(self, neurons: NDArray[np.int64]) -> PlasticityState:
+        """The state after some atoms were drawn anew: they start without a past."""
+        usage, silent = self.usage.copy(), self.silent.copy()
+        usage[neurons], silent[neurons] = 0.0, 0
+        return PlasticityState(usage, silent, len(neurons))
+
+
+def _from_sample(stimulus: FloatArray, residual: FloatArray) -> FloatArray:
+    return stimulus
+
+
+def _from_residual(stimulus: FloatArray, residual: FloatArray) -> FloatArray:
+    return residual
+
+
+_SOURCES: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
+    "sample": _from_sample,
+    "residual": _from_residual,
+}
+
+
+@dataclass(frozen=True)
+class IdleAtoms:
+    """When an atom counts as idle, and what it is drawn from then.
+
+    Parameters
+    ----------
+    source : {"sample", "residual"}, default="sample"
+        A sample as it is, or the part of it that the circuit leaves unexplained.
+    patience : int, default=5000
+        Presentations without a single response after which an atom is idle.
+
+    Raises
+    ------
+    ValueError
+        If the source is unknown or patience is below one.
+    """
+
+    source: str = "sample"
+    patience: int = 5000
+
+    def __post_init__(self) -> None:
+        if self.source not in _SOURCES:
+            raise ValueError(f"source is {self.source!r}; one of {sorted(_SOURCES)} was awaited.")
+        if self.patience < 1:
+            raise ValueError(f"patience is {self.patience}; one presentation or more was awaited.")
+
+    def material(self, stimulus: FloatArray, residual: FloatArray) -> FloatArray:
+        """The array whose rows become new atoms."""
+        return _SOURCES[self.source](stimulus, residual)
+
+
+def draw_rows(
+    rng: np.random.Generator,
+    neurons: NDArray[np.int64],
+    weight_of_rows: FloatArray,
+    favoured: NDArray[np.bool_] | None,
+) -> NDArray[np.int64]:
+    """One sample for each idle neuron, without repetition as far as the batch reaches.
+
+    Parameters
+    ----------
+    rng : numpy Generator
+    neurons : (n_idle,)
+        The idle neurons.
+    weight_of_rows : (n_samples,)
+        Squared norm of each row; blank rows are never drawn.
+    favoured : (n_samples, n_neurons) bool, optional
+        Samples that a driver assigns to a neuron: only these are drawn for it, if there are any.
+
+    Returns
+    -------
+    (n_idle,) int64
+        Row for each neuron, -1 where no row is fit.
+    """
+    free = weight_of_rows > 0
+    rows = np.full(len(neurons), -1, dtype=np.int64)
+    for position, neuron in enumerate(neurons):
+        candidates = free if favoured is None else free & favoured[:, neuron]
+        choices = np.flatnonzero(candidates)
+        if choices.size:
+            rows[position] = rng.choice(choices)
+            free[rows[position]] = False
+    return rows
+
+
+def stacked_norms(atoms: Sequence[FloatArray], weights: Sequence[float]) -> NDArray[np.float64]:
+    """Norm of ``[sqrt(w_1) Phi_1; sqrt(w_2) Phi_2; ...]`` for each neuron: (n_neurons,)."""
+    total: Any = sum(
+        weight * np.einsum("ij,ij->i", phi, phi, dtype=np.float64)
+        for phi, weight in zip(atoms, weights, strict=True)
+    )
+    return np.asarray(np.sqrt(total))
+
+
+def normalise_stacked(atoms: Sequence[FloatArray], weights: Sequence[float]) -> list[FloatArray]:
+    """Bring every stacked atom to the unit sphere; an atom of norm zero stays zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> first, second = normalise_stacked([np.eye(2) * 3, np.eye(2) * 4], [1.0, 1.0])
+    >>> float(first[0, 0]), float(second[0, 0])
+    (0.6, 0.8)
+    """
+    norms = stacked_norms(atoms, weights)
+    scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+    return [phi * scale.astype(phi.dtype)[:, None] for phi in atoms]

@@ -1,0 +1,183 @@
+"""The border guard: every array and every time that a user hands in passes here once.
+
+An error says three things: what was found, what was awaited, what to do. Nothing is changed before
+all has been checked, so bad input leaves every value as it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[Any]
+"""A NumPy array of float32 or float64."""
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def seconds(value: Any, name: str) -> float:
+    """Turn a time into seconds: a plain number, or a Brian2 quantity such as ``10*ms``.
+
+    Raises
+    ------
+    ValueError
+        If the quantity is not a time, or is not finite.
+    """
+    dimension = getattr(value, "dim", None)
+    if dimension is not None and str(dimension) not in ("s", "second", "1"):
+        raise ValueError(f"{name} has the dimension {dimension}; a time in seconds was awaited.")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {number}; a finite time in seconds was awaited.")
+    return number
+
+
+def positive_seconds(value: Any, name: str) -> float:
+    """A time that must be above zero, in seconds."""
+    number = seconds(value, name)
+    if number <= 0:
+        raise ValueError(f"{name} is {number} s; a time above zero was awaited.")
+    return number
+
+
+def positive(value: Any, name: str) -> float:
+    """A finite number above zero.
+
+    Raises
+    ------
+    ValueError
+        If the value is NaN, infinite, zero or negative.
+    """
+    number = float(value)
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{name} is {number}; a finite number above zero was awaited.")
+    return number
+
+
+def as_float(X: ArrayLike, name: str, dtype: np.dtype[Any] | None = None) -> FloatArray:
+    """Turn real numbers of any kind into a float32 or float64 array.
+
+    Integers, booleans and float16 are converted; float32 and float64 pass without a copy.
+
+    Raises
+    ------
+    TypeError
+        If X is sparse.
+    ValueError
+        If X is complex, or holds objects that are no numbers.
+    """
+    if hasattr(X, "tocsr") or hasattr(X, "todense"):
+        raise TypeError(
+            f"{name} is a sparse matrix; a dense array was awaited. Use {name}.toarray()."
+        )
+    X = np.asarray(X)
+    if X.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: {name} is {X.dtype}; real numbers awaited.")
+    if X.dtype.kind not in "fiub":
+        try:
+            X = X.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} holds {X.dtype} values that are no numbers: {error}") from None
+    if dtype is None:
+        dtype = X.dtype if X.dtype in FLOATS else np.dtype(np.float64)
+        dtype = np.dtype(np.float32) if X.dtype == np.float16 else dtype
+    return X.astype(dtype.newbyteorder("="), copy=False)
+
+
+def check_finite(X: FloatArray, name: str) -> None:
+    """Raise ValueError with the place of the first NaN or infinity, if there is one."""
+    # The sum is one fast pass; only if it is not finite do we look for the culprit.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(X.sum(dtype=np.float64)):
+            return
+    bad = ~np.isfinite(X)
+    if bad.any():
+        place = tuple(int(i) for i in np.argwhere(bad)[0])
+        kind = "NaN" if np.isnan(X[place]) else "infinity"
+        raise ValueError(
+            f"{name} contains {kind} at index {place} ({int(bad.sum())} such values); "
+            "finite numbers were awaited. Clean or impute the data first."
+        )
+
+
+def check_matrix(
+    X: ArrayLike, name: str, n_columns: int | None = None, dtype: np.dtype[Any] | None = None
+) -> FloatArray:
+    """Check one (n_samples, n_columns) array of finite real numbers and return it as floats."""
+    X = as_float(X, name, dtype)
+    if X.ndim != 2:
+        raise ValueError(
+            f"{name} has shape {X.shape}; a 2D array (n_samples, n_inputs) was awaited. "
+            "Reshape one sample with .reshape(1, -1)."
+        )
+    if X.shape[0] == 0:
+        raise ValueError(f"{name} is empty: found 0 sample(s), shape {X.shape}; at least 1 awaited.")
+    if n_columns is not None and X.shape[1] != n_columns:
+        raise ValueError(f"{name} has {X.shape[1]} columns; {n_columns} were awaited.")
+    check_finite(X, name)
+    return X
+
+
+def check_stimuli(
+    stimuli: Mapping[str, ArrayLike], widths: Mapping[str, int], dtype: np.dtype[Any]
+) -> dict[str, FloatArray]:
+    """Check one array per modality: known names, right widths, one number of rows.
+
+    Parameters
+    ----------
+    stimuli : mapping of name to (n_samples, n_inputs) array
+        What is presented.
+    widths : mapping of name to int
+        What the circuit can see.
+    dtype : dtype
+        The precision of the circuit.
+    """
+    if not isinstance(stimuli, Mapping):
+        raise TypeError(
+            f"stimuli is {type(stimuli).__name__}; a mapping from modality to array was awaited, "
+            f"with names out of {list(widths)}."
+        )
+    unknown = [name for name in stimuli if name not in widths]
+    if unknown or not stimuli:
+        raise ValueError(
+            f"Found the modalities {list(stimuli)}; at least one out of {list(widths)} was awaited"
+            + (f", and {unknown} is unknown." if unknown else ".")
+        )
+    checked = {
+        name: check_matrix(X, f"modality {name!r}", widths[name], dtype)
+        for name, X in stimuli.items()
+    }
+    rows = {name: X.shape[0] for name, X in checked.items()}
+    if len(set(rows.values())) > 1:
+        raise ValueError(f"The modalities have different numbers of samples: {rows}; one was awaited.")
+    return checked
+
+
+def check_labels(labels: ArrayLike, n_samples: int, n_classes: int) -> NDArray[np.int64]:
+    """Check class numbers 0 .. n_classes - 1, one per sample.
+
+    Raises
+    ------
+    ValueError
+        If the number of labels is not n_samples, or a label names no class.
+    """
+    found = np.asarray(labels)
+    if found.shape != (n_samples,):
+        raise ValueError(f"labels has shape {found.shape}; ({n_samples},) was awaited.")
+    numbers = found.astype(np.int64)
+    if not np.array_equal(numbers, found) or numbers.min() < 0 or numbers.max() >= n_classes:
+        raise ValueError(
+            f"labels holds {np.unique(found)[:12]}; class numbers 0 to {n_classes - 1} were awaited."
+        )
+    return numbers
+
+
+def frozen(X: FloatArray) -> FloatArray:
+    """A read-only, C-contiguous copy: what a frozen value may hold."""
+    X = np.array(X, order="C", copy=True)
+    X.setflags(write=False)
+    return X
