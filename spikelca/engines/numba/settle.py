@@ -10,7 +10,9 @@ import numpy as np
 from spikelca.engines.base import Problem, Response
 from spikelca.engines.numba.active_set import settle_rows
 from spikelca.engines.numba.drive import add_drive
+from spikelca.engines.numba.hard import settle_hard_rows
 from spikelca.engines.numba.threads import over_blocks
+from spikelca.spectrum import automatic_step
 from spikelca.transfer import SoftThreshold
 from spikelca.validation import FloatArray
 
@@ -26,7 +28,7 @@ def settle(problem: Problem, tol: float, max_iter: int) -> Response:
     if tol < STRICT and problem.dtype == np.float32:
         return _as_float32(settle(_as_float64(problem), tol, max_iter))
     if not isinstance(problem.transfer, SoftThreshold):
-        raise NotImplementedError("hard threshold")
+        return _settle_hard(problem, tol, max_iter)
     return _settle_soft(problem, tol, max_iter)
 
 
@@ -76,6 +78,44 @@ def _settle_soft(problem: Problem, tol: float, max_iter: int) -> Response:
 
     over_blocks(work, problem.n_samples)
     return Response(code, reports[:, 1], reports[:, 0], reports[:, 2].astype(np.int64))
+
+
+def _settle_hard(problem: Problem, tol: float, max_iter: int) -> Response:
+    up, down = _hard_thresholds(problem)
+    k, lam = problem.dtype.type(automatic_step(problem.gram)), problem.transfer.threshold
+    code = np.zeros((problem.n_samples, problem.n_neurons), problem.dtype)
+    if problem.start is not None:
+        code[:] = problem.start["a"]
+    reports = np.zeros((problem.n_samples, 3))
+    total = np.zeros_like(code)
+    cap = min(problem.n_neurons, LARGEST_BLOCK)
+    synapses = [np.ascontiguousarray(p.atoms.T) for p in problem.inputs]
+
+    def work(first: int, last: int) -> None:
+        rows = slice(first, last)
+        bound = slice(0, 1) if len(up) == 1 else rows
+        for p, phi in zip(problem.inputs, synapses, strict=True):
+            weight = problem.dtype.type(p.weight)
+            add_drive(p.stimulus[rows], phi, weight, total[rows], np.zeros(last - first))
+        total[rows] += problem.current[rows if len(problem.current) > 1 else slice(0, 1)]
+        settle_hard_rows(
+            total[rows], problem.gram, k, up[bound], down[bound], lam, tol, max_iter, cap,
+            code[rows], reports[rows],
+        )  # fmt: skip
+
+    over_blocks(work, problem.n_samples)
+    return Response(code, reports[:, 1], None, reports[:, 2].astype(np.int64))
+
+
+def _hard_thresholds(problem: Problem) -> tuple[FloatArray, FloatArray]:
+    """What the potential of neuron j must exceed to fire upwards and downwards."""
+    lam = problem.transfer.threshold
+    up = np.full((1, problem.n_neurons), lam)
+    down = up if problem.transfer.two_sided else np.full_like(up, np.inf)
+    if problem.allowed is not None:
+        up = np.where(problem.allowed, up, np.inf)
+        down = np.where(problem.allowed, down, np.inf)
+    return np.ascontiguousarray(up, problem.dtype), np.ascontiguousarray(down, problem.dtype)
 
 
 def _thresholds(problem: Problem) -> tuple[FloatArray, FloatArray]:
