@@ -38,7 +38,13 @@ from spikelca.neurons import Neuron
 from spikelca.plasticity import IdleAtoms, PlasticityState, normalise_stacked, stacked_norms
 from spikelca.relearning import updated_atoms
 from spikelca.transfer import Transfer
-from spikelca.validation import FloatArray, check_matrix, check_stimuli
+from spikelca.validation import (
+    FloatArray,
+    check_matrix,
+    check_shape,
+    check_shapes,
+    check_stimuli,
+)
 
 _WIRINGS = ("lateral", "residual")
 
@@ -204,10 +210,31 @@ class Circuit:
         problem = self.problem(check_stimuli(stimuli, self.widths, self.dtype), labels)
         return np.asarray(problem.drive() + problem.current.astype(self.dtype))
 
-    def reconstruct(self, code: ArrayLike, modality: str) -> FloatArray:
-        """``Phi_i a``: what a code says about a modality, (n_samples, n_inputs)."""
+    def reconstruct(
+        self, code: ArrayLike, modality: str, observed: Sequence[str] | None = None
+    ) -> FloatArray:
+        """``Phi_i a``: what a code says about a modality.
+
+        Parameters
+        ----------
+        code : (n_samples, n_neurons)
+        modality : str
+        observed : sequence of str, optional
+            The modalities that the code was made from, if it was made from a part of them. Such a
+            code belongs to atoms whose observed part has unit norm (`observe`); it is brought back
+            to the stacked atoms before anything is recalled.
+
+        Returns
+        -------
+        (n_samples, n_inputs)
+        """
         d = self.dictionary(modality)
-        return np.asarray(check_matrix(code, "code", self.n_neurons, self.dtype) @ d.atoms)
+        a = check_matrix(code, "code", self.n_neurons, self.dtype)
+        if observed is not None and len(set(observed)) < len(self.dictionaries):
+            norms = self.observed_norms(*observed)
+            scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+            a = a * scale.astype(self.dtype)
+        return np.asarray(a @ d.atoms)
 
     def energy(self, stimuli: Mapping[str, ArrayLike], code: ArrayLike) -> NDArray[np.float64]:
         """The energy of Eq. 6 with the cost of this transfer function: (n_samples,).
@@ -286,11 +313,11 @@ class Circuit:
         ValueError
             If a stimulus or a label is not what the circuit awaits.
         """
-        checked = check_stimuli(stimuli, self.widths, self.dtype)
-        seen = self.observe(*checked)
-        first = None if start is None else check_matrix(start, "start", self.n_neurons, self.dtype)
+        arrays = check_shapes(stimuli, self.widths)
+        seen = self.observe(*arrays)
+        first = None if start is None else check_shape(start, "start", self.n_neurons)
         return encode_in_chunks(
-            seen.problem, checked, labels, first, get_engine(engine), tol, max_iter
+            seen.problem, arrays, labels, first, self.dtype, get_engine(engine), tol, max_iter
         )
 
     def simulate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikelca.engines import Engine, Problem, Response
-from spikelca.validation import FloatArray
+from spikelca.validation import check_matrix, check_values
 
 CHUNK = 4096
 """Samples compiled into one Problem: large enough to keep the cores busy, small in memory."""
@@ -19,22 +20,28 @@ CHUNK = 4096
 
 def encode_in_chunks(
     make_problem: Callable[..., Problem],
-    stimuli: Mapping[str, FloatArray],
+    stimuli: Mapping[str, NDArray[Any]],
     labels: ArrayLike | None,
-    start: FloatArray | None,
+    start: NDArray[Any] | None,
+    dtype: np.dtype[Any],
     engine: Engine,
     tol: float,
     max_iter: int,
 ) -> Response:
     """Settle all samples, `CHUNK` at a time, and warn of those that did not arrive.
 
+    Values are checked and converted chunk by chunk: beyond the codes themselves, memory does not
+    grow with the number of samples, and a memory map is never read as a whole.
+
     Parameters
     ----------
     make_problem : callable
         ``make_problem(stimuli, labels, start=...)``: compiles one chunk.
-    stimuli : mapping of modality to (n_samples, n_inputs), checked
+    stimuli : mapping of modality to (n_samples, n_inputs), of checked shapes
     labels : (n_samples,), optional
     start : (n_samples, n_neurons), optional
+    dtype : dtype
+        Precision of the circuit.
     engine : Engine
     tol : float
     max_iter : int
@@ -42,29 +49,74 @@ def encode_in_chunks(
     if not (math.isfinite(tol) and tol > 0):
         raise ValueError(f"tol is {tol}; a finite number above zero was awaited.")
     n_samples = len(next(iter(stimuli.values())))
-    numbers = None if labels is None else np.asarray(labels)
-    if numbers is not None and numbers.shape != (n_samples,):
-        raise ValueError(f"labels has shape {numbers.shape}; ({n_samples},) was awaited.")
-    parts = []
+    numbers = _aligned(labels, "labels", n_samples)
+    begin = _aligned(start, "start", n_samples)
+    total: Response | None = None
     for first in range(0, n_samples, CHUNK):
-        rows = slice(first, first + CHUNK)
-        problem = make_problem(
-            {name: X[rows] for name, X in stimuli.items()},
-            None if numbers is None else numbers[rows],
-            start=None if start is None else {"a": start[rows]},
-        )
-        parts.append(engine.settle(problem, tol, max_iter))
-    response = parts[0] if len(parts) == 1 else _joined(parts)
-    warn_unsettled(response, tol)
-    return response
+        rows = slice(first, min(first + CHUNK, n_samples))
+        seen = check_values({name: X[rows] for name, X in stimuli.items()}, dtype, first)
+        guess = None
+        if begin is not None:
+            guess = {"a": check_matrix(begin[rows], "start", None, dtype, first)}
+        problem = make_problem(seen, None if numbers is None else numbers[rows], start=guess)
+        part = engine.settle(problem, tol, max_iter)
+        if rows.stop - rows.start == n_samples:
+            total = part
+        else:
+            total = _room_for(part, n_samples) if total is None else total
+            _put(part, total, rows)
+        for X in stimuli.values():
+            release(X, rows)
+    assert total is not None
+    warn_unsettled(total, tol)
+    return total
 
 
-def _joined(parts: list[Response]) -> Response:
-    def join(name: str) -> Any:
-        values = [getattr(part, name) for part in parts]
-        return None if values[0] is None else np.concatenate(values)
+def _aligned(values: ArrayLike | None, name: str, n_samples: int) -> NDArray[Any] | None:
+    found = None if values is None else np.asarray(values)
+    if found is not None and found.shape[:1] != (n_samples,):
+        raise ValueError(f"{name} has shape {found.shape}; {n_samples} rows were awaited.")
+    return found
 
-    return Response(join("code"), join("residual"), join("gap"), join("n_iter"))
+
+_PARTS = ("code", "residual", "gap", "n_iter")
+
+
+def _room_for(part: Response, n_samples: int) -> Response:
+    """Empty arrays like those of the part, for all samples."""
+    room = {}
+    for name in _PARTS:
+        value = getattr(part, name)
+        room[name] = None if value is None else np.empty((n_samples, *value.shape[1:]), value.dtype)
+    return Response(**room)  # type: ignore[arg-type]
+
+
+def _put(part: Response, total: Response, rows: slice) -> None:
+    for name in _PARTS:
+        if getattr(part, name) is not None:
+            getattr(total, name)[rows] = getattr(part, name)
+
+
+def release(X: NDArray[Any], rows: slice) -> None:
+    """Let go of the pages of a memory map that will not be read again.
+
+    They stay in the cache of the system, which may take them back at any time; without this they
+    would count as memory of this process. Nothing is done for other arrays.
+    """
+    owner: Any = X
+    while owner is not None and not isinstance(owner, np.memmap):
+        owner = getattr(owner, "base", None)
+    file = getattr(owner, "_mmap", None)
+    # A private map ("c") may hold changes that live nowhere else.
+    if owner is None or file is None or owner.mode not in ("r", "r+") or not hasattr(file, "madvise"):
+        return
+    behind = X.ctypes.data - np.frombuffer(file, np.uint8).ctypes.data
+    page = mmap.PAGESIZE
+    first, last = (
+        (behind + edge * X.strides[0]) // page * page for edge in (rows.start, rows.stop)
+    )
+    if 0 <= first < last <= len(file):
+        file.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 def unsettled(response: Response, tol: float) -> NDArray[np.bool_]:

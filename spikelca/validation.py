@@ -88,27 +88,40 @@ def as_float(X: ArrayLike, name: str, dtype: np.dtype[Any] | None = None) -> Flo
     return X.astype(dtype.newbyteorder("="), copy=False)
 
 
-def check_finite(X: FloatArray, name: str) -> None:
-    """Raise ValueError with the place of the first NaN or infinity, if there is one."""
-    # The sum is one fast pass; only if it is not finite do we look for the culprit.
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(X.sum(dtype=np.float64)):
-            return
+def check_finite(X: FloatArray, name: str, first_row: int = 0) -> None:
+    """Raise ValueError with the place of the first NaN or infinity, if there is one.
+
+    ``first_row`` is the place of X in a larger array of which it is a part.
+    """
+    # Smallest and largest are two fast passes; only if they tell do we look for the culprit.
+    if X.size == 0 or (np.isfinite(X.min()) and np.isfinite(X.max())):
+        return
     bad = ~np.isfinite(X)
-    if bad.any():
-        place = tuple(int(i) for i in np.argwhere(bad)[0])
-        kind = "NaN" if np.isnan(X[place]) else "infinity"
-        raise ValueError(
-            f"{name} contains {kind} at index {place} ({int(bad.sum())} such values); "
-            "finite numbers were awaited. Clean or impute the data first."
+    place = tuple(int(i) for i in np.argwhere(bad)[0])
+    kind = "NaN" if np.isnan(X[place]) else "infinity"
+    index = (place[0] + first_row, *place[1:])
+    raise ValueError(
+        f"{name} contains {kind} at index {index} ({int(bad.sum())} such values"
+        f"{f' in rows {first_row} to {first_row + len(X) - 1}' if first_row else ''}); "
+        "finite numbers were awaited. Clean or impute the data first."
+    )
+
+
+def check_shape(X: ArrayLike, name: str, n_columns: int | None = None) -> NDArray[Any]:
+    """Check that X is a dense (n_samples, n_columns) array; its values are not looked at.
+
+    Raises
+    ------
+    TypeError
+        If X is sparse.
+    ValueError
+        If X is not 2D, is empty, or has another width.
+    """
+    if hasattr(X, "tocsr") or hasattr(X, "todense"):
+        raise TypeError(
+            f"{name} is a sparse matrix; a dense array was awaited. Use {name}.toarray()."
         )
-
-
-def check_matrix(
-    X: ArrayLike, name: str, n_columns: int | None = None, dtype: np.dtype[Any] | None = None
-) -> FloatArray:
-    """Check one (n_samples, n_columns) array of finite real numbers and return it as floats."""
-    X = as_float(X, name, dtype)
+    X = np.asanyarray(X)
     if X.ndim != 2:
         raise ValueError(
             f"{name} has shape {X.shape}; a 2D array (n_samples, n_inputs) was awaited. "
@@ -118,14 +131,28 @@ def check_matrix(
         raise ValueError(f"{name} is empty: found 0 sample(s), shape {X.shape}; at least 1 awaited.")
     if n_columns is not None and X.shape[1] != n_columns:
         raise ValueError(f"{name} has {X.shape[1]} columns; {n_columns} were awaited.")
-    check_finite(X, name)
     return X
 
 
-def check_stimuli(
-    stimuli: Mapping[str, ArrayLike], widths: Mapping[str, int], dtype: np.dtype[Any]
-) -> dict[str, FloatArray]:
-    """Check one array per modality: known names, right widths, one number of rows.
+def check_matrix(
+    X: ArrayLike,
+    name: str,
+    n_columns: int | None = None,
+    dtype: np.dtype[Any] | None = None,
+    first_row: int = 0,
+) -> FloatArray:
+    """Check one (n_samples, n_columns) array of finite real numbers and return it as floats."""
+    X = check_shape(as_float(X, name, dtype), name, n_columns)
+    check_finite(X, name, first_row)
+    return X
+
+
+def check_shapes(
+    stimuli: Mapping[str, ArrayLike], widths: Mapping[str, int]
+) -> dict[str, NDArray[Any]]:
+    """Check one array per modality without a look at its values: names, widths, number of rows.
+
+    Nothing is copied or converted, so that a memory map stays on disk.
 
     Parameters
     ----------
@@ -133,8 +160,6 @@ def check_stimuli(
         What is presented.
     widths : mapping of name to int
         What the circuit can see.
-    dtype : dtype
-        The precision of the circuit.
     """
     if not isinstance(stimuli, Mapping):
         raise TypeError(
@@ -147,14 +172,33 @@ def check_stimuli(
             f"Found the modalities {list(stimuli)}; at least one out of {list(widths)} was awaited"
             + (f", and {unknown} is unknown." if unknown else ".")
         )
-    checked = {
-        name: check_matrix(X, f"modality {name!r}", widths[name], dtype)
-        for name, X in stimuli.items()
+    arrays = {
+        name: check_shape(X, f"modality {name!r}", widths[name]) for name, X in stimuli.items()
     }
-    rows = {name: X.shape[0] for name, X in checked.items()}
+    rows = {name: X.shape[0] for name, X in arrays.items()}
     if len(set(rows.values())) > 1:
         raise ValueError(f"The modalities have different numbers of samples: {rows}; one was awaited.")
-    return checked
+    return arrays
+
+
+def check_values(
+    arrays: Mapping[str, NDArray[Any]], dtype: np.dtype[Any], first_row: int = 0
+) -> dict[str, FloatArray]:
+    """Turn arrays of the right shapes into finite numbers of one precision.
+
+    ``first_row`` is the place of these rows among all, for the message.
+    """
+    return {
+        name: check_matrix(X, f"modality {name!r}", None, dtype, first_row)
+        for name, X in arrays.items()
+    }
+
+
+def check_stimuli(
+    stimuli: Mapping[str, ArrayLike], widths: Mapping[str, int], dtype: np.dtype[Any]
+) -> dict[str, FloatArray]:
+    """Check one array per modality, shapes and values, and turn them into one precision."""
+    return check_values(check_shapes(stimuli, widths), dtype)
 
 
 def check_labels(labels: ArrayLike, n_samples: int, n_classes: int) -> NDArray[np.int64]:
