@@ -466,13 +466,8 @@ class LinkedLCA(_Coder):
         """
         check_is_fitted(self, "circuit_")
         names = list(self.circuit_.widths) if modality is None else [modality]
-        parts = [self._recalled(np.asarray(X), name) for name in names]
-        return np.hstack(parts)
-
-    def _recalled(self, code: FloatArray, modality: str) -> FloatArray:
-        seen = self.circuit_.observe(*self._observed())
-        known = seen if modality in seen.widths else self.circuit_
-        return known.reconstruct(code, modality)
+        code, seen = np.asarray(X), self._observed()
+        return np.hstack([self.circuit_.reconstruct(code, name, seen) for name in names])
 
     def translate(self, X: ArrayLike, to: str) -> FloatArray:
         """Recall one modality from the observed one: ``Phi_to a``.

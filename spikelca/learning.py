@@ -7,11 +7,12 @@ save a checkpoint, stop early, plot.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from spikelca.blas import one_blas_thread
 from spikelca.circuit import Circuit
 from spikelca.engines import Engine, get_engine
 from spikelca.validation import FloatArray
@@ -91,16 +92,18 @@ def learn(
     runner = get_engine(engine)
     for batch, (stimuli, labels) in enumerate(batches, start=first):
         driven = circuit if n_batches is None else circuit.faded(batch / n_batches)
-        response = driven.encode(stimuli, tol, labels=labels, engine=runner)
-        report = _report(circuit, stimuli, response.code, batch + 1)
-        circuit = circuit.learn(stimuli, response.code, labels=labels, rng=rng)
+        # The limit is not held across the yield: what the caller computes is the caller's affair.
+        with one_blas_thread():
+            response = driven.encode(stimuli, tol, labels=labels, engine=runner)
+            report = _report(circuit, stimuli, response.code, batch + 1)
+            circuit = circuit.learn(stimuli, response.code, labels=labels, rng=rng)
         assert circuit.plasticity is not None
-        yield circuit, Progress(**report, redrawn=circuit.plasticity.redrawn)
+        yield circuit, replace(report, redrawn=circuit.plasticity.redrawn)
 
 
 def _report(
     circuit: Circuit, stimuli: Mapping[str, FloatArray], code: FloatArray, batch: int
-) -> dict[str, object]:
+) -> Progress:
     error = {}
     for name, X in stimuli.items():
         x = np.asarray(X, dtype=circuit.dtype)
@@ -108,4 +111,4 @@ def _report(
         power = float(np.einsum("ij,ij->", x, x))
         error[name] = float(np.einsum("ij,ij->", r, r)) / power if power else 0.0
     active = float(np.count_nonzero(code, axis=1).mean())
-    return {"batch": batch, "n_samples": len(code), "active": active, "error": error}
+    return Progress(batch, len(code), active, error)

@@ -80,7 +80,7 @@ def relative_gap(x2: float, ab: float, ac: float, cost: float, reach: float) -> 
     primal = 0.5 * r2 + cost
     if primal <= 0.0:
         return 0.0
-    scale = xr / r2 if r2 > 0.0 else 0.0
+    scale = max(xr / r2, 0.0) if r2 > 0.0 else 0.0
     if reach > 0.0:
         scale = min(scale, 1.0 / reach)
     return max((primal - scale * xr + 0.5 * scale * scale * r2) / primal, 0.0)
@@ -242,11 +242,14 @@ def settle_sample(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatAr
         excess_drive(b, gram, members, a, n, c)
         look(b, c, up, down, members, sign, a, n, slope, sums)
         excess = largest_excess(c, up, down, peaks)
-        over = max(np.float64(excess), 0.0)
+        # A member that has not arrived strains the dual point as much as a silent neuron does.
+        over = max(np.float64(excess), sums[3], 0.0)
         gap = np.nan
         if weakest > 0:
-            gap = relative_gap(x2, sums[0], sums[1], sums[2], 1.0 + over / weakest)
-        residual = max(over, sums[3]) / lam
+            # A member may be beyond its threshold too: in a code that was given as a start.
+            off = max(over, sums[3])
+            gap = relative_gap(x2, sums[0], sums[1], sums[2], 1.0 + off / weakest)
+        residual = over / lam
         report[0], report[1], report[2] = gap, residual, round_ + 1
         if residual <= strict and not gap > tol:
             return n

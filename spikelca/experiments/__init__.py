@@ -1,0 +1,1 @@
+"""The paper, computed: Table I, its figures, and the benchmark against peers."""

@@ -1,0 +1,157 @@
+"""The linked experiment: images and printed digits, and the three dictionaries learned from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.preprocessing import normalize
+
+from spikelca.datasets import ImageData, PrintedDigits, glyphs_for, printed_digits
+from spikelca.drivers import OrdinalDriver
+from spikelca.estimators import LinkedLCA
+from spikelca.experiments.scoring import LOGISTIC, score
+from spikelca.experiments.settings import HANDWRITTEN, PRINTED, Settings
+from spikelca.metrics import block_sums
+from spikelca.validation import FloatArray
+
+KINDS = ("single", "linked", "ordinal")
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Unit-norm images, the printed digit of each, and the labels.
+
+    Attributes
+    ----------
+    images : ImageData
+    train, test : (n_samples, n_pixels) float32
+        Handwritten images of unit norm.
+    printed : PrintedDigits
+    glyphs : (10, n_pixels) float32
+        Printed digits of unit norm.
+    """
+
+    images: ImageData
+    train: FloatArray
+    test: FloatArray
+    printed: PrintedDigits
+    glyphs: FloatArray
+
+    @property
+    def n_pixels(self) -> int:
+        """Pixels of an image, handwritten or printed."""
+        return int(self.train.shape[1])
+
+    @property
+    def n_classes(self) -> int:
+        """Number of digits."""
+        return len(self.glyphs)
+
+    def linked(self, rows: NDArray[np.int64] | slice = slice(None)) -> FloatArray:
+        """Handwritten and printed training images side by side."""
+        return np.hstack([self.train[rows], self.glyphs[self.images.y_train[rows]]])
+
+
+def make_material(images: ImageData, font: str | None = None) -> Material:
+    """Scale images and printed digits to unit norm; render the digits at the images' size."""
+    printed = printed_digits(images.image_shape, font)
+    return Material(
+        images,
+        normalize(images.X_train),
+        normalize(images.X_test),
+        printed,
+        normalize(glyphs_for(np.arange(10), printed)),
+    )
+
+
+def estimator(
+    kind: str, material: Material, settings: Settings, threshold: float, seed: int, **more: Any
+) -> LinkedLCA:
+    """One of the three dictionaries of the paper, not yet learned."""
+    n_samples = more.pop("n_samples", len(material.train))
+    n_batches = more.pop("n_batches", settings.n_batches)
+    n_pixels = material.n_pixels
+    alone = kind == "single"
+    return LinkedLCA(
+        settings.n_neurons,
+        {HANDWRITTEN: n_pixels} if alone else {HANDWRITTEN: n_pixels, PRINTED: n_pixels},
+        observe=HANDWRITTEN,
+        weights=None if alone else {PRINTED: settings.printed_weight},
+        threshold=threshold,
+        transfer=settings.transfer,
+        driver=settings.driver(material.n_classes, threshold) if kind == "ordinal" else None,
+        n_epochs=max(round(n_batches * settings.batch_size / n_samples), 1),
+        batch_size=settings.batch_size,
+        random_state=seed,
+        verbose=True,
+        **more,
+    )
+
+
+def learn_kind(
+    kind: str, material: Material, settings: Settings, threshold: float, seed: int
+) -> LinkedLCA:
+    """Learn one dictionary on all training images."""
+    X = material.train if kind == "single" else material.linked()
+    model = estimator(kind, material, settings, threshold, seed)
+    return model.fit(X, material.images.y_train)
+
+
+def choose_threshold(kind: str, material: Material, settings: Settings, seed: int) -> float:
+    """The lam whose codes classify held-out *training* images best.
+
+    Each candidate learns a short dictionary on one part of the training images; logistic regression
+    is trained and scored on codes of another part. The test set is not seen.
+    """
+    if len(settings.thresholds) == 1:
+        return settings.thresholds[0]
+    y = material.images.y_train
+    rows = np.random.default_rng(seed).permutation(len(y))
+    n_scored = min(settings.tuning_samples, len(y) // 3)
+    held, shown = rows[:n_scored], rows[n_scored:]
+    half = n_scored // 2
+    marks = []
+    for threshold in settings.thresholds:
+        X = material.train[shown] if kind == "single" else material.linked(shown)
+        model = estimator(
+            kind, material, settings, threshold, seed,
+            n_batches=settings.tuning_batches, n_samples=len(shown),
+        )  # fmt: skip
+        codes = model.fit(X, y[shown]).transform(material.train[held])
+        marks.append(
+            score(
+                LOGISTIC, codes[:half], y[held[:half]], codes[half:], y[held[half:]], half, seed
+            ).accuracy
+        )
+    return settings.thresholds[int(np.argmax(marks))]
+
+
+def recall(model: LinkedLCA, codes: FloatArray, material: Material) -> float:
+    """Share of test images whose recalled printed digit is, by cosine, the right one of ten."""
+    recalled = normalize(model.inverse_transform(codes, modality=PRINTED))
+    found = (recalled @ material.glyphs.T).argmax(axis=1)
+    return float((found == material.images.y_test).mean())
+
+
+def block_readout(model: LinkedLCA, codes: FloatArray, labels: NDArray[np.int64]) -> float:
+    """Share of test images whose most active block is that of their class; no classifier."""
+    driver = model.driver
+    assert isinstance(driver, OrdinalDriver)
+    sums = block_sums(codes, driver.owner(codes.shape[1]), driver.n_classes)
+    return float((model.classes_[sums.argmax(axis=1)] == labels).mean())
+
+
+def leaky_codes(model: LinkedLCA, material: Material, part: str) -> FloatArray:
+    """Codes made with the printed digit in view: what must never be reported as a result."""
+    images, labels = (
+        (material.train, material.images.y_train)
+        if part == "train"
+        else (material.test, material.images.y_test)
+    )
+    both: Mapping[str, FloatArray] = {HANDWRITTEN: images, PRINTED: material.glyphs[labels]}
+    circuit = model.circuit_.without_drivers()
+    return circuit.encode(both, model.tol, engine=model.engine).code

@@ -1,0 +1,225 @@
+"""Table I: three classifiers on raw pixels and on each code.
+
+Protocol. At test time the handwritten image is all that is seen and every driver is off. Training
+and test codes are made in the same way. lam, C and gamma are chosen by cross-validation on training
+images; the test labels are read once, to count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from spikelca.certificate import relative_gap
+from spikelca.estimators import LinkedLCA
+from spikelca.experiments.linked import (
+    KINDS,
+    Material,
+    block_readout,
+    choose_threshold,
+    leaky_codes,
+    learn_kind,
+    recall,
+)
+from spikelca.experiments.scoring import LINEAR_SVM, LOGISTIC, RBF_SVM, Score, score
+from spikelca.experiments.settings import HANDWRITTEN, Settings
+from spikelca.validation import FloatArray
+
+CLASSIFIERS = (LOGISTIC, LINEAR_SVM, RBF_SVM)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a code, a seed, three accuracies.
+
+    ``active`` is the mean number of active neurons, ``gap`` the largest relative duality gap of
+    the test codes; both are None for raw pixels.
+    """
+
+    name: str
+    seed: int
+    lr: float
+    svm_linear: float
+    svm_rbf: float
+    active: float | None = None
+    gap: float | None = None
+    threshold: float | None = None
+    constants: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Table:
+    """All rows, and what the codes say without any classifier."""
+
+    rows: tuple[Row, ...]
+    recall: dict[str, list[float]]
+    block_readout: list[float]
+    models: dict[str, LinkedLCA] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The part of `results.json` that this table is."""
+        return {
+            "rows": [asdict(row) for row in self.rows],
+            "recall": {name: float(np.mean(values)) for name, values in self.recall.items()},
+            "block_readout": float(np.mean(self.block_readout)) if self.block_readout else None,
+            "recall_of_each_seed": self.recall,
+            "block_readout_of_each_seed": self.block_readout,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """Codes of the training and test images, ready to be classified."""
+
+    name: str
+    seed: int
+    train: FloatArray
+    test: FloatArray
+    active: float | None = None
+    gap: float | None = None
+    threshold: float | None = None
+
+
+def make_table(
+    material: Material,
+    settings: Settings,
+    seeds: Sequence[int],
+    *,
+    spiking: bool = False,
+    leaky: bool = False,
+    say: Callable[[str], None] = print,
+) -> Table:
+    """Learn, encode and score everything.
+
+    Parameters
+    ----------
+    material : Material
+    settings : Settings
+    seeds : sequence of int
+        lam is chosen once, with the first seed; raw pixels are scored once.
+    spiking : bool
+        Also score spike-rate codes of the same dictionaries.
+    leaky : bool
+        Also score codes that were made with the printed digit in view, to show what that is worth.
+    say : callable
+        Hears what is being done.
+    """
+    thresholds = {}
+    for kind in KINDS:
+        thresholds[kind] = choose_threshold(kind, material, settings, seeds[0])
+        say(f"lambda of the {kind} dictionary, by cross-validation: {thresholds[kind]:g}")
+    recalls: dict[str, list[float]] = {"linked": [], "ordinal": []}
+    blocks: list[float] = []
+    models: dict[str, LinkedLCA] = {}
+    work: list[Codes] = [Codes("raw", seeds[0], material.images.X_train, material.images.X_test)]
+    for seed in seeds:
+        for kind in KINDS:
+            say(f"seed {seed}: learning the {kind} dictionary")
+            model = learn_kind(kind, material, settings, thresholds[kind], seed)
+            models.setdefault(kind, model)
+            work.extend(_codes_of(kind, seed, model, material, spiking, leaky))
+            test = next(codes.test for codes in work if (codes.name, codes.seed) == (kind, seed))
+            if kind != "single":
+                recalls[kind].append(recall(model, test, material))
+            if kind == "ordinal":
+                blocks.append(block_readout(model, test, material.images.y_test))
+    say(f"scoring {len(work)} codes with {len(CLASSIFIERS)} classifiers each")
+    rows = _score_all(work, material, settings)
+    return Table(tuple(rows), recalls, blocks, models)
+
+
+def _codes_of(
+    kind: str, seed: int, model: LinkedLCA, material: Material, spiking: bool, leaky: bool
+) -> Iterator[Codes]:
+    test = model.transform(material.test)
+    yield Codes(
+        kind,
+        seed,
+        model.transform(material.train),
+        test,
+        float(np.count_nonzero(test, axis=1).mean()),
+        _worst_gap(model, test, material.test),
+        model.threshold,
+    )
+    if kind == "single":
+        return
+    if spiking:
+        yield _spiking_codes(f"{kind}-spiking", seed, model, material)
+    if leaky:
+        seen = [leaky_codes(model, material, part) for part in ("train", "test")]
+        yield Codes(f"{kind}-LEAKY", seed, *seen, threshold=model.threshold)
+
+
+def _spiking_codes(name: str, seed: int, model: LinkedLCA, material: Material) -> Codes:
+    from sklearn.base import clone
+
+    spiking = clone(model).set_params(neuron="spiking")
+    for attribute in ("circuit_", "n_features_in_"):
+        setattr(spiking, attribute, getattr(model, attribute))
+    train, test = spiking.transform(material.train), spiking.transform(material.test)
+    active = float(np.count_nonzero(test, axis=1).mean())
+    gap = _mean_gap(model, test, material.test)
+    return Codes(name, seed, train, test, active, gap, model.threshold)
+
+
+def _gaps(model: LinkedLCA, codes: FloatArray, X: FloatArray) -> FloatArray | None:
+    circuit = model.circuit_.without_drivers().observe(HANDWRITTEN)
+    if model.transfer != "soft":
+        return None
+    power = np.einsum("ij,ij->i", X, X, dtype=np.float64)
+    drive = X @ circuit.dictionaries[0].atoms.T
+    return relative_gap(circuit.transfer, drive, circuit.gram, codes, power)  # type: ignore[arg-type]
+
+
+def _worst_gap(model: LinkedLCA, codes: FloatArray, X: FloatArray) -> float | None:
+    gaps = _gaps(model, codes, X)
+    return None if gaps is None else float(gaps.max())
+
+
+def _mean_gap(model: LinkedLCA, codes: FloatArray, X: FloatArray) -> float | None:
+    gaps = _gaps(model, codes, X)
+    return None if gaps is None else float(gaps.mean())
+
+
+def _score_all(work: Sequence[Codes], material: Material, settings: Settings) -> list[Row]:
+    """Every code with every classifier, two at a time: the solvers release the GIL."""
+    from tqdm import tqdm
+
+    y_train, y_test = material.images.y_train, material.images.y_test
+
+    def one(codes: Codes, candidate: Any) -> Score:
+        n_tuning = settings.rbf_tuning_samples if candidate is RBF_SVM else settings.tuning_samples
+        return score(candidate, codes.train, y_train, codes.test, y_test, n_tuning, codes.seed)
+
+    # The slowest first, so that the last one does not run alone.
+    jobs = [(codes, candidate) for candidate in reversed(CLASSIFIERS) for codes in work]
+    with (
+        ThreadPoolExecutor(2) as pool,
+        tqdm(total=len(jobs), desc="score", unit="fit", leave=False, disable=None) as bar,
+    ):
+        futures = {}
+        for codes, candidate in jobs:
+            future = pool.submit(one, codes, candidate)
+            future.add_done_callback(lambda _: bar.update())
+            futures[codes.name, codes.seed, candidate.name] = future
+        scores = {key: future.result() for key, future in futures.items()}
+    return [_row(codes, scores) for codes in work]
+
+
+def _row(codes: Codes, scores: dict[tuple[str, int, str], Score]) -> Row:
+    own = {c.name: scores[codes.name, codes.seed, c.name] for c in CLASSIFIERS}
+    return Row(
+        codes.name,
+        codes.seed,
+        own["lr"].accuracy,
+        own["svm_linear"].accuracy,
+        own["svm_rbf"].accuracy,
+        codes.active,
+        codes.gap,
+        codes.threshold,
+        {name: dict(value.constants) for name, value in own.items()},
+    )
