@@ -95,6 +95,8 @@ def relative_gap(
     with np.errstate(divide="ignore", invalid="ignore"):
         reach = np.maximum(c / above, -c / below).max(axis=1)
         scale = np.minimum(np.where(reach > 0, 1 / reach, np.inf), np.where(r2 > 0, xr / r2, 0.0))
+    # A negative step would need bounds on c from below, which one-sided codes do not have.
+    scale = np.maximum(scale, 0.0)
     dual = scale * xr - 0.5 * scale**2 * r2
     gap = np.where(primal > 0, (primal - dual) / np.where(primal > 0, primal, 1.0), 0.0)
     known = (above > 0).all(axis=1) & (below > 0).all(axis=1)
