@@ -246,9 +246,7 @@ def settle_sample(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatAr
         over = max(np.float64(excess), sums[3], 0.0)
         gap = np.nan
         if weakest > 0:
-            # A member may be beyond its threshold too: in a code that was given as a start.
-            off = max(over, sums[3])
-            gap = relative_gap(x2, sums[0], sums[1], sums[2], 1.0 + off / weakest)
+            gap = relative_gap(x2, sums[0], sums[1], sums[2], 1.0 + over / weakest)
         residual = over / lam
         report[0], report[1], report[2] = gap, residual, round_ + 1
         if residual <= strict and not gap > tol:
