@@ -14,7 +14,10 @@ from spikelca.validation import FloatArray
 
 
 def fixed_point_residual(
-    transfer: Transfer, total_drive: FloatArray, gram: FloatArray, code: FloatArray,
+    transfer: Transfer,
+    total_drive: FloatArray,
+    gram: FloatArray,
+    code: FloatArray,
     allowed: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     """``max_j |T(b + d - L a) - a|_j / lam`` of each sample, computed in float64.

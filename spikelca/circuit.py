@@ -40,6 +40,7 @@ from spikelca.relearning import updated_atoms
 from spikelca.transfer import Transfer
 from spikelca.validation import (
     FloatArray,
+    check_code,
     check_matrix,
     check_shape,
     check_shapes,
@@ -194,7 +195,9 @@ class Circuit:
 
     # ---------------------------------------------------------------- what it computes
 
-    def drive(self, stimuli: Mapping[str, ArrayLike], labels: ArrayLike | None = None) -> FloatArray:
+    def drive(
+        self, stimuli: Mapping[str, ArrayLike], labels: ArrayLike | None = None
+    ) -> FloatArray:
         """``b + d``: what reaches the neurons before they talk to each other.
 
         Parameters
@@ -242,7 +245,8 @@ class Circuit:
         Driver currents are not part of it.
         """
         checked = check_stimuli(stimuli, self.widths, self.dtype)
-        codes = check_matrix(code, "code", self.n_neurons, self.dtype)
+        n_samples = len(next(iter(checked.values())))
+        codes = check_code(code, n_samples, self.n_neurons, self.dtype)
         return energy(checked, self.dictionaries, codes, self.transfer)
 
     def problem(
@@ -401,7 +405,8 @@ class Circuit:
         Circuit
         """
         checked = check_stimuli(stimuli, self.widths, self.dtype)
-        codes = check_matrix(code, "code", self.n_neurons, self.dtype)
+        n_samples = len(next(iter(checked.values())))
+        codes = check_code(code, n_samples, self.n_neurons, self.dtype)
         favoured = None
         for driver in self.drivers:
             if labels is not None:
@@ -412,5 +417,3 @@ class Circuit:
         )
         moved = tuple(d.with_atoms(phi) for d, phi in zip(self.dictionaries, atoms, strict=True))
         return self.with_parts(dictionaries=moved, plasticity=state)
-
-

@@ -18,6 +18,7 @@ from spikelca.engines.base import Clock, InputPopulation
 from spikelca.spectrum import automatic_step, step_limit
 from spikelca.validation import FloatArray, positive_seconds
 
+
 def gram_of(dictionaries: Sequence[Dictionary]) -> FloatArray:
     """``sum_i w_i Phi_i^T Phi_i``: (n_neurons, n_neurons), exactly symmetric."""
     dtype = dictionaries[0].atoms.dtype
@@ -78,7 +79,9 @@ def make_inputs(
 def check_unique(names: Sequence[str]) -> None:
     """Raise ValueError if two modalities share a name."""
     if len(set(names)) != len(names) or not names:
-        raise ValueError(f"Found the modalities {list(names)}; at least one, all different, awaited.")
+        raise ValueError(
+            f"Found the modalities {list(names)}; at least one, all different, awaited."
+        )
 
 
 def check_stack(dictionaries: Sequence[Dictionary]) -> None:
@@ -136,6 +139,8 @@ def neuron_indices(chosen: ArrayLike | None, n: int, what: str) -> NDArray[np.in
     indices = np.atleast_1d(np.asarray(chosen))
     if indices.dtype.kind not in "iu" or indices.ndim != 1:
         raise ValueError(f"{what} are {chosen!r}; a list of whole numbers was awaited.")
-    if indices.size and not (0 <= indices.min() and indices.max() < n):
-        raise ValueError(f"{what} run from {indices.min()} to {indices.max()}; 0 to {n - 1} awaited.")
+    if indices.size and not (indices.min() >= 0 and indices.max() < n):
+        raise ValueError(
+            f"{what} run from {indices.min()} to {indices.max()}; 0 to {n - 1} awaited."
+        )
     return indices.astype(np.int64)

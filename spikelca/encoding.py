@@ -48,6 +48,8 @@ def encode_in_chunks(
     """
     if not (math.isfinite(tol) and tol > 0):
         raise ValueError(f"tol is {tol}; a finite number above zero was awaited.")
+    if not (isinstance(max_iter, (int, np.integer)) and max_iter >= 1):
+        raise ValueError(f"max_iter is {max_iter!r}; a whole number above zero was awaited.")
     n_samples = len(next(iter(stimuli.values())))
     numbers = _aligned(labels, "labels", n_samples)
     begin = _aligned(start, "start", n_samples)
@@ -108,7 +110,12 @@ def release(X: NDArray[Any], rows: slice) -> None:
         owner = getattr(owner, "base", None)
     file = getattr(owner, "_mmap", None)
     # A private map ("c") may hold changes that live nowhere else.
-    if owner is None or file is None or owner.mode not in ("r", "r+") or not hasattr(file, "madvise"):
+    if (
+        owner is None
+        or file is None
+        or owner.mode not in ("r", "r+")
+        or not hasattr(file, "madvise")
+    ):
         return
     behind = X.ctypes.data - np.frombuffer(file, np.uint8).ctypes.data
     page = mmap.PAGESIZE
@@ -120,7 +127,7 @@ def release(X: NDArray[Any], rows: slice) -> None:
 
 
 def unsettled(response: Response, tol: float) -> NDArray[np.bool_]:
-    """Samples whose certificate is above the tolerance: the gap, or where there is none the residual."""
+    """Samples whose certificate, the gap or where there is none the residual, is above tol."""
     if response.gap is None:
         return np.asarray(~(response.residual <= tol))
     decided = np.where(np.isnan(response.gap), response.residual, response.gap)

@@ -105,9 +105,10 @@ def _report(
     circuit: Circuit, stimuli: Mapping[str, FloatArray], code: FloatArray, batch: int
 ) -> Progress:
     error = {}
+    seen = circuit.observe(*stimuli)
     for name, X in stimuli.items():
         x = np.asarray(X, dtype=circuit.dtype)
-        r = x - code @ circuit.dictionary(name).atoms
+        r = x - code @ seen.dictionary(name).atoms
         power = float(np.einsum("ij,ij->", x, x))
         error[name] = float(np.einsum("ij,ij->", r, r)) / power if power else 0.0
     active = float(np.count_nonzero(code, axis=1).mean())

@@ -68,7 +68,9 @@ class Hebbian:
         usage : (n_neurons,)
             ``H``, this batch included.
         """
-        eta = np.divide(self.rate, usage, out=np.zeros_like(usage), where=usage > 0)
+        # H of an atom that is long silent sinks below what its inverse could be told in.
+        told = usage > self.rate * np.finfo(atoms.dtype).tiny
+        eta = np.divide(self.rate, usage, out=np.zeros_like(usage), where=told)
         return np.asarray(atoms + eta.astype(atoms.dtype)[:, None] * (code.T @ residual))
 
 
@@ -199,8 +201,12 @@ def stacked_norms(atoms: Sequence[FloatArray], weights: Sequence[float]) -> NDAr
     return np.asarray(np.sqrt(total))
 
 
-def normalise_stacked(atoms: Sequence[FloatArray], weights: Sequence[float]) -> list[FloatArray]:
+def normalise_stacked(
+    atoms: Sequence[FloatArray], weights: Sequence[float], radius: FloatArray | float = 1.0
+) -> list[FloatArray]:
     """Bring every stacked atom to the unit sphere; an atom of norm zero stays zero.
+
+    ``radius``, one number or one for each atom, asks for a sphere of another size.
 
     Examples
     --------
@@ -210,5 +216,5 @@ def normalise_stacked(atoms: Sequence[FloatArray], weights: Sequence[float]) -> 
     (0.6, 0.8)
     """
     norms = stacked_norms(atoms, weights)
-    scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+    scale = np.divide(radius, norms, out=np.zeros_like(norms), where=norms > 0)
     return [phi * scale.astype(phi.dtype)[:, None] for phi in atoms]

@@ -1,17 +1,27 @@
 """One step of learning on all linked dictionaries: Hebb, idle atoms, unit sphere.
 
+What is not shown, or has no plasticity, keeps its atoms to the last bit; the part of the stacked
+atom that learns is projected to what the rest leaves of the unit sphere.
+
 Free functions on the parts of a circuit; `Circuit.learn` puts the result back together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.dictionary import Dictionary
-from spikelca.plasticity import IdleAtoms, PlasticityState, draw_rows, normalise_stacked
+from spikelca.plasticity import (
+    IdleAtoms,
+    PlasticityState,
+    draw_rows,
+    normalise_stacked,
+    stacked_norms,
+)
 from spikelca.validation import FloatArray
 
 
@@ -45,22 +55,48 @@ def updated_atoms(
     """
     plastic = [d for d in dictionaries if d.plasticity is not None and d.name in stimuli]
     if not plastic:
-        return [d.atoms for d in dictionaries], state
+        return [d.atoms for d in dictionaries], replace(state, redrawn=0)
     memory = max(d.plasticity.memory for d in plastic if d.plasticity is not None)
     state = state.after(code, memory)
-    residual = {d.name: stimuli[d.name] - code @ d.atoms for d in plastic}
-    atoms = {d.name: d.atoms for d in dictionaries}
+    seen = _as_coded([d for d in dictionaries if d.name in stimuli], len(dictionaries))
+    residual = {d.name: stimuli[d.name] - code @ seen[d.name] for d in plastic}
+    atoms = {}
     for d in plastic:
         assert d.plasticity is not None
-        atoms[d.name] = d.plasticity.step(d.atoms, residual[d.name], code, state.usage)
+        atoms[d.name] = d.plasticity.step(seen[d.name], residual[d.name], code, state.usage)
     if rng is not None:
         state = _revive(atoms, plastic, stimuli, residual, state, idle, favoured, rng)
-    weights = [d.weight for d in dictionaries]
-    return normalise_stacked([atoms[d.name] for d in dictionaries], weights), state
+    moved = normalise_stacked(
+        [atoms[d.name] for d in plastic], [d.weight for d in plastic], _room(dictionaries, plastic)
+    )
+    atoms.update(zip(atoms, moved, strict=True))
+    return [atoms.get(d.name, d.atoms) for d in dictionaries], state
+
+
+def _as_coded(shown: Sequence[Dictionary], n_dictionaries: int) -> dict[str, FloatArray]:
+    """The atoms that the code belongs to: of unit norm where it saw a part of the modalities."""
+    atoms = [d.atoms for d in shown]
+    if len(shown) < n_dictionaries:
+        atoms = normalise_stacked(atoms, [d.weight for d in shown])
+    return {d.name: phi for d, phi in zip(shown, atoms, strict=True)}
+
+
+def _room(dictionaries: Sequence[Dictionary], plastic: Sequence[Dictionary]) -> FloatArray | float:
+    """Norm for the part of each stacked atom that learns, such that the whole has norm one.
+
+    Where the rest alone is longer than one, the part keeps the norm it has.
+    """
+    rest = [d for d in dictionaries if all(d is not p for p in plastic)]
+    if not rest:
+        return 1.0
+    taken, own = (
+        stacked_norms([d.atoms for d in part], [d.weight for d in part]) for part in (rest, plastic)
+    )
+    return np.where(taken < 1, np.sqrt(np.maximum(1 - taken**2, 0.0)), own)
 
 
 def _revive(
-    atoms: Mapping[str, FloatArray],
+    atoms: dict[str, FloatArray],
     plastic: Sequence[Dictionary],
     stimuli: Mapping[str, FloatArray],
     residual: Mapping[str, FloatArray],

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from spikelca.validation import FloatArray, positive
+from spikelca.validation import FloatArray, as_float, positive
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class Transfer(ABC):
         object.__setattr__(self, "two_sided", bool(self.two_sided))
 
     def __call__(self, u: FloatArray) -> FloatArray:
-        """The output a = T(u), of the shape and dtype of u."""
+        """The output a = T(u), of the shape of u; float32 and float64 keep their precision."""
+        u = as_float(u, "u")
         if self.two_sided:
             return np.asarray(np.sign(u) * self.one_sided(np.abs(u)), dtype=u.dtype)
         return np.asarray(self.one_sided(u), dtype=u.dtype)
@@ -89,6 +90,7 @@ class SoftThreshold(Transfer):
         return np.asarray(total)
 
     def inverse(self, a: FloatArray) -> FloatArray:
+        a = as_float(a, "a")
         return np.asarray(a + np.sign(a) * a.dtype.type(self.threshold))
 
 
@@ -113,4 +115,4 @@ class HardThreshold(Transfer):
         return np.asarray(0.5 * self.threshold**2 * np.count_nonzero(a, axis=-1), dtype=np.float64)
 
     def inverse(self, a: FloatArray) -> FloatArray:
-        return np.array(a)
+        return np.array(as_float(a, "a"))

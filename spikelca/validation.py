@@ -77,33 +77,42 @@ def as_float(X: ArrayLike, name: str, dtype: np.dtype[Any] | None = None) -> Flo
     X = np.asarray(X)
     if X.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {name} is {X.dtype}; real numbers awaited.")
-    if X.dtype.kind not in "fiub":
+    if X.dtype.kind in "USMmV":
+        raise ValueError(f"{name} holds {X.dtype} values; real numbers were awaited.")
+    if X.dtype.kind == "O":
         try:
             X = X.astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} holds {X.dtype} values that are no numbers: {error}") from None
+            raise ValueError(
+                f"{name} holds {X.dtype} values that are no numbers: {error}"
+            ) from None
     if dtype is None:
-        dtype = X.dtype if X.dtype in FLOATS else np.dtype(np.float64)
-        dtype = np.dtype(np.float32) if X.dtype == np.float16 else dtype
-    return X.astype(dtype.newbyteorder("="), copy=False)
+        single = X.dtype.kind == "f" and X.dtype.itemsize <= 4
+        dtype = np.dtype(np.float32 if single else np.float64)
+    # What is too large for the precision becomes infinity, and is told by `check_finite`.
+    with np.errstate(over="ignore"):
+        return X.astype(dtype, copy=False)
 
 
 def check_finite(X: FloatArray, name: str, first_row: int = 0) -> None:
-    """Raise ValueError with the place of the first NaN or infinity, if there is one.
+    """Raise ValueError with the place of the first NaN, infinity or overlarge value.
 
-    ``first_row`` is the place of X in a larger array of which it is a part.
+    Overlarge is what overflows once it is squared and summed, as energies do. ``first_row`` is the
+    place of X in a larger array of which it is a part.
     """
+    largest = 1e-3 * float(np.sqrt(np.finfo(X.dtype).max))
     # Smallest and largest are two fast passes; only if they tell do we look for the culprit.
-    if X.size == 0 or (np.isfinite(X.min()) and np.isfinite(X.max())):
+    if X.size == 0 or (X.min() >= -largest and X.max() <= largest):
         return
-    bad = ~np.isfinite(X)
+    bad = ~(np.abs(X) <= largest)
     place = tuple(int(i) for i in np.argwhere(bad)[0])
-    kind = "NaN" if np.isnan(X[place]) else "infinity"
+    kind = "NaN" if np.isnan(X[place]) else "infinity" if np.isinf(X[place]) else str(X[place])
     index = (place[0] + first_row, *place[1:])
     raise ValueError(
         f"{name} contains {kind} at index {index} ({int(bad.sum())} such values"
         f"{f' in rows {first_row} to {first_row + len(X) - 1}' if first_row else ''}); "
-        "finite numbers were awaited. Clean or impute the data first."
+        f"finite numbers of at most {largest:.0e} ({X.dtype}) were awaited. "
+        "Clean, impute or scale the data first."
     )
 
 
@@ -128,7 +137,9 @@ def check_shape(X: ArrayLike, name: str, n_columns: int | None = None) -> NDArra
             "Reshape one sample with .reshape(1, -1)."
         )
     if X.shape[0] == 0:
-        raise ValueError(f"{name} is empty: found 0 sample(s), shape {X.shape}; at least 1 awaited.")
+        raise ValueError(
+            f"{name} is empty: found 0 sample(s), shape {X.shape}; at least 1 awaited."
+        )
     if n_columns is not None and X.shape[1] != n_columns:
         raise ValueError(f"{name} has {X.shape[1]} columns; {n_columns} were awaited.")
     return X
@@ -177,7 +188,9 @@ def check_shapes(
     }
     rows = {name: X.shape[0] for name, X in arrays.items()}
     if len(set(rows.values())) > 1:
-        raise ValueError(f"The modalities have different numbers of samples: {rows}; one was awaited.")
+        raise ValueError(
+            f"The modalities have different numbers of samples: {rows}; one was awaited."
+        )
     return arrays
 
 
@@ -201,6 +214,16 @@ def check_stimuli(
     return check_values(check_shapes(stimuli, widths), dtype)
 
 
+def check_code(code: ArrayLike, n_samples: int, n_neurons: int, dtype: np.dtype[Any]) -> FloatArray:
+    """Check one code for each sample: (n_samples, n_neurons)."""
+    checked = check_matrix(code, "code", n_neurons, dtype)
+    if len(checked) != n_samples:
+        raise ValueError(
+            f"code has {len(checked)} rows; {n_samples} were awaited, one for each sample."
+        )
+    return checked
+
+
 def check_labels(labels: ArrayLike, n_samples: int, n_classes: int) -> NDArray[np.int64]:
     """Check class numbers 0 .. n_classes - 1, one per sample.
 
@@ -209,13 +232,15 @@ def check_labels(labels: ArrayLike, n_samples: int, n_classes: int) -> NDArray[n
     ValueError
         If the number of labels is not n_samples, or a label names no class.
     """
-    found = np.asarray(labels)
+    found = as_float(labels, "labels")
     if found.shape != (n_samples,):
         raise ValueError(f"labels has shape {found.shape}; ({n_samples},) was awaited.")
-    numbers = found.astype(np.int64)
+    with np.errstate(invalid="ignore"):
+        numbers = found.astype(np.int64)
     if not np.array_equal(numbers, found) or numbers.min() < 0 or numbers.max() >= n_classes:
         raise ValueError(
-            f"labels holds {np.unique(found)[:12]}; class numbers 0 to {n_classes - 1} were awaited."
+            f"labels holds {np.unique(found)[:12]}; "
+            f"class numbers 0 to {n_classes - 1} were awaited."
         )
     return numbers
 
