@@ -52,7 +52,9 @@ def add_reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         help="'digits' (offline, default), 'mnist' (SPIKELCA_DATA or download), or a folder of IDX "
         "files",
     )
-    command.add_argument("--out", default="results", help="folder for the results (default results/)")
+    command.add_argument(
+        "--out", default="results", help="folder for the results (default results/)"
+    )
     command.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
     command.add_argument("--quick", action="store_true", help="the whole road in seconds")
     command.add_argument(

@@ -55,11 +55,11 @@ class _Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
     def _neuron(self) -> Neuron:
         if isinstance(self.neuron, (RateNeuron, SpikingNeuron)):
             return self.neuron
-        return _named(_NEURONS, self.neuron, "neuron")()  # type: ignore[no-any-return]
+        return _named(_NEURONS, self.neuron, "neuron")()
 
     def _transfer(self) -> Transfer:
         made = _named(_TRANSFERS, self.transfer, "transfer")(self.threshold, self.two_sided)
-        return made  # type: ignore[no-any-return]
+        return made
 
     def _codes(self, circuit: Circuit, stimuli: Mapping[str, FloatArray]) -> FloatArray:
         """Settled codes of a rate circuit, spike-rate codes of a spiking one."""
@@ -313,7 +313,7 @@ class LinkedLCA(_Coder):
     def _first_circuit(
         self, stimuli: Mapping[str, FloatArray], labels: Any, rng: np.random.Generator
     ) -> Circuit:
-        weights = {name: 1.0 for name in stimuli} | dict(self.weights or {})
+        weights = dict.fromkeys(stimuli, 1.0) | dict(self.weights or {})
         unknown = sorted(set(weights) - set(stimuli))
         if unknown:
             raise ValueError(f"weights names {unknown}; names out of {list(stimuli)} were awaited.")
@@ -578,8 +578,10 @@ class LCACoder(_Coder):
     def inverse_transform(self, X: ArrayLike) -> FloatArray:
         """``Phi a``: (n_samples, n_features)."""
         codes = np.asarray(X)
-        width = getattr(self, "n_features_in_", None)
-        atoms = self.dictionary(width) if callable(self.dictionary) else self.dictionary
+        atoms = self.dictionary
+        if callable(atoms):
+            check_is_fitted(self, "n_features_in_")
+            atoms = atoms(self.n_features_in_)
         return np.asarray(codes @ np.asarray(atoms))
 
     @property
@@ -592,5 +594,3 @@ class LCACoder(_Coder):
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         return tags
-
-

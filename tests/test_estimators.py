@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.decomposition import SparseCoder
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -17,3 +18,175 @@ from spikelca.datasets import linked_bars
 @parametrize_with_checks([LinkedLCA(n_components=6, batch_size=10), LCACoder(np.eye)])
 def test_estimators_pass_every_check_of_scikit_learn(estimator, check):
     check(estimator)
+
+
+@pytest.fixture(scope="module")
+def bars():
+    return linked_bars(n_samples=400, size=4, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def X(bars):
+    return np.hstack([bars.X["bars"], bars.X["marks"]])
+
+
+@pytest.fixture(scope="module")
+def y(bars):
+    return bars.codes.argmax(axis=1) % 2
+
+
+def make(**more):
+    settings = {"threshold": 0.05, "n_epochs": 2, "batch_size": 50, "random_state": 0} | more
+    return LinkedLCA(8, {"bars": 16, "marks": 24}, observe="bars", **settings)
+
+
+def test_fit_twice_with_one_seed_gives_the_same_bits(X):
+    first, second = make().fit(X), make().fit(X)
+    assert np.array_equal(first.components_, second.components_)
+    again = first.components_.copy()
+    assert np.array_equal(first.fit(X).components_, again)
+
+
+def test_transform_sees_the_observed_columns_only(X, bars):
+    lca = make().fit(X)
+    full, observed = lca.transform(X), lca.transform(bars.X["bars"])
+    assert np.array_equal(full, observed)
+    other = X.copy()
+    other[:, 16:] = 7.0
+    assert np.array_equal(lca.transform(other), observed)
+
+
+def test_a_driver_is_off_in_transform(X, y):
+    driver = OrdinalDriver(n_classes=2, inhibition=0.04)
+    lca = make(driver=driver).fit(X, y)
+    bare = lca.circuit_.without_drivers().observe("bars")
+    settled = bare.encode({"bars": X[:, :16]}, lca.tol).code
+    assert np.array_equal(lca.transform(X), settled)
+
+
+def test_labels_steer_learning_and_order_the_blocks(X, y):
+    plain = make(driver=OrdinalDriver(2, inhibition=0.04)).fit(X, y)
+    swapped = make(driver=OrdinalDriver(2, inhibition=0.04)).fit(X, 1 - y)
+    assert not np.array_equal(plain.components_, swapped.components_)
+    assert list(plain.classes_) == [0, 1]
+
+
+def test_a_fading_driver_learns_something_else(X, y):
+    constant = make(driver=OrdinalDriver(2, inhibition=0.04)).fit(X, y)
+    faded = make(driver=OrdinalDriver(2, inhibition=0.04, fade=Fade(0.0, 0.5))).fit(X, y)
+    assert not np.array_equal(constant.components_, faded.components_)
+
+
+def test_translate_recalls_the_unseen_modality(X, bars):
+    lca = make(n_epochs=20).fit(X)
+    recalled = lca.translate(bars.X["bars"], to="marks")
+    error = np.square(recalled - bars.X["marks"]).sum() / np.square(bars.X["marks"]).sum()
+    assert error < 0.1
+    assert recalled.shape == bars.X["marks"].shape
+
+
+def test_inverse_transform_gives_all_columns_or_one_modality(X):
+    lca = make(n_epochs=20).fit(X)
+    codes = lca.transform(X)
+    both = lca.inverse_transform(codes)
+    assert np.array_equal(both[:, :16], lca.inverse_transform(codes, modality="bars"))
+    assert np.square(both - X).sum() < 0.1 * np.square(X).sum()
+
+
+def test_partial_fit_goes_on_from_where_it_was(X):
+    lca = make()
+    for first in range(0, 400, 100):
+        lca.partial_fit(X[first : first + 100])
+    assert lca.n_steps_ == 8
+    assert lca.transform(X).shape == (400, 8)
+
+
+def test_pipeline_and_grid_search_work(X, y):
+    pipeline = make_pipeline(make(), LogisticRegression())
+    search = GridSearchCV(pipeline, {"linkedlca__threshold": [0.05, 0.1]}, cv=2).fit(X, y)
+    assert search.best_score_ > 0.5
+    assert clone(pipeline).get_params()["linkedlca__n_components"] == 8
+
+
+def test_set_output_names_the_components(X):
+    pytest.importorskip("pandas")
+    frame = make().set_output(transform="pandas").fit(X).transform(X)
+    assert list(frame.columns[:2]) == ["linkedlca0", "linkedlca1"]
+
+
+def test_lca_coder_agrees_with_sparse_coder():
+    rng = np.random.default_rng(0)
+    D = rng.normal(size=(12, 8))
+    D /= np.linalg.norm(D, axis=1, keepdims=True)
+    Z = rng.normal(size=(30, 8))
+    theirs = SparseCoder(
+        D, transform_algorithm="lasso_cd", transform_alpha=0.3, positive_code=True,
+        transform_max_iter=10_000,
+    ).transform(Z)  # fmt: skip
+    ours = LCACoder(D, threshold=0.3, tol=1e-8).transform(Z)
+    assert np.allclose(ours, theirs, atol=1e-4)
+
+
+def test_lca_coder_reconstructs():
+    D = np.eye(3)
+    coder = LCACoder(D, threshold=1e-3).fit(D)
+    assert np.allclose(coder.inverse_transform(coder.transform(D)), D, atol=2e-3)
+
+
+BAD = {
+    "no labels with a driver": (lambda X, y: make(driver=OrdinalDriver(2)).fit(X), "requires y"),
+    "a missing class": (
+        lambda X, y: make(driver=OrdinalDriver(4)).fit(X, y),
+        "holds 2 classes.*awaits 4",
+    ),
+    "too many blocks": (
+        lambda X, y: make(driver=OrdinalDriver(2, block=5)).fit(X, y),
+        "need 10 neurons; the circuit has 8",
+    ),
+    "labels of another length": (
+        lambda X, y: make(driver=OrdinalDriver(2)).fit(X, y[:-1]),
+        "y has shape",
+    ),
+    "columns that the modalities do not fill": (
+        lambda X, y: make().fit(X[:, :30]),
+        "30 features.*take 40",
+    ),
+    "weights of an unknown modality": (
+        lambda X, y: make(weights={"sound": 1.0}).fit(X),
+        "sound",
+    ),
+    "an unknown neuron": (lambda X, y: make(neuron="glia").fit(X).transform(X), "'glia'"),
+    "an unknown transfer": (lambda X, y: make(transfer="firm").fit(X), "'firm'"),
+    "an unknown engine": (lambda X, y: make(engine="steam").fit(X), "'steam'"),
+    "a threshold of zero": (lambda X, y: make(threshold=0.0).fit(X), "threshold is 0.0"),
+    "no neurons": (lambda X, y: LinkedLCA(0).fit(X), "n_components is 0"),
+    "a modality that is not there": (lambda X, y: make().fit(X).translate(X, to="sound"), "sound"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gets_one_clear_error(name, X, y):
+    call, message = BAD[name]
+    with pytest.raises(ValueError, match=message):
+        call(X, y)
+
+
+def test_a_failed_fit_leaves_the_estimator_as_it_was(X):
+    lca = make().fit(X)
+    before, state = lca.components_, dict(vars(lca))
+    broken = X.copy()
+    broken[3, 5] = np.nan
+    with pytest.raises(ValueError, match=r"NaN at index \(3, 5\)"):
+        lca.fit(broken)
+    with pytest.raises(ValueError, match="features"):
+        lca.fit(X[:, :7])
+    assert lca.components_ is before
+    assert vars(lca) == state
+
+
+def test_an_unseen_class_in_partial_fit_changes_nothing(X, y):
+    lca = make(driver=OrdinalDriver(2)).partial_fit(X[:100], y[:100])
+    before = lca.circuit_
+    with pytest.raises(ValueError, match="not among the classes"):
+        lca.partial_fit(X[:100], y[:100] + 1)
+    assert lca.circuit_ is before

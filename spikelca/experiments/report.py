@@ -32,7 +32,9 @@ def versions() -> dict[str, str]:
     }
 
 
-def results(table: Table, material: Material, settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
+def results(
+    table: Table, material: Material, settings: Settings, seeds: Sequence[int]
+) -> dict[str, Any]:
     """`results.json` as a dictionary."""
     return {
         "data": material.images.name,
@@ -56,7 +58,8 @@ def save_dictionaries(table: Table, folder: Path) -> list[Path]:
     paths = []
     for kind, model in table.models.items():
         path = folder / f"dictionary_{kind}.npz"
-        np.savez(path, **{d.name: d.atoms for d in model.circuit_.dictionaries})
+        atoms: dict[str, Any] = {d.name: d.atoms for d in model.circuit_.dictionaries}
+        np.savez(path, **atoms)
         paths.append(path)
     return paths
 
@@ -88,7 +91,11 @@ def _line(name: str, rows: Sequence[Row]) -> str:
     active = "" if rows[0].active is None else f"{np.mean([row.active for row in rows]):.1f}"
     gap = "" if rows[0].gap is None else f"{max(row.gap or 0 for row in rows):.0e}"
     paper = "  ".join(f"{value:.4f}" for value in PAPER.get(name, ()))
-    return f"{name:<18}" + "".join(f"{s:>15}" for s in scores) + f"{active:>8}{gap:>9}   {paper}".rstrip()
+    return (
+        f"{name:<18}"
+        + "".join(f"{s:>15}" for s in scores)
+        + f"{active:>8}{gap:>9}   {paper}".rstrip()
+    )
 
 
 def _mean(values: Sequence[float]) -> str:

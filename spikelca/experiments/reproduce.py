@@ -78,9 +78,7 @@ def reproduce(
     folder = check_folder(Path(out))
     images = load_images(data)
     material = make_material(images, font)
-    chosen = replace(
-        settings_for(images.image_shape, quick), transfer=transfer, reading=driver
-    )
+    chosen = replace(settings_for(images.image_shape, quick), transfer=transfer, reading=driver)
     say(f"data: {images.name}; printed digits: {material.printed.font}")
     table = make_table(material, chosen, seeds, leaky=leaky, say=say)
     say("\n" + report.format_table(table, material, seeds))
@@ -88,5 +86,3 @@ def reproduce(
     paths = [report.write_results(found, folder), *report.save_dictionaries(table, folder)]
     say("\nwritten: " + ", ".join(str(path) for path in paths))
     return table
-
-

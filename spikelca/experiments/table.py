@@ -150,8 +150,8 @@ def _codes_of(
     if spiking:
         yield _spiking_codes(f"{kind}-spiking", seed, model, material)
     if leaky:
-        seen = [leaky_codes(model, material, part) for part in ("train", "test")]
-        yield Codes(f"{kind}-LEAKY", seed, *seen, threshold=model.threshold)
+        train, leaked = (leaky_codes(model, material, part) for part in ("train", "test"))
+        yield Codes(f"{kind}-LEAKY", seed, train, leaked, threshold=model.threshold)
 
 
 def _spiking_codes(name: str, seed: int, model: LinkedLCA, material: Material) -> Codes:
