@@ -1,0 +1,220 @@
+"""The rooms of the house: imports run only downwards, and no room outgrows a reader's patience."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import spikelca
+
+ROOT = Path(spikelca.__file__).parent
+LONGEST_FILE = 350
+LONGEST_BODY = 45
+
+# From the ground up. Modules on one line are neighbours, who do not import each other either.
+FLOORS = """
+_version
+blas validation
+transfer
+plasticity
+waveforms
+neurons
+dictionary
+drivers
+spectrum
+certificate
+engines.base
+engines.reference engines.numba engines.brian2
+engines
+readout
+compiling
+relearning
+initial
+encoding
+metrics
+circuit
+learning
+persistence
+datasets
+plotting
+interop
+distributed
+estimators
+<the package itself>
+experiments
+cli
+"""
+PACKAGE = "<the package itself>"
+HEIGHT = {
+    room: height
+    for height, line in enumerate(FLOORS.strip().splitlines())
+    for room in ([line] if line == PACKAGE else line.split())
+}
+
+
+def name_of(path: Path) -> str:
+    """Dotted name below the package: "engines.numba.drive"; empty for the package itself."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def room_of(module: str) -> str:
+    """The room in which a module stands: the longest name on the plan that leads to it."""
+    if not module:
+        return PACKAGE
+    parts = module.split(".")
+    found = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((room for room in found if room in HEIGHT), f"unplanned: {module}")
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+def imported(module: str, nodes: Iterator[ast.AST]) -> Iterator[tuple[int, str]]:
+    """Line and full dotted name of everything that is imported, TYPE_CHECKING and lazy too."""
+    here = ["spikelca", *filter(None, module.split("."))]
+    package = here if MODULES[module].stem == "__init__" else here[:-1]
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *filter(None, [node.module])])
+            yield from ((node.lineno, f"{source}.{alias.name}") for alias in node.names)
+
+
+def nodes_of(module: str) -> Iterator[ast.AST]:
+    """All nodes of a module; of the list of engines only those outside its lazy factories."""
+    if module != "engines":
+        return ast.walk(tree(module))
+    statements = (s for s in tree(module).body if not isinstance(s, ast.FunctionDef))
+    return (node for statement in statements for node in ast.walk(statement))
+
+
+def module_behind(name: str) -> str | None:
+    """The module of this package behind an imported name, None for foreign names."""
+    top, *parts = name.split(".")
+    if top != "spikelca":
+        return None
+    if parts == ["__version__"]:
+        return "_version"
+    found = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((module for module in found if module in MODULES), "")
+
+
+def outsiders(name: str) -> dict[str, list[int]]:
+    """Which modules import a foreign package, and where."""
+    found = {
+        module: [n for n, full in imported(module, ast.walk(tree(module))) if _top(full) == name]
+        for module in MODULES
+    }
+    return {module: lines for module, lines in found.items() if lines}
+
+
+def _top(name: str) -> str:
+    return name.split(".")[0]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_has_its_room_on_the_plan(module):
+    assert room_of(module) in HEIGHT, "say in FLOORS where this module belongs"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_run_only_downwards(module):
+    here = room_of(module)
+    upwards = [
+        f"line {line}: {name}"
+        for line, name in imported(module, nodes_of(module))
+        if (target := module_behind(name)) is not None
+        and room_of(target) != here
+        and HEIGHT[room_of(target)] >= HEIGHT[here]
+    ]
+    assert not upwards
+
+
+def test_the_plan_would_notice_an_import_that_runs_upwards():
+    node = ast.parse("def f():\n    from ..circuit import Circuit")
+    [(_, name)] = imported("engines.base", ast.walk(node))
+    assert name == "spikelca.circuit.Circuit"
+    assert HEIGHT[room_of(module_behind(name))] > HEIGHT[room_of("engines.base")]
+
+
+def test_the_data_room_stands_alone():
+    names = [
+        name
+        for module in MODULES
+        if room_of(module) == "datasets"
+        for _, name in imported(module, ast.walk(tree(module)))
+    ]
+    inside = {room_of(target) for target in map(module_behind, names) if target is not None}
+    assert inside <= {"datasets", "_version"}
+
+
+def test_numba_is_imported_only_by_its_engine():
+    assert {room_of(module) for module in outsiders("numba")} <= {"engines.numba"}
+
+
+def test_brian2_is_imported_only_by_its_engine():
+    assert {room_of(module) for module in outsiders("brian2")} <= {"engines.brian2"}
+
+
+def test_matplotlib_is_imported_only_by_plotting_and_the_experiments():
+    assert {room_of(module) for module in outsiders("matplotlib")} <= {"plotting", "experiments"}
+
+
+def test_import_of_the_package_leaves_the_heavy_libraries_alone():
+    heavy = "{'brian2', 'numba', 'sklearn', 'matplotlib', 'pandas'}"
+    code = f"import spikelca, sys; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_of_the_package_can_be_imported():
+    missing = [name for name in spikelca.__all__ if getattr(spikelca, name, None) is None]
+    assert not missing
+    assert set(spikelca.__all__) <= set(dir(spikelca))
+    with pytest.raises(AttributeError, match="no attribute 'Ciruit'"):
+        _ = spikelca.Ciruit
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if "._" not in f".{m}"])
+def test_every_public_module_says_what_it_is(module):
+    assert ast.get_docstring(tree(module)), "a module opens with a docstring"
+
+
+def length_of_body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines from the first statement behind the docstring to the last."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_function_is_longer_than_a_screen(module):
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    functions = (node for node in ast.walk(tree(module)) if isinstance(node, kinds))
+    lengths = {f"{f.name}, line {f.lineno}": length_of_body(f) for f in functions}
+    assert not {name: n for name, n in lengths.items() if n > LONGEST_BODY}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_file_holds_more_than_one_idea_can_fill(module):
+    n_lines = len(MODULES[module].read_text(encoding="utf-8").splitlines())
+    assert n_lines <= LONGEST_FILE
+
+
+def test_the_plan_runs_from_the_ground_up():
+    heights = [HEIGHT[room] for room in ("validation", "dictionary", "circuit", "cli")]
+    assert all(low < high for low, high in pairwise(heights))
