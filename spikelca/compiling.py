@@ -120,7 +120,7 @@ def check_stack(dictionaries: Sequence[Dictionary]) -> None:
 def _first_double(stacked: FloatArray) -> tuple[int, int] | None:
     seen: dict[bytes, int] = {}
     for index, row in enumerate(stacked):
-        earlier = seen.setdefault(row.tobytes(), index)
+        earlier = seen.setdefault((row + 0.0).tobytes(), index)  # -0.0 is 0.0
         if earlier != index:
             return earlier, index
     return None

@@ -150,7 +150,7 @@ class IdleAtoms:
     def __post_init__(self) -> None:
         if self.source not in _SOURCES:
             raise ValueError(f"source is {self.source!r}; one of {sorted(_SOURCES)} was awaited.")
-        if self.patience < 1:
+        if not self.patience >= 1:
             raise ValueError(f"patience is {self.patience}; one presentation or more was awaited.")
 
     def material(self, stimulus: FloatArray, residual: FloatArray) -> FloatArray:

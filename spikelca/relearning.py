@@ -110,11 +110,21 @@ def _revive(
     if not neurons.size:
         return state
     material = {d.name: idle.material(stimuli[d.name], residual[d.name]) for d in plastic}
-    norms = sum(np.einsum("ij,ij->i", m, m, dtype=np.float64) for m in material.values())
-    rows = draw_rows(rng, neurons, np.asarray(norms), favoured)
+    stacked = np.hstack(list(material.values())).astype(np.float64)
+    norms = np.einsum("ij,ij->i", stacked, stacked)
+    rows = draw_rows(rng, neurons, np.where(_seen_before(stacked, norms), 0.0, norms), favoured)
     neurons, rows = neurons[rows >= 0], rows[rows >= 0]
-    scale = 1 / np.sqrt(np.asarray(norms)[rows])
+    scale = 1 / np.sqrt(norms[rows])
     for d in plastic:
         fresh = material[d.name][rows] * scale[:, None].astype(d.atoms.dtype)
         atoms[d.name][neurons] = fresh
     return state.revived(neurons)
+
+
+def _seen_before(stacked: FloatArray, norms: FloatArray) -> NDArray[np.bool_]:
+    """Rows that point where an earlier one points: two atoms made of them would be one."""
+    directions = stacked / np.sqrt(np.where(norms > 0, norms, 1.0))[:, None]
+    _, first = np.unique(np.round(directions, 6) + 0.0, axis=0, return_index=True)
+    seen = np.ones(len(stacked), dtype=bool)
+    seen[first] = False
+    return seen

@@ -30,6 +30,7 @@ dictionary
 drivers
 spectrum
 certificate
+engines.response
 engines.base
 engines.reference engines.numba engines.brian2
 engines
