@@ -1,0 +1,189 @@
+"""What a code looks like: itself, the order of its blocks, its place among the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from spikelca.plotting.style import INK, QUIET, as_array, axes_or_new, colour_of, map_of, trim
+
+
+def draw_code(
+    codes: ArrayLike,
+    ax: Axes | None = None,
+    *,
+    owner: ArrayLike | None = None,
+    title: str | None = None,
+) -> Axes:
+    """Draw one code as bars, or many as an image with one line for each.
+
+    Parameters
+    ----------
+    codes : (n_neurons,) or (n_samples, n_neurons)
+    ax : Axes, optional
+    owner : (n_neurons,) int, optional
+        Class of each neuron: bars take its colour, an image gets a line between blocks.
+    title : str, optional
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> draw_code([0.0, 0.7, 0.0]).get_ylabel()
+    'activity a'
+    """
+    values = as_array(codes, "codes", 1, 2)
+    classes = None if owner is None else as_array(owner, "owner", 1)
+    ax = axes_or_new(ax, (6.0, 2.8))
+    (_draw_bars if values.ndim == 1 else _draw_image)(ax, values, classes)
+    ax.set_xlabel("neuron")
+    if title:
+        ax.set_title(title)
+    return ax
+
+
+def _draw_bars(ax: Axes, code: NDArray[Any], owner: NDArray[Any] | None) -> None:
+    active = np.flatnonzero(code)
+    colours: Any = INK if owner is None else [colour_of(int(owner[j])) for j in active]
+    ax.vlines(active, 0, code[active], colors=colours, linewidth=1.5)
+    ax.axhline(0, color=QUIET, linewidth=0.5)
+    ax.set(ylabel="activity a", xlim=(-0.5, len(code) - 0.5))
+    if owner is not None:
+        _label_blocks(ax, owner)
+    trim(ax)
+
+
+def _draw_image(ax: Axes, codes: NDArray[Any], owner: NDArray[Any] | None) -> None:
+    drawn = ax.imshow(codes, aspect="auto", interpolation="nearest", **map_of(codes))
+    ax.set_ylabel("sample")
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.figure.colorbar(drawn, ax=ax, label="activity a")
+    if owner is not None:
+        _label_blocks(ax, owner)
+
+
+def _label_blocks(ax: Axes, owner: NDArray[Any]) -> None:
+    """A thin line at the end of each block, and its class above."""
+    edges = np.flatnonzero(np.diff(owner)) + 0.5
+    for edge in edges:
+        ax.axvline(edge, color=QUIET, linewidth=0.5)
+    numbers = [number for number in np.unique(owner) if number >= 0]
+    middles = [np.flatnonzero(owner == number).mean() for number in numbers]
+    top = ax.secondary_xaxis("top")
+    top.set_xticks(middles, [str(number) for number in numbers])
+    top.tick_params(length=0)
+    top.spines["top"].set_visible(False)
+
+
+def draw_blocks(
+    shares: ArrayLike,
+    ax: Axes | None = None,
+    *,
+    classes: Sequence[Any] | None = None,
+    columns: str = "block",
+    title: str | None = None,
+) -> Axes:
+    """Draw how the samples of each class fall into blocks, with every share written in its cell.
+
+    Parameters
+    ----------
+    shares : (n_classes, n_blocks)
+        Rows: class of the sample. Shares in [0, 1], such as `spikelca.metrics.block_selectivity`.
+    ax : Axes, optional
+    classes : sequence, optional
+        Names of the classes; their numbers unless told.
+    columns : str, default="block"
+        What a column is.
+    title : str, optional
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> ax = draw_blocks([[0.9, 0.1], [0.2, 0.8]])
+    >>> [text.get_text() for text in ax.texts]
+    ['90', '10', '20', '80']
+    """
+    table = as_array(shares, "shares", 2)
+    ax = axes_or_new(ax, (4.8, 4.2))
+    drawn = ax.imshow(table, cmap="Blues", vmin=0.0, vmax=1.0)
+    for (row, column), share in np.ndenumerate(table):
+        if round(100 * share) > 0:
+            colour = "white" if share > 0.5 else INK
+            text = f"{100 * share:.0f}"
+            ax.text(column, row, text, ha="center", va="center", color=colour, size="x-small")
+    names = list(range(len(table)) if classes is None else classes)
+    ax.set_xticks(range(table.shape[1]), [str(name) for name in names[: table.shape[1]]])
+    ax.set_yticks(range(len(table)), [str(name) for name in names])
+    ax.set(xlabel=columns, ylabel="class of the image")
+    ax.figure.colorbar(drawn, ax=ax, label="share (cells: per cent)")
+    if title:
+        ax.set_title(title)
+    return ax
+
+
+def draw_embedding(
+    points: ArrayLike,
+    labels: ArrayLike,
+    ax: Axes | None = None,
+    *,
+    note: str | None = None,
+    title: str | None = None,
+) -> Axes:
+    """Draw points of a plane in the colour of their class, with the class written at its middle.
+
+    Parameters
+    ----------
+    points : (n_samples, 2)
+        Such as PCA or t-SNE of codes.
+    labels : (n_samples,) int
+        Class numbers.
+    ax : Axes, optional
+    note : str, optional
+        Numbers that belong to the picture; written below it.
+    title : str, optional
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If there is not one label for each point, or points do not lie in a plane.
+
+    Examples
+    --------
+    >>> ax = draw_embedding([[0, 0], [1, 1], [4, 4]], [0, 0, 1])
+    >>> [text.get_text() for text in ax.texts]
+    ['0', '1']
+    """
+    plane, classes = as_array(points, "points", 2), as_array(labels, "labels", 1)
+    if plane.shape != (len(classes), 2):
+        raise ValueError(
+            f"points has shape {plane.shape} and labels {classes.shape}; (n_samples, 2) and one "
+            "label for each were awaited."
+        )
+    ax = axes_or_new(ax, (4.2, 4.2))
+    colours = [colour_of(int(number)) for number in classes]
+    ax.scatter(plane[:, 0], plane[:, 1], c=colours, s=4, linewidths=0, alpha=0.7, rasterized=True)
+    for number in np.unique(classes):
+        middle = np.median(plane[classes == number], axis=0)
+        text = ax.text(middle[0], middle[1], str(number), ha="center", va="center", weight="bold")
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+    ax.set(xticks=[], yticks=[])
+    if note:
+        ax.set_xlabel(note, size="small")
+    if title:
+        ax.set_title(title)
+    return ax

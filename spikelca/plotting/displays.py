@@ -1,0 +1,231 @@
+"""Pictures of fitted estimators, in scikit-learn's manner.
+
+A display holds the arrays of one picture. ``from_estimator`` computes and draws them; ``plot``
+draws them again, elsewhere. After drawing, ``ax_`` and ``figure_`` are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike, NDArray
+
+from spikelca.drivers import OrdinalDriver
+from spikelca.metrics import block_selectivity
+from spikelca.plotting.codes import draw_blocks
+from spikelca.plotting.images import draw_dictionary, draw_recall
+
+
+class _Display:
+    """What all displays share: they remember where they were drawn."""
+
+    ax_: Axes
+    figure_: Any
+
+    def _drawn(self, ax: Axes) -> Self:
+        object.__setattr__(self, "ax_", ax)
+        object.__setattr__(self, "figure_", ax.figure)
+        return self
+
+
+def owner_of(estimator: Any) -> NDArray[np.int64] | None:
+    """Class of each neuron of a fitted estimator, None if no ordinal driver ordered them."""
+    driver = getattr(estimator, "driver", None)
+    if not isinstance(driver, OrdinalDriver):
+        return None
+    return driver.owner(estimator.circuit_.n_neurons)
+
+
+@dataclass(frozen=True, eq=False)
+class DictionaryDisplay(_Display):
+    """The atoms of one modality.
+
+    Parameters
+    ----------
+    atoms : (n_neurons, n_inputs)
+    image_shape : (height, width), optional
+    owner : (n_neurons,) int, optional
+        Class of each neuron.
+    modality : str
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> DictionaryDisplay(np.eye(4), modality="x").plot().ax_.get_title()
+    'x'
+    """
+
+    atoms: NDArray[Any]
+    image_shape: tuple[int, int] | None = None
+    owner: NDArray[np.int64] | None = None
+    modality: str = ""
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        modality: str | None = None,
+        *,
+        image_shape: tuple[int, int] | None = None,
+        ax: Axes | None = None,
+        **more: Any,
+    ) -> DictionaryDisplay:
+        """Draw a dictionary of a fitted `LinkedLCA`.
+
+        Parameters
+        ----------
+        estimator : LinkedLCA
+            Fitted.
+        modality : str, optional
+            The first one unless told.
+        image_shape : (height, width), optional
+        ax : Axes, optional
+        **more
+            For `draw_dictionary`.
+
+        Returns
+        -------
+        DictionaryDisplay
+        """
+        name = next(iter(estimator.circuit_.widths)) if modality is None else modality
+        atoms = estimator.circuit_.dictionary(name).atoms
+        return cls(atoms, image_shape, owner_of(estimator), name).plot(ax, **more)
+
+    def plot(self, ax: Axes | None = None, **more: Any) -> Self:
+        """Draw on these axes, or on new ones."""
+        more = {"title": self.modality, "owner": self.owner} | more
+        if self.owner is not None:
+            more.setdefault("n_columns", max(int((self.owner == 0).sum()), 1))
+        return self._drawn(draw_dictionary(self.atoms, self.image_shape, ax, **more))
+
+
+@dataclass(frozen=True, eq=False)
+class BlocksDisplay(_Display):
+    """Where the activity of each class falls in an ordinal code.
+
+    Parameters
+    ----------
+    shares : (n_classes, n_classes)
+        Row: class of the sample; column: block.
+    classes : sequence
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> BlocksDisplay(np.eye(2), ["a", "b"]).plot().ax_.get_xlabel()
+    'block'
+    """
+
+    shares: NDArray[np.float64]
+    classes: Sequence[Any] = field(default_factory=tuple)
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, X: ArrayLike, y: ArrayLike, *, ax: Axes | None = None, **more: Any
+    ) -> BlocksDisplay:
+        """Encode samples and draw how their activity falls into the blocks.
+
+        Parameters
+        ----------
+        estimator : LinkedLCA
+            Fitted with an `OrdinalDriver`.
+        X : (n_samples, n_features)
+            As for ``transform``.
+        y : (n_samples,)
+            Labels.
+        ax : Axes, optional
+        **more
+            For `draw_blocks`.
+
+        Returns
+        -------
+        BlocksDisplay
+
+        Raises
+        ------
+        ValueError
+            If the estimator has no ordinal driver: its code has no blocks.
+        """
+        owner = owner_of(estimator)
+        if owner is None:
+            raise ValueError(
+                f"{type(estimator).__name__} has no ordinal driver, and so no blocks; fit it with "
+                "driver=OrdinalDriver(n_classes=...)."
+            )
+        numbers = np.searchsorted(estimator.classes_, np.asarray(y))
+        codes = estimator.transform(X)
+        shares = block_selectivity(codes, numbers, owner, len(estimator.classes_))
+        return cls(shares, list(estimator.classes_)).plot(ax, **more)
+
+    def plot(self, ax: Axes | None = None, **more: Any) -> Self:
+        """Draw on these axes, or on new ones."""
+        more = {"classes": self.classes or None} | more
+        return self._drawn(draw_blocks(self.shares, ax, **more))
+
+
+@dataclass(frozen=True, eq=False)
+class RecallDisplay(_Display):
+    """What was seen, what was recalled from it and, where it is known, what was expected.
+
+    Parameters
+    ----------
+    rows : sequence of (n_images, n_pixels)
+    names : sequence of str
+    image_shape : (height, width), optional
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> display = RecallDisplay([np.eye(4), np.eye(4)], ["seen", "recalled"]).plot()
+    >>> display.figure_ is display.ax_.figure
+    True
+    """
+
+    rows: Sequence[NDArray[Any]]
+    names: Sequence[str]
+    image_shape: tuple[int, int] | None = None
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        to: str,
+        *,
+        expected: ArrayLike | None = None,
+        image_shape: tuple[int, int] | None = None,
+        ax: Axes | None = None,
+        **more: Any,
+    ) -> RecallDisplay:
+        """Recall one modality from the observed one and draw both.
+
+        Parameters
+        ----------
+        estimator : LinkedLCA
+            Fitted on modalities whose images have one shape.
+        X : (n_samples, n_observed)
+            The observed modality; its first rows are few, for each is one column of images.
+        to : str
+            The modality to recall.
+        expected : (n_samples, n_inputs), optional
+        image_shape : (height, width), optional
+        ax : Axes, optional
+        **more
+            For `draw_recall`.
+
+        Returns
+        -------
+        RecallDisplay
+        """
+        rows, names = [np.asarray(X), estimator.translate(X, to=to)], ["seen", f"recalled {to}"]
+        if expected is not None:
+            rows, names = [*rows, np.asarray(expected)], [*names, f"expected {to}"]
+        return cls(rows, names, image_shape).plot(ax, **more)
+
+    def plot(self, ax: Axes | None = None, **more: Any) -> Self:
+        """Draw on these axes, or on new ones."""
+        return self._drawn(draw_recall(self.rows, self.names, self.image_shape, ax, **more))
