@@ -17,6 +17,9 @@ from spikelca.validation import check_matrix, check_values
 CHUNK = 4096
 """Samples compiled into one Problem: large enough to keep the cores busy, small in memory."""
 
+STRICT = 1e-6
+"""Below this tolerance a code is wanted to the last digits: its residual must reach it too."""
+
 
 def encode_in_chunks(
     make_problem: Callable[..., Problem],
@@ -126,24 +129,32 @@ def release(X: NDArray[Any], rows: slice) -> None:
         file.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
-def unsettled(response: Response, tol: float) -> NDArray[np.bool_]:
-    """Samples whose certificate, the gap or where there is none the residual, is above tol."""
+def deciding(response: Response, tol: float) -> NDArray[np.float64]:
+    """The certificate that must not exceed the tolerance, for each sample.
+
+    The duality gap; the fixed-point residual where there is no gap; below `STRICT` the larger one.
+    """
     if response.gap is None:
-        return np.asarray(~(response.residual <= tol))
-    decided = np.where(np.isnan(response.gap), response.residual, response.gap)
-    return np.asarray(~(decided <= tol))
+        return response.residual
+    if tol < STRICT:
+        return np.asarray(np.fmax(response.gap, response.residual))
+    return np.where(np.isnan(response.gap), response.residual, response.gap)
+
+
+def unsettled(response: Response, tol: float) -> NDArray[np.bool_]:
+    """Samples whose certificate is above the tolerance."""
+    return np.asarray(~(deciding(response, tol) <= tol))
 
 
 def warn_unsettled(response: Response, tol: float) -> None:
     """Warn with a ConvergenceWarning that counts the codes above the tolerance."""
-    count = int(unsettled(response, tol).sum())
-    if count:
+    missed = deciding(response, tol)[unsettled(response, tol)]
+    if missed.size:
         from sklearn.exceptions import ConvergenceWarning
 
-        worst = response.residual if response.gap is None else response.gap
         warnings.warn(
-            f"{count} of {len(worst)} codes did not settle within tol={tol:g} (worst "
-            f"{np.nanmax(worst):.2g}). Raise max_iter, take a larger tol, or float64 atoms.",
+            f"{missed.size} of {len(response.code)} codes did not settle within tol={tol:g} (worst "
+            f"{missed.max():.2g}). Raise max_iter, take a larger tol, or float64 atoms.",
             ConvergenceWarning,
             stacklevel=4,
         )

@@ -57,7 +57,9 @@ def _settle_soft(problem: Problem, tol: float, max_iter: int) -> Response:
     lam = problem.transfer.threshold
     code = np.zeros((problem.n_samples, problem.n_neurons), problem.dtype)
     if problem.start is not None:
-        code[:] = problem.start["a"]
+        a = problem.start["a"]
+        # What may not fire upwards or downwards cannot start there.
+        code[:] = np.where(np.isfinite(np.where(a < 0, down, up)), a, 0)
     reports = np.zeros((problem.n_samples, 3))
     b = np.zeros_like(code)
     x2 = np.zeros(problem.n_samples) if problem.offset is None else np.array(problem.offset)
