@@ -212,7 +212,7 @@ def normalise_stacked(
     --------
     >>> import numpy as np
     >>> first, second = normalise_stacked([np.eye(2) * 3, np.eye(2) * 4], [1.0, 1.0])
-    >>> float(first[0, 0]), float(second[0, 0])
+    >>> float(first[0, 0].round(3)), float(second[0, 0].round(3))
     (0.6, 0.8)
     """
     norms = stacked_norms(atoms, weights)

@@ -1,0 +1,263 @@
+"""Learning: the true atoms are found, the energy falls, and nothing happens that was not asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spikelca import (
+    Circuit,
+    Dictionary,
+    Fade,
+    Hebbian,
+    IdleAtoms,
+    OrdinalDriver,
+    RateNeuron,
+    SoftThreshold,
+)
+from spikelca.datasets import linked_bars
+from spikelca.initial import initial_atoms
+from spikelca.learning import learn
+from spikelca.plasticity import stacked_norms
+
+WEIGHTS = {"bars": 1.0, "marks": 1.0}
+
+
+def first_circuit(X, n_neurons, seed, weights=WEIGHTS, dtype=np.float64, **parts):
+    """A circuit whose atoms are samples; the default Hebbian rule."""
+    X = {name: x.astype(dtype) for name, x in X.items()}
+    atoms = initial_atoms(X, weights, n_neurons, np.random.default_rng(seed))
+    dictionaries = [Dictionary(name, phi, weights[name]) for name, phi in atoms.items()]
+    return Circuit(RateNeuron(), SoftThreshold(0.1), dictionaries, **parts)
+
+
+def batches_of(X, n_batches, seed, size=50, labels=None):
+    rng = np.random.default_rng(seed)
+    n_samples = len(next(iter(X.values())))
+    for _ in range(n_batches):
+        rows = rng.integers(n_samples, size=size)
+        yield {name: x[rows] for name, x in X.items()}, None if labels is None else labels[rows]
+
+
+def learned(circuit, X, n_batches=200, seed=0, **parts):
+    """The last circuit and all reports."""
+    batches, rng = batches_of(X, n_batches, seed), np.random.default_rng(seed)
+    circuits, reports = zip(*learn(circuit, batches, rng=rng, **parts), strict=True)
+    return circuits[-1], reports
+
+
+def cosines(found, true):
+    """How well each learned atom matches each true one: (n_true, n_neurons)."""
+    unit = [Z / np.linalg.norm(Z, axis=1)[:, None] for Z in (true, found)]
+    return unit[0] @ unit[1].T
+
+
+def stacked_norm(circuit):
+    parts = circuit.dictionaries
+    return stacked_norms([d.atoms for d in parts], [d.weight for d in parts])
+
+
+# ---------------------------------------------------------------------- recovery
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_true_atoms_are_found_in_every_modality(seed, noise):
+    # 16 causes, half as many neurons to spare, 200 batches of 50.
+    world = linked_bars(2000, size=8, noise=noise, random_state=seed)
+    circuit, _ = learned(first_circuit(world.X, 24, seed), world.X, seed=seed)
+    best = {}
+    for name, true in world.atoms.items():
+        match = cosines(circuit.dictionary(name).atoms, true)
+        assert (match.max(axis=1) > 0.95).mean() >= 0.95
+        best[name] = match.argmax(axis=1)
+    linked = best["bars"] == best["marks"]
+    assert linked.mean() >= 0.95  # one neuron stands for one cause in both modalities
+
+
+def test_weights_and_single_precision_do_not_keep_the_atoms_from_being_found():
+    world = linked_bars(2000, size=8, random_state=0)
+    start = first_circuit(world.X, 24, 0, {"bars": 2.0, "marks": 0.5}, np.float32)
+    circuit, _ = learned(start, world.X)
+    assert circuit.dtype == np.float32
+    for name, true in world.atoms.items():
+        match = cosines(circuit.dictionary(name).atoms, true).max(axis=1)
+        assert (match > 0.95).mean() >= 0.95
+
+
+def test_codes_of_one_learned_modality_recall_the_other():
+    world = linked_bars(2000, size=8, random_state=0)
+    circuit, _ = learned(first_circuit(world.X, 24, 0), world.X)
+    fresh = linked_bars(200, size=8, random_state=np.random.default_rng(9))
+    # The marks of another world lie elsewhere: show the true atoms of this one.
+    marks, bars = (fresh.codes @ world.atoms[name] for name in ("marks", "bars"))
+    code = circuit.encode({"marks": marks}).code
+    recalled = circuit.reconstruct(code, "bars", observed=["marks"])
+    cosine = np.einsum("ij,ij->i", recalled, bars)
+    cosine /= np.linalg.norm(recalled, axis=1) * np.linalg.norm(bars, axis=1)
+    assert np.median(cosine) > 0.95
+
+
+# ---------------------------------------------------------------------- the energy
+
+
+def test_energy_on_held_out_samples_falls():
+    world = linked_bars(2000, size=8, noise=0.05, random_state=0)
+    shown = {name: x[:1500] for name, x in world.X.items()}
+    held = {name: x[1500:] for name, x in world.X.items()}
+    circuit = first_circuit(shown, 24, 0)
+    energies = [circuit.energy(held, circuit.encode(held).code).mean()]
+    steps = learn(circuit, batches_of(shown, 200, 0))
+    for circuit, progress in steps:
+        if progress.batch % 50 == 0:
+            energies.append(circuit.energy(held, circuit.encode(held).code).mean())
+    assert np.diff(energies).max() < 0
+    assert energies[-1] < 0.6 * energies[0]
+
+
+def test_a_small_step_on_one_batch_lowers_the_energy_of_that_batch():
+    world = linked_bars(200, size=4, random_state=0)
+    circuit = first_circuit(world.X, 10, 0)
+    circuit = circuit.with_parts(
+        dictionaries=tuple(
+            Dictionary(d.name, d.atoms, plasticity=Hebbian(rate=0.01)) for d in circuit.dictionaries
+        )
+    )
+    code = circuit.encode(world.X, 1e-8).code
+    after = circuit.learn(world.X, code)
+    before = circuit.energy(world.X, code).mean()
+    assert after.energy(world.X, after.encode(world.X, 1e-8).code).mean() < before
+
+
+# ---------------------------------------------------------------------- what holds after every step
+
+
+@pytest.mark.parametrize("weights", [WEIGHTS, {"bars": 2.0, "marks": 0.3}])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_stacked_atoms_have_unit_norm_after_every_step(weights, dtype):
+    world = linked_bars(500, size=4, random_state=0)
+    start = first_circuit(world.X, 10, 0, weights, dtype, idle=IdleAtoms(patience=60))
+    for circuit, _ in learn(start, batches_of(world.X, 40, 0), rng=np.random.default_rng(0)):
+        np.testing.assert_allclose(stacked_norm(circuit), 1, rtol=4 * np.finfo(dtype).eps)
+        np.testing.assert_allclose(np.diag(circuit.gram), 1, rtol=16 * np.finfo(dtype).eps)
+        assert all(d.atoms.dtype == dtype for d in circuit.dictionaries)
+
+
+def test_a_modality_that_is_not_shown_keeps_every_bit_through_a_whole_learning():
+    world = linked_bars(500, size=4, random_state=0)
+    start = first_circuit(world.X, 10, 0)
+    circuit, reports = learned(start, {"bars": world.X["bars"]}, 40)
+    assert circuit.dictionary("marks") == start.dictionary("marks")
+    assert circuit.dictionary("bars") != start.dictionary("bars")
+    np.testing.assert_allclose(stacked_norm(circuit), 1, rtol=1e-12)
+    assert reports[0].error.keys() == {"bars"}
+    assert reports[-1].error["bars"] < reports[0].error["bars"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_seed_gives_the_same_bits_twice_and_another_seed_others(dtype):
+    world = linked_bars(500, size=4, random_state=0)
+
+    def run(seed):
+        start = first_circuit(world.X, 12, 0, dtype=dtype, idle=IdleAtoms(patience=60))
+        return learned(start, world.X, 40, seed)[0].dictionaries
+
+    first, again, other = run(0), run(0), run(1)
+    assert first == again
+    assert first != other
+
+
+def test_a_learning_that_is_resumed_ends_where_one_in_a_single_go_ends():
+    world = linked_bars(500, size=4, random_state=0)
+    labels = world.codes.argmax(axis=1) % 2
+    driver = OrdinalDriver(n_classes=2, excitation=0.0, inhibition=0.3, fade=Fade())
+    start = first_circuit(world.X, 10, 0, drivers=[driver])
+    batches = list(batches_of(world.X, 20, 0, labels=labels))
+    *_, (whole, progress) = learn(start, batches, n_batches=20)
+    *_, (half, _) = learn(start, batches[:10], n_batches=20)
+    *_, (rest, resumed) = learn(half, batches[10:], n_batches=20, first=10)
+    assert whole.dictionaries == rest.dictionaries
+    assert progress == resumed
+    assert progress.batch == 20
+
+
+def test_the_circuit_that_comes_out_wears_its_driver_at_full_strength():
+    world = linked_bars(500, size=4, random_state=0)
+    labels = world.codes.argmax(axis=1) % 2
+    driver = OrdinalDriver(n_classes=2, excitation=0.0, inhibition=0.3, fade=Fade())
+    start = first_circuit(world.X, 10, 0, drivers=[driver])
+    batches = batches_of(world.X, 5, 0, labels=labels)
+    for circuit, _ in learn(start, batches, n_batches=5):
+        assert circuit.drivers == (driver,)
+
+
+# ---------------------------------------------------------------------- idle atoms and reports
+
+
+def with_dead_atoms(world, n_dead=3):
+    """A circuit some of whose atoms see only inputs that stay dark, and what it is shown."""
+    dark = np.zeros((len(world.codes), n_dead))
+    X = {name: np.hstack([x, dark]) for name, x in world.X.items()}
+    circuit = first_circuit(X, 12, 0, idle=IdleAtoms(patience=100))
+    dead = [np.array(d.atoms) for d in circuit.dictionaries]
+    for phi in dead:
+        phi[-n_dead:] = np.eye(n_dead, phi.shape[1], phi.shape[1] - n_dead) / np.sqrt(2)
+    moved = (d.with_atoms(phi) for d, phi in zip(circuit.dictionaries, dead, strict=True))
+    return circuit.with_parts(dictionaries=tuple(moved)), X
+
+
+def test_idle_atoms_come_back_and_are_counted_in_the_reports():
+    start, X = with_dead_atoms(linked_bars(500, size=4, random_state=0))
+    assert not start.encode(X).code[:, 9:].any()
+    circuit, reports = learned(start, X, 40)
+    redrawn = [progress.redrawn for progress in reports]
+    assert redrawn[:3] == [0, 3, 0]
+    assert (circuit.encode(X).code > 0).any(axis=0).all()
+
+
+def test_without_a_generator_idle_atoms_stay_silent():
+    start, X = with_dead_atoms(linked_bars(500, size=4, random_state=0))
+    *_, (circuit, progress) = learn(start, batches_of(X, 40, 0))
+    assert progress.redrawn == 0
+    assert (circuit.plasticity.silent[9:] == 40 * 50).all()
+    for d, before in zip(circuit.dictionaries, start.dictionaries, strict=True):
+        np.testing.assert_allclose(d.atoms[9:], before.atoms[9:], rtol=0, atol=1e-14)
+
+
+def test_reports_say_what_happened_in_the_batch():
+    world = linked_bars(500, size=4, random_state=0)
+    start = first_circuit(world.X, 10, 0)
+    batch = {name: x[:30] for name, x in world.X.items()}
+    [(_, progress)] = learn(start, [(batch, None)], first=7)
+    code = start.encode(batch, 1e-3).code
+    assert progress.batch == 8
+    assert progress.n_samples == 30
+    assert progress.active == np.count_nonzero(code) / 30
+    for name, x in batch.items():
+        r = x - start.reconstruct(code, name)
+        assert progress.error[name] == pytest.approx((r**2).sum() / (x**2).sum(), rel=1e-12)
+
+
+def test_a_bad_batch_is_refused_and_what_was_learned_before_stays():
+    world = linked_bars(500, size=4, random_state=0)
+    good = {name: x[:50] for name, x in world.X.items()}
+    bad = good | {"marks": np.full((50, 24), np.nan)}
+    steps = learn(first_circuit(world.X, 10, 0), [(good, None), (bad, None)])
+    circuit, _ = next(steps)
+    before = [d.atoms.copy() for d in circuit.dictionaries]
+    with pytest.raises(ValueError, match="'marks' contains NaN"):
+        next(steps)
+    for d, atoms in zip(circuit.dictionaries, before, strict=True):
+        np.testing.assert_array_equal(d.atoms, atoms)
+
+
+def test_samples_of_nothing_teach_nothing():
+    world = linked_bars(500, size=4, random_state=0)
+    start = first_circuit(world.X, 10, 0, idle=IdleAtoms(patience=1))
+    blank = {name: 0 * x[:50] for name, x in world.X.items()}
+    steps = learn(start, [(blank, None)] * 3, rng=np.random.default_rng(0))
+    for circuit, progress in steps:
+        assert progress.redrawn == 0
+        assert progress.error == {"bars": 0, "marks": 0}
+        for d, before in zip(circuit.dictionaries, start.dictionaries, strict=True):
+            np.testing.assert_allclose(d.atoms, before.atoms, rtol=0, atol=1e-15)
