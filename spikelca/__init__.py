@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 from spikelca._version import __version__
 from spikelca.circuit import Circuit
 from spikelca.dictionary import Dictionary
-from spikelca.drivers import Fade, OrdinalDriver
+from spikelca.drivers import CurrentDriver, Fade, OrdinalDriver
 from spikelca.neurons import RateNeuron, SpikingNeuron
 from spikelca.plasticity import Hebbian, IdleAtoms
 from spikelca.transfer import HardThreshold, SoftThreshold
 
 if TYPE_CHECKING:
     from spikelca.estimators import LCACoder, LinkedLCA
+    from spikelca.persistence import load, save
 
 __all__ = [
     "Circuit",
+    "CurrentDriver",
     "Dictionary",
     "Fade",
     "HardThreshold",
@@ -33,10 +35,17 @@ __all__ = [
     "SoftThreshold",
     "SpikingNeuron",
     "__version__",
+    "load",
+    "save",
 ]
 
 # scikit-learn takes a while to import; who only simulates circuits does not wait for it.
-_LAZY = {"LCACoder": "spikelca.estimators", "LinkedLCA": "spikelca.estimators"}
+_LAZY = {
+    "LCACoder": "spikelca.estimators",
+    "LinkedLCA": "spikelca.estimators",
+    "load": "spikelca.persistence",
+    "save": "spikelca.persistence",
+}
 
 
 def __getattr__(name: str) -> Any:

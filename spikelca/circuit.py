@@ -14,7 +14,7 @@ lateral weights follow from the dictionaries and are never stored.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -24,19 +24,18 @@ from numpy.typing import ArrayLike, NDArray
 from spikelca.compiling import (
     check_stack,
     gram_of,
-    make_clock,
     make_injection,
     make_inputs,
-    neuron_indices,
 )
 from spikelca.dictionary import Dictionary
 from spikelca.drivers import Driver
 from spikelca.encoding import encode_in_chunks
-from spikelca.engines import Engine, Problem, Record, Response, get_engine
+from spikelca.engines import Engine, Problem, Response, get_engine
 from spikelca.metrics import energy
 from spikelca.neurons import Neuron
 from spikelca.plasticity import IdleAtoms, PlasticityState, normalise_stacked, stacked_norms
 from spikelca.relearning import updated_atoms
+from spikelca.simulating import simulate, untimed
 from spikelca.transfer import Transfer
 from spikelca.validation import (
     FloatArray,
@@ -269,6 +268,7 @@ class Circuit:
             injection.current,
             injection.allowed,
             injection.offset,
+            gain=injection.gain,
             residual_wiring=self.wiring == "residual",
             **parts,
         )
@@ -335,24 +335,32 @@ class Circuit:
         every: int = 1,
         neurons: ArrayLike | None = None,
         samples: ArrayLike | None = None,
+        window: float = 0.5,
         labels: ArrayLike | None = None,
         start: Mapping[str, FloatArray] | None = None,
     ) -> Response:
-        """The time-stepped equations, with traces.
+        """The time-stepped equations, with traces and spikes.
+
+        Spiking neurons and Brian2 compute in float64, whatever the precision of the circuit. With
+        signed codes a spiking neuron is a pair of cells; see `spikelca.pairs` for their numbers.
 
         Parameters
         ----------
         stimuli : mapping of modality to (n_samples, n_inputs)
             Constant over the run.
         duration, dt : float or Brian2 quantity
-            Seconds. Without dt a step is chosen from the spectrum of the Gram matrix.
-        engine : {"numba", "reference"} or Engine, default="numba"
-        record : sequence of {"u", "a", "current"}
-            What to keep; ``traces[name]`` is (n_times, n_samples, n_neurons).
+            Seconds. Without dt a step is chosen from the spectrum of the Gram matrix (and, for
+            spiking neurons, from the strongest drive).
+        engine : {"numba", "brian2", "reference"} or Engine, default="numba"
+        record : sequence of {"u", "a", "v", "s", "r", "current", "spikes"}
+            What to keep, as far as the circuit has it; ``traces[name]`` is (n_times, n_samples,
+            n_neurons), that of "r" is ``traces["r:<modality>"]``.
         every : int, default=1
             Keep every how many steps.
         neurons, samples : list of int, optional
             Which ones to keep; all unless told.
+        window : float in (0, 1], default=0.5
+            The last part of the run in which spikes are counted for the code.
         labels : (n_samples,) int, optional
             Class numbers for drivers that need them.
         start : mapping, optional
@@ -365,19 +373,26 @@ class Circuit:
         Raises
         ------
         ValueError
-            If an input is not what was awaited, or the step is beyond the stability limit.
+            If an input is not what was awaited, the step is beyond the stability limit, or a
+            spiking neuron would saturate.
+        MemoryError
+            If what is to be recorded would not fit; nothing has run then.
         """
         checked = check_stimuli(stimuli, self.widths, self.dtype)
-        n_samples = len(next(iter(checked.values())))
-        problem = self.observe(*checked).problem(checked, labels)
-        kept = Record(
-            tuple(record),
-            every,
-            neuron_indices(neurons, self.n_neurons, "neurons"),
-            neuron_indices(samples, n_samples, "samples"),
+        steady = self.with_parts(drivers=untimed(self.drivers)).problem(checked, labels)
+        return simulate(
+            steady,
+            self.drivers,
+            get_engine(engine),
+            duration,
+            dt,
+            start,
+            names=record,
+            every=every,
+            neurons=neurons,
+            samples=samples,
+            window=window,
         )
-        clock = make_clock(duration, dt, self.neuron.tau, problem.gram)
-        return get_engine(engine).simulate(replace(problem, clock=clock, record=kept, start=start))
 
     def learn(
         self,

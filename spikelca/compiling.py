@@ -7,16 +7,14 @@ and an engine never has to ask where an array came from.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from spikelca.dictionary import Dictionary
 from spikelca.drivers import Driver, Injection
-from spikelca.engines.base import Clock, InputPopulation
-from spikelca.spectrum import automatic_step, step_limit
-from spikelca.validation import FloatArray, positive_seconds
+from spikelca.engines.base import InputPopulation
+from spikelca.validation import FloatArray
 
 
 def gram_of(dictionaries: Sequence[Dictionary]) -> FloatArray:
@@ -26,33 +24,6 @@ def gram_of(dictionaries: Sequence[Dictionary]) -> FloatArray:
     for d in dictionaries:
         gram += dtype.type(d.weight) * (d.atoms @ d.atoms.T)
     return np.asarray((gram + gram.T) * dtype.type(0.5))
-
-
-def make_clock(duration: Any, dt: Any | None, tau: float, gram: FloatArray) -> Clock:
-    """The clock of a simulation.
-
-    Raises
-    ------
-    ValueError
-        If dt is beyond the stability limit, or the duration is shorter than one step.
-    """
-    duration = positive_seconds(duration, "duration")
-    if dt is None:
-        dt = automatic_step(gram) * tau
-    dt = positive_seconds(dt, "dt")
-    limit = step_limit(gram)
-    if dt / tau >= limit:
-        raise ValueError(
-            f"dt is {dt:.3g} s, {dt / tau:.3g} of tau; below {limit * tau:.3g} s ({limit:.3g} of "
-            "tau) forward Euler is certainly stable for this dictionary. Take a smaller dt, or "
-            "leave dt out."
-        )
-    n_steps = round(duration / dt)
-    if n_steps < 1:
-        raise ValueError(
-            f"duration is {duration} s, shorter than one step of {dt:.3g} s. Simulate for longer."
-        )
-    return Clock(dt, n_steps)
 
 
 def make_injection(
@@ -70,7 +41,7 @@ def make_inputs(
 ) -> tuple[InputPopulation, ...]:
     """Pair each stimulus with its synapses."""
     return tuple(
-        InputPopulation(d.name, stimuli[d.name], d.atoms, d.weight)
+        InputPopulation(d.name, stimuli[d.name], d.atoms, d.weight, d.synapses)
         for d in dictionaries
         if d.name in stimuli
     )
@@ -124,23 +95,3 @@ def _first_double(stacked: FloatArray) -> tuple[int, int] | None:
         if earlier != index:
             return earlier, index
     return None
-
-
-def neuron_indices(chosen: ArrayLike | None, n: int, what: str) -> NDArray[np.int64]:
-    """Indices of chosen neurons or samples; all of them for None.
-
-    Raises
-    ------
-    ValueError
-        If an index is outside 0 .. n - 1.
-    """
-    if chosen is None:
-        return np.arange(n)
-    indices = np.atleast_1d(np.asarray(chosen))
-    if indices.dtype.kind not in "iu" or indices.ndim != 1:
-        raise ValueError(f"{what} are {chosen!r}; a list of whole numbers was awaited.")
-    if indices.size and not (indices.min() >= 0 and indices.max() < n):
-        raise ValueError(
-            f"{what} run from {indices.min()} to {indices.max()}; 0 to {n - 1} awaited."
-        )
-    return indices.astype(np.int64)

@@ -7,6 +7,7 @@ In the paper's words a column of Phi_i; here a row of ``atoms``, the layout of s
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -64,6 +65,13 @@ class Dictionary:
     def n_inputs(self) -> int:
         """Width of the modality."""
         return int(self.atoms.shape[1])
+
+    @cached_property
+    def synapses(self) -> FloatArray:
+        """Phi_i, one column a neuron, contiguous: (n_inputs, n_neurons)."""
+        synapses = np.ascontiguousarray(self.atoms.T)
+        synapses.setflags(write=False)
+        return synapses
 
     def with_atoms(self, atoms: FloatArray) -> Dictionary:
         """The same population with other atoms, which the caller vouches for: no check, no copy."""

@@ -6,9 +6,10 @@ integrator u, and reach the same code: graded in the rate neuron, counted in spi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from spikelca.validation import positive, positive_seconds, seconds
+from spikelca.validation import positive, positive_seconds
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,15 @@ class SpikingNeuron:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tau", positive_seconds(self.tau, "tau"))
         object.__setattr__(self, "quantum", positive(self.quantum, "quantum"))
-        floor = -self.quantum if self.floor is None else seconds(self.floor, "floor")
-        if floor > 0:
-            raise ValueError(f"floor is {floor}; a number at or below zero was awaited.")
+        floor = -self.quantum if self.floor is None else float(self.floor)
+        if not -math.inf < floor <= 0:
+            raise ValueError(f"floor is {floor}; a finite number at or below zero was awaited.")
         object.__setattr__(self, "floor", floor)
+
+    @property
+    def v_floor(self) -> float:
+        """The floor of v, a number in any case."""
+        return -self.quantum if self.floor is None else self.floor
 
 
 Neuron = RateNeuron | SpikingNeuron

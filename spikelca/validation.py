@@ -224,6 +224,24 @@ def check_code(code: ArrayLike, n_samples: int, n_neurons: int, dtype: np.dtype[
     return checked
 
 
+def indices(chosen: ArrayLike | None, n: int, what: str) -> NDArray[np.int64]:
+    """Indices of chosen neurons or samples; all of them for None.
+
+    Raises
+    ------
+    ValueError
+        If an index is outside 0 .. n - 1.
+    """
+    if chosen is None:
+        return np.arange(n)
+    found = np.atleast_1d(np.asarray(chosen))
+    if found.dtype.kind not in "iu" or found.ndim != 1:
+        raise ValueError(f"{what} are {chosen!r}; a list of whole numbers was awaited.")
+    if found.min() < 0 or found.max() >= n:
+        raise ValueError(f"{what} run from {found.min()} to {found.max()}; 0 to {n - 1} awaited.")
+    return found.astype(np.int64)
+
+
 def check_labels(labels: ArrayLike, n_samples: int, n_classes: int) -> NDArray[np.int64]:
     """Check class numbers 0 .. n_classes - 1, one per sample.
 

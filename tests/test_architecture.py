@@ -21,7 +21,7 @@ LONGEST_BODY = 45
 # From the ground up. Modules on one line are neighbours, who do not import each other either.
 FLOORS = """
 _version
-blas validation
+atomic blas memory validation
 transfer
 plasticity
 waveforms
@@ -32,16 +32,19 @@ spectrum
 certificate
 engines.response
 engines.base
+engines.outcome
 engines.reference engines.numba engines.brian2
 engines
-readout
+readout pairs
 compiling
+simulating
 relearning
 initial
 encoding
 metrics
 circuit
 learning
+modelfile
 persistence
 datasets
 plotting

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from spikelca.engines.base import (
+    RECORDABLE,
     Clock,
     Engine,
     InputPopulation,
@@ -15,6 +16,7 @@ from spikelca.engines.base import (
 )
 
 __all__ = [
+    "RECORDABLE",
     "Clock",
     "Engine",
     "InputPopulation",

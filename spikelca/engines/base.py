@@ -24,55 +24,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.neurons import Neuron, RateNeuron
+from spikelca.engines.response import RECORDABLE, Clock, Record, Response, Spikes
+from spikelca.neurons import Neuron, SpikingNeuron
 from spikelca.transfer import Transfer
 from spikelca.validation import FloatArray
 
-
-@dataclass(frozen=True)
-class Clock:
-    """Simulated time: a step of ``dt`` seconds, ``n_steps`` of them."""
-
-    dt: float
-    n_steps: int
-
-    @property
-    def times(self) -> NDArray[np.float64]:
-        """Start of each step in seconds: (n_steps,)."""
-        return np.arange(self.n_steps) * self.dt
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """What to keep of a simulation.
-
-    Parameters
-    ----------
-    names : tuple of str
-        Out of "u", "a", "v", "r" (as the circuit has them), "current", "spikes".
-    every : int
-        Every how many steps a trace keeps a value.
-    neurons, samples : int arrays
-        Which neurons and which samples the traces hold.
-    window : float in (0, 1]
-        The last part of the run in which spikes are counted for the code.
-    """
-
-    names: tuple[str, ...] = ()
-    every: int = 1
-    neurons: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    samples: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    window: float = 0.5
-
-    def steps(self, clock: Clock) -> NDArray[np.int64]:
-        """The recorded steps."""
-        return np.arange(0, clock.n_steps, self.every)
+__all__ = [
+    "RECORDABLE",
+    "Clock",
+    "Engine",
+    "InputPopulation",
+    "Problem",
+    "Record",
+    "Response",
+    "Spikes",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,12 +58,19 @@ class InputPopulation:
     atoms : (n_neurons, n_inputs)
     weight : float
         w_i of Eq. 6.
+    synapses : (n_inputs, n_neurons)
+        Phi_i: the atoms transposed, contiguous, for engines that go through the inputs.
     """
 
     name: str
     stimulus: FloatArray
     atoms: FloatArray
     weight: float
+    synapses: FloatArray
+
+    def with_atoms(self, atoms: FloatArray) -> InputPopulation:
+        """The same population with other atoms."""
+        return replace(self, atoms=atoms, synapses=np.ascontiguousarray(atoms.T))
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +88,8 @@ class Problem:
         Driver current that does not change over time; of one row if all samples share it.
     allowed : (n_samples, n_neurons) bool, optional
         False where a driver clamps the code at zero.
+    gain : float
+        What linked drivers added to the diagonal of the Gram matrix.
     offset : (n_samples,)
         What drivers add to the squared norm of the stimulus (a linked driver is a stimulus too).
     waveform : (n_steps, 1 or n_samples, n_neurons), optional
@@ -130,6 +111,7 @@ class Problem:
     allowed: NDArray[np.bool_] | None = None
     offset: FloatArray | None = None
     waveform: FloatArray | None = None
+    gain: float = 0.0
     residual_wiring: bool = False
     clock: Clock | None = None
     record: Record = field(default_factory=Record)
@@ -151,6 +133,45 @@ class Problem:
         return int(self.gram.shape[0])
 
     @property
+    def k(self) -> Any:
+        """dt / tau, both in seconds, in the precision of the circuit."""
+        assert self.clock is not None
+        return self.dtype.type(self.clock.dt / self.neuron.tau)
+
+    @property
+    def own(self) -> Any:
+        """What one unit of output adds to its own s: 1, less the gain of linked drivers."""
+        return self.dtype.type(1 - self.gain)
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of the run."""
+        assert self.clock is not None
+        return self.clock.n_steps
+
+    @property
+    def counted_from(self) -> int:
+        """The step from which spikes are counted for the code."""
+        assert self.clock is not None
+        return self.clock.first_of(self.record.window)
+
+    def recorded_current(self) -> FloatArray:
+        """The driver current at the recorded steps: (n_times, n_kept_samples, n_kept)."""
+        steps = range(0, self.n_steps, self.record.every)
+        shape = (self.n_samples, self.n_neurons)
+        place = np.ix_(self.record.samples, self.record.neurons)
+        current = self.current.astype(self.dtype)
+        return np.array([np.broadcast_to(current + self.wave(t), shape)[place] for t in steps])
+
+    def state_widths(self) -> dict[str, int]:
+        """Name and width of every state variable of this circuit."""
+        widths = {"v": self.n_neurons} if isinstance(self.neuron, SpikingNeuron) else {}
+        if not self.residual_wiring:
+            return {"u": self.n_neurons, **widths}
+        populations = {f"r:{p.name}": p.atoms.shape[1] for p in self.inputs}
+        return {"s": self.n_neurons, **widths, **populations}
+
+    @property
     def lateral(self) -> FloatArray:
         """L, what the neurons do to each other: (n_neurons, n_neurons)."""
         return self.gram - np.eye(self.n_neurons, dtype=self.dtype)
@@ -161,6 +182,23 @@ class Problem:
         for population in self.inputs:
             b += self.dtype.type(population.weight) * (population.stimulus @ population.atoms.T)
         return b
+
+    def drive_in_order(self) -> FloatArray:
+        """b once more, summed input by input in ascending order: (n_samples, n_neurons).
+
+        For trajectories: the same bits in every engine and whatever stands beside a sample, where a
+        matrix product rounds as its blocks happen to fall.
+        """
+        b = np.zeros((self.n_samples, self.n_neurons), dtype=self.dtype)
+        for population in self.inputs:
+            weight = self.dtype.type(population.weight)
+            for x, phi in zip(population.stimulus.T, population.atoms.T, strict=True):
+                b += (weight * x)[:, None] * phi
+        return b
+
+    def wave(self, step: int) -> FloatArray:
+        """The part of the driver current that changes, at a step: (1 or n_samples, n_neurons)."""
+        return np.zeros((1, 1), self.dtype) if self.waveform is None else self.waveform[step]
 
     def stimulus_energy(self) -> NDArray[np.float64]:
         """sum_i w_i |x_i|^2 (with the drivers' part): (n_samples,), float64."""
@@ -173,74 +211,18 @@ class Problem:
         return total
 
 
-@dataclass(frozen=True, eq=False)
-class Spikes:
-    """Spikes as three aligned arrays, ordered by sample, then step, then neuron.
-
-    Iterates as ``(sample, neuron, step)``.
-    """
-
-    sample: NDArray[np.int64]
-    neuron: NDArray[np.int64]
-    step: NDArray[np.int64]
-
-    def __iter__(self) -> Any:
-        return iter((self.sample, self.neuron, self.step))
-
-    def __len__(self) -> int:
-        return int(self.step.size)
-
-
-@dataclass(frozen=True, eq=False)
-class Response:
-    """What comes back from an engine.
+class Engine(ABC):
+    """One way to run a Problem.
 
     Attributes
     ----------
-    code : (n_samples, n_neurons)
-        ``T(u)`` of the returned state, or quantum times spike rate times tau.
-    residual : (n_samples,) float64
-        ``max_j |T(b + d - L a) - a|_j / threshold``: zero at a fixed point of the circuit.
-    gap : (n_samples,) float64, optional
-        Relative duality gap ``(P - D) / P`` (soft threshold; NaN where no dual point is known,
-        that is where a current lies above the threshold).
-    n_iter : (n_samples,) int64, optional
-        Rounds of the solver, or steps of the integration.
-    state : mapping of str to array
-        Final membrane state, to be handed to a further call.
-    traces : mapping of str to array
-        (n_times, n_samples, n_neurons) for each recorded name.
-    times : (n_times,) float64
-        Seconds.
-    spikes : Spikes, optional
-    counts : (n_samples, n_neurons) int64, optional
-        Spikes in the read-out window.
-    clock : Clock, optional
-    quantum, tau : float, optional
-        Of the spiking neuron that gave this response: what ``rates`` needs.
-    events : mapping of str to (n_samples,) int64
-        Counted "spikes" and "synaptic_events" of the whole run (spiking circuits).
+    name : str
+    double_only : bool
+        Whether every simulation of this engine is in float64, whatever the circuit.
     """
 
-    code: FloatArray
-    residual: NDArray[np.float64]
-    gap: NDArray[np.float64] | None = None
-    n_iter: NDArray[np.int64] | None = None
-    state: Mapping[str, FloatArray] = field(default_factory=dict)
-    traces: Mapping[str, FloatArray] = field(default_factory=dict)
-    times: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    spikes: Spikes | None = None
-    counts: NDArray[np.int64] | None = None
-    clock: Clock | None = None
-    quantum: float | None = None
-    tau: float | None = None
-    events: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
-
-
-class Engine(ABC):
-    """One way to run a Problem."""
-
     name: str
+    double_only: bool = False
 
     @abstractmethod
     def settle(self, problem: Problem, tol: float, max_iter: int) -> Response:
@@ -249,12 +231,3 @@ class Engine(ABC):
     @abstractmethod
     def simulate(self, problem: Problem) -> Response:
         """The time-stepped equations."""
-
-    def require_rate(self, problem: Problem) -> None:
-        """Raise NotImplementedError for what this engine does not offer (yet)."""
-        if not isinstance(problem.neuron, RateNeuron) or problem.residual_wiring:
-            raise NotImplementedError(
-                f"The engine {self.name!r} runs rate neurons with lateral wiring; found "
-                f"{type(problem.neuron).__name__} with "
-                f"{'residual' if problem.residual_wiring else 'lateral'} wiring."
-            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spikelca.engines.base import Engine, Problem, Response
 from spikelca.engines.numba.settle import settle
+from spikelca.engines.numba.simulate import simulate
 
 
 class NumbaEngine(Engine):
@@ -16,4 +17,5 @@ class NumbaEngine(Engine):
         return settle(problem, tol, max_iter)
 
     def simulate(self, problem: Problem) -> Response:
-        raise NotImplementedError
+        """The time-stepped equations, sample by sample."""
+        return simulate(problem)

@@ -6,13 +6,15 @@ decide.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.certificate import fixed_point_residual, relative_gap
 from spikelca.engines.base import Engine, Problem, Response
+from spikelca.engines.outcome import certificates
+from spikelca.engines.reference.simulate import simulate
 from spikelca.spectrum import automatic_step
-from spikelca.transfer import SoftThreshold
 from spikelca.validation import FloatArray
 
 
@@ -41,74 +43,13 @@ class ReferenceEngine(Engine):
         return Response(a, residual, gap, n_iter, state={"u": u})
 
     def simulate(self, problem: Problem) -> Response:
-        """Forward Euler of the rate neuron."""
-        self.require_rate(problem)
-        assert problem.clock is not None
-        every = np.arange(problem.n_samples)
-        k = problem.dtype.type(problem.clock.dt / problem.neuron.tau)
-        b, L = problem.drive(), problem.lateral
-        u = start_of(problem, "u")
-        traces: dict[str, list[FloatArray]] = {name: [] for name in problem.record.names}
-        place = np.ix_(problem.record.samples, problem.record.neurons)
-        for step in range(problem.clock.n_steps):
-            a = _output(problem, u, every)
-            total = b + current_at(problem, step)
-            if step % problem.record.every == 0:
-                state = {"u": u, "a": a, "current": np.broadcast_to(total - b, u.shape)}
-                for name, values in traces.items():
-                    values.append(state[name][place])
-            u = k * (total - a @ L - u) + u
-        a = _output(problem, u, every)
-        residual, gap = certificates(problem, b, a)
-        return Response(
-            a,
-            residual,
-            gap,
-            np.full(problem.n_samples, problem.clock.n_steps),
-            state={"u": u},
-            traces={name: np.array(values) for name, values in traces.items()},
-            times=problem.clock.times[:: problem.record.every],
-            clock=problem.clock,
-        )
-
-
-def start_of(problem: Problem, name: str) -> FloatArray:
-    """A copy of the state to start from; rest (zeros) unless the problem brings one."""
-    if problem.start is not None and name in problem.start:
-        return np.array(problem.start[name], dtype=problem.dtype)
-    return np.zeros((problem.n_samples, problem.n_neurons), dtype=problem.dtype)
-
-
-def current_at(problem: Problem, step: int) -> FloatArray:
-    """d at a step: (1 or n_samples, n_neurons)."""
-    current = problem.current.astype(problem.dtype)
-    return current if problem.waveform is None else current + problem.waveform[step]
+        """Forward Euler, step by step, in the order that `spikelca.engines.base` lays down."""
+        return simulate(problem)
 
 
 def _output(problem: Problem, u: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
     a = problem.transfer(u[rows] if len(rows) != len(u) else u)
     return a if problem.allowed is None else np.where(problem.allowed[rows], a, a.dtype.type(0))
-
-
-def certificates(
-    problem: Problem, b: FloatArray, code: FloatArray
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Fixed-point residual and (soft threshold) relative duality gap of each sample."""
-    residual = fixed_point_residual(
-        problem.transfer, b + problem.current, problem.gram, code, problem.allowed
-    )
-    if not isinstance(problem.transfer, SoftThreshold):
-        return residual, None
-    gap = relative_gap(
-        problem.transfer,
-        b,
-        problem.gram,
-        code,
-        problem.stimulus_energy(),
-        problem.current,
-        problem.allowed,
-    )
-    return residual, gap
 
 
 def _settled(
@@ -123,8 +64,6 @@ def _settled(
 
 
 def _rows(problem: Problem, rows: NDArray[np.int64]) -> Problem:
-    from dataclasses import replace
-
     n = problem.n_samples
     return replace(
         problem,

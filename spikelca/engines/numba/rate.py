@@ -1,0 +1,159 @@
+"""Rate neurons followed through time, one sample after the other.
+
+Only active neurons inhibit, so a step costs one row of L for each of them. All that a step needs
+stands ready before the loop begins.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from spikelca.engines.numba.compile import exact_kernel
+from spikelca.validation import FloatArray
+
+
+class Cell(NamedTuple):
+    """Constants of a neuron, in the precision of the circuit."""
+
+    k: Any
+    lam: Any
+    hard: bool
+    two_sided: bool
+    own: Any
+
+
+class Tape(NamedTuple):
+    """What is recorded: traces (n_times, n_kept_samples, n_kept); of no length if not wanted."""
+
+    every: int
+    neurons: Any
+    u: FloatArray
+    a: FloatArray
+    v: FloatArray
+    s: FloatArray
+    r: FloatArray
+
+
+@exact_kernel
+def drive_in_order(x: FloatArray, phi: FloatArray, edges: Any, weights: FloatArray,
+                   b: FloatArray) -> None:  # fmt: skip
+    """Add ``sum_i w_i Phi_i^T x_i`` to b, input by input in ascending order."""
+    for row in range(x.shape[0]):
+        for i in range(weights.shape[0]):
+            for p in range(edges[i], edges[i + 1]):
+                value, synapses = weights[i] * x[row, p], phi[p]
+                if value != 0:
+                    for j in range(b.shape[1]):
+                        b[row, j] += value * synapses[j]
+
+
+@exact_kernel
+def keep(trace: FloatArray, time: int, slot: int, values: FloatArray, chosen: Any) -> None:
+    """Write the chosen values into a trace, if it is wanted and the sample is among the kept."""
+    if slot < 0 or time >= trace.shape[0]:
+        return
+    for m in range(chosen.shape[0]):
+        trace[time, slot, m] = values[chosen[m]]
+
+
+@exact_kernel
+def keep_all(trace: FloatArray, time: int, slot: int, values: FloatArray) -> None:
+    """Write all values into a trace, if it is wanted and the sample is among the kept."""
+    if slot < 0 or time >= trace.shape[0]:
+        return
+    for m in range(values.shape[0]):
+        trace[time, slot, m] = values[m]
+
+
+@exact_kernel
+def outputs(u: FloatArray, open_: Any, cell: Cell, a: FloatArray, active: Any) -> int:
+    """``a = T(u)``; lists the neurons that are not silent and returns their number."""
+    n, zero = 0, u.dtype.type(0)
+    shift = zero if cell.hard else cell.lam
+    for j in range(u.shape[0]):
+        a[j] = zero
+        if not open_[j]:
+            continue
+        if u[j] > cell.lam:
+            a[j] = u[j] - shift
+        elif cell.two_sided and -u[j] > cell.lam:
+            a[j] = u[j] + shift
+        else:
+            continue
+        active[n] = j
+        n += 1
+    return n
+
+
+@exact_kernel
+def rate_lateral(b: FloatArray, wave: FloatArray, open_: Any, lateral: FloatArray, cell: Cell,
+                 n_steps: int, tape: Tape, slot: int, u: FloatArray, a: FloatArray, c: FloatArray,
+                 active: Any) -> None:  # fmt: skip
+    """``u' = k (b + d - L a - u) + u``, from u to u."""
+    for step in range(n_steps):
+        n = outputs(u, open_, cell, a, active)
+        if step % tape.every == 0:
+            keep(tape.u, step // tape.every, slot, u, tape.neurons)
+            keep(tape.a, step // tape.every, slot, a, tape.neurons)
+        for j in range(u.shape[0]):
+            c[j] = b[j]
+        if wave.shape[0] > 0:
+            for j in range(u.shape[0]):
+                c[j] += wave[step, j]
+        for m in range(n):
+            output, row = a[active[m]], lateral[active[m]]
+            for j in range(u.shape[0]):
+                c[j] -= output * row[j]
+        for j in range(u.shape[0]):
+            u[j] = cell.k * (c[j] - u[j]) + u[j]
+    outputs(u, open_, cell, a, active)
+
+
+@exact_kernel
+def membrane(r: FloatArray, phi: FloatArray, edges: Any, weights: FloatArray, s: FloatArray,
+             feed: FloatArray, u: FloatArray) -> None:  # fmt: skip
+    """``u = sum_i w_i Phi_i^T r_i + s``, input by input in ascending order."""
+    zero = u.dtype.type(0)
+    for i in range(weights.shape[0]):
+        for j in range(u.shape[0]):
+            feed[j] = zero
+        for p in range(edges[i], edges[i + 1]):
+            error, row = r[p], phi[p]
+            for j in range(u.shape[0]):
+                feed[j] += error * row[j]
+        if i == 0:
+            for j in range(u.shape[0]):
+                u[j] = weights[i] * feed[j]
+        else:
+            for j in range(u.shape[0]):
+                u[j] += weights[i] * feed[j]
+    for j in range(u.shape[0]):
+        u[j] += s[j]
+
+
+@exact_kernel
+def rate_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_: Any,
+                  phi: FloatArray, edges: Any, weights: FloatArray, cell: Cell, n_steps: int,
+                  tape: Tape, slot: int, r: FloatArray, s: FloatArray, u: FloatArray,
+                  a: FloatArray, feed: FloatArray, active: Any) -> None:  # fmt: skip
+    """``r' = k (x - Phi a - r) + r``, ``s' = k (a + d - s) + s``; u and a are those of the end."""
+    for step in range(n_steps):
+        membrane(r, phi, edges, weights, s, feed, u)
+        n = outputs(u, open_, cell, a, active)
+        if step % tape.every == 0:
+            keep(tape.u, step // tape.every, slot, u, tape.neurons)
+            keep(tape.a, step // tape.every, slot, a, tape.neurons)
+            keep(tape.s, step // tape.every, slot, s, tape.neurons)
+            keep_all(tape.r, step // tape.every, slot, r)
+        for p in range(r.shape[0]):
+            feedback, row = r.dtype.type(0), phi[p]
+            for m in range(n):
+                feedback += a[active[m]] * row[active[m]]
+            r[p] = cell.k * ((x[p] - feedback) - r[p]) + r[p]
+        for j in range(s.shape[0]):
+            flow = cell.own * a[j] + current[j]
+            if wave.shape[0] > 0:
+                flow += wave[step, j]
+            s[j] = cell.k * (flow - s[j]) + s[j]
+    membrane(r, phi, edges, weights, s, feed, u)
+    outputs(u, open_, cell, a, active)

@@ -1,0 +1,276 @@
+"""`simulate` of the fast engine: arrays around the kernels of `rate.py` and `spiking.py`.
+
+Samples never meet: blocks of them run side by side on threads, and no result depends on how many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelca.engines.base import Problem, Response, Spikes
+from spikelca.engines.numba.rate import (
+    Cell,
+    Tape,
+    drive_in_order,
+    membrane,
+    rate_lateral,
+    rate_residual,
+)
+from spikelca.engines.numba.spiking import Spiker, spiking_lateral, spiking_residual
+from spikelca.engines.numba.threads import over_blocks
+from spikelca.engines.outcome import rate_response, spiking_response
+from spikelca.neurons import SpikingNeuron
+from spikelca.transfer import HardThreshold
+from spikelca.validation import FloatArray
+
+LOG = 4096
+"""Spikes that a log holds at first."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The arrays of one run, laid out for the kernels, which write to all but the inputs.
+
+    Attributes
+    ----------
+    state : mapping of str to (n_samples, width)
+    x : (n_samples, n_inputs), all modalities side by side
+    phi : (n_inputs, n_neurons)
+    edges : (n_modalities + 1,), where each modality begins in x
+    weights : (n_modalities,)
+    open_ : (n_samples, n_neurons), one where no driver clamps
+    code : (n_samples, n_neurons)
+    counts, totals : (n_samples, n_neurons), spikes in the window and in the whole run
+    tape : where traces are written
+    slots : (n_samples,), place of each sample in the traces, -1 for none
+    logs : spikes of each sample as (n_spikes, 2) of step and neuron
+    """
+
+    problem: Problem
+    state: dict[str, FloatArray]
+    x: FloatArray
+    phi: FloatArray
+    edges: NDArray[np.int64]
+    weights: FloatArray
+    open_: FloatArray
+    code: FloatArray
+    counts: NDArray[np.int64]
+    totals: NDArray[np.int64]
+    tape: Tape
+    slots: NDArray[np.int64]
+    logs: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+
+
+def simulate(problem: Problem) -> Response:
+    """The time-stepped equations."""
+    run, spiking = prepare(problem), isinstance(problem.neuron, SpikingNeuron)
+    if problem.residual_wiring:
+        work = spike_residual if spiking else rate_by_residual
+    else:
+        work = spike_lateral if spiking else rate_by_lateral
+    over_blocks(lambda first, last: work(run, first, last), problem.n_samples)
+    return respond(run)
+
+
+def respond(run: Run) -> Response:
+    """The response of a finished run."""
+    problem = run.problem
+    held = {"u", *problem.state_widths()}
+    state = {name: values for name, values in run.state.items() if name in held}
+    for i, p in enumerate(problem.inputs if problem.residual_wiring else ()):
+        state[f"r:{p.name}"] = run.state["r"][:, run.edges[i] : run.edges[i + 1]]
+    if not isinstance(problem.neuron, SpikingNeuron):
+        return rate_response(problem, run.code, state, traces_of(run))
+    spikes = spikes_of(run) if problem.record.spikes else None
+    return spiking_response(problem, run.counts, run.totals, spikes, state, traces_of(run))
+
+
+def prepare(problem: Problem) -> Run:
+    """Copies of all that the kernels write to, and the synapses input by input."""
+    n, m, dtype = problem.n_samples, problem.n_neurons, problem.dtype
+    edges = np.cumsum([0, *(p.atoms.shape[1] for p in problem.inputs)])
+    state: dict[str, FloatArray] = {name: np.zeros((n, m), dtype) for name in ("u", "v", "s")}
+    state["r"] = np.zeros((n, edges[-1]), dtype)
+    for name, values in (problem.start or {}).items():
+        if name in state:
+            state[name][:] = values
+    for i, p in enumerate(problem.inputs):
+        state["r"][:, edges[i] : edges[i + 1]] = (problem.start or {}).get(f"r:{p.name}", 0)
+    samples, slots = np.unique(problem.record.samples), np.full(n, -1)
+    slots[samples] = np.arange(len(samples))
+    return Run(
+        problem,
+        state,
+        np.hstack([p.stimulus for p in problem.inputs]),
+        np.ascontiguousarray(np.hstack([p.atoms for p in problem.inputs]).T),
+        edges,
+        np.array([p.weight for p in problem.inputs], dtype),
+        np.ones((n, m), dtype) if problem.allowed is None else problem.allowed.astype(dtype),
+        np.zeros((n, m), dtype),
+        np.zeros((n, m), np.int64),
+        np.zeros((n, m), np.int64),
+        _tape(problem, len(samples), int(edges[-1])),
+        slots,
+    )
+
+
+def _tape(problem: Problem, n_samples: int, n_inputs: int) -> Tape:
+    assert problem.clock is not None
+    record, n_times = problem.record, problem.record.n_times(problem.clock)
+    had = {"u", "a", *problem.state_widths()} | ({"r"} if problem.residual_wiring else set())
+
+    def room(name: str, width: int) -> FloatArray:
+        wanted = name in record.names and name in had
+        return np.zeros((n_times if wanted else 0, n_samples, width), problem.dtype)
+
+    u, a, v, s = (room(name, len(record.neurons)) for name in ("u", "a", "v", "s"))
+    return Tape(record.every, np.ascontiguousarray(record.neurons), u, a, v, s, room("r", n_inputs))
+
+
+def traces_of(run: Run) -> dict[str, FloatArray]:
+    """The recorded traces by name, samples in the order in which they were asked for."""
+    problem, record = run.problem, run.problem.record
+    assert problem.clock is not None
+    order = run.slots[record.samples]
+    traces = {
+        name: getattr(run.tape, name)[:, order]
+        for name in ("u", "a", "v", "s")
+        if len(getattr(run.tape, name))
+    }
+    if len(run.tape.r):
+        for i, p in enumerate(problem.inputs):
+            traces[f"r:{p.name}"] = run.tape.r[:, order, run.edges[i] : run.edges[i + 1]]
+    if "current" in record.names:
+        traces["current"] = problem.recorded_current()
+    return traces
+
+
+def spikes_of(run: Run) -> Spikes:
+    """The logs of all samples as one list."""
+    logs = [run.logs[row] for row in range(run.problem.n_samples)]
+    sample = np.repeat(np.arange(len(logs)), [len(log) for log in logs])
+    both = np.concatenate(logs)
+    return Spikes(sample, both[:, 1], both[:, 0])
+
+
+def cell_of(problem: Problem) -> Cell:
+    """Constants of the rate neuron for the kernels."""
+    hard = isinstance(problem.transfer, HardThreshold)
+    lam = problem.dtype.type(problem.transfer.threshold)
+    return Cell(problem.k, lam, hard, problem.transfer.two_sided, problem.own)
+
+
+def spiker_of(problem: Problem) -> Spiker:
+    """Constants of the spiking neuron for the kernels."""
+    neuron, lam = problem.neuron, problem.transfer.threshold
+    assert isinstance(neuron, SpikingNeuron)
+    hard = isinstance(problem.transfer, HardThreshold)
+    shift, v_floor = (0.0, np.inf) if hard else (lam, neuron.v_floor)
+    return Spiker(float(problem.k), lam, shift, neuron.quantum, float(v_floor), float(problem.own))
+
+
+def total_drive(run: Run, first: int, last: int) -> FloatArray:
+    """``b + d`` of some samples, as far as it does not change over time."""
+    problem = run.problem
+    b = np.zeros((last - first, problem.n_neurons), problem.dtype)
+    drive_in_order(run.x[first:last], run.phi, run.edges, run.weights, b)
+    return b + currents(problem, first, last)
+
+
+def currents(problem: Problem, first: int, last: int) -> FloatArray:
+    """The constant driver current of some samples: one row each."""
+    rows = slice(first, last) if len(problem.current) > 1 else slice(0, 1)
+    shape = (last - first, problem.n_neurons)
+    return np.ascontiguousarray(np.broadcast_to(problem.current[rows], shape), problem.dtype)
+
+
+def wave_of(problem: Problem, row: int) -> FloatArray:
+    """The changing driver current of a sample: (n_steps, n_neurons), of no length without one."""
+    if problem.waveform is None:
+        return np.zeros((0, 0), problem.dtype)
+    shared = problem.waveform.shape[1] == 1
+    return np.ascontiguousarray(problem.waveform[:, 0 if shared else row], problem.dtype)
+
+
+def _scratch(problem: Problem) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
+    m = problem.n_neurons
+    return np.zeros(m, problem.dtype), np.zeros(m, problem.dtype), np.zeros(m, np.int64)
+
+
+def rate_by_lateral(run: Run, first: int, last: int) -> None:
+    """Rate neurons, one layer."""
+    p, cell, lateral = run.problem, cell_of(run.problem), run.problem.lateral
+    b, (_, c, active) = total_drive(run, first, last), _scratch(p)
+    for row in range(first, last):
+        rate_lateral(
+            b[row - first], wave_of(p, row), run.open_[row], lateral, cell, p.n_steps,
+            run.tape, run.slots[row], run.state["u"][row], run.code[row], c, active,
+        )  # fmt: skip
+
+
+def rate_by_residual(run: Run, first: int, last: int) -> None:
+    """Rate neurons, two layers."""
+    p, cell, state = run.problem, cell_of(run.problem), run.state
+    current, (_, feed, active) = currents(p, first, last), _scratch(p)
+    for row in range(first, last):
+        rate_residual(
+            run.x[row], current[row - first], wave_of(p, row), run.open_[row], run.phi, run.edges,
+            run.weights, cell, p.n_steps, run.tape, run.slots[row], state["r"][row],
+            state["s"][row], state["u"][row], run.code[row], feed, active,
+        )  # fmt: skip
+
+
+def spike_lateral(run: Run, first: int, last: int) -> None:
+    """Spiking neurons, one layer."""
+    p, cell, state = run.problem, spiker_of(run.problem), run.state
+    inhibition = np.ascontiguousarray(p.lateral.T) * cell.theta
+    b, (a, c, fired) = total_drive(run, first, last), _scratch(p)
+    for row in range(first, last):
+
+        def go(step: int, log: Any, used: int, row: int = row) -> tuple[int, int]:
+            return spiking_lateral(
+                b[row - first], wave_of(p, row), run.open_[row], inhibition, cell, step,
+                p.n_steps, p.counted_from, run.tape, run.slots[row], state["u"][row],
+                state["v"][row], a, c, fired, run.totals[row], run.counts[row], log,
+                p.record.spikes, used,
+            )  # fmt: skip
+
+        run.logs[row] = logged(go, p)
+
+
+def spike_residual(run: Run, first: int, last: int, rates: FloatArray | None = None) -> None:
+    """Spiking neurons, two layers; ``rates`` makes the synapses plastic, see the kernel."""
+    p, cell, state = run.problem, spiker_of(run.problem), run.state
+    current, (a, feed, fired) = currents(p, first, last), _scratch(p)
+    rates = np.zeros(len(p.inputs)) if rates is None else rates
+    for row in range(first, last):
+
+        def go(step: int, log: Any, used: int, row: int = row) -> tuple[int, int]:
+            return spiking_residual(
+                run.x[row], current[row - first], wave_of(p, row), run.open_[row], run.phi,
+                run.edges, run.weights, rates, cell, step, p.n_steps, p.counted_from,
+                run.tape, run.slots[row], state["r"][row], state["s"][row], state["u"][row],
+                state["v"][row], a, feed, fired, run.totals[row], run.counts[row], log,
+                p.record.spikes, used,
+            )  # fmt: skip
+
+        run.logs[row] = logged(go, p)
+        membrane(state["r"][row], run.phi, run.edges, run.weights, state["s"][row], feed,
+                 state["u"][row])  # fmt: skip
+
+
+def logged(go: Callable[[int, Any, int], tuple[int, int]], problem: Problem) -> NDArray[np.int64]:
+    """Run one sample to its end, with a longer log each time that it is full."""
+    log = np.empty((LOG + problem.n_neurons if problem.record.spikes else 0, 2), np.int64)
+    step, used = go(0, log, 0)
+    while step < problem.n_steps:
+        longer = np.empty((2 * len(log), 2), np.int64)
+        longer[:used] = log[:used]
+        log = longer
+        step, used = go(step, log, used)
+    return log[:used].copy()

@@ -1,0 +1,165 @@
+"""Spiking neurons followed through time, one sample after the other, in float64.
+
+Each kernel returns early when the log of spikes might run over, and is called again with a longer
+one: nothing is allocated while time runs. Sums and products stand as Brian2 writes them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from spikelca.engines.numba.compile import exact_kernel
+from spikelca.engines.numba.rate import Tape, keep, keep_all, membrane
+from spikelca.validation import FloatArray
+
+
+class Spiker(NamedTuple):
+    """Constants of a spiking neuron."""
+
+    k: float
+    lam: float
+    shift: float
+    theta: float
+    v_floor: float
+    own: float
+
+
+@exact_kernel
+def charge(u: FloatArray, v: FloatArray, open_: FloatArray, cell: Spiker) -> int:
+    """``v' = k (u - lam) [u > lam or v > floor] + v``; returns how many reach the quantum.
+
+    A hard threshold charges with u itself (shift 0) and never drains (floor infinite).
+    """
+    n = 0
+    for j in range(u.shape[0]):
+        flow = open_[j] * (u[j] - cell.shift)
+        flow = flow if (u[j] > cell.lam) | (v[j] > cell.v_floor) else 0.0
+        v[j] = cell.k * flow + v[j]
+        n += v[j] >= cell.theta
+    return n
+
+
+@exact_kernel
+def fire(
+    v: FloatArray,
+    cell: Spiker,
+    n: int,
+    step: int,
+    counted: int,
+    fired: Any,
+    totals: Any,
+    counts: Any,
+    log: Any,
+    logged: bool,
+    used: int,
+) -> int:
+    """Find the n neurons that fire, count and log them, and reset v; returns the log's length."""
+    found, j = 0, 0
+    while found < n:
+        if v[j] >= cell.theta:
+            v[j] -= cell.theta
+            fired[found] = j
+            found += 1
+            totals[j] += 1
+            if step >= counted:
+                counts[j] += 1
+            if logged:
+                log[used, 0], log[used, 1] = step, j
+                used += 1
+        j += 1
+    return used
+
+
+@exact_kernel
+def spiking_lateral(b: FloatArray, wave: FloatArray, open_: FloatArray, inhibition: FloatArray,
+                    cell: Spiker, first: int, n_steps: int, counted: int, tape: Tape, slot: int,
+                    u: FloatArray, v: FloatArray, a: FloatArray, c: FloatArray, fired: Any,
+                    totals: Any, counts: Any, log: Any, logged: bool,
+                    used: int) -> tuple[int, int]:  # fmt: skip
+    """``u' = k (b + d - u) + u``, and on a spike of j ``u -= L_j theta``.
+
+    ``inhibition[j]`` is ``L_j theta``. Returns the step that was reached and the log's length.
+    """
+    for step in range(first, n_steps):
+        if logged and used + u.shape[0] > log.shape[0]:
+            return step, used
+        if step % tape.every == 0:
+            keep_cells(tape, step // tape.every, slot, u, v, open_, cell, a)
+        n = charge(u, v, open_, cell)
+        if wave.shape[0] > 0:
+            for j in range(u.shape[0]):
+                c[j] = b[j] + wave[step, j]
+                u[j] = cell.k * (c[j] - u[j]) + u[j]
+        else:
+            for j in range(u.shape[0]):
+                u[j] = cell.k * (b[j] - u[j]) + u[j]
+        if n > 0:
+            used = fire(v, cell, n, step, counted, fired, totals, counts, log, logged, used)
+            for m in range(n):
+                row = inhibition[fired[m]]
+                for j in range(u.shape[0]):
+                    u[j] -= row[j]
+    return n_steps, used
+
+
+@exact_kernel
+def keep_cells(tape: Tape, time: int, slot: int, u: FloatArray, v: FloatArray, open_: FloatArray,
+               cell: Spiker, a: FloatArray) -> None:  # fmt: skip
+    """Record u, v and a = T(u)."""
+    if tape.a.shape[0] > 0:
+        for j in range(u.shape[0]):
+            a[j] = open_[j] * (u[j] - cell.shift) if u[j] > cell.lam else 0.0
+    keep(tape.u, time, slot, u, tape.neurons)
+    keep(tape.v, time, slot, v, tape.neurons)
+    keep(tape.a, time, slot, a, tape.neurons)
+
+
+@exact_kernel
+def learn(
+    phi: FloatArray, r: FloatArray, edges: Any, rates: FloatArray, fired: Any, n: int
+) -> None:
+    """On each spike of j: ``Phi_ij += eta_i theta r_i``; ``rates`` holds ``eta_i theta``."""
+    for i in range(rates.shape[0]):
+        if rates[i] == 0.0:
+            continue
+        for m in range(n):
+            for p in range(edges[i], edges[i + 1]):
+                phi[p, fired[m]] += rates[i] * r[p]
+
+
+@exact_kernel
+def spiking_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_: FloatArray,
+                     phi: FloatArray, edges: Any, weights: FloatArray, rates: FloatArray,
+                     cell: Spiker, first: int, n_steps: int, counted: int, tape: Tape, slot: int,
+                     r: FloatArray, s: FloatArray, u: FloatArray, v: FloatArray, a: FloatArray,
+                     feed: FloatArray, fired: Any, totals: Any, counts: Any, log: Any,
+                     logged: bool, used: int) -> tuple[int, int]:  # fmt: skip
+    """``r' = k (x - r) + r``, and on a spike of j: learn, ``r -= Phi_j theta``, ``s_j += theta``.
+
+    ``rates`` (zeros: synapses that do not learn) is described in `learn`. Returns the step that was
+    reached and the log's length; u is left at the start of the last step.
+    """
+    for step in range(first, n_steps):
+        if logged and used + u.shape[0] > log.shape[0]:
+            return step, used
+        membrane(r, phi, edges, weights, s, feed, u)
+        if step % tape.every == 0:
+            keep_cells(tape, step // tape.every, slot, u, v, open_, cell, a)
+            keep(tape.s, step // tape.every, slot, s, tape.neurons)
+            keep_all(tape.r, step // tape.every, slot, r)
+        n = charge(u, v, open_, cell)
+        for p in range(r.shape[0]):
+            r[p] = cell.k * (x[p] - r[p]) + r[p]
+        for j in range(s.shape[0]):
+            flow = current[j]
+            if wave.shape[0] > 0:
+                flow += wave[step, j]
+            s[j] = cell.k * (flow - s[j]) + s[j]
+        if n > 0:
+            used = fire(v, cell, n, step, counted, fired, totals, counts, log, logged, used)
+            learn(phi, r, edges, rates, fired, n)
+            for m in range(n):
+                s[fired[m]] += cell.own * cell.theta
+                for p in range(r.shape[0]):
+                    r[p] -= phi[p, fired[m]] * cell.theta
+    return n_steps, used

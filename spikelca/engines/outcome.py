@@ -1,0 +1,134 @@
+"""From final states and counts to a `Response`: codes with their certificates, counters, checks.
+
+Every engine ends here, so that a code means the same whoever computed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelca.certificate import fixed_point_residual, relative_gap
+from spikelca.engines.base import Clock, Problem, Response, Spikes
+from spikelca.neurons import SpikingNeuron
+from spikelca.transfer import SoftThreshold
+from spikelca.validation import FloatArray
+
+
+def certificates(
+    problem: Problem, drive: FloatArray, code: FloatArray
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Fixed-point residual and (soft threshold) relative duality gap of each sample.
+
+    Parameters
+    ----------
+    problem : Problem
+    drive : (n_samples, n_neurons)
+        b, without currents.
+    code : (n_samples, n_neurons)
+    """
+    residual = fixed_point_residual(
+        problem.transfer, drive + problem.current, problem.gram, code, problem.allowed
+    )
+    if not isinstance(problem.transfer, SoftThreshold):
+        return residual, None
+    gap = relative_gap(
+        problem.transfer,
+        drive,
+        problem.gram,
+        code,
+        problem.stimulus_energy(),
+        problem.current,
+        problem.allowed,
+    )
+    return residual, gap
+
+
+def rate_response(
+    problem: Problem,
+    code: FloatArray,
+    state: Mapping[str, FloatArray],
+    traces: Mapping[str, FloatArray],
+) -> Response:
+    """What a rate circuit gives back: the code of its last state, with its certificate."""
+    assert problem.clock is not None
+    residual, gap = certificates(problem, problem.drive(), code)
+    n_iter = np.full(problem.n_samples, problem.clock.n_steps)
+    times = problem.clock.times[:: problem.record.every]
+    return Response(code, residual, gap, n_iter, state, traces, times, clock=problem.clock)
+
+
+def spiking_response(
+    problem: Problem,
+    counts: NDArray[np.int64],
+    totals: NDArray[np.int64],
+    spikes: Spikes | None,
+    state: Mapping[str, FloatArray],
+    traces: Mapping[str, FloatArray],
+) -> Response:
+    """What a spiking circuit gives back: ``a = theta n_spikes / (window / tau)``, and its counters.
+
+    Parameters
+    ----------
+    problem : Problem
+    counts, totals : (n_samples, n_neurons)
+        Spikes in the read-out window and in the whole run.
+    spikes : Spikes, optional
+    state, traces : mapping of str to array
+
+    Raises
+    ------
+    ValueError
+        If a neuron had more charge than it could fire away, one spike a step.
+    """
+    assert problem.clock is not None
+    neuron, clock, window = problem.neuron, problem.clock, problem.record.window
+    assert isinstance(neuron, SpikingNeuron)
+    check_backlog(state["v"], neuron, clock)
+    steps = clock.n_steps - clock.first_of(window)
+    code = neuron.quantum * counts / (steps * (clock.dt / neuron.tau))
+    residual, gap = certificates(problem, problem.drive(), code)
+    return Response(
+        code,
+        residual,
+        gap,
+        np.full(problem.n_samples, clock.n_steps),
+        state,
+        traces,
+        clock.times[:: problem.record.every],
+        spikes,
+        counts,
+        clock,
+        neuron.quantum,
+        neuron.tau,
+        window,
+        {"spikes": totals.sum(axis=1), "synaptic_events": totals @ fan_out(problem)},
+    )
+
+
+def check_backlog(v: FloatArray, neuron: SpikingNeuron, clock: Clock) -> None:
+    """Raise ValueError if a generator holds charge that it could not fire away: it saturated.
+
+    A few quanta may wait for their turn after a burst of the others; what a neuron is asked for
+    beyond one spike a step, though, piles up.
+    """
+    waiting = v / neuron.quantum
+    late = np.argwhere(waiting > 10 + 0.01 * clock.n_steps)
+    if late.size:
+        sample, cell = late[0]
+        raise ValueError(
+            f"Neuron {cell} of sample {sample} was charged faster than one spike a step can carry "
+            f"away: {waiting[sample, cell]:.0f} spikes are left over, and its rate is wrong. Take "
+            f"a quantum above {neuron.quantum:.3g}, or a dt below {clock.dt:.3g} s."
+        )
+
+
+def fan_out(problem: Problem) -> NDArray[np.int64]:
+    """Synapses that a spike of each neuron reaches, its own reset not counted: (n_neurons,)."""
+    if problem.residual_wiring:
+        return np.sum([np.count_nonzero(p.atoms, axis=1) for p in problem.inputs], axis=0)
+    lateral = problem.gram.copy()
+    np.fill_diagonal(lateral, 0)
+    return np.count_nonzero(lateral, axis=0)

@@ -1,0 +1,165 @@
+"""One step of each circuit, as its equations stand; the order is that of `spikelca.engines.base`.
+
+::
+
+    rate, lateral       u' = k (b + d - L a - u) + u                         a = T(u)
+    rate, residual      u = sum_i w_i Phi_i^T r_i + s                        a = T(u)
+                        r_i' = k (x_i - Phi_i a - r_i) + r_i                 s' = k (a + d - s) + s
+    spiking, lateral    u' = k (b + d - u) + u          on a spike of j:     u -= L_j theta
+    spiking, residual   u as above, r_i' = k (x_i - r_i) + r_i,  s' = k (d - s) + s
+                        on a spike of j:                r_i -= Phi_ij theta,  s_j += theta
+    both spiking        v' = k (u - lam) [u > lam or v > floor] + v          spike when v >= theta
+    hard threshold      v' = k u [u > lam] + v
+
+with ``k = dt / tau``. Every product and sum stands in the order that all engines keep, so that they
+agree to the last bit. A linked driver of gain g takes the part ``g^2`` from what a neuron adds to
+its own ``s``, as its identity dictionary would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from spikelca.engines.base import Problem, Response, Spikes
+from spikelca.engines.outcome import rate_response, spiking_response
+from spikelca.neurons import SpikingNeuron
+from spikelca.transfer import HardThreshold
+from spikelca.validation import FloatArray
+
+State = dict[str, FloatArray]
+
+
+def simulate(problem: Problem) -> Response:
+    """Step through the run; all samples side by side."""
+    assert problem.clock is not None
+    spiking = isinstance(problem.neuron, SpikingNeuron)
+    advance = _ADVANCE[spiking, problem.residual_wiring]
+    state, b = at_start(problem), problem.drive_in_order() + problem.current.astype(problem.dtype)
+    kept: dict[str, list[FloatArray]] = {}
+    fired = np.zeros((problem.clock.n_steps if spiking else 0, *b.shape), dtype=bool)
+    for step in range(problem.clock.n_steps):
+        if step % problem.record.every == 0:
+            for name, values in look(problem, state, step).items():
+                kept.setdefault(name, []).append(values)
+        advance(problem, state, b, step, fired)
+    traces = {name: np.array(values) for name, values in kept.items()}
+    if not spiking:
+        state["u"] = membrane(problem, state)
+        return rate_response(problem, output(problem, state["u"]), state, traces)
+    spikes = None
+    if problem.record.spikes:
+        sample, step_, neuron = np.nonzero(fired.transpose(1, 0, 2))
+        spikes = Spikes(sample, neuron, step_)
+    state["u"] = membrane(problem, state)
+    counts = fired[problem.clock.first_of(problem.record.window) :].sum(axis=0)
+    return spiking_response(problem, counts, fired.sum(axis=0), spikes, state, traces)
+
+
+def at_start(problem: Problem) -> State:
+    """Copies of the state to start from; rest (zeros) unless the problem brings one."""
+    start, state = problem.start or {}, {}
+    for name, width in problem.state_widths().items():
+        state[name] = np.zeros((problem.n_samples, width), dtype=problem.dtype)
+        if name in start:
+            state[name][:] = start[name]
+    return state
+
+
+def membrane(problem: Problem, state: State) -> FloatArray:
+    """u: a state of its own, or in the residual wiring ``sum_i w_i Phi_i^T r_i + s``."""
+    if not problem.residual_wiring:
+        return state["u"]
+    total: Any = None
+    for p in problem.inputs:
+        feed = np.zeros_like(state["s"])
+        for r, phi in zip(state[f"r:{p.name}"].T, p.atoms.T, strict=True):
+            feed += r[:, None] * phi
+        weighted = problem.dtype.type(p.weight) * feed
+        total = weighted if total is None else total + weighted
+    return np.asarray(total + state["s"])
+
+
+def output(problem: Problem, u: FloatArray) -> FloatArray:
+    """a = T(u), zero where a driver clamps."""
+    a = problem.transfer(u)
+    return a if problem.allowed is None else np.where(problem.allowed, a, a.dtype.type(0))
+
+
+def look(problem: Problem, state: State, step: int) -> State:
+    """What is recorded of the state at the start of a step."""
+    record = problem.record
+    if not set(record.names) - {"spikes"}:
+        return {}
+    u = membrane(problem, state)
+    current = problem.current.astype(problem.dtype) + problem.wave(step)
+    seen = {**state, "u": u, "a": output(problem, u), "current": np.broadcast_to(current, u.shape)}
+    place = np.ix_(record.samples, record.neurons)
+    views = {name: seen[name][place] for name in record.names if name in seen}
+    if "r" in record.names:
+        views |= {name: r[record.samples] for name, r in state.items() if name.startswith("r:")}
+    return views
+
+
+def charge(problem: Problem, u: FloatArray, v: FloatArray) -> FloatArray:
+    """What flows into the spike generator: ``tau dv/dt``."""
+    neuron, lam = problem.neuron, problem.transfer.threshold
+    assert isinstance(neuron, SpikingNeuron)
+    if isinstance(problem.transfer, HardThreshold):
+        flow = np.where(u > lam, u, 0.0)
+    else:
+        flow = np.where((u > lam) | (v > neuron.v_floor), u - lam, 0.0)
+    return flow if problem.allowed is None else np.where(problem.allowed, flow, 0.0)
+
+
+def _rate_lateral(p: Problem, state: State, b: FloatArray, step: int, fired: Any) -> None:
+    u, k = state["u"], p.k
+    a = output(p, u)
+    state["u"] = k * (b + p.wave(step) - a @ p.lateral - u) + u
+
+
+def _rate_residual(p: Problem, state: State, b: FloatArray, step: int, fired: Any) -> None:
+    a, k, s = output(p, membrane(p, state)), p.k, state["s"]
+    for population in p.inputs:
+        r, feedback = state[f"r:{population.name}"], np.zeros_like(population.stimulus)
+        for a_j, phi in zip(a.T, population.atoms, strict=True):
+            feedback += a_j[:, None] * phi
+        state[f"r:{population.name}"] = k * ((population.stimulus - feedback) - r) + r
+    current = p.current.astype(p.dtype)
+    state["s"] = k * (((p.own * a + current) + p.wave(step)) - s) + s
+
+
+def _spiking_lateral(p: Problem, state: State, b: FloatArray, step: int, fired: Any) -> None:
+    u, v, k = state["u"], state["v"], p.k
+    theta, lateral = p.neuron.quantum, p.lateral  # type: ignore[union-attr]
+    new_u, new_v = k * ((b + p.wave(step)) - u) + u, k * charge(p, u, v) + v
+    fired[step] = new_v >= theta
+    for j in np.flatnonzero(fired[step].any(axis=0)):
+        new_u[fired[step, :, j]] -= lateral[:, j] * theta
+    state["u"], state["v"] = new_u, np.where(fired[step], new_v - theta, new_v)
+
+
+def _spiking_residual(p: Problem, state: State, b: FloatArray, step: int, fired: Any) -> None:
+    u, v, s, k = membrane(p, state), state["v"], state["s"], p.k
+    theta: float = p.neuron.quantum  # type: ignore[union-attr]
+    new_v = k * charge(p, u, v) + v
+    new_s = k * ((p.current + p.wave(step)) - s) + s
+    fired[step] = new_v >= theta
+    for population in p.inputs:
+        r = state[f"r:{population.name}"]
+        r = k * (population.stimulus - r) + r
+        for j in np.flatnonzero(fired[step].any(axis=0)):
+            r[fired[step, :, j]] -= population.atoms[j] * theta
+        state[f"r:{population.name}"] = r
+    state["v"] = np.where(fired[step], new_v - theta, new_v)
+    state["s"] = np.where(fired[step], new_s + p.own * theta, new_s)
+
+
+_ADVANCE: dict[tuple[bool, bool], Callable[[Problem, State, FloatArray, int, Any], None]] = {
+    (False, False): _rate_lateral,
+    (False, True): _rate_residual,
+    (True, False): _spiking_lateral,
+    (True, True): _spiking_residual,
+}

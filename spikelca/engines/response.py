@@ -1,0 +1,185 @@
+"""What comes back from an engine, and what it was asked to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelca.validation import FloatArray
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Simulated time: a step of ``dt`` seconds, ``n_steps`` of them."""
+
+    dt: float
+    n_steps: int
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Start of each step in seconds: (n_steps,)."""
+        return np.arange(self.n_steps, dtype=np.float64) * self.dt
+
+    def first_of(self, window: float) -> int:
+        """The step at which the last part of the run begins.
+
+        Raises
+        ------
+        ValueError
+            If the window is outside (0, 1], or shorter than one step.
+        """
+        if not 0 < window <= 1:
+            raise ValueError(
+                f"window is {window}; a part in (0, 1] of the run was awaited, 0.5 for its half."
+            )
+        first = self.n_steps - round(window * self.n_steps)
+        if first == self.n_steps:
+            raise ValueError(
+                f"window is {window}, less than one of the {self.n_steps} steps of the run. Take a "
+                "larger window or simulate for longer."
+            )
+        return first
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What to keep of a simulation.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Out of `RECORDABLE`, as far as the circuit has them.
+    every : int
+        Every how many steps a trace keeps a value.
+    neurons, samples : int arrays
+        Which neurons and which samples the traces hold.
+    window : float in (0, 1]
+        The last part of the run in which spikes are counted for the code.
+    """
+
+    names: tuple[str, ...] = ()
+    every: int = 1
+    neurons: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    samples: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    window: float = 0.5
+
+    @property
+    def spikes(self) -> bool:
+        """Whether spikes are kept one by one."""
+        return "spikes" in self.names
+
+    def n_times(self, clock: Clock) -> int:
+        """Values that a trace holds."""
+        return len(range(0, clock.n_steps, self.every))
+
+
+RECORDABLE = ("u", "a", "v", "s", "r", "current", "spikes")
+"""``u`` membrane, ``a`` = T(u), ``v`` spike generator, ``s`` filtered own output (residual wiring),
+``r`` the residual neurons of each modality (traces ``r:<modality>``), ``current`` of the drivers,
+and ``spikes``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Spikes:
+    """Spikes as three aligned arrays, ordered by sample, then step, then neuron.
+
+    Iterates as ``(sample, neuron, step)``.
+    """
+
+    sample: NDArray[np.int64]
+    neuron: NDArray[np.int64]
+    step: NDArray[np.int64]
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        return iter((self.sample, self.neuron, self.step))
+
+    def __len__(self) -> int:
+        return int(self.step.size)
+
+    def counts(self, n_samples: int, n_neurons: int, first: int = 0) -> NDArray[np.int64]:
+        """Spikes of each neuron from a step on: (n_samples, n_neurons)."""
+        late = self.step >= first
+        place = self.sample[late] * n_neurons + self.neuron[late]
+        return np.bincount(place, minlength=n_samples * n_neurons).reshape(-1, n_neurons)
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """What comes back from an engine.
+
+    Attributes
+    ----------
+    code : (n_samples, n_neurons)
+        ``T(u)`` of the returned state, or quantum times spike rate times tau.
+    residual : (n_samples,) float64
+        ``max_j |T(b + d - L a) - a|_j / threshold``: zero at a fixed point of the circuit.
+    gap : (n_samples,) float64, optional
+        Relative duality gap ``(P - D) / P`` (soft threshold; NaN where no dual point is known,
+        that is where a current lies above the threshold).
+    n_iter : (n_samples,) int64, optional
+        Rounds of the solver, or steps of the integration.
+    state : mapping of str to array
+        Final membrane state, to be handed to a further call.
+    traces : mapping of str to array
+        (n_times, n_samples, n_neurons) for each recorded name.
+    times : (n_times,) float64
+        Seconds.
+    spikes : Spikes, optional
+    counts : (n_samples, n_cells) int64, optional
+        Spikes in the read-out window. A cell is a neuron; with signed codes the negative halves of
+        the pairs follow behind the positive ones.
+    clock : Clock, optional
+    quantum, tau : float, optional
+        Of the spiking neuron that gave this response.
+    window : float, optional
+        The last part of the run in which ``counts`` were taken.
+    events : mapping of str to (n_samples,) int64
+        Counted "spikes" and "synaptic_events" of the whole run (spiking circuits).
+    """
+
+    code: FloatArray
+    residual: NDArray[np.float64]
+    gap: NDArray[np.float64] | None = None
+    n_iter: NDArray[np.int64] | None = None
+    state: Mapping[str, FloatArray] = field(default_factory=dict)
+    traces: Mapping[str, FloatArray] = field(default_factory=dict)
+    times: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    spikes: Spikes | None = None
+    counts: NDArray[np.int64] | None = None
+    clock: Clock | None = None
+    quantum: float | None = None
+    tau: float | None = None
+    window: float | None = None
+    events: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    def rates(self, window: float | None = None) -> NDArray[np.float64]:
+        """Firing rates in the last part of the run, in hertz: (n_samples, n_cells).
+
+        The code is ``quantum * tau * rate``.
+
+        Parameters
+        ----------
+        window : float in (0, 1], optional
+            The window in which the simulation counted, unless told. Any other one needs the
+            spikes: simulate with ``record=("spikes",)``.
+
+        Raises
+        ------
+        ValueError
+            If nothing spiked here, the window is outside the run, or the spikes were not kept.
+        """
+        if self.counts is None or self.clock is None or self.window is None:
+            raise ValueError("This response holds no spikes; rates need a SpikingNeuron.")
+        first = self.clock.first_of(self.window if window is None else window)
+        counts = self.counts
+        if first != self.clock.first_of(self.window):
+            if self.spikes is None:
+                raise ValueError(
+                    f"window is {window}, and spikes were counted in the last {self.window} only. "
+                    "Simulate with record=('spikes',) to choose a window afterwards."
+                )
+            counts = self.spikes.counts(counts.shape[0], counts.shape[1], first)
+        return np.asarray(counts / ((self.clock.n_steps - first) * self.clock.dt))

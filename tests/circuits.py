@@ -1,0 +1,57 @@
+"""Small random circuits for tests of simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold, SpikingNeuron
+
+RATE = RateNeuron(tau=10e-3)
+SPIKING = SpikingNeuron(tau=10e-3, quantum=0.05)
+
+
+def random_circuit(
+    neuron=RATE,
+    transfer=None,
+    *,
+    seed=0,
+    n_neurons=11,
+    widths=(9, 5),
+    weights=(1.0, 0.7),
+    drivers=(),
+    wiring="lateral",
+    dtype=np.float64,
+):
+    """Linked modalities named a, b, ...; stacked atoms of unit norm, of both signs if codes are."""
+    transfer = SoftThreshold(0.1) if transfer is None else transfer
+    rng = np.random.default_rng(seed)
+    draw = rng.standard_normal if transfer.two_sided else rng.random
+    atoms = [draw((n_neurons, width)) for width in widths]
+    pairs = list(zip(atoms, weights, strict=True))
+    norms = np.sqrt(sum(w * (phi**2).sum(axis=1) for phi, w in pairs))[:, None]
+    dictionaries = [
+        Dictionary(name, (phi / norms).astype(dtype), weight)
+        for name, (phi, weight) in zip("abcdef", pairs, strict=False)
+    ]
+    return Circuit(neuron, transfer, dictionaries, drivers, wiring)
+
+
+def random_stimuli(circuit, n_samples=5, seed=1, size=0.8):
+    """One stimulus of norm ``size`` for each sample and modality; non-negative if codes are."""
+    rng = np.random.default_rng(seed)
+    draw = rng.standard_normal if circuit.transfer.two_sided else rng.random
+    X = {name: draw((n_samples, width)) for name, width in circuit.widths.items()}
+    return {name: size * x / np.linalg.norm(x, axis=1, keepdims=True) for name, x in X.items()}
+
+
+def same(first, second):
+    """Whether two responses hold the same bits: code, state, traces and spikes."""
+    for name in ("state", "traces"):
+        one, other = getattr(first, name), getattr(second, name)
+        assert one.keys() == other.keys()
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key], err_msg=f"{name} {key}")
+    np.testing.assert_array_equal(first.code, second.code)
+    assert (first.spikes is None) == (second.spikes is None)
+    for one, other in zip(first.spikes or (), second.spikes or (), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -1,0 +1,246 @@
+"""Simulation: engines agree, the energy falls, and a run can be split in every direction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from circuits import RATE, SPIKING, random_circuit, random_stimuli, same
+
+import spikelca.simulating
+from spikelca import (
+    Circuit,
+    CurrentDriver,
+    Dictionary,
+    HardThreshold,
+    OrdinalDriver,
+    SoftThreshold,
+    SpikingNeuron,
+)
+from spikelca.waveforms import Noise, Sine
+
+TRANSFERS = [
+    SoftThreshold(0.1),
+    SoftThreshold(0.1, two_sided=True),
+    HardThreshold(0.1),
+    HardThreshold(0.1, two_sided=True),
+]
+DRIVERS = {
+    "none": (),
+    "waves": (
+        CurrentDriver(Sine(0.05, 30.0) + Noise(0.02, seed=1), neurons=[1, 2]),
+        CurrentDriver(Noise(0.03, seed=2), samples=[1, 3]),
+    ),
+    "current": (OrdinalDriver(2),),
+    "clamp": (OrdinalDriver(2, reading="clamp"),),
+    "linked": (OrdinalDriver(2, reading="linked"),),
+}
+LABELS = [0, 1, 1, 0, 1]
+
+
+def names(circuit):
+    spiking = ("v", "spikes") if isinstance(circuit.neuron, SpikingNeuron) else ()
+    residual = ("r", "s") if circuit.wiring == "residual" else ()
+    return ("u", "a", "current", *spiking, *residual)
+
+
+@pytest.mark.parametrize("drivers", DRIVERS.values(), ids=DRIVERS)
+@pytest.mark.parametrize("transfer", TRANSFERS, ids=repr)
+@pytest.mark.parametrize("wiring", ["lateral", "residual"])
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+def test_numba_follows_the_reference(neuron, wiring, transfer, drivers):
+    circuit = random_circuit(neuron, transfer, drivers=drivers, wiring=wiring)
+    X = random_stimuli(circuit)
+    if (
+        neuron is SPIKING
+        and transfer.two_sided
+        and drivers == DRIVERS["linked"]
+        and (wiring == "residual")
+    ):
+        with pytest.raises(NotImplementedError, match="lateral wiring"):
+            circuit.simulate(X, 0.1, labels=LABELS)
+        return
+    reference, fast = (
+        circuit.simulate(
+            X, 0.06, 4e-4, engine=engine, record=names(circuit), every=3, neurons=[4, 1],
+            samples=[3, 0, 3], labels=LABELS,
+        )
+        for engine in ("reference", "numba")
+    )  # fmt: skip
+    assert np.abs(fast.code).sum() > 0
+    if neuron is SPIKING:
+        return same(reference, fast)
+    assert fast.traces.keys() == reference.traces.keys()
+    for part in ("traces", "state"):
+        for name, values in getattr(fast, part).items():
+            np.testing.assert_allclose(values, getattr(reference, part)[name], atol=1e-12, rtol=0)
+    np.testing.assert_allclose(fast.code, reference.code, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+@pytest.mark.parametrize("transfer", TRANSFERS, ids=repr)
+def test_both_wirings_are_the_same_circuit(neuron, transfer):
+    lateral = random_circuit(neuron, transfer)
+    residual = random_circuit(neuron, transfer, wiring="residual")
+    X = random_stimuli(lateral)
+    one, other = (c.simulate(X, 0.1, 4e-4, record=("u",)) for c in (lateral, residual))
+    np.testing.assert_allclose(one.traces["u"], other.traces["u"], atol=1e-11, rtol=0)
+    np.testing.assert_allclose(one.code, other.code, atol=1e-11, rtol=0)
+
+
+@pytest.mark.parametrize("two_sided", [False, True])
+def test_energy_never_rises_along_a_trajectory_at_the_automatic_step(two_sided):
+    circuit = random_circuit(
+        transfer=SoftThreshold(0.05, two_sided), n_neurons=40, widths=(30,), weights=(1.0,)
+    )
+    X = random_stimuli(circuit, n_samples=8)
+    trace = circuit.simulate(X, 0.2, record=("a",)).traces["a"]
+    energies = np.array([circuit.energy(X, a) for a in trace])
+    assert (np.diff(energies, axis=0) <= 1e-12).all()
+    assert (energies[-1] < 0.9 * energies[0]).all()
+
+
+def test_energy_rises_beyond_the_stability_limit(monkeypatch):
+    """The law above is worth something only if a step that is too long breaks it."""
+    monkeypatch.setattr(spikelca.simulating, "step_limit", lambda gram: np.inf)
+    circuit = random_circuit(n_neurons=40, widths=(30,), weights=(1.0,))
+    X = random_stimuli(circuit, n_samples=8)
+    trace = circuit.simulate(X, 0.2, 5e-3, record=("a",)).traces["a"]
+    assert (np.diff([circuit.energy(X, a) for a in trace], axis=0) > 1e-3).any()
+
+
+def test_a_long_simulation_arrives_where_encode_settles():
+    circuit = random_circuit()
+    X = random_stimuli(circuit)
+    settled = circuit.encode(X, tol=1e-12)
+    followed = circuit.simulate(X, 20.0)
+    np.testing.assert_allclose(followed.code, settled.code, atol=1e-9)
+    assert followed.residual.max() < 1e-9
+    assert followed.gap.max() < 1e-9
+
+
+@pytest.mark.parametrize("wiring", ["lateral", "residual"])
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+def test_restarting_from_a_state_goes_on_as_one_long_run(neuron, wiring):
+    circuit = random_circuit(neuron, wiring=wiring)
+    X = random_stimuli(circuit)
+    whole = circuit.simulate(X, 0.08, 4e-4, window=0.5)
+    first = circuit.simulate(X, 0.04, 4e-4)
+    second = circuit.simulate(X, 0.04, 4e-4, start=first.state, window=1.0)
+    for name in whole.state:
+        np.testing.assert_array_equal(second.state[name], whole.state[name])
+    np.testing.assert_array_equal(second.code, whole.code)
+
+
+@pytest.mark.parametrize("wiring", ["lateral", "residual"])
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+def test_samples_never_meet(neuron, wiring):
+    circuit = random_circuit(neuron, wiring=wiring, widths=(33, 5))
+    X = random_stimuli(circuit, n_samples=9)
+    whole = circuit.simulate(X, 0.05, 4e-4).code
+    order = np.random.default_rng(0).permutation(9)
+    permuted = circuit.simulate({k: x[order] for k, x in X.items()}, 0.05, 4e-4).code
+    alone = [circuit.simulate({k: x[i : i + 1] for k, x in X.items()}, 0.05, 4e-4).code
+             for i in range(9)]  # fmt: skip
+    np.testing.assert_array_equal(permuted, whole[order])
+    np.testing.assert_array_equal(np.vstack(alone), whole)
+
+
+def test_the_number_of_threads_changes_nothing(monkeypatch):
+    from spikelca.engines.numba import threads
+
+    circuit = random_circuit(SPIKING)
+    X = random_stimuli(circuit, n_samples=7)
+    one = circuit.simulate(X, 0.05, 4e-4, record=("u", "spikes"))
+    monkeypatch.setattr(threads, "SERIAL", 1)
+    monkeypatch.setattr(threads.numba, "get_num_threads", lambda: 3)
+    same(one, circuit.simulate(X, 0.05, 4e-4, record=("u", "spikes")))
+
+
+def test_traces_hold_the_state_at_the_start_of_every_kth_step():
+    circuit = random_circuit()
+    X = random_stimuli(circuit)
+    full = circuit.simulate(X, 0.01, 5e-4, record=("u", "a", "current"))
+    some = circuit.simulate(X, 0.01, 5e-4, record=("u",), every=3, neurons=[7, 2], samples=[4])
+    assert full.traces["u"].shape == (20, 5, 11)
+    np.testing.assert_allclose(full.times, np.arange(20) * 5e-4)
+    assert not full.traces["u"][0].any()
+    np.testing.assert_array_equal(full.traces["a"], circuit.transfer(full.traces["u"]))
+    assert not full.traces["current"].any()
+    np.testing.assert_array_equal(some.traces["u"], full.traces["u"][::3, [4]][:, :, [7, 2]])
+    np.testing.assert_allclose(some.times, full.times[::3])
+    np.testing.assert_array_equal(full.code, circuit.transfer(full.state["u"]))
+
+
+def test_a_rate_circuit_keeps_its_precision():
+    circuit = random_circuit(dtype=np.float32)
+    X = random_stimuli(circuit)
+    response = circuit.simulate(X, 0.05, 4e-4, record=("u",))
+    assert response.code.dtype == response.traces["u"].dtype == np.float32
+    wide = random_circuit().simulate(X, 0.05, 4e-4)
+    np.testing.assert_allclose(response.code, wide.code, atol=1e-5)
+
+
+def test_a_subset_of_the_modalities_simulates_the_circuit_that_sees_only_them():
+    circuit = random_circuit()
+    X = random_stimuli(circuit)
+    part = circuit.simulate({"a": X["a"]}, 0.05, 4e-4)
+    np.testing.assert_array_equal(
+        part.code, circuit.observe("a").simulate({"a": X["a"]}, 0.05, 4e-4).code
+    )
+
+
+def test_a_time_with_a_unit_is_a_time_in_seconds():
+    brian2 = pytest.importorskip("brian2")
+    circuit = random_circuit()
+    X = random_stimuli(circuit)
+    same(circuit.simulate(X, 20 * brian2.ms, 0.4 * brian2.ms), circuit.simulate(X, 0.02, 4e-4))
+
+
+BAD = {
+    "duration below a step": ({"duration": 1e-4, "dt": 4e-4}, "shorter than one step"),
+    "no duration": ({"duration": 0.0}, "above zero"),
+    "step beyond the limit": ({"dt": 9e-3}, "certainly stable"),
+    "neuron out of range": (
+        {"record": ("u",), "neurons": [11]},
+        "neurons run from 11 to 11; 0 to 10",
+    ),
+    "sample out of range": ({"record": ("u",), "samples": [-1]}, "samples run from -1"),
+    "no such record": ({"record": ("w",)}, "a sequence out of"),
+    "v of a rate neuron": ({"record": ("v",)}, "a sequence out of"),
+    "r of one layer": ({"record": ("r",)}, "a sequence out of"),
+    "one word for a record": ({"record": "u"}, "a sequence out of"),
+    "every zeroth step": ({"record": ("u",), "every": 0}, "every is 0"),
+    "window of nothing": ({"window": 0.0}, "window is 0.0"),
+    "window beyond the run": ({"window": 1.5}, "window is 1.5"),
+    "start of a foreign name": ({"start": {"v": np.zeros((5, 11))}}, "has the states"),
+    "start of another shape": ({"start": {"u": np.zeros((1, 11))}}, "(5, 11) was awaited"),
+    "start with a hole": ({"start": {"u": np.full((5, 11), np.nan)}}, "NaN"),
+    "unknown engine": ({"engine": "abacus"}, "abacus"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
+def test_bad_input_gets_one_clear_error(arguments, message):
+    circuit = random_circuit()
+    arguments = {"duration": 0.02, **arguments}
+    with pytest.raises(ValueError, match=r".") as error:
+        circuit.simulate(random_stimuli(circuit), **arguments)
+    assert message in str(error.value)
+
+
+def test_a_recording_that_would_not_fit_is_refused_before_it_starts(monkeypatch):
+    circuit = random_circuit()
+    X = random_stimuli(circuit)
+    needed = 250 * 5 * 11 * 8 * 2
+    monkeypatch.setattr(spikelca.simulating, "available_bytes", lambda: needed)
+    circuit.simulate(X, 0.1, 4e-4, record=("u", "a"))
+    monkeypatch.setattr(spikelca.simulating, "available_bytes", lambda: needed - 1)
+    with pytest.raises(MemoryError, match=r"214\.8 KiB.* 214\.8 KiB are free.*every="):
+        circuit.simulate(X, 0.1, 4e-4, record=("u", "a"))
+    circuit.simulate(X, 0.1, 4e-4, record=("u", "a"), every=2)
+
+
+def test_a_recording_of_years_is_refused_at_once():
+    one = Circuit(RATE, SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    with pytest.raises(MemoryError, match="are free"):
+        one.simulate({"x": np.ones((1, 2))}, 3e8, record=("u",))
