@@ -4,16 +4,17 @@ Where the active neurons S and their signs are known, the fixed point is linear:
 
     Phi_S^T Phi_S a_S = b_S - sigma t_S            t: threshold of each neuron, its current counted
 
-The solver keeps the inverse Q of that block. A round admits the silent neurons that are driven most
-beyond their threshold (each a rank-one update of Q), walks towards the solution of the block, takes
-out every neuron that the walk brings to zero (a rank-one downdate), and then looks at all neurons
-again: the largest excess left bounds the duality gap, and the gap says when to stop.
+A round looks at all neurons, and stops if the duality gap allows. Otherwise it lets in the silent
+neurons that are driven far beyond their threshold, unless those let in before them already explain
+what drives them, then walks towards the solution of the block and takes out every neuron that the
+walk brings to zero.
+
+An atom in the span of the active ones cannot be let in beside them. It takes the place of one:
+moving along ``(a_S, a_j) += step (-Q G_Sj, 1)`` leaves the reconstruction as it is and lowers the
+cost, until the first neuron of S falls to zero.
 
 One kernel serves one- and two-sided codes, currents and clamps: neuron j may fire upwards beyond
 ``up[j]`` and downwards beyond ``down[j]``; an infinite threshold is a neuron that may not.
-
-What cannot be finished so (a block that is nearly singular, or larger than the scratch room) is
-finished by coordinate descent, slower and always convergent.
 
 References
 ----------
@@ -23,134 +24,181 @@ Lawson and Hanson (1974), "Solving least squares problems", ch. 23; Osborne, Pre
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
 
-from spikelca.engines.numba.compile import kernel
+from spikelca.engines.numba.block import LANES, border, dismiss, padded, project, times
+from spikelca.engines.numba.certify import excesses, highest, relative_gap
+from spikelca.engines.numba.compile import entry, filled, given, kernel, numbers
+from spikelca.engines.numba.drive import excess_drive
 from spikelca.validation import FloatArray
 
-BLOCK = 16
-"""Neurons that share one entry of the list of peaks."""
-
-SINGULAR = 1e-5
-"""A neuron whose atom lies in the span of the active ones up to this part is not admitted."""
-
 SHARE = 0.6
-"""A round admits the neurons whose excess is at least this part of the largest one."""
+"""A round considers the neurons whose excess is at least this part of the largest one."""
+
+KEEP = 0.5
+"""One is let in if this part of that is left once the neurons before it are let in."""
+
+PATIENCE = 3
+"""Rounds without progress after which the active set gives up."""
+
+
+class Room(NamedTuple):
+    """Scratch of one thread; the first group belongs to the members, the second to all neurons."""
+
+    Q: FloatArray
+    members: Any
+    sign: FloatArray
+    a: FloatArray
+    goal: FloatArray
+    slope: FloatArray
+    w: FloatArray
+    t: FloatArray
+
+    c: FloatArray
+    excess: FloatArray
+    tree: FloatArray
+    queue: Any
 
 
 @kernel
-def excess_drive(b: FloatArray, gram: FloatArray, members: Any, a: FloatArray, n: int,
-                 c: FloatArray) -> None:
-    """``c = b - gram a`` for a sparse a with n active members."""
-    n_neurons = b.shape[0]
+def make_room(cap: int, n_neurons: int, like: FloatArray) -> Room:
+    """Scratch for `cap` active neurons out of n."""
+    # The leading dimension is odd in cache lines, or the rows of Q would fall on one another.
+    wide, span = padded(cap) + LANES, 1
+    while span < n_neurons:
+        span *= 2
+    excess = np.full(max(span, 2), -np.inf, like.dtype)
+    return Room(
+        np.empty((cap, wide), like.dtype), np.empty(cap, np.int64), np.empty(wide, like.dtype),
+        np.empty(wide, like.dtype), np.empty(wide, like.dtype), np.empty(wide, like.dtype),
+        np.empty(wide, like.dtype), np.empty(wide, like.dtype), np.empty(n_neurons, like.dtype),
+        excess, np.empty(len(excess) // 2, like.dtype), np.empty(n_neurons + 1, np.int64),
+    )  # fmt: skip
+
+
+@kernel
+def look(b: FloatArray, up: FloatArray, down: FloatArray, room: Room, n: int
+         ) -> tuple[float, float, float, float]:
+    """Slopes of the members, and the sums of the certificate: a.b, a.c, cost, steepest slope."""
+    ab = ac = cost = steepest = 0.0
+    for p in range(n):
+        j, a = room.members[p], room.a[p]
+        threshold = up[j] if room.sign[p] > 0 else down[j]
+        slope = room.c[j] - room.sign[p] * threshold
+        room.slope[p] = slope
+        ab += np.float64(a) * np.float64(b[j])
+        ac += np.float64(a) * np.float64(room.c[j])
+        cost += np.float64(abs(a)) * np.float64(threshold)
+        steepest = max(steepest, np.float64(abs(slope)))
+        room.excess[j] = -np.inf
+    return ab, ac, cost, steepest
+
+
+@kernel
+def line_up(n_neurons: int, cut: Any, room: Room) -> int:
+    """The silent neurons whose excess is at least ``cut``; returns their number."""
+    n = 0
+    # Written without a branch: which neurons they are cannot be predicted.
     for j in range(n_neurons):
-        c[j] = b[j]
-    full = n - n % 4
-    for m in range(0, full, 4):
-        a0, a1, a2, a3 = a[m], a[m + 1], a[m + 2], a[m + 3]
-        g0, g1 = gram[members[m]], gram[members[m + 1]]
-        g2, g3 = gram[members[m + 2]], gram[members[m + 3]]
-        for j in range(n_neurons):
-            c[j] -= a0 * g0[j] + a1 * g1[j] + a2 * g2[j] + a3 * g3[j]
-    for m in range(full, n):
-        a0, g0 = a[m], gram[members[m]]
-        for j in range(n_neurons):
-            c[j] -= a0 * g0[j]
+        room.queue[n] = j
+        n += room.excess[j] >= cut
+    return n
 
 
 @kernel
-def largest_excess(c: FloatArray, up: FloatArray, down: FloatArray, peaks: FloatArray) -> Any:
-    """How far c lies beyond a threshold at most; ``peaks`` holds the same for each BLOCK neurons."""
-    largest = -up[0] - down[0]
-    for block in range(peaks.shape[0]):
-        first, peak = block * BLOCK, -up[0] - down[0]
-        for j in range(first, min(first + BLOCK, c.shape[0])):
-            peak = max(peak, max(c[j] - up[j], -c[j] - down[j]))
-        peaks[block] = peak
-        largest = max(largest, peak)
-    return largest
+def let_in(gram: FloatArray, up: FloatArray, down: FloatArray, n_waiting: int, cut: Any,
+           singular: Any, room: Room, n: int) -> tuple[int, int]:
+    """Let in who waits; returns the number of members, and who could not (-1 for nobody).
+
+    The number is -1 if there is no room.
+    """
+    one, inside = room.c.dtype.type(1), -1
+    keep = cut * room.c.dtype.type(KEEP)
+    for k in range(n_waiting):
+        j = room.queue[k]
+        side = one if room.c[j] - up[j] == room.excess[j] else -one
+        slope, g = side * room.excess[j], gram[j]
+        # c holds the slope at a, not at the goal: bring it there along the block.
+        for p in range(n):
+            slope -= g[room.members[p]] * (room.goal[p] - room.a[p])
+        if slope * side < keep:
+            continue
+        if n >= room.members.shape[0]:
+            return -1, -1
+        schur = project(gram, room.Q, room.members, n, j, room.w, room.t)
+        if schur <= g[j] * singular:
+            inside = j if inside < 0 or room.excess[j] > room.excess[inside] else inside
+            continue
+        border(room.Q, room.members, n, j, schur, room.t)
+        beta = slope / schur
+        for p in range(n):
+            room.goal[p] -= beta * room.t[p]
+        room.goal[n], room.a[n], room.sign[n] = beta, 0, side
+        n += 1
+    return n, inside
 
 
 @kernel
-def relative_gap(x2: float, ab: float, ac: float, cost: float, reach: float) -> float:
-    """The relative duality gap from inner products; see `spikelca.certificate.relative_gap`."""
-    r2, xr = max(x2 - ab - ac, 0.0), x2 - ab
-    primal = 0.5 * r2 + cost
-    if primal <= 0.0:
-        return 0.0
-    scale = max(xr / r2, 0.0) if r2 > 0.0 else 0.0
-    if reach > 0.0:
-        scale = min(scale, 1.0 / reach)
-    return max((primal - scale * xr + 0.5 * scale * scale * r2) / primal, 0.0)
+def exchange(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray, j: int,
+             singular: Any, room: Room, n: int) -> int:
+    """Let in neuron j, whose atom lies in the span, for the first member that falls to zero.
 
-
-@kernel
-def admit(gram: FloatArray, Q: FloatArray, members: Any, n: int, j: int, w: FloatArray,
-          t: FloatArray) -> Any:
-    """Border the inverse Q by neuron j; returns the Schur complement, or zero if it is singular."""
-    g = gram[j]
+    Returns n as it is if j is not driven any more; ``-1 - n`` if nobody can make room.
+    """
+    one = b.dtype.type(1)
+    project(gram, room.Q, room.members, n, j, room.w, room.t)
+    c = b[j]
     for p in range(n):
-        w[p] = g[members[p]]
-    schur = g[j]
+        c -= room.w[p] * room.a[p]
+    side = one if c - up[j] > -c - down[j] else -one
+    if not max(c - up[j], -c - down[j]) > 0:
+        return n
+    first, step = -1, one
     for p in range(n):
-        row, total = Q[p], w.dtype.type(0)
-        for q in range(n):
-            total += row[q] * w[q]
-        t[p] = total
-        schur -= total * w[p]
-    if schur <= g[j] * w.dtype.type(SINGULAR):
-        return w.dtype.type(0)
-    inverse = w.dtype.type(1) / schur
+        fall, height = side * room.t[p] * room.sign[p], abs(room.a[p])
+        if fall > 0 and (first < 0 or height < step * fall):
+            first, step = p, height / fall
+    if first < 0:
+        return -1 - n
     for p in range(n):
-        row, scaled = Q[p], t[p] * inverse
-        for q in range(n):
-            row[q] += scaled * t[q]
-        row[n] = -scaled
-        Q[n, p] = -scaled
-    Q[n, n] = inverse
-    members[n] = j
-    return schur
+        room.a[p] -= side * step * room.t[p]
+    n = leave(room, n, first)
+    schur = project(gram, room.Q, room.members, n, j, room.w, room.t)
+    if schur <= gram[j, j] * singular:
+        return -1 - n
+    border(room.Q, room.members, n, j, schur, room.t)
+    room.a[n], room.sign[n] = side * step, side
+    return n + 1
 
 
 @kernel
-def dismiss(Q: FloatArray, members: Any, n: int, p: int, t: FloatArray) -> None:
-    """Take member p out of the inverse Q: the last member takes its place."""
-    last = n - 1
-    if p != last:
-        for q in range(n):
-            Q[p, q], Q[last, q] = Q[last, q], Q[p, q]
-        for q in range(n):
-            Q[q, p], Q[q, last] = Q[q, last], Q[q, p]
-        members[p] = members[last]
-    pivot = t.dtype.type(1) / Q[last, last]
-    for q in range(last):
-        t[q] = Q[last, q]
-    for q in range(last):
-        row, scaled = Q[q], t[q] * pivot
-        for r in range(last):
-            row[r] -= scaled * t[r]
+def leave(room: Room, n: int, p: int) -> int:
+    """Take out member p; returns the number that is left."""
+    dismiss(room.Q, room.members, n, p, room.t)
+    n -= 1
+    room.sign[p], room.a[p], room.goal[p] = room.sign[n], room.a[n], room.goal[n]
+    return n
 
 
 @kernel
-def move_goal(Q: FloatArray, goal: FloatArray, n: int, p: int) -> None:
-    """The block's solution once member p is held at zero."""
-    scaled = goal[p] / Q[p, p]
-    row = Q[p]
-    for q in range(n):
-        goal[q] -= row[q] * scaled
+def set_goal(room: Room, n: int) -> None:
+    """One Newton step on the block: ``goal = a + Q slope``, which also wipes out rounding."""
+    times(room.Q, room.slope, n, n, room.goal)
+    for p in range(n):
+        room.goal[p] += room.a[p]
 
 
 @kernel
-def walk(Q: FloatArray, members: Any, sign: FloatArray, a: FloatArray, goal: FloatArray, n: int,
-         t: FloatArray) -> int:
+def walk(room: Room, n: int) -> int:
     """Walk from a to the goal; take out every member that is brought to zero. Returns n."""
-    one = a.dtype.type(1)
+    a, goal, one = room.a, room.goal, room.a.dtype.type(1)
     while True:
         first, reach = -1, one
         for p in range(n):
-            if goal[p] * sign[p] <= 0:
+            if goal[p] * room.sign[p] <= 0:
                 span = a[p] - goal[p]
                 step = a[p] / span if span != 0 else a.dtype.type(0)
                 if first < 0 or step < reach:
@@ -159,195 +207,105 @@ def walk(Q: FloatArray, members: Any, sign: FloatArray, a: FloatArray, goal: Flo
             a[p] += reach * (goal[p] - a[p])
         if first < 0:
             return n
-        move_goal(Q, goal, n, first)
-        dismiss(Q, members, n, first, t)
-        n -= 1
-        sign[first], a[first], goal[first] = sign[n], a[n], goal[n]
-
-
-@kernel
-def refine_goal(Q: FloatArray, slope: FloatArray, a: FloatArray, goal: FloatArray, n: int) -> None:
-    """One Newton step on the block: ``goal = a + Q slope``, which also wipes out rounding."""
-    for p in range(n):
-        row, total = Q[p], a.dtype.type(0)
+        # The goal moves to the solution in which this member is held at zero.
+        row = room.Q[first]
+        scaled = goal[first] / row[first]
         for q in range(n):
-            total += row[q] * slope[q]
-        goal[p] = a[p] + total
-
-
-@kernel
-def admit_block(gram: FloatArray, c: FloatArray, up: FloatArray, down: FloatArray, cut: Any,
-                peaks: FloatArray, Q: FloatArray, members: Any, sign: FloatArray, a: FloatArray,
-                goal: FloatArray, n: int, w: FloatArray, t: FloatArray) -> int:
-    """Admit every silent neuron whose excess is at least ``cut``; -1 if one cannot be admitted."""
-    one = c.dtype.type(1)
-    for block in range(peaks.shape[0]):
-        if peaks[block] < cut:
-            continue
-        first = block * BLOCK
-        for j in range(first, min(first + BLOCK, c.shape[0])):
-            above, below = c[j] - up[j], -c[j] - down[j]
-            if max(above, below) < cut:
-                continue
-            if n >= a.shape[0]:
-                return -1
-            schur = admit(gram, Q, members, n, j, w, t)
-            if schur == 0:
-                return -1
-            # c holds the slope at a, not at the goal: bring it there along the block.
-            slope = above if above >= below else -below
-            for p in range(n):
-                slope -= w[p] * (goal[p] - a[p])
-            beta = slope / schur
-            for p in range(n):
-                goal[p] -= beta * t[p]
-            goal[n], a[n] = beta, c.dtype.type(0)
-            sign[n] = one if above >= below else -one
-            n += 1
-    return n
-
-
-@kernel
-def look(b: FloatArray, c: FloatArray, up: FloatArray, down: FloatArray, members: Any,
-         sign: FloatArray, a: FloatArray, n: int, slope: FloatArray, sums: FloatArray) -> None:
-    """Inner products of the certificate and slopes of the members, whose c is then set to zero.
-
-    ``sums`` becomes a.b, a.c, the cost of the code, and the largest slope of a member.
-    """
-    ab = ac = cost = worst = 0.0
-    for p in range(n):
-        j = members[p]
-        threshold = up[j] if sign[p] > 0 else down[j]
-        slope[p] = c[j] - sign[p] * threshold
-        ab += np.float64(a[p]) * np.float64(b[j])
-        ac += np.float64(a[p]) * np.float64(c[j])
-        cost += np.float64(abs(a[p])) * np.float64(threshold)
-        worst = max(worst, np.float64(abs(slope[p])))
-        c[j] = c.dtype.type(0)
-    sums[0], sums[1], sums[2], sums[3] = ab, ac, cost, worst
+            goal[q] -= row[q] * scaled
+        n = leave(room, n, first)
 
 
 @kernel
 def settle_sample(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray,
                   weakest: float, lam: float, x2: float, tol: float, strict: float, max_iter: int,
-                  Q: FloatArray, members: Any, sign: FloatArray, a: FloatArray, goal: FloatArray,
-                  n: int, c: FloatArray, w: FloatArray, t: FloatArray, slope: FloatArray,
-                  peaks: FloatArray, sums: FloatArray, report: FloatArray) -> int:
-    """Settle one sample; returns the members, or -1 - n where coordinate descent must finish.
+                  singular: Any, room: Room, n: int, report: FloatArray) -> int:
+    """Settle one sample that starts with n members; returns how many it has in the end.
 
     ``report`` becomes relative gap, residual and rounds.
     """
-    best, share = np.inf, c.dtype.type(SHARE)
-    for round_ in range(max_iter):
-        excess_drive(b, gram, members, a, n, c)
-        look(b, c, up, down, members, sign, a, n, slope, sums)
-        excess = largest_excess(c, up, down, peaks)
-        # A member that has not arrived strains the dual point as much as a silent neuron does.
-        over = max(np.float64(excess), sums[3], 0.0)
-        gap = np.nan
+    best, stale, share = np.inf, 0, b.dtype.type(SHARE)
+    # Where no dual point is known the residual decides.
+    limit = strict if weakest > 0 else tol
+    for _ in range(max_iter):
+        excess_drive(b, gram, room.members, room.a, n, room.c)
+        excesses(room.c, up, down, room.excess)
+        ab, ac, cost, steepest = look(b, up, down, room, n)
+        excess = highest(room.excess, room.tree)
+        over = max(np.float64(excess), 0.0)
+        report[0] = np.nan
         if weakest > 0:
-            gap = relative_gap(x2, sums[0], sums[1], sums[2], 1.0 + over / weakest)
-        residual = over / lam
-        report[0], report[1], report[2] = gap, residual, round_ + 1
-        if residual <= strict and not gap > tol:
+            report[0] = relative_gap(x2, ab, ac, cost, 1.0 + over / weakest)
+        report[1] = max(over, steepest) / lam
+        report[2] += 1
+        if report[1] <= limit and not report[0] > tol:
             return n
-        primal = 0.5 * (x2 - sums[0] - sums[1]) + sums[2]
-        if not primal < best - 1e-7 * abs(best) if round_ > 0 else False:
-            if share == 1:
-                return -1 - n
-            share = c.dtype.type(1)
-        best = min(best, primal)
-        refine_goal(Q, slope, a, goal, n)
+        primal = 0.5 * (x2 - ab - ac) + cost
+        stale = 0 if primal < best else stale + 1
+        if stale >= PATIENCE:
+            return n
+        best, share = min(best, primal), share if stale == 0 else b.dtype.type(1)
+        set_goal(room, n)
+        before, inside = n, -1
         if excess > 0:
             cut = share * excess
-            grown = admit_block(
-                gram, c, up, down, cut, peaks, Q, members, sign, a, goal, n, w, t
-            )
+            n_waiting = line_up(b.shape[0], cut, room)
+            grown, inside = let_in(gram, up, down, n_waiting, cut, singular, room, n)
             if grown < 0:
-                return -1 - n
+                return n
             n = grown
-        n = walk(Q, members, sign, a, goal, n, t)
+        n, grew = walk(room, n), n > before
+        if inside >= 0 and not grew:
+            n = exchange(b, gram, up, down, inside, singular, room, n)
+            if n < 0:
+                return -1 - n
     return n
 
 
 @kernel
-def descend(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray, weakest: float,
-            lam: float, x2: float, tol: float, strict: float, max_iter: int, a: FloatArray,
-            c: FloatArray, report: FloatArray) -> None:
-    """Coordinate descent on a full code a: the safe way to finish what the active set cannot."""
-    zero = c.dtype.type(0)
-    for sweep in range(max_iter):
-        for j in range(b.shape[0]):
-            c[j] = b[j]
-        for i in range(b.shape[0]):
-            if a[i] != 0:
-                for j in range(b.shape[0]):
-                    c[j] -= a[i] * gram[i, j]
-        ab = ac = cost = worst = 0.0
-        for j in range(b.shape[0]):
-            above, below = c[j] - up[j], -c[j] - down[j]
-            off = abs(above) if a[j] > 0 else abs(below) if a[j] < 0 else max(above, below, zero)
-            worst = max(worst, np.float64(off))
-            ab += np.float64(a[j]) * np.float64(b[j])
-            ac += np.float64(a[j]) * np.float64(c[j])
-            if a[j] != 0:
-                cost += np.float64(abs(a[j])) * np.float64(up[j] if a[j] > 0 else down[j])
-        gap = np.nan
-        if weakest > 0:
-            gap = relative_gap(x2, ab, ac, cost, 1.0 + worst / weakest)
-        report[0], report[1], report[2] = gap, worst / lam, report[2] + 1
-        if worst / lam <= strict and not gap > tol:
-            return
-        for _ in range(10):
-            for j in range(b.shape[0]):
-                g = gram[j, j]
-                if g <= 0:
-                    continue
-                z = c[j] + g * a[j]
-                new = zero
-                if z > up[j]:
-                    new = (z - up[j]) / g
-                elif z < -down[j]:
-                    new = (z + down[j]) / g
-                delta = new - a[j]
-                if delta != 0:
-                    a[j] = new
-                    for i in range(b.shape[0]):
-                        c[i] -= delta * gram[j, i]
-
-
-@kernel
-def settle_rows(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray,
-                weakest: FloatArray, lam: float, x2: FloatArray, tol: float, strict: float,
-                max_iter: int, cap: int, code: FloatArray, reports: FloatArray) -> None:
-    """Settle every row; ``code`` brings the start (zeros: from rest) and takes the result."""
-    n_samples, n_neurons = b.shape
-    # The leading dimension is odd in cache lines, or the rows of Q would fall on one another.
-    Q = np.empty((cap, cap + 16), b.dtype)
-    members = np.empty(cap, np.int64)
-    sign, a, goal = np.empty(cap, b.dtype), np.empty(cap, b.dtype), np.empty(cap, b.dtype)
-    w, t, slope = np.empty(cap, b.dtype), np.empty(cap, b.dtype), np.empty(cap, b.dtype)
-    c = np.empty(n_neurons, b.dtype)
-    peaks = np.empty((n_neurons + BLOCK - 1) // BLOCK, b.dtype)
-    sums = np.empty(4)
-    for row in range(n_samples):
-        bound = row if up.shape[0] > 1 else 0
-        n = 0
-        for j in range(n_neurons):
-            start = code[row, j]
-            if start != 0:
-                if n < cap and admit(gram, Q, members, n, j, w, t) != 0:
-                    a[n], sign[n] = start, b.dtype.type(1) if start > 0 else b.dtype.type(-1)
+def take_up(gram: FloatArray, start: FloatArray, singular: Any, room: Room) -> int:
+    """Make the active neurons of a start the members, as far as they fit; blank the start."""
+    n = 0
+    for j in range(start.shape[0]):
+        if start[j] != 0:
+            if n < room.members.shape[0]:
+                schur = project(gram, room.Q, room.members, n, j, room.w, room.t)
+                if schur > gram[j, j] * singular:
+                    border(room.Q, room.members, n, j, schur, room.t)
+                    room.a[n] = start[j]
+                    room.sign[n] = 1 if start[j] > 0 else -1
                     n += 1
-                code[row, j] = 0
+            start[j] = 0
+    return n
+
+
+def _signature(real: Any) -> tuple[Any, ...]:
+    matrix, wide = given(real, 2), given(types.float64, 1)
+    settings = numbers(4)
+    return (matrix, matrix, matrix, matrix, wide, wide, settings, types.int64, types.int64,
+            types.boolean, filled(real, 2), filled(types.float64, 2))
+
+
+@entry(_signature)
+def settle_rows(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray,
+                weakest: FloatArray, x2: FloatArray, settings: tuple[float, float, float, float],
+                max_iter: int, cap: int, warm: bool, code: FloatArray, reports: FloatArray) -> None:
+    """Settle every row; ``code`` brings the start where it is warm, and takes the result.
+
+    Parameters
+    ----------
+    settings : (lam, tol, strict, inside)
+        Threshold, largest gap, largest residual in units of the threshold, and the part of an atom
+        outside the span of the active ones below which it counts as inside.
+    """
+    lam, tol, strict, inside = settings
+    n_samples, n_neurons = b.shape
+    room = make_room(cap, n_neurons, b)
+    singular = b.dtype.type(inside)
+    for row in range(n_samples):
+        bound, n = row if up.shape[0] > 1 else 0, 0
+        if warm:
+            n = take_up(gram, code[row], singular, room)
         n = settle_sample(b[row], gram, up[bound], down[bound], weakest[bound], lam, x2[row], tol,
-                          strict, max_iter, Q, members, sign, a, goal, n, c, w, t, slope, peaks,
-                          sums, reports[row])
-        unfinished = n < 0
-        if unfinished:
-            n = -1 - n
+                          strict, max_iter, singular, room, n, reports[row])
         for p in range(n):
-            code[row, members[p]] = a[p]
-        if unfinished:
-            descend(b[row], gram, up[bound], down[bound], weakest[bound], lam, x2[row], tol,
-                    strict, max_iter, code[row], c, reports[row])
+            code[row, room.members[p]] = room.a[p]

@@ -10,10 +10,13 @@ keep their meaning (a clamped neuron has an infinite threshold).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
+import numpy as np
+from numba import types
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -30,9 +33,68 @@ def exact_kernel(function: Function) -> Function:
     return _compile(function, False)
 
 
-def _compile(function: Function, fastmath: Any) -> Function:
+def _compile(function: Any, fastmath: Any, signature: Any = None) -> Any:
+    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy"}
     try:
-        return numba.njit(nogil=True, cache=True, fastmath=fastmath, error_model="numpy")(function)  # type: ignore[no-any-return]
+        return numba.njit(signature, cache=True, **options)(function)
     except RuntimeError:
         # No folder can be written to: compile anew in each process rather than fail.
-        return numba.njit(nogil=True, fastmath=fastmath, error_model="numpy")(function)  # type: ignore[no-any-return]
+        return numba.njit(signature, **options)(function)
+
+
+class Entry:
+    """A kernel that is called from Python: compiled once for each precision, when first needed.
+
+    Left to itself, Numba compiles again for every mix of read-only, strided and writable arrays and
+    of Python and NumPy scalars. Here the signature is fixed; only the precision varies.
+
+    Parameters
+    ----------
+    function : callable
+        Its first argument is an array of the precision that counts.
+    signature : callable
+        From the scalar type to the types of the arguments.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], signature: Callable[[Any], tuple[Any, ...]]
+    ) -> None:
+        self.function = function
+        self.signature = signature
+        self.compiled: dict[np.dtype[Any], Any] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, *args: Any) -> Any:
+        dtype = args[0].dtype
+        ready = self.compiled.get(dtype)
+        return (ready or self.compile(dtype))(*args)
+
+    def compile(self, dtype: np.dtype[Any]) -> Any:
+        """The compiled function for a precision."""
+        with self._lock:
+            if dtype not in self.compiled:
+                real = types.float32 if dtype == np.float32 else types.float64
+                self.compiled[dtype] = _compile(self.function, _FAST, self.signature(real))
+        return self.compiled[dtype]
+
+
+def entry(
+    signature: Callable[[Any], tuple[Any, ...]],
+) -> Callable[[Callable[..., Any]], Entry]:
+    """Decorate a kernel that is called from Python with its signature, see `Entry`."""
+    return lambda function: Entry(function, signature)
+
+
+def given(real: Any, ndim: int) -> Any:
+    """The type of an array that a kernel only reads."""
+    return types.Array(real, ndim, "C", readonly=True)
+
+
+def filled(real: Any, ndim: int) -> Any:
+    """The type of an array that a kernel writes to."""
+    return types.Array(real, ndim, "C")
+
+
+def numbers(count: int) -> Any:
+    """The type of a tuple of float64 settings."""
+    return types.UniTuple(types.float64, count)  # type: ignore[no-untyped-call]

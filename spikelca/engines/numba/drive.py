@@ -1,7 +1,7 @@
 """The feed-forward drive ``b = sum_i w_i Phi_i^T x_i``, row by row.
 
-Inputs that are zero are skipped, and what is left is added four inputs at a time. Each row is summed
-in one fixed order that does not depend on its neighbours: a code is the same to the last bit
+Inputs that are zero are skipped, and what is left is added four inputs at a time. Each row is
+summed in one fixed order that does not depend on its neighbours: a code is the same to the last bit
 whatever the batch, the chunk or the number of threads.
 """
 
@@ -10,12 +10,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import types
 
-from spikelca.engines.numba.compile import kernel
+from spikelca.engines.numba.compile import entry, filled, given, kernel
 from spikelca.validation import FloatArray
 
 
-@kernel
+def _signature(real: Any) -> tuple[Any, ...]:
+    matrix = given(real, 2)
+    return matrix, matrix, real, filled(real, 2), filled(types.float64, 1)
+
+
+@entry(_signature)
 def add_drive(
     X: FloatArray, synapses: FloatArray, weight: Any, b: FloatArray, x2: FloatArray
 ) -> None:
@@ -51,3 +57,24 @@ def add_drive(
             x0, p0 = weight * x[live[m]], synapses[live[m]]
             for j in range(n_neurons):
                 out[j] += x0 * p0[j]
+
+
+@kernel
+def excess_drive(
+    b: FloatArray, gram: FloatArray, members: Any, a: FloatArray, n: int, c: FloatArray
+) -> None:
+    """``c = b - G a`` for a sparse a with n active members."""
+    n_neurons = b.shape[0]
+    for j in range(n_neurons):
+        c[j] = b[j]
+    full = n - n % 4
+    for m in range(0, full, 4):
+        a0, a1, a2, a3 = a[m], a[m + 1], a[m + 2], a[m + 3]
+        g0, g1 = gram[members[m]], gram[members[m + 1]]
+        g2, g3 = gram[members[m + 2]], gram[members[m + 3]]
+        for j in range(n_neurons):
+            c[j] -= a0 * g0[j] + a1 * g1[j] + a2 * g2[j] + a3 * g3[j]
+    for m in range(full, n):
+        a0, g0 = a[m], gram[members[m]]
+        for j in range(n_neurons):
+            c[j] -= a0 * g0[j]
