@@ -45,12 +45,13 @@ metrics
 circuit
 learning
 modelfile
-persistence
+checkpoint
 datasets
 plotting
 interop
 distributed
 estimators
+persistence
 <the package itself>
 experiments
 cli

@@ -1,0 +1,44 @@
+"""The model file: arrays and one manifest in a zip, harmless whoever wrote it.
+
+``container``
+    bytes: a stored zip of ``.npy`` arrays and a JSON manifest, of which there is exactly one way to
+    be written. Knows nothing of circuits.
+``layout``
+    the bytes around the arrays, and the list of arrays in the manifest.
+``arrays``
+    arrays by their place in the model.
+``values``
+    parameters: numbers, words, arrays and the frozen values of this library, by an explicit table.
+    No name from a file is ever imported or evaluated.
+``circuits``
+    circuits, and the state of random generators.
+
+What a *model* is, circuit or estimator, is said above the estimators, in `spikelca.persistence`.
+"""
+
+from __future__ import annotations
+
+from spikelca.modelfile.arrays import Arrays
+from spikelca.modelfile.circuits import (
+    plain_circuit,
+    plain_generator,
+    read_circuit,
+    read_generator,
+)
+from spikelca.modelfile.container import ModelFileError, naming, read_archive, write_archive
+from spikelca.modelfile.values import fields_of, plain, read_value
+
+__all__ = [
+    "Arrays",
+    "ModelFileError",
+    "fields_of",
+    "naming",
+    "plain",
+    "plain_circuit",
+    "plain_generator",
+    "read_archive",
+    "read_circuit",
+    "read_generator",
+    "read_value",
+    "write_archive",
+]

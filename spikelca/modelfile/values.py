@@ -1,0 +1,263 @@
+"""Parameters as JSON and back: numbers, words, arrays, and the frozen values of this library.
+
+=====================================  ==========================================================
+value                                  JSON
+=====================================  ==========================================================
+None, bool, int, float, str            themselves (an infinite or NaN float: ``{"float": "inf"}``)
+tuple, list                            ``{"tuple": [..]}``, ``{"list": [..]}``
+mapping of str                         ``{"map": [[key, value], ..]}``, in order
+array of numbers                       ``{"array": dtype}``; the array is named after its place
+array of words                         ``{"words": [..], "dtype": "U" or "O"}``
+RandomState                            ``{"mt19937": {..}}``
+a frozen value                         ``{"value": "SoftThreshold", "fields": {..}}``
+=====================================  ==========================================================
+
+A name in a file chooses a row of the table `KNOWN` or is refused; nothing is imported, evaluated or
+looked up elsewhere. The fields of a value are checked against the table, then by the value itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelca import waveforms
+from spikelca.drivers import CurrentDriver, Fade, OrdinalDriver
+from spikelca.modelfile.arrays import Arrays
+from spikelca.neurons import RateNeuron, SpikingNeuron
+from spikelca.plasticity import Hebbian, IdleAtoms
+from spikelca.transfer import HardThreshold, SoftThreshold
+from spikelca.waveforms import Waveform
+
+Types = tuple[type, ...]
+
+_INT: Types = (int,)
+_NUMBER: Types = (int, float)
+_MAYBE_INT: Types = (int, NoneType)
+_CHOSEN: Types = (tuple, NoneType)
+_WAVE: Types = (Waveform,)
+
+KNOWN: Mapping[type, Mapping[str, Types]] = {
+    RateNeuron: {"tau": _NUMBER},
+    SpikingNeuron: {"tau": _NUMBER, "quantum": _NUMBER, "floor": _NUMBER},
+    SoftThreshold: {"threshold": _NUMBER, "two_sided": (bool,)},
+    HardThreshold: {"threshold": _NUMBER, "two_sided": (bool,)},
+    Hebbian: {"rate": _NUMBER, "memory": _NUMBER},
+    IdleAtoms: {"source": (str,), "patience": _NUMBER},
+    Fade: {"floor": _NUMBER, "until": _NUMBER},
+    OrdinalDriver: {
+        "n_classes": _INT,
+        "block": _MAYBE_INT,
+        "reading": (str,),
+        "excitation": _NUMBER,
+        "inhibition": _NUMBER,
+        "gain": _NUMBER,
+        "fade": (Fade, NoneType),
+    },
+    CurrentDriver: {"waveform": _WAVE, "neurons": _CHOSEN, "samples": _CHOSEN},
+    waveforms.Constant: {"level": _NUMBER},
+    waveforms.Pulse: {"height": _NUMBER, "start": _NUMBER, "stop": _NUMBER},
+    waveforms.Ramp: {"height": _NUMBER, "start": _NUMBER, "stop": _NUMBER},
+    waveforms.Sine: {"amplitude": _NUMBER, "frequency": _NUMBER, "phase": _NUMBER},
+    waveforms.Noise: {"sd": _NUMBER, "seed": _INT, "hold": _NUMBER},
+    waveforms.Array: {"array": (np.ndarray,), "dt": _NUMBER},
+    waveforms.Sum: {"first": _WAVE, "second": _WAVE},
+}
+"""Every frozen value that a model file can hold, and the types of its fields."""
+
+_BY_NAME = {cls.__name__: cls for cls in KNOWN}
+
+
+def fields_of(found: Any, place: str, *names: str) -> list[Any]:
+    """The values of a JSON object that has exactly these names.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    if not isinstance(found, dict) or set(found) != set(names):
+        raise ValueError(f"{place}: found {str(found)[:80]}; the entries {names} were awaited.")
+    return [found[name] for name in names]
+
+
+def plain(value: Any, place: str, arrays: Arrays) -> Any:
+    """A value as JSON; its arrays go to ``arrays``.
+
+    Raises
+    ------
+    TypeError
+        If a model file cannot hold it: it is a function, or of a class that is not in the table.
+    """
+    if value is None or isinstance(value, (bool, str)):
+        return str(value) if isinstance(value, str) else value
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, np.bool_):
+        return bool(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else {"float": str(float(value))}
+    if isinstance(value, (list, tuple)):
+        items = [plain(item, f"{place}.{i}", arrays) for i, item in enumerate(value)]
+        return {"tuple" if isinstance(value, tuple) else "list": items}
+    if isinstance(value, Mapping):
+        return {"map": _plain_pairs(value, place, arrays)}
+    if isinstance(value, np.ndarray):
+        return _plain_array(value, place, arrays)
+    if isinstance(value, np.random.RandomState):
+        return {"mt19937": _plain_random_state(value, place, arrays)}
+    return _plain_known(value, place, arrays)
+
+
+def _plain_pairs(value: Mapping[Any, Any], place: str, arrays: Arrays) -> list[list[Any]]:
+    strange = [key for key in value if not isinstance(key, str)]
+    if strange:
+        raise TypeError(f"{place} has the keys {strange[:5]}; words were awaited.")
+    return [
+        [str(key), plain(item, f"{place}.{i}", arrays)]
+        for i, (key, item) in enumerate(value.items())
+    ]
+
+
+def _plain_array(value: NDArray[Any], place: str, arrays: Arrays) -> dict[str, Any]:
+    if value.dtype.kind not in "UO":
+        return {"array": arrays.put(place, value)}
+    words = value.tolist()
+    if value.ndim != 1 or not all(isinstance(word, str) for word in words):
+        raise TypeError(f"{place} holds objects; numbers, or a list of words, were awaited.")
+    return {"words": words, "dtype": value.dtype.kind}
+
+
+def _plain_random_state(value: np.random.RandomState, place: str, arrays: Arrays) -> dict[str, Any]:
+    name, key, position, has_gauss, gauss = value.get_state()
+    if name != "MT19937":
+        raise TypeError(f"{place} is a RandomState over {name}; MT19937 was awaited.")
+    return {
+        "key": arrays.put(f"{place}.key", np.asarray(key)),
+        "position": int(position),
+        "has_gauss": int(has_gauss),
+        "gauss": float(gauss),
+    }
+
+
+def _plain_known(value: Any, place: str, arrays: Arrays) -> dict[str, Any]:
+    cls = type(value)
+    if cls in KNOWN:
+        told = {n: plain(getattr(value, n), f"{place}.{n}", arrays) for n in KNOWN[cls]}
+        return {"value": cls.__name__, "fields": told}
+    function = callable(value) or isinstance(value, waveforms.Callable)
+    raise TypeError(
+        f"{place} is {_shown(value)}, a function, which a model file cannot hold: a file that "
+        "carried code would have to be trusted. Put numbers in its place."
+        if function
+        else f"{place} is {_shown(value)}, which a model file cannot hold; numbers, words, arrays "
+        f"and values of {', '.join(_BY_NAME)} were awaited."
+    )
+
+
+def _shown(value: Any) -> str:
+    return f"{type(value).__name__} {str(value)[:60]!r}"
+
+
+def read_value(found: Any, place: str, arrays: Arrays) -> Any:
+    """The value that `plain` turned into JSON.
+
+    Raises
+    ------
+    ValueError
+        If it is nothing that `plain` writes.
+    """
+    if found is None or isinstance(found, (bool, int, str)):
+        return found
+    if isinstance(found, float):
+        if not math.isfinite(found):
+            raise ValueError(f"{place}: found a number beyond float64.")
+        return found
+    if isinstance(found, dict):
+        for key, (names, read) in _READERS.items():
+            if key in found:
+                return read(*fields_of(found, place, *names), place, arrays)
+    raise ValueError(f"{place}: found {str(found)[:80]}, which no value is written as.")
+
+
+def _read_float(word: Any, place: str, arrays: Arrays) -> float:
+    if word not in ("inf", "-inf", "nan"):
+        raise ValueError(f"{place}: found the float {str(word)[:40]!r}; inf, -inf or nan awaited.")
+    return float(word)
+
+
+def _read_list(items: Any, place: str, arrays: Arrays) -> list[Any]:
+    if not isinstance(items, list):
+        raise ValueError(f"{place}: found {str(items)[:80]}; a list was awaited.")
+    return [read_value(item, f"{place}.{i}", arrays) for i, item in enumerate(items)]
+
+
+def _read_tuple(items: Any, place: str, arrays: Arrays) -> tuple[Any, ...]:
+    return tuple(_read_list(items, place, arrays))
+
+
+def _read_map(pairs: Any, place: str, arrays: Arrays) -> dict[str, Any]:
+    sound = isinstance(pairs, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs
+    )
+    if not sound or len({key for key, _ in pairs}) != len(pairs):
+        raise ValueError(f"{place}: found {str(pairs)[:80]}; pairs of a word and a value awaited.")
+    return {key: read_value(v, f"{place}.{i}", arrays) for i, (key, v) in enumerate(pairs)}
+
+
+def _read_array(dtype: Any, place: str, arrays: Arrays) -> NDArray[Any]:
+    return arrays.take(place, dtype if isinstance(dtype, str) else None)
+
+
+def _read_words(words: Any, dtype: Any, place: str, arrays: Arrays) -> NDArray[Any]:
+    sound = isinstance(words, list) and all(isinstance(word, str) for word in words)
+    if not sound or dtype not in ("U", "O"):
+        raise ValueError(f"{place}: found {str(words)[:80]}; a list of words was awaited.")
+    # An array of words takes as much for each as for the longest.
+    if dtype == "U" and 4 * len(words) * max(map(len, words), default=0) > 1 << 24:
+        raise ValueError(f"{place}: found words that would take more than 16 MB.")
+    return np.array(words, dtype=object if dtype == "O" else np.str_)
+
+
+def _read_random_state(state: Any, place: str, arrays: Arrays) -> np.random.RandomState:
+    key, position, has_gauss, gauss = fields_of(
+        state, place, "key", "position", "has_gauss", "gauss"
+    )
+    words = _read_array(key, f"{place}.key", arrays)
+    whole = type(position) is int and 0 <= position <= 624 and has_gauss in (0, 1)
+    if key != "uint32" or words.shape != (624,) or not whole or not isinstance(gauss, float):
+        raise ValueError(f"{place}: found no state of a Mersenne twister.")
+    made = np.random.RandomState()
+    made.set_state(("MT19937", words, position, int(has_gauss), gauss))
+    return made
+
+
+def _read_known(name: Any, told: Any, place: str, arrays: Arrays) -> Any:
+    cls = _BY_NAME.get(name) if isinstance(name, str) else None
+    if cls is None:
+        raise ValueError(f"{place}: found a value of {str(name)[:40]!r}; one of {list(_BY_NAME)}.")
+    awaited = KNOWN[cls]
+    found = dict(zip(awaited, fields_of(told, place, *awaited), strict=True))
+    made = {n: read_value(item, f"{place}.{n}", arrays) for n, item in found.items()}
+    for n, types in awaited.items():
+        if not isinstance(made[n], types) or (isinstance(made[n], bool) and bool not in types):
+            names = " or ".join(t.__name__ for t in types)
+            raise ValueError(f"{place}.{n}: found {str(made[n])[:60]}; {names} was awaited.")
+    return cls(**made)
+
+
+_READERS: Mapping[str, tuple[tuple[str, ...], Any]] = {
+    "float": (("float",), _read_float),
+    "list": (("list",), _read_list),
+    "tuple": (("tuple",), _read_tuple),
+    "map": (("map",), _read_map),
+    "array": (("array",), _read_array),
+    "words": (("words", "dtype"), _read_words),
+    "mt19937": (("mt19937",), _read_random_state),
+    "value": (("value", "fields"), _read_known),
+}
