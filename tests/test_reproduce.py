@@ -15,7 +15,7 @@ import pytest
 from spikelca.cli import main
 from spikelca.datasets import load_images
 from spikelca.experiments import linked, settings
-from spikelca.experiments.scoring import LOGISTIC, choose, score
+from spikelca.experiments.scoring import LOGISTIC, score, search
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_constants_are_chosen_on_training_rows_only():
     other = score(LOGISTIC, X, y, test, np.ones(30, np.int64), 90, 0)
     assert honest.constants == other.constants
     assert honest.accuracy + other.accuracy == pytest.approx(1.0)
-    assert choose(LOGISTIC, X, y, 0) in LOGISTIC.grid
+    assert search(LOGISTIC, X, y, 0)[0] in LOGISTIC.grid
 
 
 @pytest.mark.parametrize(

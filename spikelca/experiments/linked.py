@@ -1,4 +1,4 @@
-"""The linked experiment: images and printed digits, and the three dictionaries learned from them."""
+"""The linked experiment: images, printed digits, and the dictionaries learned from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn.preprocessing import normalize
 from spikelca.datasets import ImageData, PrintedDigits, glyphs_for, printed_digits
 from spikelca.drivers import OrdinalDriver
 from spikelca.estimators import LinkedLCA
-from spikelca.experiments.scoring import LOGISTIC, score
+from spikelca.experiments.scoring import LOGISTIC, search
 from spikelca.experiments.settings import HANDWRITTEN, PRINTED, Settings
 from spikelca.metrics import block_sums
 from spikelca.validation import FloatArray
@@ -105,7 +105,7 @@ def choose_threshold(kind: str, material: Material, settings: Settings, seed: in
     """The lam whose codes classify held-out *training* images best.
 
     Each candidate learns a short dictionary on one part of the training images; logistic regression
-    is trained and scored on codes of another part. The test set is not seen.
+    is cross-validated on codes of another part. The test set is not seen.
     """
     if len(settings.thresholds) == 1:
         return settings.thresholds[0]
@@ -113,7 +113,6 @@ def choose_threshold(kind: str, material: Material, settings: Settings, seed: in
     rows = np.random.default_rng(seed).permutation(len(y))
     n_scored = min(settings.tuning_samples, len(y) // 3)
     held, shown = rows[:n_scored], rows[n_scored:]
-    half = n_scored // 2
     marks = []
     for threshold in settings.thresholds:
         X = material.train[shown] if kind == "single" else material.linked(shown)
@@ -122,11 +121,7 @@ def choose_threshold(kind: str, material: Material, settings: Settings, seed: in
             n_batches=settings.tuning_batches, n_samples=len(shown),
         )  # fmt: skip
         codes = model.fit(X, y[shown]).transform(material.train[held])
-        marks.append(
-            score(
-                LOGISTIC, codes[:half], y[held[:half]], codes[half:], y[held[half:]], half, seed
-            ).accuracy
-        )
+        marks.append(search(LOGISTIC, codes, y[held], seed)[1])
     return settings.thresholds[int(np.argmax(marks))]
 
 

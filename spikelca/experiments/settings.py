@@ -43,18 +43,18 @@ class Settings:
     """
 
     n_neurons: int = 256
-    thresholds: tuple[float, ...] = (0.02, 0.03, 0.05)
-    printed_weight: float = 0.5
-    n_batches: int = 1920
+    thresholds: tuple[float, ...] = (0.04, 0.06, 0.08)
+    printed_weight: float = 1.0
+    n_batches: int = 960
     batch_size: int = 250
     excitation: float = 0.0
     inhibition: float = 1.0
     gain: float = 0.7
-    fade_floor: float = 1.0
+    fade_floor: float = 0.3
     fade_until: float = 0.8
     transfer: str = "soft"
     reading: str = "current"
-    tuning_samples: int = 12_000
+    tuning_samples: int = 15_000
     rbf_tuning_samples: int = 6_000
     tuning_batches: int = 240
 
@@ -79,8 +79,8 @@ MNIST = Settings()
 """60,000 images of 28 x 28: the paper's 256 neurons."""
 
 DIGITS = Settings(
-    n_neurons=100, n_batches=300, batch_size=100, tuning_samples=1_297, rbf_tuning_samples=1_297,
-    tuning_batches=60,
+    n_neurons=100, n_batches=260, batch_size=100, tuning_samples=1_297, rbf_tuning_samples=1_297,
+    tuning_batches=80,
 )  # fmt: skip
 """1,797 images of 8 x 8: ten neurons for each digit."""
 
