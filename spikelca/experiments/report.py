@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from spikelca._version import __version__
+from spikelca.atomic import replacing, write_text
 from spikelca.experiments.linked import Material
 from spikelca.experiments.settings import PAPER, Settings
 from spikelca.experiments.table import Row, Table
@@ -49,7 +50,7 @@ def results(
 def write_results(found: dict[str, Any], folder: Path) -> Path:
     """Write `results.json`; returns its path."""
     path = folder / "results.json"
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    write_text(path, json.dumps(found, indent=1) + "\n")
     return path
 
 
@@ -59,14 +60,16 @@ def save_dictionaries(table: Table, folder: Path) -> list[Path]:
     for kind, model in table.models.items():
         path = folder / f"dictionary_{kind}.npz"
         atoms: dict[str, Any] = {d.name: d.atoms for d in model.circuit_.dictionaries}
-        np.savez(path, **atoms)
+        with replacing(path) as file:
+            np.savez(file, **atoms)
         paths.append(path)
     return paths
 
 
 def format_table(table: Table, material: Material, seeds: Sequence[int]) -> str:
     """Table I as text, beside the paper's figures."""
-    head = f"{'code':<18}{'LR':>15}{'linear SVM':>15}{'RBF SVM':>15}{'active':>8}{'gap':>9}   paper (MNIST)"
+    columns = "".join(f"{name:>15}" for name in ("LR", "linear SVM", "RBF SVM"))
+    head = f"{'code':<18}{columns}{'active':>8}{'gap':>9}   paper (MNIST)"
     lines = [
         f"data: {material.images.name};  printed digits: {material.printed.font}",
         f"test accuracy on the handwritten image alone, drivers off; seeds {list(seeds)}",
