@@ -31,7 +31,15 @@ from numba import types
 
 from spikelca.engines.numba.block import LANES, border, dismiss, padded, project, times
 from spikelca.engines.numba.certify import excesses, highest, relative_gap
-from spikelca.engines.numba.compile import entry, filled, given, kernel, numbers
+from spikelca.engines.numba.compile import (
+    body,
+    entry,
+    filled,
+    given,
+    kernel,
+    numbers,
+    routine,
+)
 from spikelca.engines.numba.drive import excess_drive
 from spikelca.validation import FloatArray
 
@@ -63,14 +71,15 @@ class Room(NamedTuple):
     queue: Any
 
 
-@kernel
+@routine
 def make_room(cap: int, n_neurons: int, like: FloatArray) -> Room:
     """Scratch for `cap` active neurons out of n."""
     # The leading dimension is odd in cache lines, or the rows of Q would fall on one another.
     wide, span = padded(cap) + LANES, 1
     while span < n_neurons:
         span *= 2
-    excess = np.full(max(span, 2), -np.inf, like.dtype)
+    excess = np.empty(max(span, 2), like.dtype)
+    excess[:] = -np.inf
     return Room(
         np.empty((cap, wide), like.dtype), np.empty(cap, np.int64), np.empty(wide, like.dtype),
         np.empty(wide, like.dtype), np.empty(wide, like.dtype), np.empty(wide, like.dtype),
@@ -115,7 +124,7 @@ def let_in(gram: FloatArray, up: FloatArray, down: FloatArray, n_waiting: int, c
 
     The number is -1 if there is no room.
     """
-    one, inside = room.c.dtype.type(1), -1
+    one, inside = room.c.dtype.type(1), np.intp(-1)
     keep = cut * room.c.dtype.type(KEEP)
     for k in range(n_waiting):
         j = room.queue[k]
@@ -141,7 +150,7 @@ def let_in(gram: FloatArray, up: FloatArray, down: FloatArray, n_waiting: int, c
     return n, inside
 
 
-@kernel
+@routine
 def exchange(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray, j: int,
              singular: Any, room: Room, n: int) -> int:
     """Let in neuron j, whose atom lies in the span, for the first member that falls to zero.
@@ -156,7 +165,7 @@ def exchange(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray, 
     side = one if c - up[j] > -c - down[j] else -one
     if not max(c - up[j], -c - down[j]) > 0:
         return n
-    first, step = -1, one
+    first, step = np.intp(-1), one
     for p in range(n):
         fall, height = side * room.t[p] * room.sign[p], abs(room.a[p])
         if fall > 0 and (first < 0 or height < step * fall):
@@ -196,7 +205,7 @@ def walk(room: Room, n: int) -> int:
     """Walk from a to the goal; take out every member that is brought to zero. Returns n."""
     a, goal, one = room.a, room.goal, room.a.dtype.type(1)
     while True:
-        first, reach = -1, one
+        first, reach = np.intp(-1), one
         for p in range(n):
             if goal[p] * room.sign[p] <= 0:
                 span = a[p] - goal[p]
@@ -215,7 +224,7 @@ def walk(room: Room, n: int) -> int:
         n = leave(room, n, first)
 
 
-@kernel
+@body
 def settle_sample(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray,
                   weakest: float, lam: float, x2: float, tol: float, strict: float, max_iter: int,
                   singular: Any, room: Room, n: int, report: FloatArray) -> int:
@@ -226,18 +235,19 @@ def settle_sample(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatAr
     best, stale, share = np.inf, 0, b.dtype.type(SHARE)
     # Where no dual point is known the residual decides.
     limit = strict if weakest > 0 else tol
-    for _ in range(max_iter):
+    for round_ in range(max_iter + 1):
         excess_drive(b, gram, room.members, room.a, n, room.c)
         excesses(room.c, up, down, room.excess)
         ab, ac, cost, steepest = look(b, up, down, room, n)
         excess = highest(room.excess, room.tree)
-        over = max(np.float64(excess), 0.0)
+        # A member that has not arrived strains the dual point as much as a silent neuron does.
+        over = max(np.float64(excess), steepest, 0.0)
         report[0] = np.nan
         if weakest > 0:
             report[0] = relative_gap(x2, ab, ac, cost, 1.0 + over / weakest)
-        report[1] = max(over, steepest) / lam
-        report[2] += 1
-        if report[1] <= limit and not report[0] > tol:
+        report[1] = over / lam
+        report[2] += round_ < max_iter
+        if (report[1] <= limit and not report[0] > tol) or round_ == max_iter:
             return n
         primal = 0.5 * (x2 - ab - ac) + cost
         stale = 0 if primal < best else stale + 1
@@ -245,7 +255,7 @@ def settle_sample(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatAr
             return n
         best, share = min(best, primal), share if stale == 0 else b.dtype.type(1)
         set_goal(room, n)
-        before, inside = n, -1
+        before, inside = n, np.intp(-1)
         if excess > 0:
             cut = share * excess
             n_waiting = line_up(b.shape[0], cut, room)
@@ -261,10 +271,10 @@ def settle_sample(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatAr
     return n
 
 
-@kernel
+@routine
 def take_up(gram: FloatArray, start: FloatArray, singular: Any, room: Room) -> int:
     """Make the active neurons of a start the members, as far as they fit; blank the start."""
-    n = 0
+    n = np.intp(0)
     for j in range(start.shape[0]):
         if start[j] != 0:
             if n < room.members.shape[0]:
@@ -302,7 +312,7 @@ def settle_rows(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArra
     room = make_room(cap, n_neurons, b)
     singular = b.dtype.type(inside)
     for row in range(n_samples):
-        bound, n = row if up.shape[0] > 1 else 0, 0
+        bound, n = row if up.shape[0] > 1 else 0, np.intp(0)
         if warm:
             n = take_up(gram, code[row], singular, room)
         n = settle_sample(b[row], gram, up[bound], down[bound], weakest[bound], lam, x2[row], tol,

@@ -44,7 +44,8 @@ def relative_gap(x2: float, ab: float, ac: float, cost: float, reach: float) -> 
     primal = 0.5 * r2 + cost
     if primal <= 0.0:
         return 0.0
-    scale = xr / r2 if r2 > 0.0 else 0.0
+    # A negative step would need bounds on c from below, which one-sided codes do not have.
+    scale = max(xr / r2, 0.0) if r2 > 0.0 else 0.0
     if reach > 0.0:
         scale = min(scale, 1.0 / reach)
     return max((primal - scale * xr + 0.5 * scale * scale * r2) / primal, 0.0)

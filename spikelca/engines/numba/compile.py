@@ -24,8 +24,16 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
 def kernel(function: Function) -> Function:
-    """Compile a hot loop whose sums may be reordered."""
-    return _compile(function, _FAST)
+    """Compile a part of a hot loop, whose sums may be reordered; it is inlined where it is called.
+
+    Only other kernels can call it: a wrapper for Python would double the time to compile it.
+    """
+    return _compile(function, _FAST, forceinline=True, no_cpython_wrapper=True)
+
+
+def routine(function: Function) -> Function:
+    """The same for what runs once for a sample, or rarely: it stays a call of its own."""
+    return _compile(function, _FAST, no_cpython_wrapper=True)
 
 
 def exact_kernel(function: Function) -> Function:
@@ -33,13 +41,18 @@ def exact_kernel(function: Function) -> Function:
     return _compile(function, False)
 
 
-def _compile(function: Any, fastmath: Any, signature: Any = None) -> Any:
-    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy"}
+def _compile(function: Any, fastmath: Any, signature: Any = None, **more: Any) -> Any:
+    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy", **more}
     try:
         return numba.njit(signature, cache=True, **options)(function)
     except RuntimeError:
         # No folder can be written to: compile anew in each process rather than fail.
         return numba.njit(signature, **options)(function)
+
+
+def body(function: Function) -> Function:
+    """The same for what is called from one place only: it is compiled as a part of that."""
+    return _compile(function, _FAST, inline="always", no_cpython_wrapper=True)
 
 
 class Entry:

@@ -19,7 +19,7 @@ import numpy as np
 from numba import types
 
 from spikelca.engines.numba.certify import relative_gap
-from spikelca.engines.numba.compile import entry, filled, given, kernel, numbers
+from spikelca.engines.numba.compile import entry, filled, given, kernel, numbers, routine
 from spikelca.validation import FloatArray
 
 SWEEPS = 10
@@ -46,7 +46,7 @@ def sweep(gram: FloatArray, up: FloatArray, down: FloatArray, a: FloatArray, c: 
                 c[i] -= delta * g[i]
 
 
-@kernel
+@routine
 def certify_full(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray, weakest: float,
                  x2: float, lam: float, a: FloatArray, c: FloatArray, report: FloatArray) -> None:
     """Compute c anew, and gap and residual of a full code into ``report``."""
@@ -87,10 +87,11 @@ def descend_rows(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArr
     for row in range(b.shape[0]):
         bound, report = row if up.shape[0] > 1 else 0, reports[row]
         limit = strict if weakest[bound] > 0 else tol
-        for _ in range(max_iter // SWEEPS + 1):
+        n_looks = max_iter // SWEEPS + 1
+        for turn in range(n_looks + 1):
             certify_full(b[row], gram, up[bound], down[bound], weakest[bound], x2[row], lam,
                          code[row], c, report)
-            if report[1] <= limit and not report[0] > tol:
+            if (report[1] <= limit and not report[0] > tol) or turn == n_looks:
                 break
             report[2] += SWEEPS
             for _ in range(SWEEPS):

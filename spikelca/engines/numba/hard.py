@@ -26,7 +26,15 @@ from numba import types
 
 from spikelca.engines.numba.block import LANES, border, padded, project, times
 from spikelca.engines.numba.certify import excesses
-from spikelca.engines.numba.compile import entry, filled, given, kernel, numbers
+from spikelca.engines.numba.compile import (
+    body,
+    entry,
+    filled,
+    given,
+    kernel,
+    numbers,
+    routine,
+)
 from spikelca.engines.numba.drive import excess_drive
 from spikelca.validation import FloatArray
 
@@ -63,7 +71,7 @@ class Field(NamedTuple):
     traits: FloatArray
 
 
-@kernel
+@routine
 def make_field(cap: int, n_neurons: int, like: FloatArray) -> Field:
     """Scratch for n neurons, at most `cap` of which are followed closely."""
     wide = padded(cap) + LANES
@@ -113,7 +121,7 @@ def residual_of(up: FloatArray, down: FloatArray, field: Field, n: int) -> Any:
     return worst
 
 
-@kernel
+@routine
 def set_goal(total: FloatArray, gram: FloatArray, field: Field, n: int) -> bool:
     """``a* = G_SS^-1 total_S``, refined once; False if the block is nearly singular."""
     for p in range(n):
@@ -150,7 +158,7 @@ def distance(gram: FloatArray, field: Field, n: int) -> tuple[Any, Any]:
     return np.sqrt(length), np.sqrt(max(strength, zero))
 
 
-@kernel
+@routine
 def look_ahead(total: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray, field: Field,
                n: int) -> tuple[bool, int]:
     """Whether the end is certain, and how many neurons must be followed until it is."""
@@ -192,7 +200,7 @@ def gather(total: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray
             row[i] = g[field.followed[i]]
 
 
-@kernel
+@routine
 def follow(k: Any, field: Field, n: int, f: int, n_steps: int, limit: Any) -> tuple[int, Any]:
     """Follow f neurons, the first n of them active, until one crosses or the residual is small.
 
@@ -232,7 +240,7 @@ def catch_up(total: FloatArray, gram: FloatArray, left: Any, field: Field, n: in
         field.u[field.followed[i]] = field.v[i]
 
 
-@kernel
+@routine
 def arrive(total: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray, field: Field,
            n: int) -> Any:
     """Take the end of the way as the code; returns its residual."""
@@ -242,11 +250,11 @@ def arrive(total: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray
     return residual_of(up, down, field, n)
 
 
-@kernel
+@body
 def settle_sample(total: FloatArray, gram: FloatArray, k: Any, up: FloatArray, down: FloatArray,
                   limit: Any, max_iter: int, field: Field, report: FloatArray) -> int:
     """Follow one sample from ``field.u``; returns its active neurons, whose outputs are in a."""
-    n, _ = find_active(up, down, field, 0)
+    n, _ = find_active(up, down, field, np.intp(0))
     steady, steps = 0, 0
     while True:
         excess_drive(total, gram, field.members, field.a, n, field.c)

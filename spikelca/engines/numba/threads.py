@@ -21,7 +21,8 @@ def over_blocks(work: Callable[[int, int], None], n_samples: int) -> None:
     The number of threads is ``numba.get_num_threads()``, hence ``NUMBA_NUM_THREADS``. Blocks are
     four to a thread, so that one slow block does not hold up all.
     """
-    n_threads = min(numba.get_num_threads(), max(n_samples // SERIAL, 1))
+    room = n_samples // SERIAL
+    n_threads = min(numba.get_num_threads(), room) if room > 1 else 1
     if n_threads == 1:
         work(0, n_samples)
         return
