@@ -89,7 +89,7 @@ def make_table(
     settings: Settings,
     seeds: Sequence[int],
     *,
-    spiking: bool = False,
+    spiking: bool = True,
     leaky: bool = False,
     say: Callable[[str], None] = print,
 ) -> Table:
@@ -102,9 +102,10 @@ def make_table(
     seeds : sequence of int
         lam is chosen once, with the first seed; raw pixels are scored once.
     spiking : bool
-        Also score spike-rate codes of the same dictionaries.
+        Also score spike-rate codes of the first seed's dictionaries.
     leaky : bool
-        Also score codes that were made with the printed digit in view, to show what that is worth.
+        Also score codes of the first seed that were made with the printed digit in view, to show
+        what that is worth.
     say : callable
         Hears what is being done.
     """
@@ -121,7 +122,8 @@ def make_table(
             say(f"seed {seed}: learning the {kind} dictionary")
             model = learn_kind(kind, material, settings, thresholds[kind], seed)
             models.setdefault(kind, model)
-            work.extend(_codes_of(kind, seed, model, material, spiking, leaky))
+            extra = seed == seeds[0]
+            work.extend(_codes_of(kind, seed, model, material, spiking and extra, leaky and extra))
             test = next(codes.test for codes in work if (codes.name, codes.seed) == (kind, seed))
             if kind != "single":
                 recalls[kind].append(recall(model, test, material))
