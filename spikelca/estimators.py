@@ -8,6 +8,7 @@ know the label, can leak into a code.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -17,12 +18,13 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from spikelca.checkpoint import Bookmark, Checkpoint, Course
 from spikelca.circuit import Circuit
 from spikelca.dictionary import Dictionary
 from spikelca.drivers import Driver, OrdinalDriver
-from spikelca.engines import Engine
+from spikelca.engines import Engine, get_engine
 from spikelca.initial import initial_atoms
-from spikelca.learning import Batch, learn
+from spikelca.learning import Batch, Progress, learn
 from spikelca.neurons import Neuron, RateNeuron, SpikingNeuron
 from spikelca.plasticity import Hebbian, IdleAtoms
 from spikelca.transfer import HardThreshold, SoftThreshold, Transfer
@@ -213,8 +215,19 @@ class LinkedLCA(_Coder):
 
     # ---------------------------------------------------------------- learning
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 50,
+        resume: bool = False,
+    ) -> Self:
         """Learn the dictionaries.
+
+        What was learned until an interrupt (Ctrl-C) is kept and can be used; the interrupt is
+        raised on.
 
         Parameters
         ----------
@@ -222,23 +235,90 @@ class LinkedLCA(_Coder):
             All modalities side by side.
         y : (n_samples,), optional
             Class of each sample; needed by an ordinal driver and used for nothing else.
+        checkpoint : path, optional
+            File in which the learning is kept as it goes on. A learning that was killed and is
+            resumed ends in the same bits as one that was not.
+        checkpoint_every : int, default=50
+            It is written after every how many batches, at the end, and on Ctrl-C.
+        resume : bool, default=False
+            Go on from the checkpoint, if there is one; without one, start anew. Without this a
+            checkpoint of a learning that is not done is not overwritten.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If an input or a parameter is not what was awaited, or the checkpoint belongs to other
+            data or parameters.
         """
         self._check_counts()
         probe = clone(self)
         stimuli = self._split(self._check(X, probe))
         labels, classes = self._labels(y, len(_rows(stimuli)), None)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-        circuit = self._first_circuit(stimuli, labels, rng)
-        n_batches = self.n_epochs * -(-len(_rows(stimuli)) // self.batch_size)
-        batches = self._epochs(stimuli, labels, rng)
-        circuit, redrawn = self._run(circuit, batches, n_batches, 0, rng)
-        self._keep_signature(probe)
-        self._keep(circuit, classes, rng, self.n_epochs, n_batches, redrawn)
+        course = Course(len(_rows(stimuli)), self.batch_size, self.n_epochs, rng)
+        file = None
+        if checkpoint is not None:
+            data = {**stimuli, "labels": labels, "classes": classes}
+            params = self._what_learning_depends_on()
+            file = Checkpoint(checkpoint, checkpoint_every, params, data, course.n_batches)
+        mark = first = self._first_mark(course, stimuli, labels, file, resume)
+        course.turn_to(first)
+        try:
+            for mark in self._marks(course, first, stimuli, labels):
+                if file is not None:
+                    file.after(mark)
+        except (KeyboardInterrupt, OSError):
+            self._keep_mark(mark, course, classes, probe)
+            if file is not None:
+                file.write(mark)
+            raise
+        self._keep_mark(mark, course, classes, probe)
         return self
+
+    def _what_learning_depends_on(self) -> dict[str, Any]:
+        aside = ("observe", "neuron", "duration", "verbose")
+        params = {n: v for n, v in self.get_params(deep=False).items() if n not in aside}
+        return params | {"engine": get_engine(self.engine).name}
+
+    def _first_mark(
+        self,
+        course: Course,
+        stimuli: Mapping[str, FloatArray],
+        labels: Any,
+        file: Checkpoint | None,
+        resume: bool,
+    ) -> Bookmark:
+        if file is None and resume:
+            raise ValueError("resume=True goes on from a checkpoint; name its file: checkpoint=...")
+        mark = None if file is None else file.begin(resume)
+        if mark is None:
+            mark = course.bookmark(self._first_circuit(stimuli, labels, course.rng))
+            if file is not None:
+                file.write(mark)  # what cannot be written is told before hours have gone by
+        return mark
+
+    def _marks(
+        self, course: Course, mark: Bookmark, stimuli: Mapping[str, FloatArray], labels: Any
+    ) -> Iterator[Bookmark]:
+        """Learn from where a bookmark lies to the end; yields where it stands after each batch."""
+        batches = (_batch(stimuli, labels, rows) for rows in course.batches(mark.n_steps))
+        redrawn = mark.n_redrawn
+        for circuit, progress in self._run(
+            mark.circuit, batches, course.n_batches, mark.n_steps, course.rng
+        ):
+            redrawn += progress.redrawn
+            yield course.bookmark(circuit, progress.batch, redrawn)
+
+    def _keep_mark(
+        self, mark: Bookmark, course: Course, classes: Any, probe: BaseEstimator
+    ) -> None:
+        self._keep_signature(probe)
+        n_iter = -(-mark.n_steps // course.per_epoch)
+        self._keep(mark.circuit, classes, mark.generator(), n_iter, mark.n_steps, mark.n_redrawn)
 
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike | None = None, classes: ArrayLike | None = None
@@ -268,13 +348,13 @@ class LinkedLCA(_Coder):
         else:
             rng, circuit = self._rng, self.circuit_
         order = np.arange(len(_rows(stimuli)))
-        steps = 0 if first else self.n_steps_
-        batches = self._batches(stimuli, labels, order)
-        circuit, redrawn = self._run(circuit, batches, None, steps, rng)
+        steps, redrawn = (0, 0) if first else (self.n_steps_, self.n_redrawn_)
+        cuts = range(self.batch_size, order.size, self.batch_size)
+        batches = (_batch(stimuli, labels, rows) for rows in np.split(order, cuts))
+        for learned, progress in self._run(circuit, batches, None, steps, rng):
+            circuit, steps, redrawn = learned, progress.batch, redrawn + progress.redrawn
         if probe is not None:
             self._keep_signature(probe)
-        steps += -(-order.size // self.batch_size)
-        redrawn += 0 if first else self.n_redrawn_
         self._keep(circuit, classes, rng, 1 if first else self.n_iter_ + 1, steps, redrawn)
         return self
 
@@ -334,20 +414,6 @@ class LinkedLCA(_Coder):
             idle=IdleAtoms() if self.idle is None else self.idle,
         )
 
-    def _epochs(
-        self, stimuli: Mapping[str, FloatArray], labels: Any, rng: np.random.Generator
-    ) -> Iterator[Batch]:
-        for _ in range(self.n_epochs):
-            yield from self._batches(stimuli, labels, rng.permutation(len(_rows(stimuli))))
-
-    def _batches(
-        self, stimuli: Mapping[str, FloatArray], labels: Any, order: Any
-    ) -> Iterator[Batch]:
-        for first in range(0, len(order), self.batch_size):
-            rows = order[first : first + self.batch_size]
-            shown = {name: X[rows] for name, X in stimuli.items()}
-            yield shown, None if labels is None else labels[rows]
-
     def _run(
         self,
         circuit: Circuit,
@@ -355,7 +421,7 @@ class LinkedLCA(_Coder):
         n_batches: int | None,
         first: int,
         rng: np.random.Generator,
-    ) -> tuple[Circuit, int]:
+    ) -> Iterator[tuple[Circuit, Progress]]:
         from tqdm import tqdm
 
         # Learning needs no more digits than its own noise; transform uses the user's tolerance.
@@ -363,18 +429,15 @@ class LinkedLCA(_Coder):
         steps = learn(
             circuit, batches, n_batches=n_batches, first=first, tol=tol, engine=self.engine, rng=rng
         )
-        redrawn = 0
-        bar = tqdm(
+        yield from tqdm(
             steps,
             "learn",
             n_batches,
+            initial=first,
             unit="batch",
             leave=False,
             disable=None if self.verbose else True,
         )
-        for learned, progress in bar:
-            circuit, redrawn = learned, redrawn + progress.redrawn
-        return circuit, redrawn
 
     def _keep(
         self,
@@ -496,6 +559,12 @@ def _columns(X: FloatArray, widths: Mapping[str, int]) -> dict[str, FloatArray]:
     return {name: X[:, first:last] for name, first, last in bounds}
 
 
+def _batch(stimuli: Mapping[str, FloatArray], labels: Any, rows: Any) -> Batch:
+    """What is shown in one batch, and its labels."""
+    shown = {name: X[rows] for name, X in stimuli.items()}
+    return shown, None if labels is None else labels[rows]
+
+
 def _rows(stimuli: Mapping[str, FloatArray]) -> FloatArray:
     """Any one of the modalities: all have the same rows."""
     return next(iter(stimuli.values()))
@@ -557,7 +626,7 @@ class LCACoder(_Coder):
         if circuit.dictionaries[0].n_inputs != X.shape[1]:
             raise ValueError(
                 f"X has {X.shape[1]} features, but {type(self).__name__} is expecting "
-                f"{circuit.dictionaries[0].n_inputs} features as input: the width of its dictionary."
+                f"{circuit.dictionaries[0].n_inputs} features as input: the dictionary's width."
             )
         return circuit
 
