@@ -8,7 +8,9 @@ from pathlib import Path
 
 from spikelca.datasets import load_images
 from spikelca.experiments import report, settings
+from spikelca.experiments.figures import draw_figures
 from spikelca.experiments.linked import make_material
+from spikelca.experiments.page import write_page
 from spikelca.experiments.table import Table, make_table
 
 
@@ -44,16 +46,17 @@ def reproduce(
     driver: str = "current",
     leaky: bool = False,
     font: str | None = None,
+    report_of: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Table:
-    """Compute Table I and write it.
+    """Compute Table I and the figures, and write them.
 
     Parameters
     ----------
     data : str, default="digits"
         "digits", "mnist", or a folder of IDX files.
     out : path, default="results"
-        Folder for ``results.json`` and the dictionaries.
+        Folder for ``results.json``, the dictionaries and the figures.
     seeds : sequence of int
     quick : bool
         The whole road in seconds, with figures that mean nothing.
@@ -65,6 +68,8 @@ def reproduce(
         Also show what the printed digit is worth at test time.
     font : str, optional
         Face of the printed digits, see `spikelca.datasets.printed_digits`.
+    report_of : str, optional
+        The command to name in ``report.html``, one file with everything; without it none is made.
     say : callable
         Hears the progress and the table.
 
@@ -81,8 +86,15 @@ def reproduce(
     chosen = replace(settings_for(images.image_shape, quick), transfer=transfer, reading=driver)
     say(f"data: {images.name}; printed digits: {material.printed.font}")
     table = make_table(material, chosen, seeds, leaky=leaky, say=say)
-    say("\n" + report.format_table(table, material, seeds))
+    text = report.format_table(table, material, seeds)
+    say("\n" + text)
     found = report.results(table, material, chosen, seeds)
     paths = [report.write_results(found, folder), *report.save_dictionaries(table, folder)]
+    for path, picture in draw_figures(table, material, chosen, folder, say):
+        paths.append(path)
+        found |= picture.facts
+    report.write_results(found, folder)
+    if report_of is not None:
+        paths.append(write_page(found, text, report_of, folder))
     say("\nwritten: " + ", ".join(str(path) for path in paths))
     return table

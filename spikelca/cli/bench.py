@@ -1,0 +1,48 @@
+"""``spikelca bench``: how fast, beside the peers that are installed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from spikelca.cli.common import Commands
+
+EXAMPLES = """\
+examples:
+  spikelca bench --quick                        a minute, digits
+  spikelca bench --suites encode learn          only these
+  spikelca bench --data FOLDER -o bench.json    MNIST, and the figures as JSON
+"""
+
+
+def add(commands: Commands) -> argparse.ArgumentParser:
+    """Describe the command."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        "bench",
+        help="measure speed and accuracy against peers",
+        description="Time this library and the peers that are installed on the same problems.",
+        epilog=EXAMPLES,
+    )
+    option = command.add_argument
+    option("--suites", nargs="+", metavar="NAME", help="which ones (default: all)")
+    option("--quick", action="store_true", help="small problems")
+    option("--data", default="digits", help="'digits', 'mnist', or a folder of IDX files")
+    option("-o", "--out", type=Path, metavar="FILE.json", help="write what was measured")
+    return command
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do it."""
+    import json
+
+    from spikelca.atomic import write_text
+    from spikelca.cli.files import check_ending
+    from spikelca.experiments.benchmark import format_benchmark, run_benchmark
+
+    if arguments.out is not None:
+        check_ending(arguments.out, (".json",))
+    found = run_benchmark(arguments.suites, arguments.quick, arguments.data)
+    print(format_benchmark(found))
+    if arguments.out is not None:
+        write_text(arguments.out, json.dumps(found, indent=1) + "\n")
+        print(f"written: {arguments.out}")

@@ -1,0 +1,152 @@
+"""Arrays in and out of files, by their ending; what has no known ending is read as IDX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BUILT_IN = ("digits", "mnist")
+"""Words that name data of the library."""
+
+
+def read_rows(source: str, scale: bool = True) -> NDArray[Any]:
+    """Read samples, one a row; images are laid flat, bytes become numbers from 0 to 1.
+
+    Parameters
+    ----------
+    source : str
+        A file, ``FILE.npz:KEY``, or a word for the handwritten test images of a data set.
+    scale : bool, default=True
+        Bring each row to unit norm (blank rows stay blank).
+
+    Returns
+    -------
+    (n_samples, n_inputs) float32 or float64
+
+    Raises
+    ------
+    ValueError
+        If there are no numbers in it, or no rows.
+    OSError
+        If the file cannot be read.
+    """
+    found = _test_images(source) if source in BUILT_IN else read_array(source)
+    if found.dtype == np.uint8:
+        found = found.astype(np.float32) / np.float32(255)
+    if found.ndim < 2 or found.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{source} holds an array of shape {found.shape} and type {found.dtype}; rows of "
+            "numbers, or images, were awaited."
+        )
+    rows = found.reshape(len(found), -1)
+    rows = rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float64)
+    return unit_rows(rows) if scale else rows
+
+
+def unit_rows(rows: NDArray[Any]) -> NDArray[Any]:
+    """Each row divided by its norm."""
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+
+
+def _test_images(source: str) -> NDArray[Any]:
+    from spikelca.datasets import load_images
+
+    return load_images(source).X_test
+
+
+def read_array(source: str) -> NDArray[Any]:
+    """Read one array from ``.npy``, ``.npz`` (``FILE.npz:KEY``), ``.csv`` or an IDX file."""
+    name, _, key = source.partition(".npz:")
+    path = Path(f"{name}.npz" if key else source)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{source}: found no such file; awaited a file of images (.npy, .npz, .csv, IDX) or "
+            f"one of {', '.join(BUILT_IN)}."
+        )
+    if path.suffix == ".npz":
+        return _from_npz(path, key)
+    if path.suffix == ".npy":
+        return _checked_npy(path)
+    if path.suffix == ".csv":
+        return _from_csv(path)
+    from spikelca.datasets import read_idx
+
+    return read_idx(path)
+
+
+def _checked_npy(path: Path) -> NDArray[Any]:
+    try:
+        loaded: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: found no NumPy file ({error}); save it with np.save.") from None
+    return loaded
+
+
+def _from_npz(path: Path, key: str) -> NDArray[Any]:
+    import zipfile
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names = list(arrays.files)
+            if (key and key not in names) or (not key and len(names) != 1):
+                wanted = f"no array {key!r}" if key else f"{len(names)} arrays"
+                raise ValueError(
+                    f"{path}: found {wanted} among {names}; name one of them: {path}:{names[0]}"
+                )
+            chosen: NDArray[Any] = arrays[key or names[0]]
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{path}: found no .npz file ({error}); save it with np.savez.") from None
+    return chosen
+
+
+def _from_csv(path: Path) -> NDArray[Any]:
+    """Numbers separated by commas, with or without one line of names."""
+    with path.open() as file:
+        first = file.readline()
+    named = any(letter.isalpha() for letter in first.replace("e", "").replace("nan", ""))
+    return np.loadtxt(path, delimiter=",", skiprows=int(named), ndmin=2)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], table: str) -> None:
+    """Write arrays as ``.npz``, or one of them as ``.csv`` with a line of names; whole or not.
+
+    Parameters
+    ----------
+    path : Path
+    arrays : mapping of name to array
+    table : str
+        The array that a ``.csv`` file gets; its columns are named after it.
+
+    Raises
+    ------
+    ValueError
+        If the ending is another one.
+    """
+    from spikelca.atomic import replacing
+
+    check_ending(path, (".npz", ".csv"))
+    with replacing(path) as file:
+        if path.suffix == ".npz":
+            named: dict[str, Any] = dict(arrays)
+            np.savez_compressed(file, **named)
+        else:
+            rows = arrays[table]
+            header = ",".join(f"{table}{j}" for j in range(rows.shape[1]))
+            np.savetxt(file, rows, "%.9g", delimiter=",", header=header, comments="")
+
+
+def check_ending(path: Path, endings: tuple[str, ...]) -> Path:
+    """Raise ValueError unless a file that is to be written has one of these endings and a folder.
+
+    Called before anything is computed, so that nothing is computed in vain.
+    """
+    if path.suffix not in endings:
+        raise ValueError(f"{path} ends in {path.suffix!r}; one of {list(endings)} was awaited.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: found no such folder; make it first.")
+    return path

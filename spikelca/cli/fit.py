@@ -1,0 +1,125 @@
+"""``spikelca fit``: learn dictionaries, linked if there are several modalities."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from spikelca.cli.common import DATA_HELP, SCALE_HELP, Commands, add_quiet, add_seed, sayer
+
+EXAMPLES = """\
+examples:
+  spikelca fit digits -o model.spikelca                handwritten and printed digits, linked
+  spikelca fit digits --ordinal -o ordinal.spikelca    one block of neurons for each digit
+  spikelca fit patches.npy -o model.spikelca           one modality, your own rows
+  spikelca fit seen=a.npy heard=b.npz:spectra --observe seen -o model.spikelca
+                                                       two modalities, row by row together
+  spikelca fit x.npy --labels y.npy --ordinal -o model.spikelca
+"""
+
+
+def add(commands: Commands) -> argparse.ArgumentParser:
+    """Describe the command."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        "fit",
+        help="learn dictionaries and save the model",
+        description="Learn one dictionary for each modality, linked by one sparse code.",
+        epilog=EXAMPLES,
+    )
+    option = command.add_argument
+    option("data", nargs="+", metavar="[NAME=]DATA", help=DATA_HELP)
+    option("-o", "--out", required=True, type=Path, metavar="MODEL", help="file for the model")
+    option("--neurons", type=int, default=100, metavar="N", help="default 100")
+    option("--threshold", type=float, default=0.05, metavar="LAM", help="default 0.05")
+    option("--transfer", choices=("soft", "hard"), default="soft")
+    option("--epochs", type=int, default=20, metavar="N", help="passes over the data, default 20")
+    option("--batch-size", type=int, default=100, metavar="N", help="default 100")
+    option("--observe", metavar="NAME", help="the modality seen at use (default: the first)")
+    option("--labels", metavar="FILE", help="classes, for --ordinal")
+    option("--ordinal", action="store_true", help="order the code by class with a driver current")
+    option("--no-scale", action="store_true", help=SCALE_HELP)
+    add_seed(command)
+    add_quiet(command)
+    return command
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do it."""
+    import numpy as np
+
+    from spikelca.cli.files import check_ending
+    from spikelca.persistence import save
+
+    say = sayer(arguments)
+    check_ending(arguments.out, (arguments.out.suffix,))
+    stimuli, labels = read_modalities(arguments)
+    model = estimator(arguments, {name: X.shape[1] for name, X in stimuli.items()}, labels)
+    model.fit(np.hstack(list(stimuli.values())), labels)
+    save(model, arguments.out)
+    shown = next(iter(stimuli.values())) if arguments.observe is None else stimuli[model.observe]
+    active = np.count_nonzero(model.transform(shown[:1000]), axis=1).mean()
+    seen = ", ".join(f"{name} ({X.shape[1]})" for name, X in stimuli.items())
+    say(f"learned {model.n_components} neurons from {len(shown)} samples of {seen}")
+    say(f"{active:.1f} neurons are active for {model.observe} alone; written: {arguments.out}")
+
+
+def estimator(arguments: argparse.Namespace, widths: dict[str, int], labels: Any) -> Any:
+    """The estimator that the options describe, not yet learned."""
+    import numpy as np
+
+    from spikelca import LinkedLCA, OrdinalDriver
+
+    if arguments.ordinal and labels is None:
+        raise ValueError("--ordinal needs the class of every sample: name a file with --labels.")
+    if arguments.observe is not None and arguments.observe not in widths:
+        raise ValueError(f"--observe is {arguments.observe}; one of {list(widths)} was awaited.")
+    driver = None
+    if arguments.ordinal:
+        driver = OrdinalDriver(
+            len(np.unique(labels)), excitation=0.0, inhibition=arguments.threshold
+        )
+    return LinkedLCA(
+        arguments.neurons,
+        widths,
+        arguments.observe or next(iter(widths)),
+        threshold=arguments.threshold,
+        transfer=arguments.transfer,
+        driver=driver,
+        n_epochs=arguments.epochs,
+        batch_size=arguments.batch_size,
+        random_state=arguments.seed,
+        verbose=not arguments.quiet,
+    )
+
+
+def read_modalities(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
+    """The samples of each modality, and their labels."""
+    from spikelca.cli.files import BUILT_IN, read_array, read_rows
+
+    if arguments.data[0] in BUILT_IN and len(arguments.data) == 1:
+        return linked_digits(arguments.data[0])
+    named = [word.rpartition("=")[::2] for word in arguments.data]
+    names = [name or ("x" if len(named) == 1 else f"x{i}") for i, (name, _) in enumerate(named)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Found the names {names}; a name of its own for each was awaited.")
+    scale = not arguments.no_scale
+    stimuli = {
+        name: read_rows(source, scale) for name, (_, source) in zip(names, named, strict=True)
+    }
+    rows = {name: len(X) for name, X in stimuli.items()}
+    if len(set(rows.values())) > 1:
+        raise ValueError(f"The modalities have {rows} rows; one number of rows was awaited.")
+    labels = None if arguments.labels is None else read_array(arguments.labels).ravel()
+    return stimuli, labels
+
+
+def linked_digits(source: str) -> tuple[dict[str, Any], Any]:
+    """Handwritten training images, the printed digit of each, and the labels."""
+    from spikelca.cli.files import unit_rows
+    from spikelca.datasets import glyphs_for, load_images, printed_digits
+
+    images = load_images(source)
+    glyphs = glyphs_for(images.y_train, printed_digits(images.image_shape))
+    stimuli = {"handwritten": unit_rows(images.X_train), "printed": unit_rows(glyphs)}
+    return stimuli, images.y_train

@@ -1,0 +1,78 @@
+"""``spikelca info``: what is installed, or what a file holds."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from spikelca.cli.common import Commands
+
+EXAMPLES = """\
+examples:
+  spikelca info                       versions and engines, for a bug report
+  spikelca info model.spikelca        what was learned, and how
+  spikelca info images.npz:train      what an array file holds
+"""
+
+
+def add(commands: Commands) -> argparse.ArgumentParser:
+    """Describe the command."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        "info",
+        help="tell about a model, a data file, or the installation",
+        description="Tell what is installed, or what a file holds.",
+        epilog=EXAMPLES,
+    )
+    command.add_argument("file", nargs="?", metavar="FILE", help="a model or an array file")
+    return command
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do it."""
+    facts = _installation() if arguments.file is None else _file(arguments.file)
+    width = max(len(name) for name, _ in facts)
+    print("\n".join(f"{name:<{width}}  {value}" for name, value in facts))
+
+
+def _installation() -> list[tuple[str, Any]]:
+    import os
+
+    from spikelca.datasets.base import FOLDER_VARIABLE
+    from spikelca.experiments.report import versions
+
+    folder = os.environ.get(FOLDER_VARIABLE, "not set: 'mnist' would be downloaded")
+    return [*versions().items(), ("cores", os.cpu_count()), (FOLDER_VARIABLE, folder)]
+
+
+def _file(name: str) -> list[tuple[str, Any]]:
+    """A model if it is one, else rows of numbers."""
+    path = Path(name)
+    if path.suffix in (".npy", ".npz", ".csv") or ".npz:" in name or "ubyte" in path.name:
+        return _array(name)
+    from spikelca.persistence import load
+
+    return _model(load(path))
+
+
+def _array(name: str) -> list[tuple[str, Any]]:
+    from spikelca.cli.files import read_array
+
+    found = read_array(name)
+    return [("file", name), ("shape", found.shape), ("type", found.dtype)]
+
+
+def _model(model: Any) -> list[tuple[str, Any]]:
+    circuit = getattr(model, "circuit_", model)
+    facts: list[tuple[str, Any]] = [("model", type(model).__name__)]
+    if hasattr(circuit, "widths"):
+        facts += [("neurons", circuit.n_neurons), ("threshold", circuit.transfer)]
+        facts += [
+            (f"modality {d.name}", f"{d.n_inputs} inputs, weight {d.weight:g}")
+            for d in circuit.dictionaries
+        ]
+        facts += [("driver", driver) for driver in circuit.drivers]
+    for name in ("observe", "n_iter_", "n_steps_", "n_redrawn_"):
+        if getattr(model, name, None) is not None:
+            facts.append((name.rstrip("_"), getattr(model, name)))
+    return facts

@@ -1,0 +1,120 @@
+"""What every figure is made from, and how it is written."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from spikelca._version import __version__
+from spikelca.atomic import replacing
+from spikelca.drivers import OrdinalDriver
+from spikelca.estimators import LinkedLCA
+from spikelca.experiments.linked import Material
+from spikelca.experiments.settings import Settings
+from spikelca.experiments.table import Table
+from spikelca.validation import FloatArray
+
+DPI = 150
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Dictionaries, and codes of the test images, made from the handwritten image alone.
+
+    Attributes
+    ----------
+    material : Material
+    settings : Settings
+    models : mapping of kind to LinkedLCA
+        Of the first seed.
+    codes : mapping of kind to (n_test, n_neurons)
+    seed : int
+    """
+
+    material: Material
+    settings: Settings
+    models: Mapping[str, LinkedLCA]
+    codes: Mapping[str, FloatArray]
+    seed: int
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Classes of the test images; figures colour and count with them, nothing is chosen."""
+        return self.material.images.y_test
+
+    @property
+    def source(self) -> str:
+        """The data and the face of the printed digits, for a caption."""
+        return f"Data: {self.material.images.name}; print: {self.material.printed.font}."
+
+    @property
+    def owner(self) -> NDArray[np.int64]:
+        """Class of each neuron of the ordinal dictionary."""
+        driver = self.models["ordinal"].driver
+        assert isinstance(driver, OrdinalDriver)
+        return driver.owner(self.codes["ordinal"].shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One figure, its caption, and the arrays that it shows.
+
+    Attributes
+    ----------
+    title : str
+    caption : str
+    figure : matplotlib Figure
+    arrays : mapping of str to array
+        The data behind the figure.
+    facts : mapping of str to list of dict
+        Numbers for `results.json`, and the key they stand under.
+    """
+
+    title: str
+    caption: str
+    figure: Figure
+    arrays: Mapping[str, Any]
+    facts: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+def gather(table: Table, material: Material, settings: Settings) -> Evidence:
+    """Encode the test images once for all figures."""
+    codes = {kind: model.transform(material.test) for kind, model in table.models.items()}
+    return Evidence(material, settings, table.models, codes, table.rows[0].seed)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure that belongs to no window, with room made for all labels."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def write_picture(picture: Picture, number: int, folder: Path) -> Path:
+    """Write ``figure<n>.png`` with its caption below it, and ``figure<n>.npz`` with its data.
+
+    Returns
+    -------
+    Path
+        Of the PNG file.
+    """
+    path = folder / f"figure{number}.png"
+    caption = f"Figure {number}. {picture.caption}"
+    figure = picture.figure
+    width = int(figure.get_figwidth() * 14.5)
+    figure.supxlabel(
+        textwrap.fill(caption, width), x=0.01, ha="left", size="small", linespacing=1.3
+    )
+    metadata = {
+        "Title": picture.title, "Description": caption, "Software": f"spikelca {__version__}"
+    }  # fmt: skip
+    with replacing(path.with_suffix(".npz")) as file:
+        np.savez_compressed(file, caption=caption, **picture.arrays)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=DPI, metadata=metadata, format="png")
+    return path

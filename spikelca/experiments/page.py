@@ -1,0 +1,146 @@
+"""``report.html``: table, figures, settings, versions and the command, in one file.
+
+The file holds its pictures itself and asks for nothing from outside, so that it can be mailed, kept
+and opened years later.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikelca.atomic import write_text
+from spikelca.experiments.settings import PAPER
+
+COLUMNS = {"lr": "LR", "svm_linear": "linear SVM", "svm_rbf": "RBF SVM"}
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto;
+       padding: 0 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; }
+thead th { border-bottom: 2px solid #222; }
+.paper { color: #666; }
+pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; }
+figure { margin: 2rem 0; } img { max-width: 100%; height: auto; }
+.warning { border-left: 4px solid #CC6677; padding-left: .8rem; }
+"""
+
+
+def write_page(found: Mapping[str, Any], text: str, command: str, folder: Path) -> Path:
+    """Write ``report.html`` from the results and the figures in the folder.
+
+    Parameters
+    ----------
+    found : mapping
+        What `results.json` holds.
+    text : str
+        The table as it was printed.
+    command : str
+        The command that made it.
+    folder : Path
+
+    Returns
+    -------
+    Path
+    """
+    path = folder / "report.html"
+    drawn = [folder / f"figure{number}.png" for number in range(1, 8)]
+    figures = [(picture.stem, caption_of(picture), picture.read_bytes()) for picture in drawn]
+    write_text(path, page(found, text, command, figures))
+    return path
+
+
+def caption_of(picture: Path) -> str:
+    """The caption that stands with a figure's data."""
+    with np.load(picture.with_suffix(".npz"), allow_pickle=False) as arrays:
+        return str(arrays["caption"])
+
+
+def page(
+    found: Mapping[str, Any], text: str, command: str, figures: Sequence[tuple[str, str, bytes]]
+) -> str:
+    """The whole page.
+
+    Parameters
+    ----------
+    found : mapping
+    text : str
+    command : str
+    figures : sequence of (name, caption, PNG bytes)
+    """
+    parts = [
+        f"<h1>Linked sparse codes of {escape(found['data'])}</h1>",
+        f"<p>Printed digits: {escape(found['font'])}. At test time the handwritten image is all "
+        "that is seen, and every driver is off.</p>",
+        f"<h2>Table I</h2>{table(found['rows'])}",
+        *_warning(found),
+        f"<details><summary>as it was printed</summary><pre>{escape(text)}</pre></details>",
+        "<h2>Figures</h2>",
+        *(_figure(*one) for one in figures),
+        f"<h2>How it was made</h2><pre id='command'>{escape(command)}</pre>",
+        f"<h3>Settings</h3>{pairs(found['settings'])}",
+        f"<h3>Versions</h3>{pairs(found['versions'])}",
+    ]
+    return (
+        f"<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'><title>spikelca: "
+        f"{escape(found['data'])}</title><style>{STYLE}</style></head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Table I, mean and spread over the seeds, the paper's figures beside it."""
+    heads = ["code", *COLUMNS.values(), "active", "gap", "paper (MNIST)"]
+    names = dict.fromkeys(row["name"] for row in rows)
+    lines = [
+        _line(name, [row for row in rows if row["name"] == name], PAPER.get(name, ()))
+        for name in names
+    ]
+    head = "".join(f"<th>{name}</th>" for name in heads)
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f"<table id='table'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _line(name: str, rows: Sequence[Mapping[str, Any]], paper: Sequence[float]) -> str:
+    cells = [escape(name)]
+    for key in COLUMNS:
+        values = [row[key] for row in rows]
+        spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+        cells.append(f"{np.mean(values):.4f}{spread}")
+    known = rows[0]["active"] is not None
+    cells.append(f"{np.mean([row['active'] for row in rows]):.1f}" if known else "")
+    gaps = [row["gap"] for row in rows if row["gap"] is not None]
+    cells.append(f"{max(gaps):.0e}" if gaps else "")
+    told = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f"{told}<td class='paper'>{' / '.join(f'{value:.4f}' for value in paper)}</td>"
+
+
+def _warning(found: Mapping[str, Any]) -> Iterator[str]:
+    if any("LEAKY" in row["name"] for row in found["rows"]):
+        yield (
+            "<p class='warning'>LEAKY rows saw the printed digit, which is a function of the "
+            "label, at test time. They are no results.</p>"
+        )
+
+
+def _figure(name: str, caption: str, png: bytes) -> str:
+    code = base64.b64encode(png).decode()
+    alt = escape(re.sub(r"\s+", " ", caption), quote=True)
+    return f'<figure><img id="{name}" alt="{alt}" src="data:image/png;base64,{code}"></figure>'
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """Names and values as a small table."""
+    lines = (
+        f"<tr><td>{escape(str(name))}</td><td>{escape(str(value))}</td></tr>"
+        for name, value in values.items()
+    )
+    return f"<table>{''.join(lines)}</table>"

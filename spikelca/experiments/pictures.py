@@ -1,0 +1,51 @@
+"""Whole pictures for commands and reports, and how a figure becomes a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from spikelca.atomic import replacing
+from spikelca.engines import Response
+from spikelca.plotting import draw_membrane, draw_raster
+
+
+def draw_run(response: Response, threshold: float, title: str) -> Figure:
+    """The first recorded trace of the first sample, and its spikes below it if there are any.
+
+    Parameters
+    ----------
+    response : Response
+        Of a simulation with a trace.
+    threshold : float
+        lam, drawn into the trace of u.
+    title : str
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    name, trace = next(iter(response.traces.items()))
+    spikes = response.spikes
+    figure = Figure(figsize=(8.0, 3.4 if spikes is None else 6.0), layout="constrained")
+    axes = figure.subplots(1 if spikes is None else 2, 1, squeeze=False, sharex=True)[:, 0]
+    lam = threshold if name == "u" else None
+    draw_membrane(response.times, trace[:, 0], axes[0], threshold=lam, title=title)
+    if name != "u":
+        axes[0].set_ylabel({"a": "output a", "v": "spike generator v"}.get(name, name))
+    if spikes is not None and response.clock is not None:
+        axes[0].set_xlabel("")
+        own = spikes.sample == 0
+        times, cells = spikes.step[own] * response.clock.dt, spikes.neuron[own]
+        draw_raster(times, cells, axes[1], n_neurons=response.code.shape[1])
+        n_firing = np.unique(cells).size
+        axes[1].set_title(f"{len(cells)} spikes of {n_firing} neurons", size="medium")
+    return figure
+
+
+def save_figure(figure: Figure, path: Path, dpi: int = 150) -> None:
+    """Write a figure in the format of the file's ending, as a whole or not at all."""
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix.removeprefix("."), dpi=dpi)
