@@ -12,6 +12,23 @@ from numpy.typing import NDArray
 from spikelca.transfer import SoftThreshold, Transfer
 from spikelca.validation import FloatArray
 
+STRICT = 1e-6
+"""Below this tolerance a code is wanted to the last digits: its residual must reach it too."""
+
+
+def deciding(
+    residual: NDArray[np.float64], gap: NDArray[np.float64] | None, tol: float
+) -> NDArray[np.float64]:
+    """What must not exceed the tolerance, for each sample.
+
+    The duality gap; the fixed-point residual where there is no gap; below `STRICT` the larger one.
+    """
+    if gap is None:
+        return residual
+    if tol < STRICT:
+        return np.asarray(np.fmax(gap, residual))
+    return np.where(np.isnan(gap), residual, gap)
+
 
 def fixed_point_residual(
     transfer: Transfer,

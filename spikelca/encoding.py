@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spikelca.certificate import deciding
 from spikelca.engines import Engine, Problem, Response
 from spikelca.validation import check_matrix, check_values
 
 CHUNK = 4096
 """Samples compiled into one Problem: large enough to keep the cores busy, small in memory."""
-
-STRICT = 1e-6
-"""Below this tolerance a code is wanted to the last digits: its residual must reach it too."""
 
 
 def encode_in_chunks(
@@ -129,26 +127,14 @@ def release(X: NDArray[Any], rows: slice) -> None:
         file.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
-def deciding(response: Response, tol: float) -> NDArray[np.float64]:
-    """The certificate that must not exceed the tolerance, for each sample.
-
-    The duality gap; the fixed-point residual where there is no gap; below `STRICT` the larger one.
-    """
-    if response.gap is None:
-        return response.residual
-    if tol < STRICT:
-        return np.asarray(np.fmax(response.gap, response.residual))
-    return np.where(np.isnan(response.gap), response.residual, response.gap)
-
-
 def unsettled(response: Response, tol: float) -> NDArray[np.bool_]:
     """Samples whose certificate is above the tolerance."""
-    return np.asarray(~(deciding(response, tol) <= tol))
+    return np.asarray(~(deciding(response.residual, response.gap, tol) <= tol))
 
 
 def warn_unsettled(response: Response, tol: float) -> None:
     """Warn with a ConvergenceWarning that counts the codes above the tolerance."""
-    missed = deciding(response, tol)[unsettled(response, tol)]
+    missed = deciding(response.residual, response.gap, tol)[unsettled(response, tol)]
     if missed.size:
         from sklearn.exceptions import ConvergenceWarning
 

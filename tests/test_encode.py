@@ -222,13 +222,15 @@ def test_an_early_certificate_is_the_exact_gap_where_all_thresholds_are_equal(dr
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("max_iter", [1, 2, 3])
-def test_a_code_that_was_given_up_is_counted_and_its_certificate_is_its_own(engine, max_iter):
+def test_a_code_that_was_given_up_is_counted_and_its_certificate_does_not_flatter(engine, max_iter):
     atoms, X = world()
     circuit = make(atoms)
     with pytest.warns(ConvergenceWarning) as told:
         found = circuit.encode({"x": X}, engine=engine, max_iter=max_iter)
-    assert count_in(told) == (found.gap > 1e-4).sum() > 0
-    np.testing.assert_allclose(found.gap, gap_of(circuit, X, found.code), rtol=0, atol=1e-9)
+    exact = gap_of(circuit, X, found.code)
+    assert count_in(told) == (exact > 1e-4).sum() > 0
+    assert (found.gap >= exact - 1e-12).all()
+    np.testing.assert_allclose(found.gap, exact, rtol=0.5, atol=1e-9)
 
 
 def count_in(told) -> int:

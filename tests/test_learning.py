@@ -181,6 +181,25 @@ def test_a_learning_that_is_resumed_ends_where_one_in_a_single_go_ends():
     assert progress.batch == 20
 
 
+def test_drivers_fade_over_the_whole_learning_if_its_length_is_told():
+    world = linked_bars(500, size=4, random_state=0)
+    labels = world.codes.argmax(axis=1) % 2
+    driver = OrdinalDriver(n_classes=2, excitation=0.0, inhibition=0.3, fade=Fade(until=0.5))
+    start = first_circuit(world.X, 10, 0, drivers=[driver])
+    batches = list(batches_of(world.X, 10, 0, labels=labels))
+    circuit = start
+    for batch, (stimuli, own) in enumerate(batches):
+        strength = max(1 - batch / 5, 0)
+        weaker = OrdinalDriver(n_classes=2, excitation=0.0, inhibition=0.3 * strength)
+        code = circuit.with_parts(drivers=(weaker,)).encode(stimuli, 1e-3, labels=own).code
+        circuit = circuit.learn(stimuli, code, labels=own)
+    *_, (faded, _) = learn(start, batches, n_batches=10)
+    *_, (constant, _) = learn(start, batches)
+    for d in circuit.dictionaries:
+        np.testing.assert_allclose(faded.dictionary(d.name).atoms, d.atoms, rtol=0, atol=1e-9)
+        assert np.abs(constant.dictionary(d.name).atoms - d.atoms).max() > 1e-3
+
+
 def test_the_circuit_that_comes_out_wears_its_driver_at_full_strength():
     world = linked_bars(500, size=4, random_state=0)
     labels = world.codes.argmax(axis=1) % 2

@@ -50,7 +50,7 @@ def sweep(gram: FloatArray, up: FloatArray, down: FloatArray, a: FloatArray, c: 
 def certify_full(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray, weakest: float,
                  x2: float, lam: float, a: FloatArray, c: FloatArray, report: FloatArray) -> None:
     """Compute c anew, and gap and residual of a full code into ``report``."""
-    ab = ac = cost = worst = 0.0
+    ab = ac = cost = worst = over = 0.0
     c[:] = b
     for i in range(b.shape[0]):
         if a[i] != 0:
@@ -60,14 +60,14 @@ def certify_full(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArr
     for j in range(b.shape[0]):
         above, below = c[j] - up[j], -c[j] - down[j]
         off = abs(above) if a[j] > 0 else abs(below) if a[j] < 0 else max(above, below)
-        worst = max(worst, np.float64(off))
+        worst, over = max(worst, np.float64(off)), max(over, np.float64(max(above, below)))
         ab += np.float64(a[j]) * np.float64(b[j])
         ac += np.float64(a[j]) * np.float64(c[j])
         if a[j] != 0:
             cost += np.float64(abs(a[j])) * np.float64(up[j] if a[j] > 0 else down[j])
     report[0], report[1] = np.nan, worst / lam
     if weakest > 0:
-        report[0] = relative_gap(x2, ab, ac, cost, 1.0 + worst / weakest)
+        report[0] = relative_gap(x2, ab, ac, cost, 1.0 + over / weakest)
 
 
 def _signature(real: Any) -> tuple[Any, ...]:

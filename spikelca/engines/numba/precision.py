@@ -8,19 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikelca.certificate import deciding
 from spikelca.engines.base import Problem, Response
 from spikelca.transfer import SoftThreshold
 
 
 def unsettled(response: Response, tol: float) -> NDArray[np.int64]:
-    """Samples whose certificate is above the tolerance, or no number.
-
-    It is the gap, or where there is none the residual.
-    """
-    decided = response.residual
-    if response.gap is not None:
-        decided = np.where(np.isnan(response.gap), response.residual, response.gap)
-    return np.flatnonzero(~(decided <= tol))
+    """Samples whose certificate is above the tolerance, or no number."""
+    return np.flatnonzero(~(deciding(response.residual, response.gap, tol) <= tol))
 
 
 def in_float64(problem: Problem) -> Problem:

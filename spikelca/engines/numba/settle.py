@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from spikelca.certificate import STRICT
 from spikelca.engines.base import Problem, Response
 from spikelca.engines.numba.active_set import settle_rows
 from spikelca.engines.numba.descent import descend_rows
@@ -22,9 +23,6 @@ from spikelca.engines.numba.threads import over_blocks
 from spikelca.spectrum import automatic_step
 from spikelca.transfer import SoftThreshold
 from spikelca.validation import FloatArray
-
-STRICT = 1e-6
-"""Below this tolerance a code is wanted to the last digits: the residual must reach it too."""
 
 INSIDE = {"float32": 1e-5, "float64": 1e-11}
 """An atom of which no more than this lies outside the span of the active ones is not let in."""
@@ -39,11 +37,12 @@ def settle(problem: Problem, tol: float, max_iter: int) -> Response:
     """The fixed point of the circuit for every sample, to the tolerance."""
     soft = isinstance(problem.transfer, SoftThreshold)
     solvers: list[Solver] = [settle_soft, descend] if soft else [settle_hard]
-    response, left = empty(problem), np.arange(problem.n_samples)
     # float32 cannot reach the last digits: why try.
     if problem.dtype == np.float32 and tol >= STRICT:
         response = solvers[0](problem, tol, max_iter)
         left = unsettled(response, tol)
+    else:
+        response, left = empty(problem), np.arange(problem.n_samples)
     for solver in solvers:
         if not left.size:
             break
@@ -61,6 +60,8 @@ def settle_soft(problem: Problem, tol: float, max_iter: int) -> Response:
     up, down, weakest = _thresholds(problem)
     settings = (problem.transfer.threshold, tol, _strict(tol), INSIDE[problem.dtype.name])
     code, reports, warm = _start(problem)
+    if warm:
+        _keep_to_what_may_fire(code, up, down)
     b, x2 = np.zeros_like(code), _offset(problem)
     cap = min(problem.n_neurons, LARGEST_BLOCK)
 
@@ -82,7 +83,7 @@ def descend(problem: Problem, tol: float, max_iter: int) -> Response:
     up, down, weakest = _thresholds(problem)
     settings = (problem.transfer.threshold, tol, _strict(tol))
     code, reports, _ = _start(problem)
-    code[~np.isfinite(code)] = 0
+    _keep_to_what_may_fire(code, up, down)
     b, x2 = np.zeros_like(code), _offset(problem)
 
     def work(first: int, last: int) -> None:
@@ -148,6 +149,11 @@ def _start(problem: Problem) -> tuple[FloatArray, NDArray[np.float64], bool]:
     if problem.start is not None:
         code[:] = problem.start["a"]
     return code, np.zeros((problem.n_samples, 3)), problem.start is not None
+
+
+def _keep_to_what_may_fire(code: FloatArray, up: FloatArray, down: FloatArray) -> None:
+    """Set to zero what is no number, or cannot fire on its side: its threshold is infinite."""
+    code[~np.isfinite(code) | np.isinf(np.where(code < 0, down, up))] = 0
 
 
 def _thresholds(problem: Problem) -> tuple[FloatArray, FloatArray, NDArray[np.float64]]:
