@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from spikelca.certificate import relative_gap
 from spikelca.estimators import LinkedLCA
@@ -109,6 +110,19 @@ def make_table(
     say : callable
         Hears what is being done.
     """
+    with threadpool_limits(1, "blas"):
+        # Two fits side by side with one BLAS thread each: threads of threads wait for each other.
+        return _make_table(material, settings, seeds, spiking, leaky, say)
+
+
+def _make_table(
+    material: Material,
+    settings: Settings,
+    seeds: Sequence[int],
+    spiking: bool,
+    leaky: bool,
+    say: Callable[[str], None],
+) -> Table:
     thresholds = {}
     for kind in KINDS:
         thresholds[kind] = choose_threshold(kind, material, settings, seeds[0])
