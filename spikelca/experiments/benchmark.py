@@ -124,6 +124,7 @@ def conditions(name: str, problem: Lasso, quick: bool) -> dict[str, Any]:
         "threshold": problem.lam,
         "quick": quick,
         "threads": "one for everybody, unless a row says otherwise",
+        "clock": "processor time; wall time for latency and for the gain of threads",
         "pools": [f"{pool['internal_api']} ({pool['user_api']})" for pool in threadpool_info()],
         "machine": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
@@ -153,6 +154,7 @@ def format_benchmark(found: dict[str, Any]) -> str:
         f"{about['n_neurons']} atoms, threshold {about['threshold']:.3g}",
         f"machine   {about['machine']}, load {about['load'] or 0:.1f}",
         f"threads   {about['threads']}",
+        f"clock     {about['clock']}",
         f"versions  Python {about['python']}, {versions}",
     ]
     suite = ""

@@ -51,9 +51,9 @@ def learn_suite(problem: Lasso, X_train: FloatArray, quick: bool, skipped: list[
 
     def peer() -> None:
         model = MiniBatchDictionaryLearning(
-            n_components=len(start), alpha=problem.lam, max_iter=1, batch_size=BATCH, shuffle=False, tol=0.0,
-            dict_init=start.astype(np.float64), fit_algorithm="cd", positive_code=True, max_no_improvement=None,
-            random_state=0,
+            n_components=len(start), alpha=problem.lam, max_iter=1, batch_size=BATCH,
+            shuffle=False, tol=0.0, dict_init=start.astype(np.float64), fit_algorithm="cd",
+            positive_code=True, max_no_improvement=None, random_state=0,
         )  # fmt: skip
         theirs[:] = [model.fit(wide).components_]
 
