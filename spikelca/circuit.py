@@ -31,11 +31,12 @@ from spikelca.dictionary import Dictionary
 from spikelca.drivers import Driver
 from spikelca.encoding import encode_in_chunks
 from spikelca.engines import Engine, Problem, Response, get_engine
+from spikelca.engines.brian2 import Brian2Engine, BrianCircuit
 from spikelca.metrics import energy
 from spikelca.neurons import Neuron
 from spikelca.plasticity import IdleAtoms, PlasticityState, normalise_stacked, stacked_norms
 from spikelca.relearning import updated_atoms
-from spikelca.simulating import simulate, untimed
+from spikelca.simulating import prepared, simulate, untimed
 from spikelca.transfer import Transfer
 from spikelca.validation import (
     FloatArray,
@@ -378,21 +379,65 @@ class Circuit:
         MemoryError
             If what is to be recorded would not fit; nothing has run then.
         """
-        checked = check_stimuli(stimuli, self.widths, self.dtype)
-        steady = self.with_parts(drivers=untimed(self.drivers)).problem(checked, labels)
         return simulate(
-            steady,
+            self._untimed(stimuli, labels),
             self.drivers,
             get_engine(engine),
             duration,
             dt,
-            start,
-            names=record,
+            start=start,
+            record=record,
             every=every,
             neurons=neurons,
             samples=samples,
             window=window,
         )
+
+    def _untimed(self, stimuli: Mapping[str, ArrayLike], labels: ArrayLike | None) -> Problem:
+        """The problem without those drivers that are told by time."""
+        checked = check_stimuli(stimuli, self.widths, self.dtype)
+        return self.with_parts(drivers=untimed(self.drivers)).problem(checked, labels)
+
+    def to_brian2(
+        self,
+        stimuli: Mapping[str, ArrayLike] | None = None,
+        *,
+        n_samples: int = 1,
+        duration: Any = 0.2,
+        dt: Any | None = None,
+        target: str = "numpy",
+        labels: ArrayLike | None = None,
+        **options: Any,
+    ) -> BrianCircuit:
+        """The circuit as Brian2's own live objects, to be looked at, added to and run.
+
+        Parameters
+        ----------
+        stimuli : mapping of modality to (n_samples, n_inputs), optional
+            Presented from the start; nothing (zeros) unless told.
+        n_samples : int, default=1
+            How many samples run side by side, if no stimuli say so.
+        duration : float or Brian2 quantity, default=0.2
+            Seconds for which currents that change over time are laid out.
+        dt, labels
+            As in `simulate`.
+        target : {"numpy", "cython"}, default="numpy"
+            How Brian2 computes.
+        **options
+            ``record``, ``every``, ``neurons``, ``samples`` and ``start`` as in `simulate`; recorded
+            traces become state monitors.
+
+        Returns
+        -------
+        BrianCircuit
+            With ``network``, ``population``, ``inputs``, ``synapses``, ``lateral``, ``monitors``,
+            ``equations``, ``add(obj)`` and ``run(duration)``.
+        """
+        if stimuli is None:
+            stimuli = {name: np.zeros((n_samples, width)) for name, width in self.widths.items()}
+        problem = self._untimed(stimuli, labels)
+        run = prepared(problem, self.drivers, True, duration, dt, **options)
+        return Brian2Engine(target).build(run)
 
     def learn(
         self,

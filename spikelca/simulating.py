@@ -31,8 +31,7 @@ def simulate(
     engine: Engine,
     duration: Any,
     dt: Any | None,
-    start: Mapping[str, FloatArray] | None,
-    **kept: Any,
+    **options: Any,
 ) -> Response:
     """Prepare a run and hand it to the engine.
 
@@ -43,12 +42,10 @@ def simulate(
     drivers : sequence of Driver
         All of them; those told by time are looked at here.
     engine : Engine
-    duration, dt, start
+    duration, dt, **options
         As in `Circuit.simulate`.
-    **kept
-        What to record, see `recorded`.
     """
-    run = prepared(problem, drivers, engine.double_only, duration, dt, start, **kept)
+    run = prepared(problem, drivers, engine.double_only, duration, dt, **options)
     response = engine.simulate(run)
     return folded(response, in_double(problem)) if needs_pairs(problem) else response
 
@@ -59,7 +56,8 @@ def prepared(
     double: bool,
     duration: Any,
     dt: Any | None,
-    start: Mapping[str, FloatArray] | None,
+    *,
+    start: Mapping[str, FloatArray] | None = None,
     **kept: Any,
 ) -> Problem:
     """The problem as an engine simulates it: timed, recorded, in pairs if need be, started."""
@@ -176,29 +174,29 @@ def in_double(problem: Problem) -> Problem:
 
 def recorded(
     problem: Problem,
-    names: Sequence[str],
-    every: int,
-    neurons: ArrayLike | None,
-    samples: ArrayLike | None,
-    window: float,
+    record: Sequence[str] = (),
+    every: int = 1,
+    neurons: ArrayLike | None = None,
+    samples: ArrayLike | None = None,
+    window: float = 0.5,
 ) -> Problem:
     """The problem with what it is to record, once it is sure that this fits into memory."""
     assert problem.clock is not None
     offered = offered_names(problem)
-    wrong = [name for name in names if name not in offered]
-    if wrong or isinstance(names, str):
-        raise ValueError(f"record is {names!r}; a sequence out of {offered} was awaited here.")
+    wrong = [name for name in record if name not in offered]
+    if wrong or isinstance(record, str):
+        raise ValueError(f"record is {record!r}; a sequence out of {offered} was awaited here.")
     if every != int(every) or every < 1:
         raise ValueError(f"every is {every}; a whole number of steps, 1 or more, was awaited.")
     problem.clock.first_of(window)
-    record = Record(
-        tuple(names),
+    kept = Record(
+        tuple(record),
         int(every),
         indices(neurons, problem.n_neurons, "neurons"),
         indices(samples, problem.n_samples, "samples"),
         window,
     )
-    run = replace(problem, record=record)
+    run = replace(problem, record=kept)
     check_memory(run)
     return run
 

@@ -40,7 +40,17 @@ def _numba() -> Engine:
     return NumbaEngine()
 
 
-_ENGINES: Mapping[str, Callable[[], Engine]] = {"numba": _numba, "reference": _reference}
+def _brian2() -> Engine:
+    from spikelca.engines.brian2 import Brian2Engine
+
+    return Brian2Engine()
+
+
+_ENGINES: Mapping[str, Callable[[], Engine]] = {
+    "numba": _numba,
+    "brian2": _brian2,
+    "reference": _reference,
+}
 
 
 def get_engine(engine: str | Engine) -> Engine:
@@ -48,7 +58,7 @@ def get_engine(engine: str | Engine) -> Engine:
 
     Parameters
     ----------
-    engine : {"numba", "reference"} or Engine
+    engine : {"numba", "brian2", "reference"} or Engine
 
     Raises
     ------

@@ -6,6 +6,7 @@ Every engine ends here, so that a code means the same whoever computed it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,3 +133,23 @@ def fan_out(problem: Problem) -> NDArray[np.int64]:
     lateral = problem.gram.copy()
     np.fill_diagonal(lateral, 0)
     return np.count_nonzero(lateral, axis=0)
+
+
+def membrane(problem: Problem, state: Mapping[str, FloatArray]) -> FloatArray:
+    """u: a state of its own, or in the residual wiring ``sum_i w_i Phi_i^T r_i + s``."""
+    if not problem.residual_wiring:
+        return state["u"]
+    total: Any = None
+    for p in problem.inputs:
+        feed = np.zeros_like(state["s"])
+        for r, phi in zip(state[f"r:{p.name}"].T, p.atoms.T, strict=True):
+            feed += r[:, None] * phi
+        weighted = problem.dtype.type(p.weight) * feed
+        total = weighted if total is None else total + weighted
+    return np.asarray(total + state["s"])
+
+
+def output(problem: Problem, u: FloatArray) -> FloatArray:
+    """a = T(u), zero where a driver clamps."""
+    a = problem.transfer(u)
+    return a if problem.allowed is None else np.where(problem.allowed, a, a.dtype.type(0))

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from spikelca.engines.base import Problem, Response, Spikes
-from spikelca.engines.outcome import rate_response, spiking_response
+from spikelca.engines.outcome import membrane, output, rate_response, spiking_response
 from spikelca.neurons import SpikingNeuron
 from spikelca.transfer import HardThreshold
 from spikelca.validation import FloatArray
@@ -66,26 +66,6 @@ def at_start(problem: Problem) -> State:
         if name in start:
             state[name][:] = start[name]
     return state
-
-
-def membrane(problem: Problem, state: State) -> FloatArray:
-    """u: a state of its own, or in the residual wiring ``sum_i w_i Phi_i^T r_i + s``."""
-    if not problem.residual_wiring:
-        return state["u"]
-    total: Any = None
-    for p in problem.inputs:
-        feed = np.zeros_like(state["s"])
-        for r, phi in zip(state[f"r:{p.name}"].T, p.atoms.T, strict=True):
-            feed += r[:, None] * phi
-        weighted = problem.dtype.type(p.weight) * feed
-        total = weighted if total is None else total + weighted
-    return np.asarray(total + state["s"])
-
-
-def output(problem: Problem, u: FloatArray) -> FloatArray:
-    """a = T(u), zero where a driver clamps."""
-    a = problem.transfer(u)
-    return a if problem.allowed is None else np.where(problem.allowed, a, a.dtype.type(0))
 
 
 def look(problem: Problem, state: State, step: int) -> State:

@@ -1,0 +1,192 @@
+"""From a Problem to Brian2's own objects; see `equations.py` for what they say.
+
+Samples are blocks of one large population: neuron j of sample s is number ``s * n_neurons + j``,
+and no synapse leads from one block to another. Nothing is magic: all objects stand in one explicit
+Network on one Clock of their own.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelca.engines.base import Problem
+from spikelca.engines.brian2.equations import Texts, suffix, texts_of
+from spikelca.engines.brian2.live import BrianCircuit
+from spikelca.engines.brian2.quiet import load, settings
+from spikelca.neurons import SpikingNeuron
+from spikelca.validation import FloatArray
+
+BYTES_PER_SYNAPSE = 52
+"""Measured peak of Brian2's own arrays and of what building them takes."""
+
+
+def build(problem: Problem, code: Any) -> BrianCircuit:
+    """All objects of a circuit, at rest and without a stimulus.
+
+    Parameters
+    ----------
+    problem : Problem
+        In float64, with its clock.
+    code : class
+        Brian2's code object class of the target.
+    """
+    brian2, texts = load(), texts_of(problem)
+    assert problem.clock is not None
+    # Names of objects that are gone are free again: compiled code is found in Brian2's cache only
+    # under the same names.
+    gc.collect()
+    with settings():
+        clock = brian2.Clock(dt=problem.clock.dt * brian2.second, name="spikelca_clock*")
+        population = _population(brian2, problem, texts, clock, code)
+        inputs, synapses, lateral = {}, {}, None
+        if problem.residual_wiring:
+            for i, p in enumerate(problem.inputs):
+                inputs[p.name] = _input(brian2, problem, texts, i, clock, code)
+                synapses[p.name] = _phi(
+                    brian2, problem, texts, i, inputs[p.name], population, clock, code
+                )
+        else:
+            lateral = _lateral(brian2, problem, texts, population, clock, code)
+        monitors = _monitors(brian2, problem, population, inputs, code)
+        parts = [population, *inputs.values(), *synapses.values(), *monitors.values()]
+        network = brian2.Network(*parts, *([] if lateral is None else [lateral]))
+    return BrianCircuit(
+        network, population, inputs, synapses, lateral, monitors, str(texts), clock, problem
+    )
+
+
+def _population(brian2: Any, problem: Problem, texts: Texts, clock: Any, code: Any) -> Any:
+    namespace = {}
+    if problem.waveform is not None:
+        wave = problem.waveform.reshape(len(problem.waveform), -1)
+        namespace["wave"] = brian2.TimedArray(wave, dt=clock.dt, name="spikelca_wave*")
+    group = brian2.NeuronGroup(
+        problem.n_samples * problem.n_neurons,
+        texts.population,
+        method="euler",
+        threshold=texts.threshold,
+        reset=texts.reset,
+        namespace=namespace,
+        clock=clock,
+        name="spikelca_population*",
+        codeobj_class=code,
+    )
+    neuron = problem.neuron
+    values = {"lam": problem.transfer.threshold, "tau": neuron.tau, "own": float(problem.own)}
+    if isinstance(neuron, SpikingNeuron):
+        values |= {"theta": neuron.quantum, "v_floor": neuron.v_floor}
+    values |= {f"g_{suffix(problem, i)}": p.weight for i, p in enumerate(problem.inputs)}
+    for name in values.keys() & group.variables.keys():
+        group.variables[name].get_value()[:] = values[name]
+    return group
+
+
+def _input(brian2: Any, problem: Problem, texts: Texts, i: int, clock: Any, code: Any) -> Any:
+    n_inputs = problem.inputs[i].atoms.shape[1]
+    group = brian2.NeuronGroup(
+        problem.n_samples * n_inputs,
+        texts.inputs,
+        method="euler",
+        namespace={},
+        clock=clock,
+        name=f"spikelca_input_{suffix(problem, i)}*",
+        codeobj_class=code,
+    )
+    group.variables["tau"].get_value()[:] = problem.neuron.tau
+    return group
+
+
+def _phi(brian2: Any, problem: Problem, texts: Texts, i: int, source: Any, target: Any,
+         clock: Any, code: Any) -> Any:  # fmt: skip
+    """Feed-forward, learning and feedback: all on the same weights."""
+    synapses = brian2.Synapses(
+        source,
+        target,
+        texts.phi[i],
+        on_post=dict(texts.on_spike) or None,
+        namespace={},
+        clock=clock,
+        name=f"spikelca_phi_{suffix(problem, i)}*",
+        codeobj_class=code,
+    )
+    # Within the slot: what the neurons see, then what they give back, then all state variables.
+    for name, updater in synapses.summed_updaters.items():
+        updater.order = -3 if name == "feedback_pre" else -4
+    for order, name in enumerate(texts.on_spike):
+        getattr(synapses, name).order = order
+    weights = problem.inputs[i].synapses
+    pre, post = np.divmod(np.arange(weights.size), weights.shape[1])
+    _connect(synapses, problem.n_samples, pre, post, weights.shape, weights.ravel())
+    return synapses
+
+
+def _lateral(brian2: Any, problem: Problem, texts: Texts, population: Any, clock: Any,
+             code: Any) -> Any:  # fmt: skip
+    synapses = brian2.Synapses(
+        population,
+        population,
+        texts.lateral,
+        on_pre=texts.on_lateral_spike,
+        namespace={},
+        clock=clock,
+        name="spikelca_lateral*",
+        codeobj_class=code,
+    )
+    weights = problem.lateral.T
+    pre, post = np.nonzero(weights)
+    _connect(synapses, problem.n_samples, pre, post, weights.shape, weights[pre, post])
+    return synapses
+
+
+def _connect(synapses: Any, n_samples: int, pre: NDArray[np.int64], post: NDArray[np.int64],
+             widths: tuple[int, ...], weights: FloatArray) -> None:  # fmt: skip
+    """The same synapses in each block."""
+    if not len(pre):
+        # Brian2 takes no empty list; a synapse without weight does nothing.
+        pre, post, weights = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1)
+    block = np.arange(n_samples, dtype=np.int32)[:, None]
+    sources = (pre.astype(np.int32) + block * np.int32(widths[0])).ravel()
+    targets = (post.astype(np.int32) + block * np.int32(widths[1])).ravel()
+    synapses.connect(i=sources, j=targets)
+    synapses.variables["w"].get_value().reshape(n_samples, -1)[:] = weights
+
+
+def _monitors(brian2: Any, problem: Problem, population: Any, inputs: dict[str, Any],
+              code: Any) -> dict[str, Any]:  # fmt: skip
+    """A spike monitor, and a state monitor for each recorded trace."""
+    record, monitors = problem.record, {}
+    assert problem.clock is not None
+    if isinstance(problem.neuron, SpikingNeuron):
+        monitors["spikes"] = brian2.SpikeMonitor(
+            population, name="spikelca_spikes*", codeobj_class=code
+        )
+    dt = record.every * problem.clock.dt * brian2.second
+
+    def watch(group: Any, name: str, cells: NDArray[np.int64]) -> Any:
+        # After the sums of this step are known, before the state moves on.
+        return brian2.StateMonitor(
+            group, name, record=cells, dt=dt, when="groups", order=-2,
+            name=f"spikelca_{name}*", codeobj_class=code,
+        )  # fmt: skip
+
+    cells = (record.samples[:, None] * problem.n_neurons + record.neurons).ravel()
+    for name in record.names:
+        if name in ("u", "a", "v", "s"):
+            monitors[name] = watch(population, name, cells)
+        elif name == "r":
+            for p in problem.inputs:
+                width = p.atoms.shape[1]
+                chosen = (record.samples[:, None] * width + np.arange(width)).ravel()
+                monitors[f"r:{p.name}"] = watch(inputs[p.name], "r", chosen)
+    return monitors
+
+
+def network_bytes(problem: Problem) -> int:
+    """Memory that Brian2 needs for the synapses of one sample."""
+    if problem.residual_wiring:
+        return BYTES_PER_SYNAPSE * sum(p.atoms.size for p in problem.inputs)
+    return BYTES_PER_SYNAPSE * problem.n_neurons**2

@@ -1,0 +1,170 @@
+"""The circuit as Brian2 reads it: all equations, synapses and resets, in one place.
+
+Every text is filled in by `texts_of` with what the circuit has: its transfer function, a changing
+driver current, its number of modalities. The order of one step is that of `spikelca.engines.base`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from spikelca.engines.base import Problem
+from spikelca.neurons import SpikingNeuron
+from spikelca.transfer import HardThreshold
+
+RATE_LATERAL = """
+du/dt = (b{d} - inhibition - u)/tau : 1      # membrane
+a = {transfer} : 1                           # output, the code
+inhibition : 1                               # L a, over the lateral synapses
+b : 1                                        # drive of the stimuli, with constant currents
+"""
+
+RATE_RESIDUAL = """
+u = {feed} + s : 1                           # membrane
+ds/dt = (own*a + current{d} - s)/tau : 1     # filtered own output, with driver currents
+a = {transfer} : 1                           # output, the code
+current : 1                                  # constant driver current
+own : 1 (shared, constant)                   # 1, less the gain of linked drivers
+"""
+
+SPIKING_LATERAL = """
+du/dt = (b{d} - u)/tau : 1                   # dendrite
+dv/dt = {charge}/tau : 1                     # spike generator
+a = {transfer} : 1                           # the rate at which v is charged
+b : 1                                        # drive of the stimuli, with constant currents
+"""
+
+SPIKING_RESIDUAL = """
+u = {feed} + s : 1                           # dendrite
+ds/dt = (current{d} - s)/tau : 1             # filtered own spikes, with driver currents
+dv/dt = {charge}/tau : 1                     # spike generator
+a = {transfer} : 1                           # the rate at which v is charged
+current : 1                                  # constant driver current
+own : 1 (shared, constant)                   # 1, less the gain of linked drivers
+"""
+
+COMMON = """
+allowed : 1                                  # 0 where a driver clamps, else 1
+lam : 1 (shared, constant)                   # threshold
+tau : second (shared, constant)              # membrane time constant
+"""
+
+QUANTUM = """
+theta : 1 (shared, constant)                 # quantum of one spike
+v_floor : 1 (shared, constant)               # floor of v
+"""
+
+WAVE = "d = wave(t, {index}) : 1                     # changing driver current\n"
+
+FEED = """ff_{i} : 1                         # Phi^T r of modality {name!r}
+g_{i} : 1 (shared, constant)                 # its weight
+"""
+
+INPUT_RATE = """
+dr/dt = (x - feedback - r)/tau : 1           # residual neuron: the error of the reconstruction
+feedback : 1                                 # Phi a
+x : 1                                        # stimulus
+tau : second (shared, constant)
+"""
+
+INPUT_SPIKING = """
+dr/dt = (x - r)/tau : 1                      # residual neuron: the error of the reconstruction
+x : 1                                        # stimulus
+tau : second (shared, constant)
+"""
+
+LATERAL_RATE = "w : 1\ninhibition_post = w*a_pre : 1 (summed)"
+LATERAL_SPIKING = "w : 1"
+ON_LATERAL_SPIKE = "u_post -= w*theta_pre"
+
+PHI_RATE = "w : 1\nff_{i}_post = w*r_pre : 1 (summed)\nfeedback_pre = w*a_post : 1 (summed)"
+PHI_SPIKING = "w : 1\neta : 1 (shared)\nff_{i}_post = w*r_pre : 1 (summed)"
+ON_SPIKE_LEARN = "w += eta*theta_post*r_pre"
+ON_SPIKE_FEEDBACK = "r_pre -= w*theta_post"
+
+THRESHOLD = "v >= theta"
+RESET_LATERAL = "v -= theta"
+RESET_RESIDUAL = "v -= theta\ns += own*theta"
+
+# Keys: hard threshold, two-sided.
+TRANSFER = {
+    (False, False): "(u - lam)*int(u > lam)*allowed",
+    (False, True): "sign(u)*(abs(u) - lam)*int(abs(u) > lam)*allowed",
+    (True, False): "u*int(u > lam)*allowed",
+    (True, True): "u*int(abs(u) > lam)*allowed",
+}
+CHARGE = {
+    False: "allowed*(u - lam)*int(u > lam or v > v_floor)",
+    True: "allowed*u*int(u > lam)",
+}
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The model of one circuit as text."""
+
+    population: str
+    threshold: str | None = None
+    reset: str | None = None
+    inputs: str | None = None
+    lateral: str | None = None
+    on_lateral_spike: str | None = None
+    phi: tuple[str, ...] = ()
+    on_spike: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = {
+            "population": self.population,
+            "threshold": self.threshold,
+            "reset": self.reset,
+            "each input population": self.inputs,
+            "lateral synapses": self.lateral,
+            "on a spike of the presynaptic neuron": self.on_lateral_spike,
+            **{f"synapses Phi of modality {i}": text for i, text in enumerate(self.phi)},
+            **{f"on a spike of the neuron: {name}": text for name, text in self.on_spike.items()},
+        }
+        return "\n\n".join(f"# {title}\n{text.strip()}" for title, text in parts.items() if text)
+
+
+def suffix(problem: Problem, i: int) -> str:
+    """Number of a modality in names; as wide as the largest, so that names sort as numbers do."""
+    return str(i).zfill(len(str(len(problem.inputs) - 1)))
+
+
+def texts_of(problem: Problem) -> Texts:
+    """Fill the texts in for a circuit."""
+    spiking, residual = isinstance(problem.neuron, SpikingNeuron), problem.residual_wiring
+    base = {
+        (False, False): RATE_LATERAL,
+        (False, True): RATE_RESIDUAL,
+        (True, False): SPIKING_LATERAL,
+        (True, True): SPIKING_RESIDUAL,
+    }[spiking, residual]
+    hard, numbers = isinstance(problem.transfer, HardThreshold), range(len(problem.inputs))
+    wave, names = problem.waveform, [suffix(problem, i) for i in numbers]
+    population = base.format(
+        d="" if wave is None else " + d",
+        transfer=TRANSFER[hard, problem.transfer.two_sided],
+        charge=CHARGE[hard],
+        feed=" + ".join(f"g_{i}*ff_{i}" for i in names),
+    )
+    population += COMMON + (QUANTUM if spiking else "")
+    if wave is not None:
+        shared = wave.shape[1] == 1
+        population += WAVE.format(index=f"i % {problem.n_neurons}" if shared else "i")
+    if not residual:
+        if not spiking:
+            return Texts(population, lateral=LATERAL_RATE)
+        return Texts(population, THRESHOLD, RESET_LATERAL, None, LATERAL_SPIKING, ON_LATERAL_SPIKE)
+    for i, p in zip(names, problem.inputs, strict=True):
+        population += FEED.format(i=i, name=p.name)
+    if not spiking:
+        return Texts(population, inputs=INPUT_RATE, phi=tuple(PHI_RATE.format(i=i) for i in names))
+    return Texts(
+        population,
+        THRESHOLD,
+        RESET_RESIDUAL,
+        INPUT_SPIKING,
+        phi=tuple(PHI_SPIKING.format(i=i) for i in names),
+        on_spike={"learn": ON_SPIKE_LEARN, "feedback": ON_SPIKE_FEEDBACK},
+    )

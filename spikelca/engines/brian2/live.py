@@ -1,0 +1,103 @@
+"""The live objects of a circuit in Brian2, handed out as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelca.engines.base import Problem
+from spikelca.engines.brian2.quiet import load, settings
+from spikelca.validation import FloatArray, positive_seconds
+
+
+@dataclass(frozen=True, eq=False)
+class BrianCircuit:
+    """A circuit as a running Brian2 simulation.
+
+    Attributes
+    ----------
+    network : brian2.Network
+    population : brian2.NeuronGroup
+        The neurons of the code: neuron j of sample s is ``s * n_neurons + j``.
+    inputs : mapping of modality to brian2.NeuronGroup
+        Residual neurons (residual wiring).
+    synapses : mapping of modality to brian2.Synapses
+        Phi: feed-forward, feedback and learning on the same weights ``w`` (residual wiring).
+    lateral : brian2.Synapses or None
+        L (lateral wiring).
+    monitors : mapping of str to monitor
+        "spikes", and one for each recorded trace.
+    equations : str
+        The model, to be read.
+    clock : brian2.Clock
+    problem : Problem
+        What the objects were made from.
+    """
+
+    network: Any
+    population: Any
+    inputs: Mapping[str, Any]
+    synapses: Mapping[str, Any]
+    lateral: Any
+    monitors: Mapping[str, Any]
+    equations: str
+    clock: Any
+    problem: Problem
+
+    def add(self, *objects: Any) -> None:
+        """Let further Brian2 objects run along: monitors, populations, synapses."""
+        self.network.add(*objects)
+
+    def run(self, duration: Any, namespace: Mapping[str, Any] | None = None) -> None:
+        """Simulate on, from the present state.
+
+        Parameters
+        ----------
+        duration : float or Brian2 quantity
+            Seconds.
+        namespace : mapping, optional
+            What the equations of added objects refer to. Names are never taken from the caller.
+        """
+        seconds = positive_seconds(duration, "duration")
+        with settings():
+            self.network.run(seconds * load().second, namespace=dict(namespace or {}))
+
+    def present(self, problem: Problem) -> None:
+        """Swap the stimuli, constant currents and clamps; the state stays as it is."""
+        self.array("allowed")[:] = 1.0 if problem.allowed is None else problem.allowed
+        if problem.residual_wiring:
+            shape = (problem.n_samples, problem.n_neurons)
+            self.array("current")[:] = np.broadcast_to(problem.current, shape)
+            for p in problem.inputs:
+                self.inputs[p.name].variables["x"].get_value()[:] = p.stimulus.ravel()
+        else:
+            self.array("b")[:] = problem.drive_in_order() + problem.current
+
+    def start_from(self, state: Mapping[str, FloatArray]) -> None:
+        """Set the state: "u", "v", "s" and "r:<modality>"; what is not named stays."""
+        for name in state.keys() & self.problem.state_widths().keys():
+            self.array(name)[:] = state[name]
+
+    def array(self, name: str) -> FloatArray:
+        """A live view of a variable, (n_samples, width); "r:<modality>" for residual neurons."""
+        group = self.inputs[name[2:]] if name.startswith("r:") else self.population
+        values = group.variables[name.split(":")[0]].get_value()
+        return np.asarray(values).reshape(self.problem.n_samples, -1)
+
+    def weights(self, modality: str) -> FloatArray:
+        """A live view of the weights of a modality: (n_samples, n_inputs, n_neurons)."""
+        values = self.synapses[modality].variables["w"].get_value()
+        return np.asarray(values).reshape(self.problem.n_samples, -1, self.problem.n_neurons)
+
+    def spikes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Sample, neuron and step of all spikes so far, in this order of precedence for sorting."""
+        monitor = self.monitors["spikes"]
+        cell = np.asarray(monitor.i[:], np.int64)
+        step = np.rint(np.asarray(monitor.t_[:]) / self.clock.dt_).astype(np.int64)
+        sample, neuron = np.divmod(cell, self.problem.n_neurons)
+        order = np.lexsort((neuron, step, sample))
+        return sample[order], neuron[order], step[order]

@@ -1,0 +1,279 @@
+"""Brian2 and the fast engine: the same spikes, and the same state to the last bit."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import subprocess
+import sys
+import tempfile
+import textwrap
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from circuits import RATE, SPIKING, random_circuit, random_stimuli, same
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spikelca import CurrentDriver, HardThreshold, OrdinalDriver, SoftThreshold, SpikingNeuron
+from spikelca.engines.brian2 import Brian2Engine
+from spikelca.waveforms import Noise, Sine
+
+brian2 = pytest.importorskip("brian2")
+
+
+@pytest.fixture(autouse=True)
+def _own_objects_need_no_compiler():
+    """What a test adds of its own runs in NumPy; the engine never asks this preference."""
+    before = brian2.prefs.codegen.target
+    brian2.prefs.codegen.target = "numpy"
+    yield
+    brian2.prefs.codegen.target = before
+
+
+DRIVERS = {
+    "none": (),
+    "shared wave": (CurrentDriver(Sine(0.05, 30.0), neurons=[1, 2]), CurrentDriver(0.02)),
+    "wave of each sample": (CurrentDriver(Noise(0.03, seed=2), samples=[0, 2]),),
+    "clamp": (OrdinalDriver(2, reading="clamp"),),
+    "linked": (OrdinalDriver(2, reading="linked"),),
+}
+
+
+def records(circuit):
+    spiking = ("v", "spikes") if isinstance(circuit.neuron, SpikingNeuron) else ()
+    residual = ("r", "s") if circuit.wiring == "residual" else ()
+    return ("u", "a", "current", *spiking, *residual)
+
+
+def test_spikes_and_states_are_equal_bit_for_bit_on_random_circuits():
+    """100,000 spikes of 22 random circuits, lateral and residual."""
+    seen = {"spikes": 0, "circuits": 0}
+
+    @settings(max_examples=22, deadline=None, derandomize=True, database=None,
+              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @given(
+        seed=st.integers(0, 10_000),
+        wiring=st.sampled_from(["lateral", "residual"]),
+        n_neurons=st.integers(8, 30),
+        widths=st.sampled_from([(17,), (12, 7), (6, 9, 4)]),
+        two_sided=st.booleans(),
+        hard=st.booleans(),
+        drivers=st.sampled_from([DRIVERS["none"], DRIVERS["shared wave"], DRIVERS["clamp"]]),
+        quantum=st.floats(0.008, 0.02),
+    )
+    def property_(seed, wiring, n_neurons, widths, two_sided, hard, drivers, quantum):
+        transfer = (HardThreshold if hard else SoftThreshold)(0.05, two_sided)
+        circuit = random_circuit(
+            SpikingNeuron(quantum=quantum), transfer, seed=seed, n_neurons=n_neurons,
+            widths=widths, weights=(1.0, 0.7, 0.4)[: len(widths)], drivers=drivers, wiring=wiring,
+        )  # fmt: skip
+        X = random_stimuli(circuit, n_samples=9, seed=seed, size=0.5)
+        fast, brian = (
+            circuit.simulate(X, 0.1, 1e-4, engine=engine, record=("spikes",),
+                             labels=np.arange(9) % 2)
+            for engine in ("numba", "brian2")
+        )  # fmt: skip
+        same(fast, brian)
+        seen["spikes"] += len(fast.spikes)
+        seen["circuits"] += 1
+
+    property_()
+    assert seen["circuits"] >= 20
+    assert seen["spikes"] >= 100_000
+
+
+GRID = list(itertools.product(["lateral", "residual"], DRIVERS))
+
+
+@pytest.mark.parametrize(("wiring", "drivers"), GRID)
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+def test_brian2_follows_the_same_trajectory(neuron, wiring, drivers):
+    circuit = random_circuit(neuron, drivers=DRIVERS[drivers], wiring=wiring)
+    X = random_stimuli(circuit, n_samples=3)
+    fast, brian = (
+        circuit.simulate(X, 0.04, 4e-4, engine=engine, record=records(circuit), every=3,
+                         neurons=[4, 1], samples=[2, 0], labels=[0, 1, 1])
+        for engine in ("numba", "brian2")
+    )  # fmt: skip
+    if neuron is SPIKING or wiring == "residual":
+        return same(fast, brian)
+    for part in ("traces", "state"):
+        assert getattr(fast, part).keys() == getattr(brian, part).keys()
+        for name, values in getattr(fast, part).items():
+            np.testing.assert_allclose(values, getattr(brian, part)[name], atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("transfer", [HardThreshold(0.1), SoftThreshold(0.1, two_sided=True),
+                                      HardThreshold(0.1, two_sided=True)], ids=repr)  # fmt: skip
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+def test_every_threshold_is_the_same_in_brian2(neuron, transfer):
+    circuit = random_circuit(neuron, transfer, wiring="residual")
+    X = random_stimuli(circuit, n_samples=3)
+    fast, brian = (
+        circuit.simulate(X, 0.04, 4e-4, engine=engine, record=records(circuit))
+        for engine in ("numba", "brian2")
+    )
+    same(fast, brian)
+
+
+@pytest.mark.parametrize("record", [("spikes",), ("u", "spikes")])
+def test_blocks_of_samples_change_nothing(record):
+    circuit = random_circuit(SPIKING)
+    X = random_stimuli(circuit, n_samples=8)
+    whole = circuit.simulate(X, 0.03, 4e-4, record=record, samples=[6, 1, 4])
+    engine = Brian2Engine(block=3)
+    same(whole, circuit.simulate(X, 0.03, 4e-4, engine=engine, record=record, samples=[6, 1, 4]))
+
+
+def test_a_float32_circuit_is_widened_at_the_border():
+    circuit = random_circuit(dtype=np.float32)
+    X = random_stimuli(circuit)
+    brian = circuit.simulate(X, 0.02, 4e-4, engine="brian2")
+    assert brian.code.dtype == np.float64
+    np.testing.assert_allclose(brian.code, circuit.simulate(X, 0.02, 4e-4).code, atol=1e-5)
+
+
+@pytest.mark.cython
+@pytest.mark.parametrize("wiring", ["lateral", "residual"])
+def test_compiled_brian2_fires_the_same_spikes(wiring):
+    circuit = random_circuit(SPIKING, wiring=wiring)
+    X = random_stimuli(circuit)
+    fast = circuit.simulate(X, 0.1, 4e-4, record=("spikes",))
+    brian = circuit.simulate(X, 0.1, 4e-4, record=("spikes",), engine=Brian2Engine(target="cython"))
+    for one, other in zip(fast.spikes, brian.spikes, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_allclose(brian.state["v"], fast.state["v"], atol=1e-10)
+
+
+def test_the_live_objects_run_on_as_the_circuit_does():
+    circuit = random_circuit(SPIKING)
+    X = random_stimuli(circuit)
+    live = circuit.to_brian2(X, dt=4e-4)
+    assert isinstance(live.network, brian2.Network)
+    assert isinstance(live.population, brian2.NeuronGroup)
+    assert isinstance(live.lateral, brian2.Synapses)
+    live.run(0.02)
+    live.run(20 * brian2.ms)
+    whole = circuit.simulate(X, 0.04, 4e-4, record=("spikes",))
+    np.testing.assert_array_equal(live.array("v"), whole.state["v"])
+    for one, other in zip(live.spikes(), whole.spikes, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_residual_circuit_hands_out_its_inputs_and_synapses():
+    circuit = random_circuit(SPIKING, wiring="residual")
+    X = random_stimuli(circuit)
+    live = circuit.to_brian2(X, dt=4e-4, record=("r",))
+    assert live.lateral is None
+    assert set(live.inputs) == set(live.synapses) == {"a", "b"}
+    assert len(live.inputs["a"]) == 5 * 9
+    np.testing.assert_array_equal(live.weights("b")[3].T, circuit.dictionary("b").atoms)
+    live.run(0.04)
+    whole = circuit.simulate(X, 0.04, 4e-4)
+    np.testing.assert_array_equal(live.array("r:a"), whole.state["r:a"])
+
+
+def test_a_users_own_objects_run_along():
+    circuit = random_circuit(SPIKING)
+    live = circuit.to_brian2(random_stimuli(circuit), dt=4e-4)
+    monitor = brian2.StateMonitor(live.population, "u", record=[3], clock=live.clock)
+    gauge = brian2.NeuronGroup(1, "dz/dt = (level - z)/(5*ms) : 1", method="euler",
+                               clock=live.clock)  # fmt: skip
+    tap = brian2.Synapses(live.population, gauge, on_pre="z_post += theta_pre", clock=live.clock)
+    tap.connect(i=np.arange(5), j=0)
+    live.add(monitor, gauge, tap)
+    live.run(0.04, namespace={"level": 0.0})
+    assert monitor.u.shape == (1, 100)
+    assert gauge.z[0] > 0
+    same_without = circuit.simulate(random_stimuli(circuit), 0.04, 4e-4)
+    np.testing.assert_array_equal(live.array("u"), same_without.state["u"])
+
+
+def test_the_equations_print_as_a_model_that_can_be_read():
+    text = random_circuit(SPIKING, wiring="residual").to_brian2().equations
+    for line in ("dv/dt = allowed*(u - lam)*int(u > lam or v > v_floor)/tau : 1", "v >= theta",
+                 "dr/dt = (x - r)/tau : 1", "w += eta*theta_post*r_pre"):  # fmt: skip
+        assert line in text
+    assert "inhibition" in random_circuit(RATE).to_brian2(n_samples=2).equations
+
+
+def test_a_circuit_without_stimuli_is_silent():
+    live = random_circuit(SPIKING).to_brian2(n_samples=3)
+    live.run(0.05)
+    assert len(live.monitors["spikes"].i) == 0
+    assert not live.array("u").any()
+
+
+def test_brian2_has_no_way_to_settle():
+    circuit = random_circuit()
+    with pytest.raises(NotImplementedError, match=r"circuit\.simulate"):
+        circuit.encode(random_stimuli(circuit), engine="brian2")
+
+
+def test_an_unknown_target_is_refused():
+    with pytest.raises(ValueError, match="'numpy' or 'cython'"):
+        Brian2Engine(target="fortran")
+
+
+def test_cython_without_a_compiler_is_an_error_and_no_silent_way_back(monkeypatch):
+    from brian2.codegen.runtime.cython_rt import cython_rt
+
+    def no_compiler(*args, **options):
+        raise OSError("command 'g++' failed")
+
+    monkeypatch.setattr(cython_rt.cython_extension_manager, "create_extension", no_compiler)
+    circuit = random_circuit()
+    with pytest.raises(RuntimeError, match=r"compiler does not work here(.|\n)*g\+\+"):
+        circuit.simulate(random_stimuli(circuit), 0.01, engine=Brian2Engine(target="cython"))
+
+
+def test_synapses_that_would_not_fit_are_refused_before_they_are_made(monkeypatch):
+    import spikelca.engines.brian2 as room
+
+    monkeypatch.setattr(room, "available_bytes", lambda: 1000)
+    circuit = random_circuit()
+    with pytest.raises(MemoryError, match="fewer samples at a time"):
+        circuit.simulate(random_stimuli(circuit), 0.01, engine="brian2")
+
+
+def test_preferences_seeds_and_the_default_clock_stay_as_the_user_left_them():
+    before = {name: brian2.prefs[name] for name in brian2.prefs}
+    dt, state = brian2.defaultclock.dt_, np.random.get_state()[1].copy()  # noqa: NPY002
+    circuit = random_circuit(SPIKING, wiring="residual")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        circuit.simulate(random_stimuli(circuit), 0.02, engine="brian2", record=("u", "spikes"))
+    assert {name: brian2.prefs[name] for name in brian2.prefs} == before
+    assert brian2.defaultclock.dt_ == dt
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+
+
+def test_a_fresh_process_leaves_no_log_no_message_and_no_hook(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(textwrap.dedent("""
+        import logging, signal, sys, warnings
+        before = sys.excepthook, warnings.showwarning, signal.getsignal(signal.SIGINT)
+        import numpy as np
+        import spikelca
+        assert "brian2" not in sys.modules
+        c = spikelca.Circuit(spikelca.SpikingNeuron(), spikelca.SoftThreshold(0.1),
+                             [spikelca.Dictionary("x", np.eye(3))])
+        assert "brian2" not in sys.modules
+        c.simulate({"x": np.full((2, 3), 0.5)}, 0.01, engine="brian2")
+        assert "brian2" in sys.modules
+        assert before == (sys.excepthook, warnings.showwarning, signal.getsignal(signal.SIGINT))
+        """))  # fmt: skip
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    run = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", str(script)], capture_output=True, text=True,
+        env={**__import__("os").environ, "TMPDIR": str(scratch)}, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == run.stderr == ""
+    assert list(scratch.iterdir()) == []
+    assert Path(tempfile.gettempdir()) != scratch
+    assert glob.glob(str(scratch / "brian_*")) == []
