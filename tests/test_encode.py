@@ -183,6 +183,18 @@ def test_hard_codes_of_both_engines_are_the_same_fixed_point(driver):
     np.testing.assert_allclose(fast.code, slow.code, rtol=0, atol=1e-8)
 
 
+def test_a_hard_start_is_where_both_engines_set_out_from():
+    atoms, X = world()
+    circuit = make(atoms, HardThreshold(0.3))
+    start = np.random.default_rng(0).random((20, 24))
+    slow, fast = (
+        circuit.encode({"x": X}, 1e-10, start=start, engine=engine).code for engine in HARD_ENGINES
+    )
+    np.testing.assert_allclose(fast, slow, rtol=0, atol=1e-8)
+    rest = circuit.encode({"x": X}, 1e-10).code
+    assert np.abs(fast - rest).max() > 0.1  # the answer depends on the start
+
+
 # ---------------------------------------------------------------------- certificates
 
 

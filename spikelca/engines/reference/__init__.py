@@ -28,6 +28,8 @@ class ReferenceEngine(Engine):
         b, k = problem.drive(), problem.dtype.type(automatic_step(problem.gram))
         total = b + problem.current.astype(problem.dtype)
         u = np.zeros_like(total)
+        if problem.start is not None:
+            u += problem.transfer.inverse(problem.start["a"])
         n_iter = np.zeros(problem.n_samples, dtype=np.int64)
         open_ = np.arange(problem.n_samples)
         for step in range(max_iter):
