@@ -68,40 +68,15 @@ def read_array(source: str) -> NDArray[Any]:
             f"{source}: found no such file; awaited a file of images (.npy, .npz, .csv, IDX) or "
             f"one of {', '.join(BUILT_IN)}."
         )
-    if path.suffix == ".npz":
-        return _from_npz(path, key)
-    if path.suffix == ".npy":
-        return _checked_npy(path)
     if path.suffix == ".csv":
         return _from_csv(path)
-    from spikelca.datasets import read_idx
+    from spikelca.datasets import read_idx, read_npy, read_npz
 
+    if path.suffix == ".npz":
+        return read_npz(path, key)
+    if path.suffix == ".npy":
+        return read_npy(path)
     return read_idx(path)
-
-
-def _checked_npy(path: Path) -> NDArray[Any]:
-    try:
-        loaded: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: found no NumPy file ({error}); save it with np.save.") from None
-    return loaded
-
-
-def _from_npz(path: Path, key: str) -> NDArray[Any]:
-    import zipfile
-
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            names = list(arrays.files)
-            if (key and key not in names) or (not key and len(names) != 1):
-                wanted = f"no array {key!r}" if key else f"{len(names)} arrays"
-                raise ValueError(
-                    f"{path}: found {wanted} among {names}; name one of them: {path}:{names[0]}"
-                )
-            chosen: NDArray[Any] = arrays[key or names[0]]
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path}: found no .npz file ({error}); save it with np.savez.") from None
-    return chosen
 
 
 def _from_csv(path: Path) -> NDArray[Any]:

@@ -16,6 +16,8 @@ examples:
   spikelca fit seen=a.npy heard=b.npz:spectra --observe seen -o model.spikelca
                                                        two modalities, row by row together
   spikelca fit x.npy --labels y.npy --ordinal -o model.spikelca
+  spikelca fit mnist -o m.spikelca --checkpoint m.checkpoint --resume
+                                                       again after a crash: goes on where it was
 """
 
 
@@ -39,6 +41,8 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     option("--labels", metavar="FILE", help="classes, for --ordinal")
     option("--ordinal", action="store_true", help="order the code by class with a driver current")
     option("--no-scale", action="store_true", help=SCALE_HELP)
+    option("--checkpoint", type=Path, metavar="FILE", help="keep the learning there as it goes on")
+    option("--resume", action="store_true", help="go on from the checkpoint, if there is one")
     add_seed(command)
     add_quiet(command)
     return command
@@ -55,7 +59,8 @@ def run(arguments: argparse.Namespace) -> None:
     check_ending(arguments.out, (arguments.out.suffix,))
     stimuli, labels = read_modalities(arguments)
     model = estimator(arguments, {name: X.shape[1] for name, X in stimuli.items()}, labels)
-    model.fit(np.hstack(list(stimuli.values())), labels)
+    X = np.hstack(list(stimuli.values()))
+    model.fit(X, labels, checkpoint=arguments.checkpoint, resume=arguments.resume)
     save(model, arguments.out)
     shown = next(iter(stimuli.values())) if arguments.observe is None else stimuli[model.observe]
     active = np.count_nonzero(model.transform(shown[:1000]), axis=1).mean()

@@ -18,6 +18,7 @@ from spikelca.datasets.base import DataError, ImageData, load_images
 from spikelca.datasets.digits import load_digits_images
 from spikelca.datasets.glyphs import PrintedDigits, glyphs_for, printed_digits
 from spikelca.datasets.idx import load_mnist_folder, read_idx
+from spikelca.datasets.numpyfile import read_npy, read_npz
 from spikelca.datasets.openml import download_mnist
 
 __all__ = [
@@ -33,4 +34,6 @@ __all__ = [
     "load_mnist_folder",
     "printed_digits",
     "read_idx",
+    "read_npy",
+    "read_npz",
 ]
