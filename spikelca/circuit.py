@@ -30,13 +30,14 @@ from spikelca.compiling import (
 from spikelca.dictionary import Dictionary
 from spikelca.drivers import Driver
 from spikelca.encoding import encode_in_chunks
-from spikelca.engines import Engine, Problem, Response, get_engine
+from spikelca.engines import Engine, Problem, Response, Stream, get_engine
 from spikelca.engines.brian2 import Brian2Engine, BrianCircuit
 from spikelca.metrics import energy
 from spikelca.neurons import Neuron
 from spikelca.plasticity import IdleAtoms, PlasticityState, normalise_stacked, stacked_norms
 from spikelca.relearning import updated_atoms
 from spikelca.simulating import prepared, simulate, untimed
+from spikelca.streaming import streamed
 from spikelca.transfer import Transfer
 from spikelca.validation import (
     FloatArray,
@@ -397,6 +398,54 @@ class Circuit:
         """The problem without those drivers that are told by time."""
         checked = check_stimuli(stimuli, self.widths, self.dtype)
         return self.with_parts(drivers=untimed(self.drivers)).problem(checked, labels)
+
+    def learn_in_simulation(
+        self,
+        stimuli: Mapping[str, ArrayLike],
+        presentation: Any = 0.15,
+        dt: Any | None = None,
+        *,
+        rate: float = 0.7,
+        labels: ArrayLike | None = None,
+        engine: str | Engine = "numba",
+        **options: Any,
+    ) -> tuple[Circuit, Stream]:
+        """Learn while time runs: samples stream by without a reset, and synapses follow.
+
+        Each synapse sees the error of its input and the activity of its neuron, and nothing else
+        (Eq. 4). At the end of each presentation the stacked atoms are brought back to the unit
+        sphere; then the image is swapped. Needs the wiring "residual".
+
+        Parameters
+        ----------
+        stimuli : mapping of modality to (n_samples, n_inputs)
+            Shown one after the other.
+        presentation, dt : float or Brian2 quantity
+            Seconds of one presentation, and of one step.
+        rate : float, default=0.7
+            eta of Eq. 4, for a whole presentation; for dictionaries with a plasticity.
+        labels, engine
+            As in `simulate`.
+        **options
+            ``window``, ``record=("spikes",)`` and ``start`` as in `simulate`.
+
+        Returns
+        -------
+        circuit : Circuit
+            With the learnt atoms.
+        stream : Stream
+            Codes, errors and spikes of the presentations, and the last state.
+        """
+        moved, stream = streamed(
+            self._untimed(stimuli, labels),
+            self.dictionaries,
+            get_engine(engine),
+            presentation,
+            dt,
+            rate,
+            **options,
+        )
+        return self.with_parts(dictionaries=moved), stream
 
     def to_brian2(
         self,

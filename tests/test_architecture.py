@@ -32,12 +32,13 @@ spectrum
 certificate
 engines.response
 engines.base
-engines.outcome
+engines.outcome engines.plastic
 engines.reference engines.numba engines.brian2
 engines
 readout pairs
 compiling
 simulating
+streaming
 relearning
 initial
 encoding

@@ -14,6 +14,7 @@ from spikelca.engines.base import (
     Response,
     Spikes,
 )
+from spikelca.engines.plastic import Stream
 
 __all__ = [
     "RECORDABLE",
@@ -24,6 +25,7 @@ __all__ = [
     "Record",
     "Response",
     "Spikes",
+    "Stream",
     "get_engine",
 ]
 

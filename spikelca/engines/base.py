@@ -23,7 +23,7 @@ recorded steps, at ``times = step * dt``. Spike times are step indices.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -231,3 +231,17 @@ class Engine(ABC):
     @abstractmethod
     def simulate(self, problem: Problem) -> Response:
         """The time-stepped equations."""
+
+    def learn(self, problem: Problem, rates: Sequence[float]) -> Any:
+        """The same with plastic synapses, one sample after the other: a `Stream`.
+
+        Parameters
+        ----------
+        problem : Problem
+            In the residual wiring and in float64; its clock is that of one presentation.
+        rates : sequence of float
+            eta of each input population, zero for synapses that do not learn.
+        """
+        raise NotImplementedError(
+            f"The engine {self.name!r} has no plastic synapses; 'numba' and 'brian2' have."
+        )

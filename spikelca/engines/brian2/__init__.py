@@ -6,6 +6,7 @@ out. Brian2 itself is imported when the engine is first used.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,9 @@ from spikelca.engines.base import Engine, Problem, Response
 from spikelca.engines.brian2.blocks import Part, can_be_reused, joined, part_of, rows_of
 from spikelca.engines.brian2.build import build, network_bytes
 from spikelca.engines.brian2.live import BrianCircuit
+from spikelca.engines.brian2.plastic import learn
 from spikelca.engines.brian2.quiet import code_class
+from spikelca.engines.plastic import Stream
 from spikelca.memory import available_bytes, readable
 
 __all__ = ["Brian2Engine", "BrianCircuit"]
@@ -59,6 +62,10 @@ class Brian2Engine(Engine):
             "Brian2 simulates in time and has no way to settle a code. Take circuit.simulate(..., "
             "engine='brian2'), or circuit.encode(..., engine='numba')."
         )
+
+    def learn(self, problem: Problem, rates: Sequence[float]) -> Stream:
+        """The time-stepped equations with plastic synapses, one sample after the other."""
+        return learn(problem, rates, code_class(self.target))
 
     def build(self, problem: Problem) -> BrianCircuit:
         """The live objects of a timed problem, its stimuli presented."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from spikelca.engines.base import Engine, Problem, Response
+from spikelca.engines.numba.plastic import learn
 from spikelca.engines.numba.settle import settle
 from spikelca.engines.numba.simulate import simulate
+from spikelca.engines.plastic import Stream
 
 
 class NumbaEngine(Engine):
@@ -19,3 +23,7 @@ class NumbaEngine(Engine):
     def simulate(self, problem: Problem) -> Response:
         """The time-stepped equations, sample by sample."""
         return simulate(problem)
+
+    def learn(self, problem: Problem, rates: Sequence[float]) -> Stream:
+        """The time-stepped equations with plastic synapses, one sample after the other."""
+        return learn(problem, rates)

@@ -44,6 +44,7 @@ class Run:
     edges : (n_modalities + 1,), where each modality begins in x
     weights : (n_modalities,)
     open_ : (n_samples, n_neurons), one where no driver clamps
+    current : (n_samples, n_neurons), the constant driver current
     code : (n_samples, n_neurons)
     counts, totals : (n_samples, n_neurons), spikes in the window and in the whole run
     tape : where traces are written
@@ -58,6 +59,7 @@ class Run:
     edges: NDArray[np.int64]
     weights: FloatArray
     open_: FloatArray
+    current: FloatArray
     code: FloatArray
     counts: NDArray[np.int64]
     totals: NDArray[np.int64]
@@ -79,15 +81,21 @@ def simulate(problem: Problem) -> Response:
 
 def respond(run: Run) -> Response:
     """The response of a finished run."""
-    problem = run.problem
-    held = {"u", *problem.state_widths()}
-    state = {name: values for name, values in run.state.items() if name in held}
-    for i, p in enumerate(problem.inputs if problem.residual_wiring else ()):
-        state[f"r:{p.name}"] = run.state["r"][:, run.edges[i] : run.edges[i + 1]]
+    problem, state = run.problem, {"u": run.state["u"], **state_of(run)}
     if not isinstance(problem.neuron, SpikingNeuron):
         return rate_response(problem, run.code, state, traces_of(run))
     spikes = spikes_of(run) if problem.record.spikes else None
     return spiking_response(problem, run.counts, run.totals, spikes, state, traces_of(run))
+
+
+def state_of(run: Run) -> dict[str, FloatArray]:
+    """The state variables by the names that the outside knows."""
+    problem = run.problem
+    held = problem.state_widths()
+    state = {name: values for name, values in run.state.items() if name in held}
+    for i, p in enumerate(problem.inputs if problem.residual_wiring else ()):
+        state[f"r:{p.name}"] = run.state["r"][:, run.edges[i] : run.edges[i + 1]]
+    return state
 
 
 def prepare(problem: Problem) -> Run:
@@ -111,6 +119,7 @@ def prepare(problem: Problem) -> Run:
         edges,
         np.array([p.weight for p in problem.inputs], dtype),
         np.ones((n, m), dtype) if problem.allowed is None else problem.allowed.astype(dtype),
+        np.array(np.broadcast_to(problem.current, (n, m)), dtype),
         np.zeros((n, m), dtype),
         np.zeros((n, m), np.int64),
         np.zeros((n, m), np.int64),
@@ -179,14 +188,7 @@ def total_drive(run: Run, first: int, last: int) -> FloatArray:
     problem = run.problem
     b = np.zeros((last - first, problem.n_neurons), problem.dtype)
     drive_in_order(run.x[first:last], run.phi, run.edges, run.weights, b)
-    return b + currents(problem, first, last)
-
-
-def currents(problem: Problem, first: int, last: int) -> FloatArray:
-    """The constant driver current of some samples: one row each."""
-    rows = slice(first, last) if len(problem.current) > 1 else slice(0, 1)
-    shape = (last - first, problem.n_neurons)
-    return np.ascontiguousarray(np.broadcast_to(problem.current[rows], shape), problem.dtype)
+    return b + run.current[first:last]
 
 
 def wave_of(problem: Problem, row: int) -> FloatArray:
@@ -216,10 +218,10 @@ def rate_by_lateral(run: Run, first: int, last: int) -> None:
 def rate_by_residual(run: Run, first: int, last: int) -> None:
     """Rate neurons, two layers."""
     p, cell, state = run.problem, cell_of(run.problem), run.state
-    current, (_, feed, active) = currents(p, first, last), _scratch(p)
+    _, feed, active = _scratch(p)
     for row in range(first, last):
         rate_residual(
-            run.x[row], current[row - first], wave_of(p, row), run.open_[row], run.phi, run.edges,
+            run.x[row], run.current[row], wave_of(p, row), run.open_[row], run.phi, run.edges,
             run.weights, cell, p.n_steps, run.tape, run.slots[row], state["r"][row],
             state["s"][row], state["u"][row], run.code[row], feed, active,
         )  # fmt: skip
@@ -246,13 +248,13 @@ def spike_lateral(run: Run, first: int, last: int) -> None:
 def spike_residual(run: Run, first: int, last: int, rates: FloatArray | None = None) -> None:
     """Spiking neurons, two layers; ``rates`` makes the synapses plastic, see the kernel."""
     p, cell, state = run.problem, spiker_of(run.problem), run.state
-    current, (a, feed, fired) = currents(p, first, last), _scratch(p)
+    a, feed, fired = _scratch(p)
     rates = np.zeros(len(p.inputs)) if rates is None else rates
     for row in range(first, last):
 
         def go(step: int, log: Any, used: int, row: int = row) -> tuple[int, int]:
             return spiking_residual(
-                run.x[row], current[row - first], wave_of(p, row), run.open_[row], run.phi,
+                run.x[row], run.current[row], wave_of(p, row), run.open_[row], run.phi,
                 run.edges, run.weights, rates, cell, step, p.n_steps, p.counted_from,
                 run.tape, run.slots[row], state["r"][row], state["s"][row], state["u"][row],
                 state["v"][row], a, feed, fired, run.totals[row], run.counts[row], log,

@@ -1,0 +1,58 @@
+"""Learning inside the simulation: checks and arrays around an engine's plastic synapses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from spikelca.dictionary import Dictionary
+from spikelca.engines import Engine, Problem, Stream
+from spikelca.engines.plastic import shown
+from spikelca.pairs import needs_pairs
+from spikelca.simulating import prepared, started
+from spikelca.validation import FloatArray, positive
+
+
+def streamed(
+    problem: Problem,
+    dictionaries: Sequence[Dictionary],
+    engine: Engine,
+    presentation: Any,
+    dt: Any | None,
+    rate: float,
+    *,
+    start: Mapping[str, FloatArray] | None = None,
+    **options: Any,
+) -> tuple[tuple[Dictionary, ...], Stream]:
+    """Run the stream and return the dictionaries that have learnt from it.
+
+    Raises
+    ------
+    ValueError
+        If the circuit has no residual neurons, from whose error its synapses could learn.
+    NotImplementedError
+        For pairs of spiking cells, whose weights would drift apart.
+    """
+    rate = positive(rate, "rate")
+    if not problem.residual_wiring:
+        raise ValueError(
+            "The circuit has the wiring 'lateral'; synapses learn in the simulation from residual "
+            "neurons. Take Circuit(..., wiring='residual')."
+        )
+    if needs_pairs(problem):
+        raise NotImplementedError(
+            "Spiking neurons with signed codes are pairs of cells whose synapses would drift apart "
+            "while they learn. Take a one-sided transfer, or RateNeuron."
+        )
+    run = prepared(problem, (), True, presentation, dt, **options)
+    run = replace(run, start=started(shown(run, 0), start).start)
+    plastic = {d.name: d.plasticity is not None for d in dictionaries}
+    rates = [rate if plastic[p.name] else 0.0 for p in run.inputs]
+    stream = engine.learn(run, rates)
+    dtype = dictionaries[0].atoms.dtype
+    moved = tuple(
+        d.with_atoms(stream.atoms[d.name].astype(dtype)) if d.name in stream.atoms else d
+        for d in dictionaries
+    )
+    return moved, stream
