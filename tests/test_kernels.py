@@ -1,0 +1,243 @@
+"""The kernels of the fast engine: their precision, their bits, and their narrow places."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+
+import numba
+import numpy as np
+import pytest
+from numba import types
+
+from spikelca import (
+    Circuit,
+    Dictionary,
+    HardThreshold,
+    OrdinalDriver,
+    RateNeuron,
+    SoftThreshold,
+    encoding,
+)
+from spikelca.encoding import release
+from spikelca.engines.numba import threads
+from spikelca.engines.numba.active_set import settle_rows
+from spikelca.engines.numba.block import border, dismiss, project
+from spikelca.engines.numba.descent import descend_rows
+from spikelca.engines.numba.drive import add_drive
+from spikelca.engines.numba.settle import descend, settle_soft
+
+
+def atoms_and_samples(n_neurons=40, n_inputs=30, n_samples=50, seed=0, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    atoms = rng.random((n_neurons, n_inputs))
+    atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+    codes = rng.random((n_samples, n_neurons)) * (rng.random((n_samples, n_neurons)) < 0.15)
+    X = codes @ atoms + 0.05 * rng.random((n_samples, n_inputs))
+    return atoms.astype(dtype), X.astype(dtype)
+
+
+def circuit_of(atoms, transfer=None, drivers=()):
+    transfer = SoftThreshold(0.1) if transfer is None else transfer
+    return Circuit(RateNeuron(), transfer, [Dictionary("x", atoms)], drivers)
+
+
+# ---------------------------------------------------------------- precision
+
+
+@pytest.mark.parametrize("entry", [settle_rows, add_drive, descend_rows])
+def test_no_vector_loop_of_a_single_precision_kernel_computes_in_double(entry):
+    # Compiled here and not taken from the cache, which keeps no intermediate code.
+    compiled = numba.njit(
+        entry.signature(types.float32), nogil=True, error_model="numpy",
+        fastmath={"reassoc", "contract", "nsz", "arcp"},
+    )(entry.function)  # fmt: skip
+    code = compiled.inspect_llvm(compiled.signatures[0])
+    assert re.search(r"<\d+ x float>", code), "the loops are no vector loops any more"
+    assert not re.search(r"<\d+ x double>", code)
+
+
+def test_an_entry_takes_read_only_and_writable_arrays_without_compiling_again():
+    atoms, X = atoms_and_samples()
+    circuit_of(atoms).encode({"x": X})
+    before = {dtype: len(f.signatures) for dtype, f in settle_rows.compiled.items()}
+    X.setflags(write=False)
+    circuit_of(atoms).encode({"x": X}, start=np.zeros((len(X), len(atoms)), np.float32))
+    circuit_of(atoms).encode({"x": np.asfortranarray(X)})
+    after = {dtype: len(f.signatures) for dtype, f in settle_rows.compiled.items()}
+    assert before == after
+    assert set(after.values()) == {1}
+
+
+# ---------------------------------------------------------------- the inverse of the block
+
+
+def test_the_inverse_follows_its_block_as_neurons_come_and_go():
+    rng = np.random.default_rng(0)
+    atoms = rng.standard_normal((30, 60))
+    gram = atoms @ atoms.T
+
+    @numba.njit
+    def come(gram, Q, members, n, j, w, t):
+        schur = project(gram, Q, members, n, j, w, t)
+        border(Q, members, n, j, schur, t)
+
+    @numba.njit
+    def go(Q, members, n, p, t):
+        dismiss(Q, members, n, p, t)
+
+    Q, members, n = np.empty((32, 48)), np.empty(32, np.int64), 0
+    w, t = np.empty(48), np.empty(48)
+    for j in rng.permutation(30):
+        come(gram, Q, members, n, j, w, t)
+        n += 1
+        if n > 2 and rng.random() < 0.3:
+            go(Q, members, n, int(rng.integers(n)), t)
+            n -= 1
+        block = gram[np.ix_(members[:n], members[:n])]
+        np.testing.assert_allclose(Q[:n, :n] @ block, np.eye(n), atol=1e-9)
+
+
+# ---------------------------------------------------------------- the same bits, however it is cut
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("transfer", [SoftThreshold(0.1), HardThreshold(0.2)], ids=["soft", "hard"])
+def test_chunks_threads_and_order_do_not_touch_a_bit(dtype, transfer, monkeypatch):
+    atoms, X = atoms_and_samples(n_samples=60, dtype=dtype)
+    circuit, whole = circuit_of(atoms, transfer), None
+    order = np.random.default_rng(0).permutation(len(X))
+    for chunk, serial, n_threads in ((4096, 64, 1), (7, 64, 1), (64, 4, 2), (13, 2, 2)):
+        monkeypatch.setattr(encoding, "CHUNK", chunk)
+        monkeypatch.setattr(threads, "SERIAL", serial)
+        before = numba.get_num_threads()
+        numba.set_num_threads(min(n_threads, numba.config.NUMBA_NUM_THREADS))
+        try:
+            found = circuit.encode({"x": X[order]})
+        finally:
+            numba.set_num_threads(before)
+        code = np.empty_like(found.code)
+        code[order] = found.code
+        whole = code if whole is None else whole
+        np.testing.assert_array_equal(code, whole)
+
+
+# ---------------------------------------------------------------- narrow places
+
+
+def doubled(n_neurons, spread, dtype, seed=0):
+    """A dictionary in which every atom has a twin, a little apart."""
+    atoms, X = atoms_and_samples(n_neurons, 12, 40, seed, np.float64)
+    rng = np.random.default_rng(seed + 1)
+    twins = atoms + spread * rng.standard_normal(atoms.shape)
+    stacked = np.vstack([atoms, twins / np.linalg.norm(twins, axis=1, keepdims=True)])
+    return stacked.astype(dtype), X.astype(dtype)
+
+
+@pytest.mark.parametrize("lam", [0.01, 0.1])
+@pytest.mark.parametrize("spread", [1e-2, 1e-4, 1e-6])
+def test_twins_and_more_atoms_than_inputs_settle_without_descent(spread, lam):
+    atoms, X = doubled(30, spread, np.float64)
+    problem = circuit_of(atoms, SoftThreshold(lam)).problem({"x": X})
+    response = settle_soft(problem, 1e-6, 1000)
+    assert (response.gap <= 1e-6).all()
+    assert response.n_iter.max() < 100
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1e-4, 1e-6])
+def test_what_single_precision_leaves_open_is_finished_in_double(spread):
+    atoms, X = doubled(30, spread, np.float32)
+    response = circuit_of(atoms, SoftThreshold(0.01)).encode({"x": X}, tol=1e-5)
+    assert response.code.dtype == np.float32
+    assert (response.gap <= 1e-5).all()
+
+
+def test_what_the_active_set_is_not_given_room_for_is_finished_by_descent(monkeypatch):
+    atoms, X = atoms_and_samples(dtype=np.float64)
+    circuit = circuit_of(atoms, SoftThreshold(0.02))
+    right = circuit.encode({"x": X}, tol=1e-8)
+    # The package's name `settle` is the function; the module is only to be had by its full name.
+    monkeypatch.setattr(sys.modules["spikelca.engines.numba.settle"], "LARGEST_BLOCK", 3)
+    cramped = circuit.encode({"x": X}, tol=1e-8)
+    assert (cramped.gap <= 1e-8).all()
+    np.testing.assert_allclose(cramped.code, right.code, atol=1e-5)
+
+
+def test_descent_alone_reaches_the_same_code():
+    atoms, X = atoms_and_samples(dtype=np.float64)
+    circuit = circuit_of(atoms)
+    response = descend(circuit.problem({"x": X}), 1e-10, 100_000)
+    assert (response.gap <= 1e-10).all()
+    np.testing.assert_allclose(response.code, circuit.encode({"x": X}, tol=1e-10).code, atol=1e-6)
+
+
+# ---------------------------------------------------------------- hard threshold
+
+
+@pytest.mark.parametrize("two_sided", [False, True])
+@pytest.mark.parametrize("reading", [None, "current", "linked", "clamp"])
+def test_hard_codes_end_where_the_plain_steps_end(reading, two_sided):
+    atoms, X = atoms_and_samples(40, 30, 20, dtype=np.float64)
+    drivers, labels = (), None
+    if reading is not None:
+        drivers, labels = [OrdinalDriver(4, reading=reading, excitation=0.05)], np.arange(20) % 4
+    circuit = circuit_of(atoms, HardThreshold(0.2, two_sided), drivers)
+    fast = circuit.encode({"x": X}, tol=1e-6, labels=labels)
+    plain = circuit.encode({"x": X}, tol=1e-6, labels=labels, engine="reference")
+    np.testing.assert_array_equal(fast.code != 0, plain.code != 0)
+    np.testing.assert_allclose(fast.code, plain.code, atol=1e-4)
+    assert (fast.residual <= 1e-6).all()
+
+
+# ---------------------------------------------------------------- memory
+
+
+def test_a_memory_map_is_encoded_chunk_by_chunk_and_let_go(tmp_path, monkeypatch):
+    atoms, X = atoms_and_samples(n_samples=2000)
+    path = tmp_path / "X.npy"
+    np.save(path, X)
+    seen = []
+    monkeypatch.setattr(encoding, "CHUNK", 128)
+    monkeypatch.setattr(encoding, "release", lambda x, rows: seen.append(rows) or release(x, rows))
+    mapped = np.load(path, mmap_mode="r")
+    code = circuit_of(atoms).encode({"x": mapped}).code
+    np.testing.assert_array_equal(code, circuit_of(atoms).encode({"x": X}).code)
+    np.testing.assert_array_equal(mapped, X)
+    assert [rows.start for rows in seen][:16] == list(range(0, 2000, 128))
+
+
+def test_memory_does_not_grow_with_the_rows_of_a_map(tmp_path, monkeypatch):
+    import tracemalloc
+
+    monkeypatch.setattr(encoding, "CHUNK", 100)
+    monkeypatch.setattr(numba, "get_num_threads", lambda: 1)
+    atoms, X = atoms_and_samples(n_samples=4000)
+    np.save(tmp_path / "X.npy", X.astype(np.float64))
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    circuit = circuit_of(atoms)
+    circuit.encode({"x": X[:10]})
+    peaks = []
+    for n in (400, 4000):
+        tracemalloc.start()
+        response = circuit.encode({"x": mapped[:n]})
+        kept = sum(v.nbytes for v in (response.code, response.residual, response.gap))
+        peaks.append(tracemalloc.get_traced_memory()[1] - kept - response.n_iter.nbytes)
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 100_000 < X.nbytes * 2
+
+
+def test_a_bad_value_far_down_is_named_by_its_place_among_all(monkeypatch):
+    monkeypatch.setattr(encoding, "CHUNK", 16)
+    atoms, X = atoms_and_samples()
+    X[37, 5] = np.nan
+    with pytest.raises(ValueError, match=r"NaN at index \(37, 5\)"):
+        circuit_of(atoms).encode({"x": X})
+
+
+def test_a_problem_of_some_samples_settles_as_in_the_whole():
+    atoms, X = atoms_and_samples()
+    problem = circuit_of(atoms).problem({"x": X})
+    inputs = tuple(replace(p, stimulus=p.stimulus[10:20]) for p in problem.inputs)
+    part = settle_soft(replace(problem, inputs=inputs), 1e-4, 1000)
+    np.testing.assert_array_equal(part.code, settle_soft(problem, 1e-4, 1000).code[10:20])
