@@ -106,19 +106,16 @@ def learned_now(seed: int) -> Any:
 
 
 def respond(circuit: Any, stimuli: Any, arguments: argparse.Namespace) -> Any:
-    """The run, with its membrane potentials (the lateral wiring has them) and spikes."""
+    """The run, with its membrane potentials and spikes."""
     from spikelca import SpikingNeuron
 
     spiking = isinstance(circuit.neuron, SpikingNeuron)
-    names = ("v",) if spiking and circuit.wiring == "residual" else ("u",)
-    if circuit.wiring == "residual" and not spiking:
-        names = ("a",)
     return circuit.simulate(
         stimuli,
         arguments.duration,
         arguments.dt,
         engine=arguments.engine,
-        record=(*names, "spikes") if spiking else names,
+        record=("u", "spikes") if spiking else ("u",),
     )
 
 

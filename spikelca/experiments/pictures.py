@@ -13,28 +13,24 @@ from spikelca.plotting import draw_membrane, draw_raster
 
 
 def draw_run(response: Response, threshold: float, title: str) -> Figure:
-    """The first recorded trace of the first sample, and its spikes below it if there are any.
+    """Membrane potentials of the first sample, and its spikes below them if there are any.
 
     Parameters
     ----------
     response : Response
-        Of a simulation with a trace.
+        Of a simulation that recorded "u" (and "spikes").
     threshold : float
-        lam, drawn into the trace of u.
+        lam, drawn dashed.
     title : str
 
     Returns
     -------
     matplotlib Figure
     """
-    name, trace = next(iter(response.traces.items()))
-    spikes = response.spikes
+    u, spikes = response.traces["u"][:, 0], response.spikes
     figure = Figure(figsize=(8.0, 3.4 if spikes is None else 6.0), layout="constrained")
     axes = figure.subplots(1 if spikes is None else 2, 1, squeeze=False, sharex=True)[:, 0]
-    lam = threshold if name == "u" else None
-    draw_membrane(response.times, trace[:, 0], axes[0], threshold=lam, title=title)
-    if name != "u":
-        axes[0].set_ylabel({"a": "output a", "v": "spike generator v"}.get(name, name))
+    draw_membrane(response.times, u, axes[0], threshold=threshold, title=title)
     if spikes is not None and response.clock is not None:
         axes[0].set_xlabel("")
         own = spikes.sample == 0
