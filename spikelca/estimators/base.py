@@ -1,0 +1,81 @@
+"""What the estimators share: parameters become parts of a circuit, and rows become codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import validate_data
+
+from spikelca.circuit import Circuit
+from spikelca.engines import Engine
+from spikelca.neurons import Neuron, RateNeuron, SpikingNeuron
+from spikelca.transfer import HardThreshold, SoftThreshold, Transfer
+from spikelca.validation import FloatArray, check_finite
+
+_NEURONS: Mapping[str, Callable[[], Neuron]] = {"rate": RateNeuron, "spiking": SpikingNeuron}
+_TRANSFERS: Mapping[str, Callable[[float, bool], Transfer]] = {
+    "soft": SoftThreshold,
+    "hard": HardThreshold,
+}
+
+
+def _named(table: Mapping[str, Any], name: Any, what: str) -> Any:
+    if name not in table:
+        raise ValueError(f"{what} is {name!r}; one of {list(table)} was awaited.")
+    return table[name]
+
+
+class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """What both estimators share: from a circuit and rows to codes."""
+
+    threshold: float
+    transfer: str
+    two_sided: bool
+    neuron: str | Neuron
+    engine: str | Engine
+    tol: float
+    duration: float | None
+
+    def _neuron(self) -> Neuron:
+        if isinstance(self.neuron, (RateNeuron, SpikingNeuron)):
+            return self.neuron
+        return _named(_NEURONS, self.neuron, "neuron")()
+
+    def _transfer(self) -> Transfer:
+        made = _named(_TRANSFERS, self.transfer, "transfer")(self.threshold, self.two_sided)
+        return made
+
+    def _codes(self, circuit: Circuit, stimuli: Mapping[str, FloatArray]) -> FloatArray:
+        """Settled codes of a rate circuit, spike-rate codes of a spiking one."""
+        if isinstance(circuit.neuron, RateNeuron):
+            return circuit.encode(stimuli, self.tol, engine=self.engine).code
+        duration = 20 * circuit.neuron.tau if self.duration is None else self.duration
+        return circuit.simulate(stimuli, duration, engine=self.engine).code
+
+    def _check(self, X: ArrayLike, reset_on: BaseEstimator | None = None) -> FloatArray:
+        """X as a finite float array; what scikit-learn keeps of it is kept on ``reset_on``."""
+        checked: FloatArray = validate_data(
+            self if reset_on is None else reset_on,
+            X,
+            dtype=[np.float64, np.float32],
+            reset=reset_on is not None,
+            ensure_all_finite=False,
+        )
+        check_finite(checked, "X")
+        return checked
+
+    def _keep_signature(self, probe: BaseEstimator) -> None:
+        self.n_features_in_ = probe.n_features_in_
+        if hasattr(probe, "feature_names_in_"):
+            self.feature_names_in_ = probe.feature_names_in_
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

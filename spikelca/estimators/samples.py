@@ -1,0 +1,75 @@
+"""Samples as estimators get them: columns become modalities, labels become class numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spikelca.drivers import Driver
+from spikelca.learning import Batch
+from spikelca.validation import FloatArray
+
+
+def widths_of(modalities: Mapping[str, int] | None, n_features: int) -> dict[str, int]:
+    """How many columns each modality takes; all are one modality, ``"x"``, unless told.
+
+    Raises
+    ------
+    ValueError
+        If the modalities do not fill the columns.
+    """
+    widths = {"x": n_features} if modalities is None else dict(modalities)
+    if sum(widths.values()) != n_features:
+        raise ValueError(
+            f"X has {n_features} features, but the modalities {widths} take "
+            f"{sum(widths.values())} columns. Put all modalities side by side."
+        )
+    return widths
+
+
+def columns(X: FloatArray, widths: Mapping[str, int]) -> dict[str, FloatArray]:
+    """X cut into modalities of these widths."""
+    edges = np.cumsum([0, *widths.values()])
+    bounds = zip(widths, edges[:-1], edges[1:], strict=True)
+    return {name: X[:, first:last] for name, first, last in bounds}
+
+
+def batch(stimuli: Mapping[str, FloatArray], labels: Any, rows: Any) -> Batch:
+    """What is shown in one batch, and its labels."""
+    shown = {name: X[rows] for name, X in stimuli.items()}
+    return shown, None if labels is None else labels[rows]
+
+
+def n_rows(stimuli: Mapping[str, FloatArray]) -> int:
+    """Number of samples: all modalities have the same."""
+    return len(next(iter(stimuli.values())))
+
+
+def class_numbers(
+    driver: Driver | None, y: ArrayLike | None, n_samples: int, classes: ArrayLike | None
+) -> tuple[Any, Any]:
+    """Class numbers for the driver, and the labels in the order of its blocks."""
+    if driver is None:
+        return None, None
+    if y is None:
+        raise ValueError(
+            "LinkedLCA with a driver requires y to be passed, but the target y is None: "
+            "the driver reads the class of every sample."
+        )
+    found = np.asarray(y)
+    if found.shape != (n_samples,):
+        raise ValueError(f"y has shape {found.shape}; ({n_samples},) was awaited.")
+    known = np.unique(found) if classes is None else np.unique(np.asarray(classes))
+    unseen = np.setdiff1d(found, known)
+    if unseen.size:
+        raise ValueError(f"y holds {unseen[:5]}, not among the classes {known[:20]}.")
+    awaited = getattr(driver, "n_classes", known.size)
+    if known.size != awaited:
+        raise ValueError(
+            f"y holds {known.size} classes {known[:20]}; the driver awaits {awaited}. Give "
+            "the driver that number, or samples of every class."
+        )
+    return np.searchsorted(known, found), known
