@@ -7,16 +7,15 @@ import io
 import json
 import os
 import stat
-import struct
 import subprocess
 import sys
-import warnings
 import zipfile
-import zlib
 from dataclasses import fields
 
 import numpy as np
 import pytest
+from hostile import HOSTILE, M, packed, put, repacked, zip_tricks
+from models import assert_same_circuit, atoms, make_circuit, make_linked
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
@@ -25,64 +24,21 @@ from spikelca import (
     CurrentDriver,
     Dictionary,
     Fade,
-    HardThreshold,
-    Hebbian,
     IdleAtoms,
     LCACoder,
-    LinkedLCA,
     OrdinalDriver,
     RateNeuron,
     SoftThreshold,
-    SpikingNeuron,
     load,
     save,
     waveforms,
 )
 from spikelca.atomic import replacing
-from spikelca.checkpoint import Checkpoint, read_checkpoint
-from spikelca.modelfile import layout, read_archive, write_archive
+from spikelca.modelfile import read_archive, write_archive
 from spikelca.modelfile.arrays import Arrays
 from spikelca.modelfile.values import KNOWN, plain, read_value
 from spikelca.persistence import ModelFileError
 from spikelca.plasticity import PlasticityState
-
-WAVE = waveforms.Sum(
-    waveforms.Noise(0.1, seed=3), waveforms.Array(np.arange(6.0).reshape(3, 2), dt=0.5)
-)
-
-
-def atoms(n_neurons, n_inputs, dtype=np.float64, seed=0):
-    return np.random.default_rng(seed).normal(size=(n_neurons, n_inputs)).astype(dtype)
-
-
-def make_circuit(dtype=np.float32, **more):
-    parts = {
-        "neuron": SpikingNeuron(tau=0.02, quantum=0.1 + 0.2),
-        "transfer": HardThreshold(0.07, two_sided=True),
-        "dictionaries": [
-            Dictionary("../a\u00e9 b", atoms(6, 4, dtype), 1 / 3, Hebbian(0.1, 0.7)),
-            Dictionary("fixed", atoms(6, 3, dtype, seed=1), plasticity=None),
-        ],
-        "drivers": [
-            OrdinalDriver(2, reading="clamp", fade=Fade(0.1, 0.9)),
-            CurrentDriver(WAVE, neurons=[4, 1], samples=[0]),
-        ],
-        "wiring": "residual",
-        "idle": IdleAtoms("residual", 17),
-        "plasticity": PlasticityState(np.arange(6) / 7, np.arange(6), 2),
-    }
-    return Circuit(**parts | more)
-
-
-def assert_same_circuit(one, two):
-    names = ("neuron", "transfer", "wiring", "idle")
-    assert [getattr(one, n) for n in names] == [getattr(two, n) for n in names]
-    assert [repr(d) for d in one.drivers] == [repr(d) for d in two.drivers]
-    assert list(one.dictionaries) == list(two.dictionaries)
-    for name in ("usage", "silent", "redrawn"):
-        first, second = (np.asarray(getattr(c.plasticity, name)) for c in (one, two))
-        assert first.dtype == second.dtype
-        assert np.array_equal(first, second)
 
 
 @pytest.fixture
@@ -122,12 +78,6 @@ def test_atoms_that_learning_made_equal_come_back(path):
     )
     save(learned, path)
     assert_same_circuit(load(path), learned)
-
-
-def make_linked(**more):
-    settings = {"threshold": 0.05, "n_epochs": 1, "batch_size": 20, "random_state": 0}
-    settings |= {"observe": ["left"]} | more
-    return LinkedLCA(6, {"left": 3, "right": 5}, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -268,96 +218,6 @@ def test_a_manifest_that_could_not_be_read_is_not_written(path):
 # ------------------------------------------------------------------ what is not loaded
 
 
-def repacked(data, change, arrays=None):
-    """The file with another manifest, all digests right: what an attacker would write."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        manifest = json.loads(archive.read("manifest.json"))
-        bodies = {n: archive.read(n) for n in archive.namelist()[1:]}
-    change(manifest)
-    raw = json.dumps(manifest).encode()
-    parts = {"manifest.json": raw, **bodies, **(arrays or {})}
-    return _packed(parts, raw)
-
-
-def _packed(parts, manifest):
-    out, written = b"", []
-    for name, body in parts.items():
-        written.append(layout.Written(name, len(body), zlib.crc32(body), len(out)))
-        out += layout.header(name, len(body), zlib.crc32(body)) + body
-    return out + layout.directory(written, hashlib.sha256(manifest).hexdigest())
-
-
-def put(place, value):
-    """A change of the manifest: the entry at a place becomes another."""
-
-    def change(manifest):
-        *way, last = place
-        for step in way:
-            manifest = manifest[step]
-        if way == ["arrays", ATOMS]:
-            assert manifest["name"] == "circuit.dictionaries.0.atoms"
-        manifest[last] = value
-
-    return change
-
-
-M = ("model", "model")
-ATOMS = 1  # behind the array of a driver's waveform
-HOSTILE = {
-    "a newer schema": (put(["schema"], 2), "schema version 2.*Update spikelca"),
-    "no schema": (put(["schema"], None), "schema version None"),
-    "another format": (put(["format"], "pickle"), "format"),
-    "an entry too many": (put(["code"], "print(1)"), "entries"),
-    "a kind that is none": (put(["model", "kind"], "os.system"), "'os.system'"),
-    "a kind that is a list": (put(["model", "kind"], []), "one of"),
-    "a checkpoint": (put(["model", "kind"], "checkpoint"), "resume=True"),
-    "a class from elsewhere": (put([*M, "neuron", "value"], "subprocess.Popen"), "Popen"),
-    "a class in the wrong place": (
-        put([*M, "neuron"], {"value": "Fade", "fields": {"floor": 0, "until": 1}}),
-        "belongs elsewhere",
-    ),
-    "a field too many": (put([*M, "neuron", "fields", "x"], 1), "entries"),
-    "a field of another type": (put([*M, "neuron", "fields", "tau"], "1"), "int or float"),
-    "a field that makes no sense": (put([*M, "neuron", "fields", "tau"], -1), "above zero"),
-    "a true for a number": (put([*M, "neuron", "fields", "tau"], True), "int or float"),
-    "a wiring that is none": (put([*M, "wiring"], "wireless"), "wiring"),
-    "a wiring that is a map": (put([*M, "wiring"], {}), "wiring"),
-    "no dictionaries": (put([*M, "dictionaries"], []), "dictionary"),
-    "a weight of zero": (put([*M, "dictionaries", 0, "weight"], 0.0), "weight"),
-    "one name twice": (put([*M, "dictionaries", 1, "name"], "../a\u00e9 b"), "names"),
-    "a driver too large": (
-        put([*M, "drivers", "tuple", 0, "fields", "n_classes"], 10**30),
-        "neurons",
-    ),
-    "a driver of a neuron that is not there": (
-        put([*M, "drivers", "tuple", 1, "fields", "neurons"], {"tuple": [99]}),
-        "99",
-    ),
-    "a rule that is left out": (put([*M, "dictionaries", 0, "plasticity"], None), None),
-    "an array of another dtype": (put([*M, "dictionaries", 0, "atoms"], {"array": "O"}), "array"),
-    "an array that is not there": (
-        put([*M, "neuron", "fields", "tau"], {"array": "float64"}),
-        "no array",
-    ),
-    "a pickled dtype": (put(["arrays", ATOMS, "dtype"], "|O"), "dtype"),
-    "a dtype that is a list": (put(["arrays", ATOMS, "dtype"], [["f", "<f4"]]), "dtype"),
-    "a path that climbs out": (put(["arrays", ATOMS, "name"], "../../etc/passwd"), "named"),
-    "an absolute path": (put(["arrays", ATOMS, "name"], "/tmp/x"), "named"),
-    "one array twice": (
-        put(["arrays", ATOMS + 1, "name"], "circuit.dictionaries.0.atoms"),
-        "two arrays of one name",
-    ),
-    "a huge shape": (put(["arrays", ATOMS, "shape"], [2**31, 2**31]), "shape"),
-    "a shape as large as it may be": (put(["arrays", ATOMS, "shape"], [2**31]), "bytes"),
-    "a shape of no end": (put(["arrays", ATOMS, "shape"], [10**400]), "shape"),
-    "a negative shape": (put(["arrays", ATOMS, "shape"], [-6, -4]), "shape"),
-    "a shape of floats": (put(["arrays", ATOMS, "shape"], [6.0, 4]), "shape"),
-    "a shape that swaps": (put(["arrays", ATOMS, "shape"], [4, 6]), "header"),
-    "a digest of something else": (put(["arrays", ATOMS, "sha256"], "0" * 64), "SHA-256"),
-    "too many arrays": (put(["arrays"], [{}] * 2000), "list of at most"),
-}
-
-
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_has_one_error_that_names_file_and_fault(path, saved, name):
     change, fault = HOSTILE[name]
@@ -422,48 +282,7 @@ def test_an_estimator_that_does_not_fit_its_circuit_is_refused(path, X):
             load(path)
 
 
-def _alone(manifest):
-    return _packed({"manifest.json": manifest}, manifest)
-
-
-def zip_tricks(data):
-    """The same members, told by a zip in other ways."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        parts = {n: archive.read(n) for n in archive.namelist()}
-
-    def rezip(compression=zipfile.ZIP_STORED, extra=()):
-        out = io.BytesIO()
-        with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(out, "w") as archive:
-            for name, body in [*parts.items(), *extra]:
-                archive.writestr(zipfile.ZipInfo(name), body, compression)
-        return out.getvalue()
-
-    end = data.rindex(b"PK\x05\x06")
-    zip64 = struct.pack("<4sQ2H2I4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 6, 6, 100, 2**60)
-    return {
-        "rezipped": rezip(),
-        "compressed": rezip(zipfile.ZIP_DEFLATED),
-        "a doubled member": rezip(extra=list(parts.items())[-1:]),
-        "a member too many": rezip(extra=[("../../evil", b"x")]),
-        "a pickle": rezip(extra=[("data.pkl", b"cos\nsystem\n(S'true'\ntR.")]),
-        "something before it": b"#!/bin/sh\n" + data,
-        "something behind it": data + b"\0",
-        "two of them": data + data,
-        "a zip64 record": data[:end] + zip64 + data[end:],
-        "no directory": data[: data.index(b"PK\x01\x02")],
-        "half of it": data[: len(data) // 2],
-        "nothing": b"",
-        "one byte": b"P",
-        "a huge manifest": data[:18] + b"\xff\xff\xff\x7f" * 2 + data[26:],
-        "deep nesting": _alone(b"[" * 900_000),
-        "many numbers": _alone(b"[" + b"{}," * 300_000 + b"{}]"),
-        "one name twice in the manifest": _alone(b'{"a":1,"a":2}'),
-        "a NaN in the manifest": _alone(b"NaN"),
-        "a pickle alone": b"\x80\x04\x95",
-    }  # fmt: skip
-
-
-TRICKS = list(zip_tricks(_packed({"manifest.json": b"{}", "a.npy": b"x"}, b"{}")))
+TRICKS = list(zip_tricks(packed({"manifest.json": b"{}", "a.npy": b"x"}, b"{}")))
 
 
 @pytest.mark.parametrize("name", TRICKS)
@@ -552,157 +371,3 @@ def test_circuits_are_saved_and_loaded_without_scikit_learn(path):
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
-
-
-# ------------------------------------------------------------------ checkpoints
-
-
-@pytest.fixture
-def trail(tmp_path):
-    return tmp_path / "learning.checkpoint"
-
-
-class Stop(Exception):
-    pass
-
-
-def stopped(monkeypatch, lca, X, y, path, after, error=Stop, every=3):
-    """Fit until so many batches are learned, then have it broken off by an exception."""
-    original = Checkpoint.after
-
-    def limited(self, mark):
-        original(self, mark)
-        if mark.n_steps == after:
-            raise error
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "after", limited)
-        with pytest.raises(error):
-            lca.fit(X, y, checkpoint=path, checkpoint_every=every)
-
-
-def steered(**more):
-    driver = OrdinalDriver(2, inhibition=0.2, fade=Fade(0.0, 0.9))
-    settings = {"driver": driver, "n_epochs": 3, "idle": IdleAtoms(patience=8)}
-    return make_linked(**settings | more)
-
-
-@pytest.mark.parametrize("after", [1, 2, 3, 4, 5, 8, 9])
-@pytest.mark.parametrize("every", [1, 3])
-def test_a_learning_that_was_broken_off_ends_in_the_same_bits(
-    monkeypatch, trail, X, y, after, every
-):
-    whole = steered().fit(X, y)
-    stopped(monkeypatch, steered(), X, y, trail, after, every=every)
-    resumed = steered().fit(X, y, checkpoint=trail, checkpoint_every=every, resume=True)
-    assert_same_circuit(resumed.circuit_, whole.circuit_)
-    assert (resumed.n_steps_, resumed.n_redrawn_) == (whole.n_steps_, whole.n_redrawn_)
-    assert resumed.n_redrawn_ > 0
-    again, straight = resumed.partial_fit(X, y), whole.partial_fit(X, y)
-    assert_same_circuit(again.circuit_, straight.circuit_)
-
-
-def test_following_a_learning_does_not_change_it(trail, X, y):
-    followed = steered().fit(X, y, checkpoint=trail, checkpoint_every=1)
-    assert_same_circuit(followed.circuit_, steered().fit(X, y).circuit_)
-
-
-def test_a_learning_that_is_done_is_read_back_and_not_learned_again(monkeypatch, trail, X, y):
-    done = steered().fit(X, y, checkpoint=trail)
-    monkeypatch.setattr(LinkedLCA, "_run", lambda *a: iter(()))
-    assert_same_circuit(steered().fit(X, y, checkpoint=trail, resume=True).circuit_, done.circuit_)
-
-
-def test_resume_without_a_file_starts_anew(trail, X, y):
-    resumed = steered().fit(X, y, checkpoint=trail, resume=True)
-    assert_same_circuit(resumed.circuit_, steered().fit(X, y).circuit_)
-    with pytest.raises(ValueError, match="name its file"):
-        steered().fit(X, y, resume=True)
-
-
-def test_an_interrupt_leaves_a_usable_estimator_and_a_checkpoint(monkeypatch, trail, X, y):
-    lca = steered()
-    stopped(monkeypatch, lca, X, y, trail, 4, KeyboardInterrupt, every=100)
-    assert (lca.n_steps_, lca.n_iter_) == (4, 2)
-    assert lca.transform(X).shape == (60, 6)
-    resumed = steered().fit(X, y, checkpoint=trail, resume=True)
-    assert_same_circuit(resumed.circuit_, steered().fit(X, y).circuit_)
-
-
-def test_a_disk_that_fills_up_is_told_and_what_was_learned_is_kept(monkeypatch, trail, X, y):
-    lca, original = steered(), Checkpoint.write
-
-    def full(self, mark):
-        if mark.n_steps > 3:
-            raise OSError(28, "No space left on device")
-        original(self, mark)
-
-    monkeypatch.setattr(Checkpoint, "write", full)
-    with pytest.raises(OSError, match="No space"):
-        lca.fit(X, y, checkpoint=trail, checkpoint_every=1)
-    assert lca.n_steps_ == 4
-    assert read_checkpoint(trail)[0].n_steps == 3
-
-
-def test_a_learning_that_is_not_done_is_not_overwritten(monkeypatch, trail, X, y):
-    stopped(monkeypatch, steered(), X, y, trail, 4)
-    before = trail.read_bytes()
-    with pytest.raises(ValueError, match=r"stopped after 3 of 9 batches.*resume=True"):
-        steered().fit(X, y, checkpoint=trail)
-    assert trail.read_bytes() == before
-
-
-OTHERS = {
-    "another threshold": (lambda X, y: (steered(threshold=0.06), X, y), "0.05 there, 0.06 here"),
-    "another seed": (lambda X, y: (steered(random_state=1), X, y), "random_state: 0 there, 1 here"),
-    "another driver": (lambda X, y: (steered(driver=OrdinalDriver(2)), X, y), "driver"),
-    "another engine": (lambda X, y: (steered(engine="reference"), X, y), "engine"),
-    "other samples": (lambda X, y: (steered(), X + 1e-9, y), "left.*right"),
-    "another precision": (lambda X, y: (steered(), X.astype(np.float32), y), "float32"),
-    "other labels": (lambda X, y: (steered(), X, 1 - y), "labels"),
-    "other names of classes": (lambda X, y: (steered(), X, y + 5), "classes"),
-}
-
-
-@pytest.mark.parametrize("name", OTHERS)
-def test_a_checkpoint_of_another_learning_is_refused(monkeypatch, trail, X, y, name):
-    stopped(monkeypatch, steered(), X, y, trail, 4)
-    make, message = OTHERS[name]
-    lca, *data = make(X, y)
-    with pytest.raises(ValueError, match=message):
-        lca.fit(*data, checkpoint=trail, resume=True)
-    assert not hasattr(lca, "circuit_")
-
-
-def test_what_learning_does_not_depend_on_may_change(monkeypatch, trail, X, y):
-    stopped(monkeypatch, steered(), X, y, trail, 4)
-    other = steered(observe="right", neuron="spiking", verbose=True, duration=0.1)
-    resumed = other.fit(np.asfortranarray(X), y, checkpoint=trail, resume=True)
-    assert_same_circuit(resumed.circuit_, steered().fit(X, y).circuit_)
-
-
-def test_a_file_that_is_no_checkpoint_is_not_overwritten(trail, X, y):
-    save(steered().fit(X, y), trail)
-    before = trail.read_bytes()
-    with pytest.raises(ModelFileError, match="a saved LinkedLCA"):
-        steered().fit(X, y, checkpoint=trail)
-    trail.write_bytes(b"my notes")
-    with pytest.raises(ModelFileError):
-        steered().fit(X, y, checkpoint=trail)
-    assert trail.read_bytes() == b"my notes" != before
-    trail.unlink()
-    steered().fit(X, y, checkpoint=trail)
-    with pytest.raises(ModelFileError, match="resume=True"):
-        load(trail)
-
-
-@pytest.mark.parametrize("every", [0, 2.5, None])
-def test_a_bad_number_of_batches_is_told(trail, X, y, every):
-    with pytest.raises(ValueError, match="checkpoint_every"):
-        steered().fit(X, y, checkpoint=trail, checkpoint_every=every)
-
-
-def test_a_folder_that_is_not_there_is_told_before_anything_is_learned(monkeypatch, trail, X, y):
-    monkeypatch.setattr(LinkedLCA, "_run", None)
-    with pytest.raises(FileNotFoundError):
-        steered().fit(X, y, checkpoint=trail / "nowhere" / "x")

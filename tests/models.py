@@ -1,0 +1,70 @@
+"""Models with something in every field, and whether two of them are the same to the last bit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spikelca import (
+    Circuit,
+    CurrentDriver,
+    Dictionary,
+    Fade,
+    HardThreshold,
+    Hebbian,
+    IdleAtoms,
+    LinkedLCA,
+    OrdinalDriver,
+    SpikingNeuron,
+    waveforms,
+)
+from spikelca.plasticity import PlasticityState
+
+WAVE = waveforms.Sum(
+    waveforms.Noise(0.1, seed=3), waveforms.Array(np.arange(6.0).reshape(3, 2), dt=0.5)
+)
+
+
+def atoms(n_neurons, n_inputs, dtype=np.float64, seed=0):
+    return np.random.default_rng(seed).normal(size=(n_neurons, n_inputs)).astype(dtype)
+
+
+def make_circuit(dtype=np.float32, **more):
+    parts = {
+        "neuron": SpikingNeuron(tau=0.02, quantum=0.1 + 0.2),
+        "transfer": HardThreshold(0.07, two_sided=True),
+        "dictionaries": [
+            Dictionary("../a\u00e9 b", atoms(6, 4, dtype), 1 / 3, Hebbian(0.1, 0.7)),
+            Dictionary("fixed", atoms(6, 3, dtype, seed=1), plasticity=None),
+        ],
+        "drivers": [
+            OrdinalDriver(2, reading="clamp", fade=Fade(0.1, 0.9)),
+            CurrentDriver(WAVE, neurons=[4, 1], samples=[0]),
+        ],
+        "wiring": "residual",
+        "idle": IdleAtoms("residual", 17),
+        "plasticity": PlasticityState(np.arange(6) / 7, np.arange(6), 2),
+    }
+    return Circuit(**parts | more)
+
+
+def assert_same_circuit(one, two):
+    names = ("neuron", "transfer", "wiring", "idle")
+    assert [getattr(one, n) for n in names] == [getattr(two, n) for n in names]
+    assert [repr(d) for d in one.drivers] == [repr(d) for d in two.drivers]
+    assert list(one.dictionaries) == list(two.dictionaries)
+    for name in ("usage", "silent", "redrawn"):
+        first, second = (np.asarray(getattr(c.plasticity, name)) for c in (one, two))
+        assert first.dtype == second.dtype
+        assert np.array_equal(first, second)
+
+
+def make_linked(**more):
+    settings = {"threshold": 0.05, "n_epochs": 1, "batch_size": 20, "random_state": 0}
+    settings |= {"observe": ["left"]} | more
+    return LinkedLCA(6, {"left": 3, "right": 5}, **settings)
+
+
+def steered(**more):
+    driver = OrdinalDriver(2, inhibition=0.2, fade=Fade(0.0, 0.9))
+    settings = {"driver": driver, "n_epochs": 3, "idle": IdleAtoms(patience=8)}
+    return make_linked(**settings | more)
