@@ -56,6 +56,12 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         duration = 20 * circuit.neuron.tau if self.duration is None else self.duration
         return circuit.simulate(stimuli, duration, engine=self.engine).code
 
+    def _check_counts(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"{name} is {value!r}; a whole number of 1 or more was awaited.")
+
     def _check(self, X: ArrayLike, reset_on: BaseEstimator | None = None) -> FloatArray:
         """X as a finite float array; what scikit-learn keeps of it is kept on ``reset_on``."""
         checked: FloatArray = validate_data(

@@ -183,7 +183,7 @@ class LinkedLCA(LinkedCoder):
             If an input or a parameter is not what was awaited, or the checkpoint belongs to other
             data or parameters.
         """
-        self._check_counts()
+        self._check_counts("n_components", "n_epochs", "batch_size")
         probe = clone(self)
         stimuli = self._split(X, probe)
         labels, classes = class_numbers(self.driver, y, n_rows(stimuli), None)
@@ -265,7 +265,7 @@ class LinkedLCA(LinkedCoder):
         -------
         self
         """
-        self._check_counts()
+        self._check_counts("n_components", "n_epochs", "batch_size")
         first = not hasattr(self, "circuit_")
         probe = clone(self) if first else None
         stimuli = self._split(X, probe)
@@ -286,12 +286,6 @@ class LinkedLCA(LinkedCoder):
             self._keep_signature(probe)
         self._keep(circuit, classes, rng, 1 if first else self.n_iter_ + 1, steps, redrawn)
         return self
-
-    def _check_counts(self) -> None:
-        for name in ("n_components", "n_epochs", "batch_size"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"{name} is {value!r}; a whole number of 1 or more was awaited.")
 
     def _split(self, X: ArrayLike, probe: BaseEstimator | None) -> dict[str, FloatArray]:
         checked = self._check(X, probe)
