@@ -67,22 +67,40 @@ def keep_all(trace: FloatArray, time: int, slot: int, values: FloatArray) -> Non
 
 @exact_kernel
 def outputs(u: FloatArray, open_: Any, cell: Cell, a: FloatArray, active: Any) -> int:
-    """``a = T(u)``; lists the neurons that are not silent and returns their number."""
+    """``a = T(u)``; lists the neurons that are not silent and returns their number.
+
+    ``active`` has room for one more than there are neurons.
+    """
     n, zero = 0, u.dtype.type(0)
     shift = zero if cell.hard else cell.lam
     for j in range(u.shape[0]):
-        a[j] = zero
-        if not open_[j]:
-            continue
-        if u[j] > cell.lam:
-            a[j] = u[j] - shift
-        elif cell.two_sided and -u[j] > cell.lam:
-            a[j] = u[j] + shift
-        else:
-            continue
+        above = u[j] - shift if u[j] > cell.lam else zero
+        a[j] = above if open_[j] else zero
+    if cell.two_sided:
+        for j in range(u.shape[0]):
+            below = u[j] + shift if -u[j] > cell.lam else a[j]
+            a[j] = below if open_[j] else zero
+    # Without a branch: which neurons are active cannot be predicted.
+    for j in range(u.shape[0]):
         active[n] = j
-        n += 1
+        n += a[j] != 0
     return n
+
+
+@exact_kernel
+def inhibit(lateral: FloatArray, a: FloatArray, active: Any, n: int, c: FloatArray) -> None:
+    """``c -= L a``, one subtraction after the other in ascending order, four to a visit of c."""
+    full = n - n % 4
+    for m in range(0, full, 4):
+        j0, j1, j2, j3 = active[m], active[m + 1], active[m + 2], active[m + 3]
+        a0, a1, a2, a3 = a[j0], a[j1], a[j2], a[j3]
+        r0, r1, r2, r3 = lateral[j0], lateral[j1], lateral[j2], lateral[j3]
+        for j in range(c.shape[0]):
+            c[j] = (((c[j] - a0 * r0[j]) - a1 * r1[j]) - a2 * r2[j]) - a3 * r3[j]
+    for m in range(full, n):
+        a0, r0 = a[active[m]], lateral[active[m]]
+        for j in range(c.shape[0]):
+            c[j] -= a0 * r0[j]
 
 
 @exact_kernel
@@ -100,10 +118,7 @@ def rate_lateral(b: FloatArray, wave: FloatArray, open_: Any, lateral: FloatArra
         if wave.shape[0] > 0:
             for j in range(u.shape[0]):
                 c[j] += wave[step, j]
-        for m in range(n):
-            output, row = a[active[m]], lateral[active[m]]
-            for j in range(u.shape[0]):
-                c[j] -= output * row[j]
+        inhibit(lateral, a, active, n, c)
         for j in range(u.shape[0]):
             u[j] = cell.k * (c[j] - u[j]) + u[j]
     outputs(u, open_, cell, a, active)

@@ -201,7 +201,8 @@ def wave_of(problem: Problem, row: int) -> FloatArray:
 
 def _scratch(problem: Problem) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
     m = problem.n_neurons
-    return np.zeros(m, problem.dtype), np.zeros(m, problem.dtype), np.zeros(m, np.int64)
+    # One place more than neurons: see `outputs`.
+    return np.zeros(m, problem.dtype), np.zeros(m, problem.dtype), np.zeros(m + 1, np.int64)
 
 
 def rate_by_lateral(run: Run, first: int, last: int) -> None:
