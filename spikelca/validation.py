@@ -74,6 +74,8 @@ def as_float(X: ArrayLike, name: str, dtype: np.dtype[Any] | None = None) -> Flo
         raise TypeError(
             f"{name} is a sparse matrix; a dense array was awaited. Use {name}.toarray()."
         )
+    if np.ma.is_masked(X):
+        raise ValueError(f"{name} has masked values; none were awaited. Fill or drop them first.")
     X = np.asarray(X)
     if X.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {name} is {X.dtype}; real numbers awaited.")

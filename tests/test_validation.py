@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse
 
 from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold, SpikingNeuron
-from spikelca.validation import check_labels, positive_seconds, seconds
+from spikelca.validation import check_labels, check_matrix, positive_seconds, seconds
 
 
 @pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
@@ -309,3 +309,10 @@ def test_unknown_modalities_and_engines_are_refused_by_name(circuit):
         circuit.reconstruct(np.zeros((1, 6)), "emnist")
     with pytest.raises(ValueError, match="code has 5 columns; 6 were awaited"):
         circuit.reconstruct(np.zeros((1, 5)), "mnist")
+
+
+def test_masked_values_are_refused():
+    X = np.ma.masked_equal(np.array([[1.0, 2.0]]), 2.0)
+    with pytest.raises(ValueError, match="masked values"):
+        check_matrix(X, "X")
+    assert check_matrix(np.ma.masked_equal(np.array([[1.0]]), 2.0), "X").shape == (1, 1)
