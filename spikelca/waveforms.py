@@ -26,7 +26,7 @@ class Waveform(ABC):
 
     @abstractmethod
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
-        """The current at each time; an array that broadcasts to (n_times, *shape)."""
+        """The current at each time; an array that broadcasts to ``(n_times, *shape)``."""
 
     def __add__(self, other: Waveform) -> Waveform:
         """Both currents at once."""

@@ -201,7 +201,7 @@ class Problem:
         return np.zeros((1, 1), self.dtype) if self.waveform is None else self.waveform[step]
 
     def stimulus_energy(self) -> NDArray[np.float64]:
-        """sum_i w_i |x_i|^2 (with the drivers' part): (n_samples,), float64."""
+        """``sum_i w_i |x_i|^2`` (with the drivers' part): (n_samples,), float64."""
         total = np.zeros(self.n_samples)
         if self.offset is not None:
             total += self.offset

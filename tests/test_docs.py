@@ -1,0 +1,67 @@
+"""The documentation: its snippets run, its links lead somewhere, its reference is complete."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import spikelca
+from spikelca import datasets, plotting
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [page for page in PAGES if "_build" not in page.parts]
+EXAMPLES = sorted((ROOT / "examples").rglob("plot_*.py"))
+
+
+def snippets(page):
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if snippets(p)], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_the_snippets_of_a_page_run_one_after_the_other(page):
+    run = subprocess.run(
+        [sys.executable, "-c", "\n".join(snippets(page))],
+        capture_output=True, text=True, timeout=300, env=os.environ | {"MPLBACKEND": "Agg"},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+
+
+def test_every_public_name_stands_in_the_reference():
+    reference = (ROOT / "docs" / "api.rst").read_text()
+    listed = set(re.findall(r"^   ([\w.]+)$", reference, re.M))
+    public = {name for name in spikelca.__all__ if name != "__version__"}
+    public |= {f"plotting.{name}" for name in plotting.__all__ if name != "CLASS_COLOURS"}
+    public |= {f"datasets.{name}" for name in datasets.__all__}
+    assert public <= listed
+
+
+def test_there_are_at_least_ten_examples_and_three_from_papers():
+    assert sum(path.parent.name == "examples" for path in EXAMPLES) >= 10
+    assert sum(path.parent.name == "frompapers" for path in EXAMPLES) >= 3
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+def test_every_example_is_short_and_ends_in_a_picture(path):
+    lines = path.read_text().splitlines()
+    assert lines[-1] == "plt.show()"
+    assert len(lines) <= 50
+    assert any(set(line) == {"="} for line in lines[:4]), "a title, underlined"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_page_has_its_place_in_a_table_of_contents(page):
+    index = page.parent / "index.md"
+    if page == ROOT / "docs" / "index.md":
+        return
+    if page.name == "index.md":
+        index = ROOT / "docs" / "index.md"
+    name = str(page.relative_to(index.parent).with_suffix(""))
+    assert name in index.read_text().splitlines()
