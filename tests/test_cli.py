@@ -13,6 +13,7 @@ from shutil import which
 
 import numpy as np
 import pytest
+from quickly import WORDS, quick_results
 
 from spikelca.cli import main
 from spikelca.cli.files import read_rows
@@ -259,16 +260,14 @@ def test_an_interrupt_leaves_no_half_written_file(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results")
-    assert main(["reproduce", "--quick", "--quiet", "--report", "--out", str(folder)]) == 0
-    return folder / "report.html"
+def report():
+    return quick_results() / "report.html"
 
 
 def test_the_report_holds_everything_and_asks_for_nothing(report):
     text = report.read_text()
     assert text.count("data:image/png;base64,") == 7
-    assert "spikelca reproduce --quick --quiet --report" in text
+    assert " ".join(["spikelca", *WORDS]) in text
     assert "numba" in text
     assert "batch_size" in text
     outside = re.findall(r"(?:src|href)=[\"'](?!data:)", text)

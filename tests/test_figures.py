@@ -7,21 +7,19 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from quickly import quick_results
 
 from spikelca.datasets import load_images
 from spikelca.experiments import figures, settings
 from spikelca.experiments.figures.base import new_figure, write_picture
 from spikelca.experiments.figures.clusters import chosen_images, measures
 from spikelca.experiments.linked import learn_kind, make_material
-from spikelca.experiments.reproduce import reproduce
 from spikelca.experiments.table import Row, Table
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results")
-    reproduce(out=folder, quick=True, say=lambda _: None)
-    return folder
+def out():
+    return quick_results()
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +128,13 @@ def test_a_caption_is_written_below_the_figure_and_nothing_is_cut(tmp_path):
     with Image.open(path) as drawn:
         pixels = np.asarray(drawn.convert("L"))
     assert pixels[0].min() == pixels[-1].min() == pixels[:, 0].min() == pixels[:, -1].min() == 255
+
+
+def test_where_codes_do_not_cluster_better_than_pixels_it_is_said():
+    facts = [
+        {"code": code, "plane": "tsne", "knn10": value}
+        for code, value in (("raw", 0.9), ("single", 0.8), ("linked", 0.95), ("ordinal", 0.9))
+    ]
+    assert figures.format_clusters(facts).endswith("ordinal codes do NOT lie above raw pixels here")
+    facts[-1]["knn10"] = 0.91
+    assert figures.format_clusters(facts).endswith("ordinal codes lie above raw pixels")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from quickly import quick_results
 
 from spikelca.cli import main
 from spikelca.datasets import load_images
@@ -19,10 +20,8 @@ from spikelca.experiments.scoring import LOGISTIC, score, search
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results")
-    assert main(["reproduce", "--quick", "--leaky", "--out", str(folder)]) == 0
-    return folder
+def out():
+    return quick_results()
 
 
 @pytest.fixture(scope="module")

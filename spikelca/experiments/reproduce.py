@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spikelca.datasets import load_images
 from spikelca.experiments import report, settings
-from spikelca.experiments.figures import draw_figures
+from spikelca.experiments.figures import draw_figures, format_clusters
 from spikelca.experiments.linked import make_material
 from spikelca.experiments.page import write_page
 from spikelca.experiments.table import Table, make_table
@@ -94,6 +94,7 @@ def reproduce(
         paths.append(path)
         found |= picture.facts
     report.write_results(found, folder)
+    say(format_clusters(found["clusters"]))
     if report_of is not None:
         paths.append(write_page(found, text, report_of, folder))
     say("\nwritten: " + ", ".join(str(path) for path in paths))

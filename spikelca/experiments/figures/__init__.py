@@ -23,7 +23,7 @@ from pathlib import Path
 
 from spikelca.experiments.figures.base import Evidence, Picture, gather, write_picture
 from spikelca.experiments.figures.blocks import block_figure
-from spikelca.experiments.figures.clusters import cluster_figure
+from spikelca.experiments.figures.clusters import cluster_figure, format_clusters
 from spikelca.experiments.figures.control import control_figure
 from spikelca.experiments.figures.dictionaries import linked_figure, ordinal_figure
 from spikelca.experiments.figures.growth import growth_figure
@@ -32,7 +32,15 @@ from spikelca.experiments.linked import Material
 from spikelca.experiments.settings import Settings
 from spikelca.experiments.table import Table
 
-__all__ = ["FIGURES", "Evidence", "Picture", "draw_figures", "gather", "write_picture"]
+__all__ = [
+    "FIGURES",
+    "Evidence",
+    "Picture",
+    "draw_figures",
+    "format_clusters",
+    "gather",
+    "write_picture",
+]
 
 FIGURES: tuple[Callable[[Evidence], Picture], ...] = (
     linked_figure,

@@ -71,6 +71,17 @@ def _draw(points: dict[tuple[str, str], FloatArray], labels: Any, facts: list[An
     return figure
 
 
+def format_clusters(facts: list[dict[str, Any]]) -> str:
+    """The claim behind figure 5 in words: whether codes cluster better than pixels do."""
+    plane = {fact["code"]: fact["knn10"] for fact in facts if fact["plane"] == "tsne"}
+    told = ", ".join(f"{name} {value:.4f}" for name, value in plane.items())
+    below = [name for name in ("linked", "ordinal") if plane[name] <= plane["raw"]]
+    verdict = "linked and ordinal codes lie above raw pixels"
+    if below:
+        verdict = f"{' and '.join(below)} codes do NOT lie above raw pixels here"
+    return f"ten nearest neighbours in the t-SNE plane: {told}; {verdict}"
+
+
 def chosen_images(n_images: int, seed: int) -> NDArray[np.int64]:
     """All test images, or as many as are worth the time, drawn at random."""
     if n_images <= MOST_IMAGES:
