@@ -50,6 +50,13 @@ def energy(
 
     Modalities that are not among the stimuli are left out of the sum.
 
+    Parameters
+    ----------
+    stimuli : mapping of modality to (n_samples, n_inputs)
+    dictionaries : sequence of Dictionary
+    code : (n_samples, n_neurons)
+    transfer : Transfer
+
     Returns
     -------
     (n_samples,) float64
@@ -92,6 +99,15 @@ def block_selectivity(
     code: FloatArray, labels: ArrayLike, owner: ArrayLike, n_classes: int
 ) -> NDArray[np.float64]:
     """Mean share of the driven activity that falls into each block, for each class.
+
+    Parameters
+    ----------
+    code : (n_samples, n_neurons)
+    labels : (n_samples,) int
+        Class of each sample.
+    owner : (n_neurons,) int
+        Class of each neuron, negative for the free ones (`OrdinalDriver.owner`).
+    n_classes : int
 
     Returns
     -------

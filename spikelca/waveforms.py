@@ -79,6 +79,12 @@ class Constant(Waveform):
 class Pulse(Waveform):
     """d(t) = height for start <= t < stop, else 0.
 
+    Parameters
+    ----------
+    height : float
+    start, stop : float
+        Seconds.
+
     Examples
     --------
     >>> Pulse(0.5, start=1.0, stop=2.0).values(np.array([0.0, 1.0, 2.0]), (1, 1)).ravel()
@@ -103,6 +109,12 @@ class Pulse(Waveform):
 class Ramp(Waveform):
     """d(t) rises in a straight line from 0 at start to height at stop, and stays there.
 
+    Parameters
+    ----------
+    height : float
+    start, stop : float
+        Seconds.
+
     Examples
     --------
     >>> Ramp(1.0, start=0.0, stop=2.0).values(np.array([0.0, 1.0, 3.0]), (1, 1)).ravel()
@@ -124,6 +136,14 @@ class Ramp(Waveform):
 @dataclass(frozen=True)
 class Sine(Waveform):
     """d(t) = amplitude sin(2 pi frequency t + phase); frequency in hertz, phase in radians.
+
+    Parameters
+    ----------
+    amplitude : float
+    frequency : float
+        Hertz.
+    phase : float, default=0.0
+        Radians.
 
     Examples
     --------
@@ -149,6 +169,14 @@ class Noise(Waveform):
 
     A value is held for ``hold`` seconds: the noise does not change when the step does. It is the
     same in every run of one seed.
+
+    Parameters
+    ----------
+    sd : float
+        Standard deviation.
+    seed : int
+    hold : float, default=1 ms
+        Seconds.
 
     Examples
     --------

@@ -87,6 +87,10 @@ class Spikes:
     """Spikes as three aligned arrays, ordered by sample, then step, then neuron.
 
     Iterates as ``(sample, neuron, step)``.
+
+    Attributes
+    ----------
+    sample, neuron, step : (n_spikes,) int64
     """
 
     sample: NDArray[np.int64]

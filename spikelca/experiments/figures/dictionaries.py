@@ -31,7 +31,7 @@ def ordinal_figure(evidence: Evidence) -> Picture:
     n_columns = int((owner == 0).sum())
     atoms = {name: circuit.dictionary(name).atoms for name in (HANDWRITTEN, PRINTED)}
     wide = n_columns > 12
-    figure = new_figure(9.0, 10.6 if wide else 5.8)
+    figure = new_figure(9.0, 9.2 if wide else 5.8)
     axes = figure.subplots(2 if wide else 1, 1 if wide else 2, squeeze=False)
     for ax, name in zip(axes.flat, atoms, strict=True):
         draw_dictionary(
