@@ -405,7 +405,7 @@ class Circuit:
         presentation: Any = 0.15,
         dt: Any | None = None,
         *,
-        rate: float = 0.7,
+        rate: float = 1.0,
         labels: ArrayLike | None = None,
         engine: str | Engine = "numba",
         **options: Any,
@@ -422,7 +422,7 @@ class Circuit:
             Shown one after the other.
         presentation, dt : float or Brian2 quantity
             Seconds of one presentation, and of one step.
-        rate : float, default=0.7
+        rate : float, default=1.0
             eta of Eq. 4, for a whole presentation; for dictionaries with a plasticity.
         labels, engine
             As in `simulate`.

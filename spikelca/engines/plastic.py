@@ -97,9 +97,10 @@ def between_presentations(
             if rate:
                 phi += (rate * error)[:, None] * a
     squares = np.zeros(problem.n_neurons)
-    for p, phi in zip(problem.inputs, weights, strict=True):
-        for row in phi:
-            squares += p.weight * (row * row)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for p, phi in zip(problem.inputs, weights, strict=True):
+            for row in phi:
+                squares += p.weight * (row * row)
     norms = np.sqrt(squares)
     if not np.isfinite(norms).all():
         raise FloatingPointError(
@@ -112,7 +113,8 @@ def between_presentations(
 
 def squared(r: Sequence[FloatArray]) -> list[float]:
     """``|r|^2`` of each modality."""
-    return [float(np.sum(error * error)) for error in r]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return [float(np.sum(error * error)) for error in r]
 
 
 def stream_of(

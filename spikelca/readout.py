@@ -1,0 +1,139 @@
+"""Read-outs: from spikes and membranes to a code, and what a run has cost.
+
+Small siblings; each takes a `Response` of a spiking circuit and returns one value for each sample
+and neuron. The code that a simulation returns is `spike_count`; the others trade delay for
+precision.
+
+==================  =========================================================  ====================
+read-out            what it computes                                           needs
+==================  =========================================================  ====================
+spike_count         theta n_spikes / (window / tau)                            counts, or spikes
+exponential         the same with a window that fades into the past            spikes
+membrane            T(mean u) in the last part of the run                      the trace of u
+latency             time of the first spike                                    spikes
+==================  =========================================================  ====================
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelca.engines import Clock, Response, Spikes
+from spikelca.transfer import Transfer
+from spikelca.validation import FloatArray, positive_seconds
+
+
+def spike_count(response: Response, window: float | None = None) -> FloatArray:
+    """``a = quantum tau rate`` in the last part of the run: (n_samples, n_neurons).
+
+    Parameters
+    ----------
+    response : Response
+    window : float in (0, 1], optional
+        As in `Response.rates`.
+    """
+    rates = response.rates(window)
+    assert response.quantum is not None
+    assert response.tau is not None
+    return _signed(response, response.quantum * response.tau * rates)
+
+
+def exponential(response: Response, tau: Any | None = None) -> FloatArray:
+    """What an exponential filter of the spikes holds at the end: (n_samples, n_neurons).
+
+    A spike that lies m steps back weighs ``exp(-m dt / tau)``; the weights of all steps add up to
+    one, so that a steady rate is read without bias, however short the run and however long a step.
+
+    Parameters
+    ----------
+    response : Response
+        With its spikes.
+    tau : float or Brian2 quantity, optional
+        Time constant of the filter in seconds; five times that of the membrane unless told.
+    """
+    spikes, clock = _spikes(response)
+    assert response.quantum is not None
+    assert response.tau is not None
+    assert response.counts is not None
+    constant = 5 * response.tau if tau is None else positive_seconds(tau, "tau")
+    decay = np.exp(-clock.dt / constant)
+    weights = decay ** np.arange(clock.n_steps - 1, -1, -1)
+    weights *= response.quantum * response.tau / clock.dt / weights.sum()
+    shape = response.counts.shape
+    place = spikes.sample * shape[1] + spikes.neuron
+    total = np.bincount(place, weights=weights[spikes.step], minlength=shape[0] * shape[1])
+    return _signed(response, total.reshape(shape))
+
+
+def membrane(response: Response, transfer: Transfer, window: float = 0.5) -> FloatArray:
+    """``T(mean u)`` in the last part of the run; its samples and neurons are those of the trace.
+
+    Closer to the fixed point than a count, since a mean has no quanta.
+
+    Parameters
+    ----------
+    response : Response
+        With the trace of u.
+    transfer : Transfer
+        That of the circuit.
+    window : float in (0, 1], default=0.5
+    """
+    if "u" not in response.traces or response.clock is None:
+        raise ValueError("The trace of u is missing; simulate with record=('u',).")
+    late = response.times >= response.clock.first_of(window) * response.clock.dt
+    if not late.any():
+        raise ValueError(
+            f"No value of u was recorded in the last {window} of the run. Record with every=1."
+        )
+    one_sided = replace(transfer, two_sided=transfer.two_sided and response.counts is None)
+    return _signed(response, one_sided(response.traces["u"][late].mean(axis=0)), transfer.two_sided)
+
+
+def latency(response: Response) -> NDArray[np.float64]:
+    """Seconds to the first spike, infinite for the silent: (n_samples, n_cells).
+
+    The strongest are the first: the order of the first spikes is a code of its own.
+    """
+    spikes, clock = _spikes(response)
+    assert response.counts is not None
+    first = np.full(response.counts.shape, np.inf)
+    np.minimum.at(first, (spikes.sample, spikes.neuron), spikes.step * clock.dt)
+    return first
+
+
+def event_energy(
+    response: Response, per_spike: float, per_synaptic_event: float
+) -> NDArray[np.float64]:
+    """What the spikes of each sample have cost: (n_samples,), in the unit of the two prices.
+
+    Parameters
+    ----------
+    response : Response
+    per_spike, per_synaptic_event : float
+        Of the hardware in question; Loihi, for example, is quoted with 1.7e-12 and 23.6e-12 joules
+        (Davies et al. 2018, IEEE Micro 38(1)).
+    """
+    if "spikes" not in response.events:
+        raise ValueError("This response counted no spikes; it needs a circuit of SpikingNeuron.")
+    events = response.events
+    return np.asarray(per_spike * events["spikes"] + per_synaptic_event * events["synaptic_events"])
+
+
+def _spikes(response: Response) -> tuple[Spikes, Clock]:
+    if response.spikes is None or response.clock is None:
+        raise ValueError("The spikes were not kept; simulate with record=('spikes',).")
+    return response.spikes, response.clock
+
+
+def _signed(response: Response, cells: FloatArray, pairs: bool | None = None) -> FloatArray:
+    """The code of cells: of pairs, the positive one less the negative one."""
+    if pairs is None:
+        pairs = cells.shape[1] == 2 * response.code.shape[1]
+    if not pairs or response.counts is None:
+        return cells
+    n = cells.shape[1] // 2
+    return np.asarray(cells[:, :n] - cells[:, n:])

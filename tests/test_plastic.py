@@ -1,0 +1,215 @@
+"""Plastic synapses: learning while time runs, in both engines, and what comes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from circuits import RATE, SPIKING, random_circuit, random_stimuli
+from sklearn.datasets import load_digits
+
+from spikelca import Circuit, Dictionary, OrdinalDriver, SoftThreshold
+from spikelca.engines.brian2 import Brian2Engine
+from spikelca.plasticity import normalise_stacked, stacked_norms
+
+TRAIN, HELD_OUT = slice(0, 1500), slice(1500, 1797)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Unit-norm digits in a random order, and their labels."""
+    data = load_digits()
+    order = np.random.default_rng(0).permutation(len(data.target))
+    X = data.data[order]
+    return X / np.linalg.norm(X, axis=1, keepdims=True), data.target[order]
+
+
+def blank_slate(neuron, *widths, drivers=(), seed=0):
+    """48 neurons with random non-negative atoms, modalities x and (if there is one) label."""
+    rng = np.random.default_rng(seed)
+    atoms = [
+        scale * rng.random((48, width)) for width, scale in zip(widths, (1, 0.3), strict=False)
+    ]
+    atoms = normalise_stacked(atoms, [1.0] * len(atoms))
+    parts = [Dictionary(name, phi) for name, phi in zip(("x", "label"), atoms, strict=False)]
+    return Circuit(neuron, SoftThreshold(0.1), parts, drivers, wiring="residual")
+
+
+def equal(first, second):
+    """Whether two streams hold the same bits."""
+    for name in ("atoms", "error", "state"):
+        one, other = getattr(first, name), getattr(second, name)
+        assert one.keys() == other.keys()
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key], err_msg=f"{name} {key}")
+    np.testing.assert_array_equal(first.code, second.code)
+    for one, other in zip(first.spikes or (), second.spikes or (), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+DRIVERS = {
+    "none": (),
+    "current": (OrdinalDriver(2),),
+    "clamp": (OrdinalDriver(2, reading="clamp"),),
+    "linked": (OrdinalDriver(2, reading="linked"),),
+}
+
+
+@pytest.mark.parametrize("drivers", DRIVERS)
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+def test_both_engines_learn_the_same_bits(neuron, drivers):
+    circuit = random_circuit(neuron, wiring="residual", drivers=DRIVERS[drivers])
+    X = random_stimuli(circuit, n_samples=12)
+    record = ("spikes",) if neuron is SPIKING else ()
+    streams = [
+        circuit.learn_in_simulation(
+            X, 0.08, 4e-4, labels=np.arange(12) % 2, engine=engine, record=record
+        )[1]
+        for engine in ("numba", "brian2")
+    ]
+    equal(*streams)
+    assert np.abs(streams[0].atoms["a"] - circuit.dictionary("a").atoms).max() > 0.02
+
+
+def test_both_engines_learn_the_same_bits_from_digits(digits):
+    X, y = digits
+    circuit = blank_slate(SPIKING, 64, 10)
+    stimuli = {"x": X[:15], "label": 0.7 * np.eye(10)[y[:15]]}
+    fast, brian = (
+        circuit.learn_in_simulation(stimuli, 0.15, 5e-4, engine=engine, record=("spikes",))[1]
+        for engine in ("numba", "brian2")
+    )
+    assert len(fast.spikes) > 2000
+    equal(fast, brian)
+
+
+@pytest.mark.cython
+def test_compiled_brian2_learns_the_same(digits):
+    X, _ = digits
+    circuit = blank_slate(SPIKING, 64)
+    fast, brian = (
+        circuit.learn_in_simulation({"x": X[:10]}, 0.15, 5e-4, engine=engine)[1]
+        for engine in ("numba", Brian2Engine(target="cython"))
+    )
+    np.testing.assert_allclose(fast.atoms["x"], brian.atoms["x"], atol=1e-9)
+
+
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+def test_what_is_left_unexplained_falls_below_a_third(digits, neuron):
+    X, _ = digits
+    start = blank_slate(neuron, 64)
+
+    def unexplained(circuit):
+        code = circuit.encode({"x": X[HELD_OUT]}, tol=1e-6).code
+        return ((X[HELD_OUT] - circuit.reconstruct(code, "x")) ** 2).sum(axis=1).mean()
+
+    learnt, _ = start.learn_in_simulation({"x": X[:400]}, 0.15, 5e-4)
+    assert unexplained(learnt) <= 0.30 * unexplained(start)
+
+
+def test_a_linked_label_is_read_from_the_pixels_alone(digits):
+    X, y = digits
+    circuit = blank_slate(SPIKING, 64, 10)
+    shown = np.arange(2000) % 1500
+    stimuli = {"x": X[shown], "label": 0.7 * np.eye(10)[y[shown]]}
+    learnt, _ = circuit.learn_in_simulation(stimuli, 0.15, 5e-4)
+    code = learnt.encode({"x": X[HELD_OUT]}, tol=1e-6).code
+    read = learnt.reconstruct(code, "label", observed=["x"]).argmax(axis=1)
+    assert (read == y[HELD_OUT]).mean() >= 0.85
+    code = circuit.encode({"x": X[HELD_OUT]}, tol=1e-6).code
+    guess = circuit.reconstruct(code, "label", observed=["x"]).argmax(axis=1)
+    assert (guess == y[HELD_OUT]).mean() < 0.3
+
+
+def test_an_ordinal_driver_brings_ten_blocks_into_order(digits):
+    X, y = digits
+    driver = OrdinalDriver(10, excitation=0.05, inhibition=0.05)
+    circuit = blank_slate(SPIKING, 64, 10, drivers=(driver,))
+    stimuli = {"x": X[:400], "label": 0.7 * np.eye(10)[y[:400]]}
+    learnt, _ = circuit.learn_in_simulation(stimuli, 0.15, 5e-4, labels=y[:400])
+    labels_of = learnt.dictionary("label").atoms
+    owner = driver.owner(48)
+    blocks = [int(labels_of[owner == c].sum(axis=0).argmax()) for c in range(10)]
+    assert blocks == list(range(10))
+
+
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+def test_stacked_atoms_stay_on_the_unit_sphere(neuron):
+    circuit = random_circuit(neuron, wiring="residual")
+    learnt, _ = circuit.learn_in_simulation(random_stimuli(circuit), 0.05, 4e-4)
+    norms = stacked_norms([d.atoms for d in learnt.dictionaries], [1.0, 0.7])
+    np.testing.assert_allclose(norms, 1.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+def test_a_stream_in_two_parts_is_one_stream(neuron):
+    circuit = random_circuit(neuron, wiring="residual")
+    X = random_stimuli(circuit, n_samples=8)
+    whole, stream = circuit.learn_in_simulation(X, 0.05, 4e-4)
+    half, first = circuit.learn_in_simulation({k: x[:5] for k, x in X.items()}, 0.05, 4e-4)
+    rest, second = half.learn_in_simulation(
+        {k: x[5:] for k, x in X.items()}, 0.05, 4e-4, start=first.state
+    )
+    for name in ("a", "b"):
+        np.testing.assert_array_equal(rest.dictionary(name).atoms, whole.dictionary(name).atoms)
+    np.testing.assert_array_equal(np.vstack([first.code, second.code]), stream.code)
+
+
+def test_synapses_learn_from_the_image_that_was_shown_and_not_from_the_next():
+    """One neuron, one image, then another: the first presentation moves the atom to the first."""
+    circuit = Circuit(
+        RATE, SoftThreshold(0.1), [Dictionary("x", [[1.0, 0.0, 0.0]])], wiring="residual"
+    )
+    X = np.array([[0.8, 0.6, 0.0], [0.8, 0.0, 0.6]])
+    learnt, _ = circuit.learn_in_simulation({"x": X[:1]}, 0.3, 5e-4)
+    assert learnt.dictionary("x").atoms[0, 1] > 0.1
+    assert learnt.dictionary("x").atoms[0, 2] == 0.0
+    both, _ = circuit.learn_in_simulation({"x": X}, 0.3, 5e-4)
+    assert both.dictionary("x").atoms[0, 2] > 0.1
+
+
+def test_only_dictionaries_with_a_plasticity_learn():
+    atoms = normalise_stacked(
+        [np.random.default_rng(0).random((4, 6)), np.random.default_rng(1).random((4, 3))],
+        [1.0, 1.0],
+    )
+    circuit = Circuit(
+        SPIKING, SoftThreshold(0.1),
+        [Dictionary("x", atoms[0]), Dictionary("fixed", atoms[1], plasticity=None)],
+        wiring="residual",
+    )  # fmt: skip
+    X = random_stimuli(random_circuit(widths=(6, 3)), n_samples=4)
+    learnt, _ = circuit.learn_in_simulation({"x": X["a"], "fixed": X["b"]}, 0.1, 4e-4)
+    after = learnt.dictionary("fixed").atoms
+    # Its direction stays; the common norm of the stacked atom may shorten it.
+    scale = after / atoms[1]
+    np.testing.assert_allclose(scale, scale[:, :1] * np.ones(3), rtol=1e-12)
+    turned = learnt.dictionary("x").atoms / atoms[0]
+    assert np.ptp(turned, axis=1).max() > 0.05
+
+
+def test_a_circuit_of_one_precision_stays_in_it():
+    circuit = random_circuit(SPIKING, wiring="residual", dtype=np.float32)
+    learnt, _ = circuit.learn_in_simulation(random_stimuli(circuit), 0.05, 4e-4)
+    assert learnt.dtype == np.float32
+
+
+def test_what_cannot_learn_says_why():
+    X = random_stimuli(random_circuit())
+    with pytest.raises(ValueError, match="wiring='residual'"):
+        random_circuit(SPIKING).learn_in_simulation(X)
+    signed = random_circuit(SPIKING, SoftThreshold(0.1, two_sided=True), wiring="residual")
+    with pytest.raises(NotImplementedError, match="drift apart"):
+        signed.learn_in_simulation(X)
+    circuit = random_circuit(SPIKING, wiring="residual")
+    with pytest.raises(ValueError, match="rate is"):
+        circuit.learn_in_simulation(X, rate=0.0)
+    with pytest.raises(NotImplementedError, match="'numba' and 'brian2'"):
+        circuit.learn_in_simulation(X, 0.05, 4e-4, engine="reference")
+    with pytest.raises(ValueError, match=r"\(1, 11\) was awaited"):
+        circuit.learn_in_simulation(X, 0.05, 4e-4, start={"s": np.zeros((5, 11))})
+
+
+def test_learning_that_explodes_is_an_error_and_no_circuit():
+    circuit = random_circuit(SPIKING, wiring="residual")
+    with pytest.raises((FloatingPointError, ValueError), match=r"without bound|faster than"):
+        circuit.learn_in_simulation(random_stimuli(circuit), 0.05, 4e-4, rate=1e200)

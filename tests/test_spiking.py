@@ -1,0 +1,361 @@
+"""Spikes: the law of one neuron, the way to the LASSO, read-outs, and what is refused."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from circuits import RATE, SPIKING, random_circuit, random_stimuli
+from sklearn.datasets import load_digits
+from sklearn.linear_model import Lasso
+
+from spikelca import (
+    Circuit,
+    CurrentDriver,
+    Dictionary,
+    HardThreshold,
+    OrdinalDriver,
+    SoftThreshold,
+    SpikingNeuron,
+)
+from spikelca.datasets import load_images
+from spikelca.learning import learn
+from spikelca.readout import event_energy, exponential, latency, membrane, spike_count
+from spikelca.waveforms import Pulse
+
+FINE = SpikingNeuron(tau=10e-3, quantum=0.02)
+TAU = 10e-3
+
+
+def unit(X):
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Unit-norm digits, and 48 of them as atoms."""
+    X = unit(load_digits().data)
+    return X[:48], X[600:632]
+
+
+def relative_gap(circuit, X, code):
+    """Excess of the energy over that of the settled code, relative to it."""
+    best = circuit.energy(X, circuit.encode(X, tol=1e-10).code)
+    return (circuit.energy(X, code) - best) / best
+
+
+def single(drive, transfer, neuron=FINE, duration=1.0, dt=2e-4):
+    """One neuron that sees a constant drive, spikes recorded."""
+    circuit = Circuit(neuron, transfer, [Dictionary("x", np.eye(1))])
+    return circuit.simulate({"x": [[drive]]}, duration, dt, record=("u", "v", "spikes"))
+
+
+# ---------------------------------------------------------------- one neuron
+
+
+@pytest.mark.parametrize("drive", [0.05, 0.1, 0.13, 0.35, 0.9])
+@pytest.mark.parametrize("kind", [SoftThreshold, HardThreshold])
+@pytest.mark.parametrize("two_sided", [False, True])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_neuron_fires_at_the_rate_of_its_transfer_function(drive, kind, two_sided, sign):
+    transfer = kind(0.1, two_sided)
+    response = single(sign * drive, transfer)
+    awaited = transfer(np.array([[sign * drive]]))
+    # A count is right up to one spike.
+    resolution = FINE.quantum / (0.5 / TAU)
+    np.testing.assert_allclose(response.code, awaited, atol=1.01 * resolution)
+
+
+def test_the_reset_subtracts_so_that_no_charge_is_lost():
+    """All charge that flowed in is either fired away or still there."""
+    response = single(0.437, SoftThreshold(0.1))
+    u = response.traces["u"][:, 0, 0]
+    charged = (2e-4 / TAU) * (u[u > 0.1] - 0.1).sum()
+    drained = (2e-4 / TAU) * np.where(u <= 0.1, (u - 0.1) * (response.traces["v"][:, 0, 0] > -0.02),
+                                      0.0).sum()  # fmt: skip
+    fired = FINE.quantum * len(response.spikes)
+    assert fired + response.state["v"][0, 0] == pytest.approx(charged + drained, abs=1e-12)
+
+
+def test_a_silent_neuron_drifts_no_further_than_its_floor():
+    response = single(0.0, SoftThreshold(0.1))
+    step = 2e-4 / TAU * 0.1
+    assert -FINE.quantum - step <= response.state["v"][0, 0] <= -FINE.quantum
+    deep = single(0.0, SoftThreshold(0.1), replace(FINE, floor=-1.0))
+    assert deep.state["v"][0, 0] < -0.9
+
+
+def test_a_clamped_neuron_never_fires():
+    driver = OrdinalDriver(2, reading="clamp")
+    circuit = random_circuit(SPIKING, drivers=(driver,), n_neurons=10)
+    response = circuit.simulate(random_stimuli(circuit), 0.1, 4e-4, labels=[0, 1, 1, 0, 1])
+    assert not response.code[1, :5].any()
+    assert response.code[1, 5:].any()
+
+
+def test_a_current_pulse_makes_a_silent_neuron_fire_while_it_lasts():
+    driver = CurrentDriver(Pulse(0.5, start=0.1, stop=0.2), neurons=[1])
+    circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(2))], [driver])
+    spikes = circuit.simulate({"x": np.zeros((1, 2))}, 0.4, 2e-4, record=("spikes",)).spikes
+    times = spikes.step * 2e-4
+    assert set(spikes.neuron) == {1}
+    assert times.min() > 0.1
+    assert 0.2 < times.max() < 0.2 + 3 * TAU
+
+
+# ---------------------------------------------------------------- the circuit
+
+
+@pytest.mark.parametrize("wiring", ["lateral", "residual"])
+def test_spike_rates_converge_to_the_lasso(digits, wiring):
+    atoms, X = digits
+    circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", atoms)], wiring=wiring)
+    X = X[:8]
+    lasso = Lasso(alpha=0.1 / 64, positive=True, fit_intercept=False, tol=1e-12, max_iter=100_000)
+    best = np.array([lasso.fit(atoms.T, x).coef_ for x in X])
+    optimum = circuit.energy({"x": X}, best)
+    gaps = []
+    for n_tau in (20, 50, 200):
+        code = circuit.simulate({"x": X}, n_tau * TAU, 2e-4).code
+        gaps.append(float(((circuit.energy({"x": X}, code) - optimum) / optimum).mean()))
+    assert gaps[0] > 10 * gaps[2]
+    assert gaps[2] < 2e-5
+    assert gaps == sorted(gaps, reverse=True)
+
+
+def test_the_returned_certificate_is_that_of_the_returned_code(digits):
+    atoms, X = digits
+    circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", atoms)])
+    response = circuit.simulate({"x": X}, 1.0, 2e-4)
+    assert (relative_gap(circuit, {"x": X}, response.code) <= response.gap).all()
+    assert response.residual.max() < 0.1
+
+
+def test_signed_codes_of_pairs_converge_to_the_signed_lasso(digits):
+    atoms, X = digits
+    X = unit(X - X.mean(axis=0))
+    atoms = unit(atoms - atoms.mean(axis=0))[:30]
+    circuit = Circuit(FINE, SoftThreshold(0.05, two_sided=True), [Dictionary("x", atoms)])
+    response = circuit.simulate({"x": X}, 2.0, 2e-4)
+    assert (response.code < 0).sum() > 50
+    assert response.counts.shape == (32, 60)
+    assert relative_gap(circuit, {"x": X}, response.code).mean() < 2e-4
+
+
+def test_linked_modalities_code_together(digits):
+    atoms, X = digits
+    parts = [Dictionary("top", atoms[:, :32]),
+             Dictionary("bottom", atoms[:, 32:] * 2**0.5, weight=0.5)]  # fmt: skip
+    circuit = Circuit(FINE, SoftThreshold(0.1), parts)
+    stimuli = {"top": X[:, :32], "bottom": X[:, 32:]}
+    response = circuit.simulate(stimuli, 1.0, 2e-4)
+    assert relative_gap(circuit, stimuli, response.code).mean() < 1e-4
+
+
+def test_images_stream_by_without_a_reset(digits):
+    """Without a floor the generators of silent neurons would sink out of reach."""
+    atoms, X = digits
+
+    def stream(neuron):
+        circuit = Circuit(neuron, SoftThreshold(0.1), [Dictionary("x", atoms)])
+        state, codes = None, []
+        for x in X:
+            response = circuit.simulate({"x": x[None]}, 0.4, 2e-4, start=state)
+            state = response.state
+            codes.append(response.code[0])
+        return relative_gap(circuit, {"x": X}, np.array(codes)).mean()
+
+    assert stream(FINE) < 1e-3
+    assert stream(replace(FINE, floor=-100.0)) > 1e-2
+
+
+def test_a_hard_threshold_settles_at_a_fixed_point_of_its_own(digits):
+    atoms, X = digits
+    circuit = Circuit(FINE, HardThreshold(0.25), [Dictionary("x", atoms)])
+    response = circuit.simulate({"x": X}, 2.0, 2e-4, record=("u",), every=5)
+    # Where no potential lingers at the threshold, the spikes count exactly T(u).
+    u = response.traces["u"][200:]
+    clear = ((u > 0.25).all(axis=0) | (u < 0.25).all(axis=0)).all(axis=1)
+    assert clear.sum() >= 8
+    assert response.residual[clear].max() < 0.05
+    assert response.gap is None
+
+
+def test_a_float32_circuit_spikes_in_float64():
+    narrow = random_circuit(SPIKING, dtype=np.float32)
+    X = random_stimuli(narrow)
+    response = narrow.simulate(X, 0.1, 4e-4)
+    assert response.code.dtype == response.state["u"].dtype == np.float64
+
+
+# ---------------------------------------------------------------- read-outs and counters
+
+
+@pytest.fixture(scope="module")
+def settled():
+    circuit = random_circuit(FINE)
+    X = random_stimuli(circuit, size=0.6)
+    response = circuit.simulate(X, 2.0, 2e-4, record=("u", "spikes"), every=5)
+    return circuit, X, response
+
+
+def test_the_code_is_the_quantum_times_the_rate_times_tau(settled):
+    _, _, response = settled
+    np.testing.assert_allclose(response.code, 0.02 * TAU * response.rates())
+    np.testing.assert_allclose(spike_count(response), response.code)
+    assert response.rates(window=0.25).shape == (5, 11)
+
+
+@pytest.mark.parametrize("window", [0.1, 0.5, 1.0])
+def test_rates_count_the_spikes_of_their_window(settled, window):
+    _, _, response = settled
+    late = response.spikes.step >= 10_000 - round(window * 10_000)
+    total = response.rates(window).sum() * window * 2.0
+    assert total == pytest.approx(late.sum())
+
+
+def test_every_readout_reads_the_same_code(settled):
+    circuit, X, response = settled
+    best = circuit.encode(X, tol=1e-10).code
+    for read in (spike_count(response), exponential(response, tau=0.2),
+                 membrane(response, circuit.transfer)):  # fmt: skip
+        np.testing.assert_allclose(read, best, atol=5e-3)
+
+
+def test_the_mean_membrane_is_closer_than_the_count(digits):
+    atoms, X = digits
+    circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", atoms)])
+    response = circuit.simulate({"x": X}, 8.0, 2e-4, record=("u",))
+    mean = relative_gap(circuit, {"x": X}, membrane(response, circuit.transfer)).mean()
+    count = relative_gap(circuit, {"x": X}, response.code).mean()
+    assert mean < 0.8 * count
+
+
+def test_an_exponential_filter_reads_a_steady_rate_without_bias():
+    response = single(0.6, SoftThreshold(0.1), duration=0.5)
+    late = single(0.6, SoftThreshold(0.1), duration=2.0)
+    assert exponential(late, tau=0.3)[0, 0] == pytest.approx(0.5, abs=2e-3)
+    assert exponential(response, tau=0.05)[0, 0] == pytest.approx(0.5, abs=6e-3)
+
+
+def test_the_first_spike_is_the_earlier_the_stronger_the_drive():
+    circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(4))])
+    response = circuit.simulate({"x": [[0.9, 0.5, 0.2, 0.05]]}, 0.3, 2e-4, record=("spikes",))
+    first = latency(response)[0]
+    assert (np.diff(first) > 0).all()
+    assert np.isinf(first[3])
+    np.testing.assert_allclose(first[0], response.spikes.step.min() * 2e-4)
+
+
+def test_signed_readouts_fold_the_pairs():
+    circuit = random_circuit(FINE, SoftThreshold(0.1, two_sided=True))
+    X = random_stimuli(circuit, size=0.6)
+    response = circuit.simulate(X, 2.0, 2e-4, record=("u", "spikes"), every=5)
+    best = circuit.encode(X, tol=1e-10).code
+    assert (best < -0.05).any()
+    for read in (spike_count(response), exponential(response, tau=0.2),
+                 membrane(response, circuit.transfer)):  # fmt: skip
+        np.testing.assert_allclose(read, best, atol=6e-3)
+
+
+@pytest.mark.parametrize("wiring", ["lateral", "residual"])
+def test_events_are_counted(wiring):
+    circuit = random_circuit(SPIKING, wiring=wiring)
+    response = circuit.simulate(random_stimuli(circuit), 0.1, 4e-4, record=("spikes",))
+    np.testing.assert_array_equal(response.events["spikes"],
+                                  np.bincount(response.spikes.sample, minlength=5))  # fmt: skip
+    fan_out = 10 if wiring == "lateral" else 9 + 5
+    np.testing.assert_array_equal(
+        response.events["synaptic_events"], fan_out * response.events["spikes"]
+    )
+    cost = event_energy(response, per_spike=2.0, per_synaptic_event=3.0)
+    np.testing.assert_allclose(cost, (2 + 3 * fan_out) * response.events["spikes"])
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_a_saturating_rate_is_refused_with_the_remedy():
+    circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(1))])
+    with pytest.raises(ValueError, match=r"asks for a code of 2.9.*quantum of at least 0.058"):
+        circuit.simulate({"x": [[3.0]]}, 0.1, 2e-4)
+    brave = replace(circuit, neuron=SpikingNeuron(quantum=0.058))
+    assert brave.simulate({"x": [[3.0]]}, 1.0, 2e-4).code[0, 0] == pytest.approx(2.9, abs=2e-3)
+
+
+def test_a_current_counts_when_saturation_is_judged():
+    driver = CurrentDriver(Pulse(2.9, start=0.05, stop=0.1))
+    circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(1))], [driver])
+    with pytest.raises(ValueError, match="asks for a code"):
+        circuit.simulate({"x": [[0.1]]}, 0.2, 2e-4)
+
+
+def test_without_dt_a_strong_drive_shortens_the_step():
+    circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(1))])
+    response = circuit.simulate({"x": [[8.0]]}, 0.3)
+    assert response.clock.dt <= FINE.quantum / 7.9 * TAU * 1.001
+    assert response.code[0, 0] == pytest.approx(7.9, rel=1e-2)
+
+
+def test_a_rate_that_saturates_through_excitation_is_found_afterwards():
+    """Atoms of less than unit norm excite themselves: their code lies beyond their drive."""
+    circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.array([[0.3]]))])
+    with pytest.raises(ValueError, match="faster than one spike a step"):
+        circuit.simulate({"x": [[3.0]]}, 1.0, 2e-4)
+
+
+def test_a_step_beyond_the_spectrum_is_refused(digits):
+    circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", digits[0])])
+    with pytest.raises(ValueError, match="certainly stable"):
+        circuit.simulate({"x": digits[1]}, 0.1, 2e-3)
+
+
+def test_what_was_not_kept_cannot_be_read():
+    circuit = random_circuit(SPIKING)
+    X = random_stimuli(circuit)
+    bare = circuit.simulate(X, 0.02, 4e-4)
+    for read in (lambda: bare.rates(0.2), lambda: exponential(bare), lambda: latency(bare),
+                 lambda: membrane(bare, circuit.transfer)):  # fmt: skip
+        with pytest.raises(ValueError, match=r"record="):
+            read()
+    with pytest.raises(ValueError, match="window is 2"):
+        bare.rates(2.0)
+    rate = replace(circuit, neuron=RATE).simulate(X, 0.02, 4e-4)
+    with pytest.raises(ValueError, match="SpikingNeuron"):
+        rate.rates()
+    with pytest.raises(ValueError, match="SpikingNeuron"):
+        event_energy(rate, 1.0, 1.0)
+
+
+def test_a_log_that_runs_full_goes_on(monkeypatch):
+    simulate = importlib.import_module("spikelca.engines.numba.simulate")
+    circuit = random_circuit(SPIKING)
+    X = random_stimuli(circuit)
+    whole = circuit.simulate(X, 0.2, 4e-4, record=("spikes",)).spikes
+    monkeypatch.setattr(simulate, "LOG", 1)
+    short = circuit.simulate(X, 0.2, 4e-4, record=("spikes",)).spikes
+    for one, other in zip(whole, short, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+# ---------------------------------------------------------------- MNIST
+
+
+@pytest.mark.mnist
+@pytest.mark.skipif("SPIKELCA_DATA" not in os.environ, reason="SPIKELCA_DATA names no folder")
+def test_on_mnist_spike_rates_come_as_close_as_they_should():
+    """256 learnt atoms, 64 test images, counted in the last two fifths."""
+    data, rng = load_images("mnist"), np.random.default_rng(0)
+    train, test = (unit(x.astype(np.float64)) for x in (data.X_train, data.X_test[:64]))
+    atoms = train[rng.choice(len(train), 256, replace=False)]
+    circuit = Circuit(RATE, SoftThreshold(0.1), [Dictionary("mnist", atoms)])
+    batches = (({"mnist": train[rng.choice(len(train), 250)]}, None) for _ in range(200))
+    for learnt, _ in learn(circuit, batches):
+        circuit = learnt
+    circuit = replace(circuit, neuron=FINE)
+    for n_tau, most in ((10, 2e-3), (20, 2e-4), (50, 1e-5), (100, 2e-6)):
+        code = circuit.simulate({"mnist": test}, n_tau * TAU, 2e-4, window=0.4).code
+        assert relative_gap(circuit, {"mnist": test}, code).mean() <= most
