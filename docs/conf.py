@@ -1,10 +1,7 @@
 """How the documentation is built: ``python -m sphinx -W -b html docs docs/_build/html``."""
 
 import os
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
 os.environ["MPLBACKEND"] = "Agg"
 
 from spikelca import __version__
