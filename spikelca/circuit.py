@@ -21,23 +21,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikelca.compiling import (
-    check_stack,
-    gram_of,
-    make_injection,
-    make_inputs,
-)
+from spikelca.compiling import check_stack, driven, gram_of, make_inputs
 from spikelca.dictionary import Dictionary
 from spikelca.drivers import Driver
 from spikelca.encoding import encode_in_chunks
-from spikelca.engines import Engine, Problem, Response, Stream, get_engine
-from spikelca.engines.brian2 import Brian2Engine, BrianCircuit
+from spikelca.engines import Engine, Problem, Response, get_engine
 from spikelca.metrics import energy
 from spikelca.neurons import Neuron
 from spikelca.plasticity import IdleAtoms, PlasticityState, normalise_stacked, stacked_norms
 from spikelca.relearning import updated_atoms
-from spikelca.simulating import prepared, simulate, untimed
-from spikelca.streaming import streamed
+from spikelca.running import RunsInTime
 from spikelca.transfer import Transfer
 from spikelca.validation import (
     FloatArray,
@@ -52,7 +45,7 @@ _WIRINGS = ("lateral", "residual")
 
 
 @dataclass(frozen=True, eq=False)
-class Circuit:
+class Circuit(RunsInTime):
     """One population of neurons that codes one or several linked modalities.
 
     Parameters
@@ -257,22 +250,11 @@ class Circuit:
         names = set(stimuli)
         if len(names) < len(self.dictionaries):
             return self.observe(*names).problem(stimuli, labels, **parts)
-        n_samples = len(next(iter(stimuli.values())))
-        injection = make_injection(self.drivers, labels, n_samples, self.n_neurons)
-        gram = self.gram
-        if injection.gain:
-            gram = gram + np.eye(self.n_neurons, dtype=self.dtype) * self.dtype.type(injection.gain)
+        inputs = make_inputs(self.dictionaries, stimuli)
+        injected = driven(inputs, self.gram, self.drivers, labels)
+        residual = self.wiring == "residual"
         return Problem(
-            self.neuron,
-            self.transfer,
-            make_inputs(self.dictionaries, stimuli),
-            gram,
-            injection.current,
-            injection.allowed,
-            injection.offset,
-            gain=injection.gain,
-            residual_wiring=self.wiring == "residual",
-            **parts,
+            self.neuron, self.transfer, inputs, residual_wiring=residual, **injected, **parts
         )
 
     def encode(
@@ -325,168 +307,6 @@ class Circuit:
         return encode_in_chunks(
             seen.problem, arrays, labels, first, self.dtype, get_engine(engine), tol, max_iter
         )
-
-    def simulate(
-        self,
-        stimuli: Mapping[str, ArrayLike],
-        duration: Any,
-        dt: Any | None = None,
-        *,
-        engine: str | Engine = "numba",
-        record: Sequence[str] = (),
-        every: int = 1,
-        neurons: ArrayLike | None = None,
-        samples: ArrayLike | None = None,
-        window: float = 0.5,
-        labels: ArrayLike | None = None,
-        start: Mapping[str, FloatArray] | None = None,
-    ) -> Response:
-        """The time-stepped equations, with traces and spikes.
-
-        Spiking neurons and Brian2 compute in float64, whatever the precision of the circuit. With
-        signed codes a spiking neuron is a pair of cells; see `spikelca.pairs` for their numbers.
-
-        Parameters
-        ----------
-        stimuli : mapping of modality to (n_samples, n_inputs)
-            Constant over the run.
-        duration, dt : float or Brian2 quantity
-            Seconds. Without dt a step is chosen from the spectrum of the Gram matrix (and, for
-            spiking neurons, from the strongest drive).
-        engine : {"numba", "brian2", "reference"} or Engine, default="numba"
-        record : sequence of {"u", "a", "v", "s", "r", "current", "spikes"}
-            What to keep, as far as the circuit has it; ``traces[name]`` is (n_times, n_samples,
-            n_neurons), that of "r" is ``traces["r:<modality>"]``.
-        every : int, default=1
-            Keep every how many steps.
-        neurons, samples : list of int, optional
-            Which ones to keep; all unless told.
-        window : float in (0, 1], default=0.5
-            The last part of the run in which spikes are counted for the code.
-        labels : (n_samples,) int, optional
-            Class numbers for drivers that need them.
-        start : mapping, optional
-            ``state`` of an earlier response, to go on from there.
-
-        Returns
-        -------
-        Response
-
-        Raises
-        ------
-        ValueError
-            If an input is not what was awaited, the step is beyond the stability limit, or a
-            spiking neuron would saturate.
-        MemoryError
-            If what is to be recorded would not fit; nothing has run then.
-        """
-        return simulate(
-            self._untimed(stimuli, labels),
-            self.drivers,
-            get_engine(engine),
-            duration,
-            dt,
-            start=start,
-            record=record,
-            every=every,
-            neurons=neurons,
-            samples=samples,
-            window=window,
-        )
-
-    def _untimed(self, stimuli: Mapping[str, ArrayLike], labels: ArrayLike | None) -> Problem:
-        """The problem without those drivers that are told by time."""
-        checked = check_stimuli(stimuli, self.widths, self.dtype)
-        return self.with_parts(drivers=untimed(self.drivers)).problem(checked, labels)
-
-    def learn_in_simulation(
-        self,
-        stimuli: Mapping[str, ArrayLike],
-        presentation: Any = 0.15,
-        dt: Any | None = None,
-        *,
-        rate: float = 1.0,
-        labels: ArrayLike | None = None,
-        engine: str | Engine = "numba",
-        **options: Any,
-    ) -> tuple[Circuit, Stream]:
-        """Learn while time runs: samples stream by without a reset, and synapses follow.
-
-        Each synapse sees the error of its input and the activity of its neuron, and nothing else
-        (Eq. 4). At the end of each presentation the stacked atoms are brought back to the unit
-        sphere; then the image is swapped. Needs the wiring "residual".
-
-        Parameters
-        ----------
-        stimuli : mapping of modality to (n_samples, n_inputs)
-            Shown one after the other.
-        presentation, dt : float or Brian2 quantity
-            Seconds of one presentation, and of one step.
-        rate : float, default=1.0
-            eta of Eq. 4, for a whole presentation; for dictionaries with a plasticity.
-        labels, engine
-            As in `simulate`.
-        **options
-            ``window``, ``record=("spikes",)`` and ``start`` as in `simulate`.
-
-        Returns
-        -------
-        circuit : Circuit
-            With the learnt atoms.
-        stream : Stream
-            Codes, errors and spikes of the presentations, and the last state.
-        """
-        moved, stream = streamed(
-            self._untimed(stimuli, labels),
-            self.dictionaries,
-            get_engine(engine),
-            presentation,
-            dt,
-            rate,
-            **options,
-        )
-        return self.with_parts(dictionaries=moved), stream
-
-    def to_brian2(
-        self,
-        stimuli: Mapping[str, ArrayLike] | None = None,
-        *,
-        n_samples: int = 1,
-        duration: Any = 0.2,
-        dt: Any | None = None,
-        target: str = "numpy",
-        labels: ArrayLike | None = None,
-        **options: Any,
-    ) -> BrianCircuit:
-        """The circuit as Brian2's own live objects, to be looked at, added to and run.
-
-        Parameters
-        ----------
-        stimuli : mapping of modality to (n_samples, n_inputs), optional
-            Presented from the start; nothing (zeros) unless told.
-        n_samples : int, default=1
-            How many samples run side by side, if no stimuli say so.
-        duration : float or Brian2 quantity, default=0.2
-            Seconds for which currents that change over time are laid out.
-        dt, labels
-            As in `simulate`.
-        target : {"numpy", "cython"}, default="numpy"
-            How Brian2 computes.
-        **options
-            ``record``, ``every``, ``neurons``, ``samples`` and ``start`` as in `simulate`; recorded
-            traces become state monitors.
-
-        Returns
-        -------
-        BrianCircuit
-            With ``network``, ``population``, ``inputs``, ``synapses``, ``lateral``, ``monitors``,
-            ``equations``, ``add(obj)`` and ``run(duration)``.
-        """
-        if stimuli is None:
-            stimuli = {name: np.zeros((n_samples, width)) for name, width in self.widths.items()}
-        problem = self._untimed(stimuli, labels)
-        run = prepared(problem, self.drivers, True, duration, dt, **options)
-        return Brian2Engine(target).build(run)
 
     def learn(
         self,

@@ -7,6 +7,7 @@ and an engine never has to ask where an array came from.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -34,6 +35,25 @@ def make_injection(
     for driver in drivers:
         total = total + driver.inject(labels, n_samples, n_neurons)
     return total
+
+
+def driven(
+    inputs: Sequence[InputPopulation],
+    gram: FloatArray,
+    drivers: Sequence[Driver],
+    labels: ArrayLike | None,
+) -> dict[str, Any]:
+    """The fields of a Problem in which drivers have a part."""
+    injection = make_injection(drivers, labels, len(inputs[0].stimulus), len(gram))
+    if injection.gain:
+        gram = gram + np.eye(len(gram), dtype=gram.dtype) * gram.dtype.type(injection.gain)
+    return {
+        "gram": gram,
+        "current": injection.current,
+        "allowed": injection.allowed,
+        "offset": injection.offset,
+        "gain": injection.gain,
+    }
 
 
 def make_inputs(

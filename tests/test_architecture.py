@@ -43,6 +43,7 @@ relearning
 initial
 encoding
 metrics
+running
 circuit
 learning
 modelfile
