@@ -25,7 +25,7 @@ from spikelca.engines.numba import threads
 from spikelca.engines.numba.active_set import settle_rows
 from spikelca.engines.numba.block import border, dismiss, project
 from spikelca.engines.numba.descent import descend_rows
-from spikelca.engines.numba.drive import add_drive
+from spikelca.engines.numba.drive import add_drive, pass_by
 from spikelca.engines.numba.settle import descend, settle_soft
 
 
@@ -46,16 +46,54 @@ def circuit_of(atoms, transfer=None, drivers=()):
 # ---------------------------------------------------------------- precision
 
 
-@pytest.mark.parametrize("entry", [settle_rows, add_drive, descend_rows])
-def test_no_vector_loop_of_a_single_precision_kernel_computes_in_double(entry):
-    # Compiled here and not taken from the cache, which keeps no intermediate code.
-    compiled = numba.njit(
-        entry.signature(types.float32), nogil=True, error_model="numpy",
-        fastmath={"reassoc", "contract", "nsz", "arcp"},
-    )(entry.function)  # fmt: skip
-    code = compiled.inspect_llvm(compiled.signatures[0])
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+
+
+def intermediate(function, signature):
+    """The code of a kernel, compiled here: the cache keeps none."""
+    compiled = numba.njit(signature, nogil=True, error_model="numpy", fastmath=FAST)(function)
+    return compiled.inspect_llvm(compiled.signatures[0])
+
+
+def given(ndim):
+    return types.Array(types.float32, ndim, "C", readonly=True)
+
+
+PASS_BY = (given(2), given(2), types.int64, types.float32, types.int64[::1], types.float32[:, ::1])
+
+
+@pytest.mark.parametrize(
+    ("function", "signature"),
+    [
+        (settle_rows.function, settle_rows.signature(types.float32)),
+        (descend_rows.function, descend_rows.signature(types.float32)),
+        (pass_by.py_func, PASS_BY),
+    ],
+    ids=["active set", "descent", "drive"],
+)
+def test_no_vector_loop_of_a_single_precision_kernel_computes_in_double(function, signature):
+    code = intermediate(function, signature)
     assert re.search(r"<\d+ x float>", code), "the loops are no vector loops any more"
     assert not re.search(r"<\d+ x double>", code)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_neurons", [300, 513, 777])
+def test_tiles_of_neurons_do_not_touch_a_bit_of_the_drive(n_neurons, dtype):
+    rng = np.random.default_rng(0)
+    X = (rng.standard_normal((70, 50)) * (rng.random((70, 50)) < 0.6)).astype(dtype)
+    synapses = rng.standard_normal((50, n_neurons)).astype(dtype)
+    found = []
+    for size in (70, 1, 33):
+        b, x2 = np.zeros((70, n_neurons), dtype), np.zeros(70)
+        for i in range(0, 70, size):
+            rows = slice(i, i + size)
+            add_drive(X[rows], synapses, dtype(0.7), b[rows], x2[rows])
+        found.append((b, x2))
+    np.testing.assert_allclose(found[0][0], 0.7 * X @ synapses, rtol=1e-4, atol=1e-4)
+    for b, x2 in found[1:]:
+        np.testing.assert_array_equal(b, found[0][0])
+        np.testing.assert_array_equal(x2, found[0][1])
 
 
 def test_an_entry_takes_read_only_and_writable_arrays_without_compiling_again():

@@ -80,8 +80,9 @@ def contests(quick: bool) -> list[Contest]:
     ]
 
 
-def encode_suite(problem: Lasso, large: Lasso | None, quick: bool, skipped: list[dict[str, str]]
-                 ) -> Iterator[Row]:
+def encode_suite(
+    problem: Lasso, large: Lasso | None, quick: bool, skipped: list[dict[str, str]]
+) -> Iterator[Row]:
     """All rows of the suite, each as soon as it is measured."""
     rounds = 5 if quick else 9
     with pinned(1):
@@ -92,8 +93,14 @@ def encode_suite(problem: Lasso, large: Lasso | None, quick: bool, skipped: list
             target = ">= 50" if name == "NumPy LCA" else ""
             part = problem.part(500 // (4 if quick else 1))
             n_steps = steps_to(part, maker, 1e-3)
-            contest = Contest(f"{name}, {n_steps} steps", lambda p, m=maker, n=n_steps: m(p, n),  # type: ignore[misc]
-                              len(part.X), 1e-3, 1e-3, target)
+            contest = Contest(
+                f"{name}, {n_steps} steps",
+                lambda p, m=maker, n=n_steps: m(p, n),  # type: ignore[misc]
+                len(part.X),
+                1e-3,
+                1e-3,
+                target,
+            )
             yield from meet(problem, contest, max(rounds // 2, 3), skipped)
         if large is not None:
             for name, make, n, target in (

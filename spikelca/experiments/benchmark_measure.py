@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikelca.engines.numba.threads import threads
+
 Task = Callable[[], Any]
 
 
@@ -76,28 +78,16 @@ class Row:
         return asdict(self)
 
 
-def most_threads() -> int:
-    """The threads that this library may use."""
-    import numba
-
-    return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-
-
 @contextmanager
 def pinned(n_threads: int) -> Iterator[None]:
     """BLAS, OpenMP and this library held to a number of threads."""
-    import numba
     from threadpoolctl import threadpool_limits
 
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(n_threads, most_threads()))
-    try:
-        with threadpool_limits(limits=n_threads), warnings.catch_warnings():
-            # What a peer did not reach stands in the table as its gap.
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        numba.set_num_threads(before)
+    limits = threadpool_limits(limits=n_threads)
+    with limits, threads(n_threads), warnings.catch_warnings():
+        # What a peer did not reach stands in the table as its gap.
+        warnings.simplefilter("ignore")
+        yield
 
 
 def interleaved(

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from spikelca.engines.numba.threads import most_threads
 from spikelca.experiments.benchmark_encode import circuit_of, ours
 from spikelca.experiments.benchmark_measure import (
     Row,
     Spread,
     interleaved,
     judged,
-    most_threads,
     pinned,
 )
 from spikelca.experiments.benchmark_peers import Lasso, product_alone

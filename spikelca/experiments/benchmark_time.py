@@ -39,8 +39,9 @@ def first_atoms(X: FloatArray, n_neurons: int) -> FloatArray:
     return initial_atoms({"x": X}, {"x": 1.0}, n_neurons, np.random.default_rng(0))["x"]
 
 
-def learn_suite(problem: Lasso, X_train: FloatArray, quick: bool, skipped: list[dict[str, str]]
-                ) -> Iterator[Row]:
+def learn_suite(
+    problem: Lasso, X_train: FloatArray, quick: bool, skipped: list[dict[str, str]]
+) -> Iterator[Row]:
     """One epoch beside scikit-learn's, from the same atoms, over the same samples in one order."""
     from sklearn.decomposition import MiniBatchDictionaryLearning
 
@@ -87,9 +88,7 @@ def spiking_suite(problem: Lasso, quick: bool, skipped: list[dict[str, str]]) ->
         yield from spikes_beside_brian2(problem.part(2 if quick else 8), quick, skipped)
 
 
-def rate_beside_dense(
-    problem: Lasso, quick: bool, skipped: list[dict[str, str]]
-) -> Iterator[Row]:
+def rate_beside_dense(problem: Lasso, quick: bool, skipped: list[dict[str, str]]) -> Iterator[Row]:
     """The faithful trajectory: every step, no early stop, the same last state."""
     circuit = circuit_of(problem)
     tau = circuit.neuron.tau

@@ -9,8 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from spikelca.engines.numba.compile import kernel
 from spikelca.validation import FloatArray
+
+ZERO: Any = np.intp(0)
+NOBODY: Any = np.intp(-1)
+"""Typed: for a bare 0 or -1 Numba would compile everything behind it once more."""
 
 LANES = 16
 """Numbers of the longest vector register; rows of Q and scratch vectors are padded to it."""
@@ -54,17 +60,17 @@ def add_outer(Q: FloatArray, t: FloatArray, scale: Any, n: int) -> None:
 
 
 @kernel
-def project(gram: FloatArray, Q: FloatArray, members: Any, n: int, j: int, w: FloatArray,
-            t: FloatArray) -> Any:
+def project(
+    gram: FloatArray, Q: FloatArray, members: Any, n: int, j: int, w: FloatArray, t: FloatArray
+) -> Any:
     """``w = G_Sj``, ``t = Q w``, and what of atom j lies outside the span of the active ones.
 
     That part is the Schur complement ``G_jj - w' Q w``: zero for an atom inside the span.
     """
-    g = gram[j]
     for p in range(n):
-        w[p] = g[members[p]]
+        w[p] = gram[members[p], j]
     times(Q, w, n, n, t)
-    schur = g[j]
+    schur = gram[j, j]
     for p in range(n):
         schur -= t[p] * w[p]
     return schur

@@ -4,6 +4,9 @@ Kernels are serial and release the GIL. Samples never meet, so that threads are 
 over blocks of samples (`threads.py`): results do not depend on their number, and neither forks nor
 concurrent callers can trip over a threading layer.
 
+Numba's cache looks at the file of an entry and not at those of the kernels it calls: in a working
+copy, remove ``__pycache__`` of this folder after an edit.
+
 ``fastmath`` is given flag by flag: sums may be reassociated and contracted, but NaN and infinity
 keep their meaning (a clamped neuron has an infinite threshold).
 """

@@ -47,8 +47,18 @@ def sweep(gram: FloatArray, up: FloatArray, down: FloatArray, a: FloatArray, c: 
 
 
 @routine
-def certify_full(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray, weakest: float,
-                 x2: float, lam: float, a: FloatArray, c: FloatArray, report: FloatArray) -> None:
+def certify_full(
+    b: FloatArray,
+    gram: FloatArray,
+    up: FloatArray,
+    down: FloatArray,
+    weakest: float,
+    x2: float,
+    lam: float,
+    a: FloatArray,
+    c: FloatArray,
+    report: FloatArray,
+) -> None:
     """Compute c anew, and gap and residual of a full code into ``report``."""
     ab = ac = cost = worst = over = 0.0
     c[:] = b
@@ -73,14 +83,33 @@ def certify_full(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArr
 def _signature(real: Any) -> tuple[Any, ...]:
     matrix, wide = given(real, 2), given(types.float64, 1)
     settings = numbers(3)
-    return (matrix, matrix, matrix, matrix, wide, wide, settings, types.int64, filled(real, 2),
-            filled(types.float64, 2))
+    return (
+        matrix,
+        matrix,
+        matrix,
+        matrix,
+        wide,
+        wide,
+        settings,
+        types.int64,
+        filled(real, 2),
+        filled(types.float64, 2),
+    )
 
 
 @entry(_signature)
-def descend_rows(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray,
-                 weakest: FloatArray, x2: FloatArray, settings: tuple[float, float, float],
-                 max_iter: int, code: FloatArray, reports: FloatArray) -> None:
+def descend_rows(
+    b: FloatArray,
+    gram: FloatArray,
+    up: FloatArray,
+    down: FloatArray,
+    weakest: FloatArray,
+    x2: FloatArray,
+    settings: tuple[float, float, float],
+    max_iter: int,
+    code: FloatArray,
+    reports: FloatArray,
+) -> None:
     """Settle every row from the code that it brings; arguments as those of `settle_rows`."""
     lam, tol, strict = settings
     c = np.empty(b.shape[1], b.dtype)
@@ -89,8 +118,18 @@ def descend_rows(b: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArr
         limit = strict if weakest[bound] > 0 else tol
         n_looks = max_iter // SWEEPS + 1
         for turn in range(n_looks + 1):
-            certify_full(b[row], gram, up[bound], down[bound], weakest[bound], x2[row], lam,
-                         code[row], c, report)
+            certify_full(
+                b[row],
+                gram,
+                up[bound],
+                down[bound],
+                weakest[bound],
+                x2[row],
+                lam,
+                code[row],
+                c,
+                report,
+            )
             if (report[1] <= limit and not report[0] > tol) or turn == n_looks:
                 break
             report[2] += SWEEPS

@@ -1,8 +1,11 @@
-"""The feed-forward drive ``b = sum_i w_i Phi_i^T x_i``, row by row.
+"""The feed-forward drive ``b = sum_i w_i Phi_i^T x_i``, row by row, and what is left of it.
 
 Inputs that are zero are skipped, and what is left is added four inputs at a time. Each row is
 summed in one fixed order that does not depend on its neighbours: a code is the same to the last bit
 whatever the batch, the chunk or the number of threads.
+
+With many neurons the synapses outgrow the cache next to the core. Then all rows pass by one tile of
+neurons after the other, and the synapses of a tile are first laid side by side.
 """
 
 from __future__ import annotations
@@ -12,8 +15,38 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from spikelca.engines.numba.compile import entry, filled, given, kernel
+from spikelca.engines.numba.compile import entry, filled, given, kernel, routine
 from spikelca.validation import FloatArray
+
+TILE = 256
+"""Neurons of one tile."""
+
+WORTH = 32
+"""Rows from which on it is worth to lay the synapses of a tile side by side."""
+
+
+@routine
+def pass_by(
+    X: FloatArray, phi: FloatArray, first: int, weight: Any, live: Any, b: FloatArray
+) -> None:
+    """Add the drive of the neurons from ``first`` on, as many as phi has columns."""
+    last = first + phi.shape[1]
+    for row in range(X.shape[0]):
+        x, out, n_live = X[row], b[row, first:last], 0
+        for k in range(X.shape[1]):
+            live[n_live] = k
+            n_live += x[k] != 0
+        full = n_live - n_live % 4
+        for m in range(0, full, 4):
+            k0, k1, k2, k3 = live[m], live[m + 1], live[m + 2], live[m + 3]
+            x0, x1, x2, x3 = weight * x[k0], weight * x[k1], weight * x[k2], weight * x[k3]
+            p0, p1, p2, p3 = phi[k0], phi[k1], phi[k2], phi[k3]
+            for j in range(phi.shape[1]):
+                out[j] += x0 * p0[j] + x1 * p1[j] + x2 * p2[j] + x3 * p3[j]
+        for m in range(full, n_live):
+            x0, p0 = weight * x[live[m]], phi[live[m]]
+            for j in range(phi.shape[1]):
+                out[j] += x0 * p0[j]
 
 
 def _signature(real: Any) -> tuple[Any, ...]:
@@ -36,27 +69,24 @@ def add_drive(
     b : (n_samples, n_neurons)
     x2 : (n_samples,) float64
     """
-    n_samples, n_inputs = X.shape
-    n_neurons = synapses.shape[1]
+    n_inputs, n_neurons = synapses.shape
     live = np.empty(n_inputs + 4, np.int64)
-    for row in range(n_samples):
-        x, out, total, n_live = X[row], b[row], 0.0, 0
+    for row in range(X.shape[0]):
+        total = 0.0
         for k in range(n_inputs):
-            live[n_live] = k
-            n_live += x[k] != 0
-            total += np.float64(x[k]) * np.float64(x[k])
+            total += np.float64(X[row, k]) * np.float64(X[row, k])
         x2[row] += np.float64(weight) * total
-        full = n_live - n_live % 4
-        for m in range(0, full, 4):
-            k0, k1, k2, k3 = live[m], live[m + 1], live[m + 2], live[m + 3]
-            x0, x1, x2_, x3 = weight * x[k0], weight * x[k1], weight * x[k2], weight * x[k3]
-            p0, p1, p2, p3 = synapses[k0], synapses[k1], synapses[k2], synapses[k3]
-            for j in range(n_neurons):
-                out[j] += x0 * p0[j] + x1 * p1[j] + x2_ * p2[j] + x3 * p3[j]
-        for m in range(full, n_live):
-            x0, p0 = weight * x[live[m]], synapses[live[m]]
-            for j in range(n_neurons):
-                out[j] += x0 * p0[j]
+    if n_neurons <= 2 * TILE or X.shape[0] < WORTH:
+        pass_by(X, synapses, 0, weight, live, b)
+        return
+    tile = np.empty((n_inputs, TILE), X.dtype)
+    for first in range(0, n_neurons, TILE):
+        last = min(first + TILE, n_neurons)
+        phi = tile if last - first == TILE else np.empty((n_inputs, last - first), X.dtype)
+        for k in range(n_inputs):
+            for j in range(last - first):
+                phi[k, j] = synapses[k, first + j]
+        pass_by(X, phi, first, weight, live, b)
 
 
 @kernel

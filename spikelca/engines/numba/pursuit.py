@@ -1,0 +1,233 @@
+"""Circuits with a hard threshold, followed by few neurons at a time: the steps of `hard.py`.
+
+`Field` holds the potentials of one sample; n is the number of its active neurons.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from spikelca.engines.numba.block import LANES, border, padded, project, times
+from spikelca.engines.numba.certify import excesses
+from spikelca.engines.numba.compile import (
+    kernel,
+    routine,
+)
+from spikelca.engines.numba.drive import excess_drive
+from spikelca.validation import FloatArray
+
+SINGULAR = 1e-5
+"""A block in which an atom lies in the span of the others up to this part has no sure end."""
+
+
+class Field(NamedTuple):
+    """Scratch of one thread: all neurons, then those that are followed (active first)."""
+
+    u: FloatArray
+    c: FloatArray
+    excess: FloatArray
+    members: Any
+    a: FloatArray
+
+    Q: FloatArray
+    order: Any
+    goal: FloatArray
+    w: FloatArray
+    t: FloatArray
+
+    followed: Any
+    rows: FloatArray
+    v: FloatArray
+    y: FloatArray
+    h: FloatArray
+    traits: FloatArray
+
+
+@routine
+def make_field(cap: int, n_neurons: int, like: FloatArray) -> Field:
+    """Scratch for n neurons, at most `cap` of which are followed closely."""
+    wide = padded(cap) + LANES
+    return Field(
+        np.empty(n_neurons, like.dtype), np.empty(n_neurons, like.dtype),
+        np.empty(n_neurons, like.dtype), np.empty(n_neurons + 1, np.int64),
+        np.empty(n_neurons + 1, like.dtype), np.empty((cap, wide), like.dtype),
+        np.empty(cap, np.int64), np.empty(wide, like.dtype), np.empty(wide, like.dtype),
+        np.empty(wide, like.dtype), np.empty(n_neurons + 1, np.int64),
+        np.empty((cap, wide), like.dtype), np.empty(wide, like.dtype), np.empty(wide, like.dtype),
+        np.empty(wide, like.dtype), np.zeros((4, wide), like.dtype),
+    )  # fmt: skip
+
+
+@kernel
+def find_active(up: FloatArray, down: FloatArray, field: Field, n: int) -> tuple[int, bool]:
+    """The active neurons of u; returns their number, and whether they are others than before."""
+    excesses(field.u, up, down, field.excess)
+    firing, same = 0, True
+    for j in range(field.u.shape[0]):
+        firing += field.excess[j] > 0
+    for p in range(n):
+        same &= field.excess[field.members[p]] > 0
+    changed = not (same and firing == n)
+    if changed:
+        n = 0
+        for j in range(field.u.shape[0]):
+            field.members[n] = j
+            n += field.excess[j] > 0
+    for p in range(n):
+        field.a[p] = field.u[field.members[p]]
+    return n, changed
+
+
+@kernel
+def residual_of(up: FloatArray, down: FloatArray, field: Field, n: int) -> Any:
+    """``max_j |T(b + d - L a) - a|_j`` from ``c = b + d - G a``; zeroes c of the members."""
+    c, worst = field.c, field.c.dtype.type(0)
+    for p in range(n):
+        j, a = field.members[p], field.a[p]
+        fires = c[j] + a > up[j] or -c[j] - a > down[j]
+        worst = max(worst, abs(c[j]) if fires else abs(a))
+        c[j] = 0
+    for j in range(c.shape[0]):
+        if c[j] > up[j] or -c[j] > down[j]:
+            worst = max(worst, abs(c[j]))
+    return worst
+
+
+@routine
+def set_goal(total: FloatArray, gram: FloatArray, field: Field, n: int) -> bool:
+    """``a* = G_SS^-1 total_S``, refined once; False if the block is nearly singular."""
+    for p in range(n):
+        j = field.members[p]
+        schur = project(gram, field.Q, field.order, p, j, field.w, field.t)
+        if schur <= gram[j, j] * field.w.dtype.type(SINGULAR):
+            return False
+        border(field.Q, field.order, p, j, schur, field.t)
+        field.goal[p] = 0
+    for _ in range(2):
+        for p in range(n):
+            g, rest = gram[field.members[p]], total[field.members[p]]
+            for q in range(n):
+                rest -= g[field.members[q]] * field.goal[q]
+            field.w[p] = rest
+        times(field.Q, field.w, n, n, field.t)
+        for p in range(n):
+            field.goal[p] += field.t[p]
+    return True
+
+
+@kernel
+def distance(gram: FloatArray, field: Field, n: int) -> tuple[Any, Any]:
+    """``|delta|`` and ``sqrt(delta' G delta)`` of the way from a to a*."""
+    zero = field.w.dtype.type(0)
+    length, strength = zero, zero
+    for p in range(n):
+        field.t[p] = field.a[p] - field.goal[p]
+        length += field.t[p] * field.t[p]
+    for p in range(n):
+        g = gram[field.members[p]]
+        for q in range(n):
+            strength += field.t[p] * g[field.members[q]] * field.t[q]
+    return np.sqrt(length), np.sqrt(max(strength, zero))
+
+
+@routine
+def look_ahead(
+    total: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray, field: Field, n: int
+) -> tuple[bool, int]:
+    """Whether the end is certain, and how many neurons must be followed until it is."""
+    excess_drive(total, gram, field.members, field.goal, n, field.c)
+    length, strength = distance(gram, field, n)
+    certain = True
+    for p in range(n):
+        j = field.members[p]
+        side, bar = (1, up[j]) if field.a[p] > 0 else (-1, down[j])
+        certain &= side * field.goal[p] - length > bar
+        field.followed[p] = j
+        # A member is followed anyhow; here it must not be counted again.
+        field.excess[j] = field.u[j]
+        field.u[j], field.c[j] = 0, -np.inf
+    f = n
+    for j in range(total.shape[0]):
+        reach = strength * np.sqrt(gram[j, j])
+        above, below = max(field.u[j], field.c[j] + reach), max(-field.u[j], reach - field.c[j])
+        field.followed[f] = j
+        f += (above > up[j] or below > down[j]) and field.c[j] > -np.inf
+    for p in range(n):
+        field.u[field.members[p]] = field.excess[field.members[p]]
+    return certain and f == n, f
+
+
+@kernel
+def gather(
+    total: FloatArray,
+    gram: FloatArray,
+    up: FloatArray,
+    down: FloatArray,
+    field: Field,
+    n: int,
+    f: int,
+) -> None:
+    """What the followed neurons need, side by side; ``traits`` is drive, leak and thresholds."""
+    for i in range(f):
+        j = field.followed[i]
+        field.v[i] = field.u[j]
+        field.traits[0, i], field.traits[1, i] = total[j], i >= n
+        field.traits[2, i], field.traits[3, i] = up[j], down[j]
+    for p in range(n):
+        g, row = gram[field.members[p]], field.rows[p]
+        field.h[p] = 0
+        for i in range(f):
+            row[i] = g[field.followed[i]]
+
+
+@routine
+def follow(k: Any, field: Field, n: int, f: int, n_steps: int, limit: Any) -> tuple[int, Any]:
+    """Follow f neurons, the first n of them active, until one crosses or the residual is small.
+
+    Returns the steps taken, at most n_steps, and what is left of the state before.
+    """
+    v, y, h, left = field.v, field.y, field.h, field.v.dtype.type(1)
+    drive, leak, up, down = field.traits[0], field.traits[1], field.traits[2], field.traits[3]
+    for step in range(n_steps):
+        times(field.rows, v, n, f, y)
+        worst, crossed = v.dtype.type(0), 0
+        for i in range(f):
+            c = drive[i] - y[i]
+            beyond = leak[i] == 0 or c > up[i] or -c > down[i]
+            worst = max(worst, abs(c) if beyond else v.dtype.type(0))
+        if worst <= limit:
+            return step, left
+        for p in range(n):
+            h[p] += k * (v[p] - h[p])
+        for i in range(f):
+            v[i] += k * (drive[i] - y[i] - leak[i] * v[i])
+        left -= k * left
+        for i in range(f):
+            crossed += (v[i] > up[i] or -v[i] > down[i]) != (leak[i] == 0)
+        if crossed > 0:
+            return step + 1, left
+    return n_steps, left
+
+
+@kernel
+def catch_up(total: FloatArray, gram: FloatArray, left: Any, field: Field, n: int, f: int) -> None:
+    """Bring those not followed to the present: ``u <- left u + (1 - left) (b + d) - G h``."""
+    one = field.u.dtype.type(1)
+    for j in range(total.shape[0]):
+        field.c[j] = left * field.u[j] + (one - left) * total[j]
+    excess_drive(field.c, gram, field.members, field.h, n, field.u)
+    for i in range(f):
+        field.u[field.followed[i]] = field.v[i]
+
+
+@routine
+def arrive(
+    total: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray, field: Field, n: int
+) -> Any:
+    """Take the end of the way as the code; returns its residual."""
+    excess_drive(total, gram, field.members, field.goal, n, field.c)
+    for p in range(n):
+        field.a[p] = field.goal[p]
+    return residual_of(up, down, field, n)
