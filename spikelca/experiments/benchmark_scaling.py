@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +31,10 @@ def scaling_suite(problem: Lasso, X_train: FloatArray, quick: bool) -> Iterator[
     yield from threads(problem, quick)
     yield from batches(problem, quick)
     yield from neurons(problem, X_train, quick)
+    yield from sparsity(problem)
+    yield from inputs(problem)
+    yield warm_start(problem)
+    yield from cold_start()
     yield memory(problem, quick)
 
 
@@ -105,6 +112,77 @@ def at_activity(problem: Lasso, wanted: float) -> Lasso:
         active = np.count_nonzero(ours(part, 1e-2)()) / len(part.X)
         low, high = (lam, high) if active > wanted else (low, lam)
     return Lasso(problem.X, problem.atoms, lam)
+
+
+def sparsity(problem: Lasso) -> Iterator[Row]:
+    """Microseconds a sample against the threshold, and so against the number of active neurons."""
+    with pinned(1):
+        for factor in (4.0, 2.0, 1.0, 0.5, 0.25):
+            part = replace(problem.part(300), lam=problem.lam * factor)
+            yield timed(part, f"threshold x {factor:g}")
+
+
+def inputs(problem: Lasso) -> Iterator[Row]:
+    """Microseconds a sample against the number of inputs: a part of each, brought to unit norm."""
+    with pinned(1):
+        for step in (4, 2, 1):
+            atoms, X = problem.atoms[:, ::step], problem.X[:300, ::step]
+            norms = np.linalg.norm(atoms, axis=1, keepdims=True)
+            seen = norms[:, 0] > 0
+            part = Lasso(
+                np.ascontiguousarray(X),
+                np.unique(atoms[seen] / norms[seen], axis=0),
+                problem.lam / step**0.5,
+            )
+            yield timed(part, f"{X.shape[1]} inputs")
+
+
+def timed(problem: Lasso, measure: str) -> Row:
+    """Microseconds a sample of one problem."""
+    task = ours(problem)
+    seconds = interleaved({"ours": task}, 5)["ours"]
+    active = np.count_nonzero(task()) / len(problem.X)
+    value = Spread.of(seconds / len(problem.X) * 1e6)
+    return Row("scaling", measure, value, "us/sample", note=f"{active:.1f} active")
+
+
+def warm_start(problem: Lasso) -> Row:
+    """From rest over from near: the codes of the same samples, 3 % off."""
+    circuit, part = circuit_of(problem), problem.part(1000)
+    near = circuit.encode({"x": part.X}).code * np.float32(0.97)
+    tasks = {
+        "rest": ours(part),
+        "near": lambda: circuit.encode({"x": part.X}, start=near).code,
+    }
+    with pinned(1):
+        seconds = interleaved(tasks, 7)
+    value = Spread.of(seconds["rest"] / seconds["near"])
+    times = {name: float(np.median(s)) / len(part.X) * 1e6 for name, s in seconds.items()}
+    return Row("scaling", "from rest / from codes that are 3 % off", value, times=times)
+
+
+COLD = """
+import time; start = time.process_time()
+import spikelca; imported = time.process_time()
+import numpy as np
+circuit = spikelca.Circuit(spikelca.RateNeuron(), spikelca.SoftThreshold(0.1),
+                           [spikelca.Dictionary("x", np.eye(8, dtype=np.float32))])
+ready = time.process_time()
+circuit.encode({"x": np.ones((1, 8), np.float32)})
+print(imported - start, time.process_time() - ready)
+"""
+
+
+def cold_start() -> Iterator[Row]:
+    """Import, and the first encode of a process whose kernels are in the cache."""
+    runs = []
+    for _ in range(6):
+        told = subprocess.run([sys.executable, "-c", COLD], capture_output=True, check=True)
+        runs.append([float(number) for number in told.stdout.split()])
+    # The first one fills the caches of the disk.
+    for name, column, target in (("import spikelca", 0, "<= 1.5"), ("first encode", 1, "<= 1")):
+        value = Spread.of(np.array(runs[1:])[:, column])
+        yield Row("scaling", name, value, "s", target, judged(value.median, target))
 
 
 def memory(problem: Lasso, quick: bool) -> Row:

@@ -6,13 +6,30 @@ nothing is left behind that a fork could break.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numba
 
-SERIAL = 64
+SERIAL = 128
 """Fewer samples than this are not worth a second thread."""
+
+
+def most_threads() -> int:
+    """The threads that this library may use at most: ``NUMBA_NUM_THREADS``."""
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
+@contextmanager
+def threads(n_threads: int) -> Iterator[None]:
+    """A context in which kernels run on a number of threads, as far as there are so many."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(n_threads, most_threads()))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 def over_blocks(work: Callable[[int, int], None], n_samples: int) -> None:
