@@ -18,7 +18,7 @@ SERIAL = 128
 
 def most_threads() -> int:
     """The threads that this library may use at most: ``NUMBA_NUM_THREADS``."""
-    return int(numba.config.NUMBA_NUM_THREADS)
+    return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
 
 @contextmanager
