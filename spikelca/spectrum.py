@@ -18,7 +18,7 @@ LARGEST_STEP = 0.1
 
 
 def largest_eigenvalue(gram: FloatArray, n_iter: int = 100) -> float:
-    """Largest eigenvalue of a positive semi-definite matrix by power iteration, from slightly above.
+    """Largest eigenvalue of a positive semi-definite matrix by power iteration, from just above.
 
     The estimate of the power iteration comes from below; the residual ``|G x - l x|`` is added, so
     that a step taken from it errs on the safe side.
