@@ -11,7 +11,7 @@ import pytest
 import spikelca
 
 ROOT = Path(spikelca.__file__).parent
-REFERENCE = (ROOT.parent / "docs" / "api.rst").read_text()
+REFERENCE = (Path(__file__).parent.parent / "docs" / "api.rst").read_text()
 NAMES = re.findall(r"^   ([\w.]+)$", REFERENCE, re.M)
 
 
