@@ -14,7 +14,7 @@ lateral weights follow from the dictionaries and are never stored.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -28,7 +28,13 @@ from spikelca.encoding import encode_in_chunks
 from spikelca.engines import Engine, Problem, Response, get_engine
 from spikelca.metrics import energy
 from spikelca.neurons import Neuron
-from spikelca.plasticity import IdleAtoms, PlasticityState, normalise_stacked, stacked_norms
+from spikelca.plasticity import (
+    IdleAtoms,
+    PlasticityState,
+    normalise_stacked,
+    stacked_norms,
+    to_stacked,
+)
 from spikelca.relearning import updated_atoms
 from spikelca.running import RunsInTime
 from spikelca.transfer import Transfer
@@ -147,9 +153,8 @@ class Circuit(RunsInTime):
     def with_parts(self, **parts: Any) -> Circuit:
         """A circuit in which some fields are others, and which trusts its atoms unchecked."""
         new = object.__new__(Circuit)
-        fields = ("neuron", "transfer", "dictionaries", "drivers", "wiring", "idle", "plasticity")
-        for name in fields:
-            object.__setattr__(new, name, parts.get(name, getattr(self, name)))
+        for part in fields(self):
+            object.__setattr__(new, part.name, parts.get(part.name, getattr(self, part.name)))
         return new
 
     def without_drivers(self) -> Circuit:
@@ -228,9 +233,7 @@ class Circuit(RunsInTime):
         d = self.dictionary(modality)
         a = check_matrix(code, "code", self.n_neurons, self.dtype)
         if observed is not None and len(set(observed)) < len(self.dictionaries):
-            norms = self.observed_norms(*observed)
-            scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
-            a = a * scale.astype(self.dtype)
+            a = to_stacked(a, self.observed_norms(*observed))
         return np.asarray(a @ d.atoms)
 
     def energy(self, stimuli: Mapping[str, ArrayLike], code: ArrayLike) -> NDArray[np.float64]:

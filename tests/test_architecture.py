@@ -45,6 +45,7 @@ encoding
 metrics
 running
 circuit
+contrast
 learning
 modelfile
 checkpoint

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 
 from spikelca.checkpoint import Bookmark, Checkpoint, Course
 from spikelca.circuit import Circuit
+from spikelca.contrast import Contrast
 from spikelca.drivers import Driver
 from spikelca.engines import Engine, get_engine
 from spikelca.estimators.samples import batch, class_numbers, columns, n_rows, widths_of
@@ -59,6 +60,9 @@ class LinkedLCA(LinkedCoder):
         The learning rule of all modalities.
     idle : IdleAtoms, optional
         What happens to atoms that fall silent.
+    contrast : Contrast, optional
+        Makes the last part of `fit` contrastive: what is taught with all in view against what is
+        answered by the observed modality alone. Off unless told.
     tol : float, default=1e-4
         Tolerance of the settled code, see `Circuit.encode`.
     duration : float, optional
@@ -118,6 +122,7 @@ class LinkedLCA(LinkedCoder):
         batch_size: int = 250,
         plasticity: Hebbian | None = None,
         idle: IdleAtoms | None = None,
+        contrast: Contrast | None = None,
         tol: float = 1e-4,
         duration: float | None = None,
         random_state: Any = None,
@@ -137,6 +142,7 @@ class LinkedLCA(LinkedCoder):
         self.batch_size = batch_size
         self.plasticity = plasticity
         self.idle = idle
+        self.contrast = contrast
         self.tol = tol
         self.duration = duration
         self.random_state = random_state
@@ -209,7 +215,7 @@ class LinkedLCA(LinkedCoder):
         return self
 
     def _what_learning_depends_on(self) -> dict[str, Any]:
-        aside = ("observe", "neuron", "duration", "verbose")
+        aside = ("neuron", "duration", "verbose") + (("observe",) if self.contrast is None else ())
         params = {n: v for n, v in self.get_params(deep=False).items() if n not in aside}
         return params | {"engine": get_engine(self.engine).name}
 
@@ -319,7 +325,15 @@ class LinkedLCA(LinkedCoder):
         # Learning needs no more digits than its own noise; transform uses the user's tolerance.
         tol = max(self.tol, 1e-3)
         steps = learn(
-            circuit, batches, n_batches=n_batches, first=first, tol=tol, engine=self.engine, rng=rng
+            circuit,
+            batches,
+            n_batches=n_batches,
+            first=first,
+            tol=tol,
+            engine=self.engine,
+            rng=rng,
+            contrast=None if n_batches is None else self.contrast,
+            observe=self._observed_of(circuit),
         )
         yield from tqdm(
             steps,

@@ -23,8 +23,11 @@ class LinkedCoder(Coder):
     components_: FloatArray
 
     def _observed(self) -> tuple[str, ...]:
+        return self._observed_of(self.circuit_)
+
+    def _observed_of(self, circuit: Circuit) -> tuple[str, ...]:
         if self.observe is None:
-            return tuple(self.circuit_.widths)
+            return tuple(circuit.widths)
         return (self.observe,) if isinstance(self.observe, str) else tuple(self.observe)
 
     def _observed_columns(self, X: ArrayLike) -> dict[str, FloatArray]:

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca import waveforms
+from spikelca.contrast import Contrast
 from spikelca.drivers import CurrentDriver, Fade, OrdinalDriver
 from spikelca.modelfile.arrays import Arrays
 from spikelca.neurons import RateNeuron, SpikingNeuron
@@ -48,6 +49,7 @@ KNOWN: Mapping[type, Mapping[str, Types]] = {
     SoftThreshold: {"threshold": _NUMBER, "two_sided": (bool,)},
     HardThreshold: {"threshold": _NUMBER, "two_sided": (bool,)},
     Hebbian: {"rate": _NUMBER, "memory": _NUMBER},
+    Contrast: {"amount": _NUMBER, "share": _NUMBER, "rate": _NUMBER},
     IdleAtoms: {"source": (str,), "patience": _NUMBER},
     Fade: {"floor": _NUMBER, "until": _NUMBER},
     OrdinalDriver: {
