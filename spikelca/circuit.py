@@ -102,7 +102,7 @@ class Circuit(RunsInTime):
             raise ValueError(f"wiring is {self.wiring!r}; one of {_WIRINGS} was awaited.")
         check_stack(self.dictionaries)
         for driver in self.drivers:
-            driver.check(self.n_neurons, self.transfer.threshold)
+            driver.check(self.n_neurons, self.transfer)
         if self.plasticity is None:
             object.__setattr__(self, "plasticity", PlasticityState.fresh(self.n_neurons))
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spikelca.transfer import Transfer
 from spikelca.validation import FloatArray, check_labels, indices
 from spikelca.waveforms import Constant, Waveform
 
@@ -75,7 +76,7 @@ class Driver(ABC):
         """What the driver does to a batch of settled codes."""
 
     @abstractmethod
-    def check(self, n_neurons: int, threshold: float) -> None:
+    def check(self, n_neurons: int, transfer: Transfer) -> None:
         """Raise ValueError if the driver does not fit a circuit of this size and threshold."""
 
     def favours(
@@ -129,7 +130,7 @@ class CurrentDriver(Driver):
             if chosen is not None:
                 object.__setattr__(self, name, tuple(np.atleast_1d(chosen).tolist()))
 
-    def check(self, n_neurons: int, threshold: float) -> None:
+    def check(self, n_neurons: int, transfer: Transfer) -> None:
         indices(self.neurons, n_neurons, "neurons of a driver")
 
     def inject(self, labels: ArrayLike | None, n_samples: int, n_neurons: int) -> Injection:
@@ -217,7 +218,8 @@ class OrdinalDriver(Driver):
     ------
     ValueError
         If a number makes no sense, or (from the circuit) if the blocks need more neurons than
-        there are, or the excitation would fire a cell that sees nothing.
+        there are, or the current would fire a cell that sees nothing: an excitation at or above
+        the threshold, and in a two-sided circuit an inhibition too.
 
     Examples
     --------
@@ -259,7 +261,7 @@ class OrdinalDriver(Driver):
         owner = np.arange(n_neurons) // max(self.block_size(n_neurons), 1)
         return np.where(owner < self.n_classes, owner, -1)
 
-    def check(self, n_neurons: int, threshold: float) -> None:
+    def check(self, n_neurons: int, transfer: Transfer) -> None:
         block = self.block_size(n_neurons)
         if block < 1 or block * self.n_classes > n_neurons:
             raise ValueError(
@@ -267,10 +269,21 @@ class OrdinalDriver(Driver):
                 f"{self.n_classes * max(block, 1)} neurons; the circuit has {n_neurons}. "
                 "Take more neurons or a smaller block."
             )
-        if self.reading == "current" and self.excitation >= threshold:
+        if self.reading == "current":
+            self._check_that_none_fires(transfer)
+
+    def _check_that_none_fires(self, transfer: Transfer) -> None:
+        lam = transfer.threshold
+        if self.excitation >= lam:
             raise ValueError(
-                f"excitation is {self.excitation}, at or above the threshold {threshold}: it would "
+                f"excitation is {self.excitation}, at or above the threshold {lam}: it would "
                 "fire cells that see nothing. Take an excitation below the threshold."
+            )
+        if transfer.two_sided and self.inhibition >= lam:
+            raise ValueError(
+                f"inhibition is {self.inhibition}, at or above the threshold {lam} of a two-sided "
+                "circuit: a cell pushed below -lam fires downwards, though it sees nothing. Take "
+                "an inhibition below the threshold, or hold the cells at zero: reading='clamp'."
             )
 
     def faded(self, fraction: float) -> OrdinalDriver:
