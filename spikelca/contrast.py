@@ -5,7 +5,7 @@ is *used* sees less: the observed modalities alone, drivers off. `Contrast` lets
 learning see both, and move the synapses by what the teaching changes::
 
     observed i:  Phi_i[j] += eta_j sum [ a+_j (X_i - Phi_i a+) - kappa a-_j (X_i - Phi_i a-) ]
-    other i:     Phi_i[j] += eta_j sum   a-_j (X_i - Phi_i a-)
+    other i:     Phi_i[j] += eta_j rho sum a-_j (X_i - Phi_i a-)
 
     a+  the taught code: all modalities, drivers on
     a-  the free code: the observed modalities, drivers off, in the scale of the stacked atoms
@@ -46,6 +46,9 @@ class Contrast:
         Part of the learning, at its end, that is contrastive.
     rate : float, default=1.0
         Factor on the rate of the Hebbian rule; it falls to zero towards the end.
+    recall : float, default=0.05
+        rho, a further factor for modalities that are recalled. They learn slowly: once the free
+        code recalls without error, there is nothing left to teach.
 
     Raises
     ------
@@ -62,9 +65,11 @@ class Contrast:
     amount: float = 0.95
     share: float = 0.25
     rate: float = 1.0
+    recall: float = 0.05
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rate", positive(self.rate, "rate"))
+        for name in ("rate", "recall"):
+            object.__setattr__(self, name, positive(getattr(self, name), name))
         if not (0 <= self.amount <= 1 and 0 < self.share <= 1):
             raise ValueError(
                 f"amount is {self.amount} and share is {self.share}; "
@@ -147,7 +152,7 @@ def contrasted(
             change = _change(d, X, taught, state, rate)
             change -= _change(d, X, free, state, rate * kappa) if kappa else d.atoms.dtype.type(0)
         else:
-            change = _change(d, X, free, state, rate)
+            change = _change(d, X, free, state, rate * contrast.recall)
         moved.append(d.atoms + change)
     weights = [d.weight for d in plastic]
     moved = normalise_stacked(moved, weights, room(circuit.dictionaries, plastic))

@@ -84,7 +84,7 @@ def test_what_is_seen_learns_nothing_where_teaching_changes_nothing():
     x = {"written": unit((20, 8), 2), "printed": unit((20, 4), 3)}
     circuit = linked()
     free = free_code(circuit, x, ("written",), TOL, "numba")
-    found = contrasted(circuit, x, free, free, ("written",), Contrast(amount=1.0))
+    found = contrasted(circuit, x, free, free, ("written",), Contrast(amount=1.0, recall=1.0))
     before, after = (normalize(c.dictionary("written").atoms) for c in (circuit, found))
     np.testing.assert_allclose(after, before, atol=1e-14)
     moved = found.dictionary("printed").atoms - circuit.dictionary("printed").atoms
@@ -185,7 +185,15 @@ def test_an_estimator_with_contrast_is_saved_and_loaded(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"amount": 1.1}, {"amount": np.nan}, {"share": 0.0}, {"share": 2.0}, {"rate": 0.0}]
+    "wrong",
+    [
+        {"amount": 1.1},
+        {"amount": np.nan},
+        {"share": 0.0},
+        {"share": 2.0},
+        {"rate": 0.0},
+        {"recall": -1},
+    ],
 )
 def test_a_contrast_out_of_range_is_refused(wrong):
     with pytest.raises(ValueError, match="awaited"):

@@ -11,6 +11,7 @@ examples:
   spikelca reproduce                                   digits that scikit-learn carries, offline
   spikelca reproduce --quick --report                  the whole road in seconds, and a report
   spikelca reproduce --data FOLDER --seeds 0 1 2       MNIST from its four IDX files
+  spikelca reproduce --plain                           Eq. 4 alone, as in the paper
   spikelca reproduce --leaky                           what cheating would give
 """
 
@@ -40,6 +41,11 @@ def add(commands: Commands) -> argparse.ArgumentParser:
         default="current",
         help="reading of the paper's third input",
     )
+    option(
+        "--plain",
+        action="store_true",
+        help="learn by Eq. 4 alone, as the paper does (default: the last part is contrastive)",
+    )
     option("--leaky", action="store_true", help="show what the printed digit would give")
     option(
         "--font", help="face of the printed digits: a name, a file, or 'search' (default: shipped)"
@@ -60,6 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
         quick=arguments.quick,
         transfer=arguments.transfer,
         driver=arguments.driver,
+        plain=arguments.plain,
         leaky=arguments.leaky,
         font=arguments.font,
         report_of=arguments.command_line if arguments.report else None,

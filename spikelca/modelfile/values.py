@@ -49,7 +49,7 @@ KNOWN: Mapping[type, Mapping[str, Types]] = {
     SoftThreshold: {"threshold": _NUMBER, "two_sided": (bool,)},
     HardThreshold: {"threshold": _NUMBER, "two_sided": (bool,)},
     Hebbian: {"rate": _NUMBER, "memory": _NUMBER},
-    Contrast: {"amount": _NUMBER, "share": _NUMBER, "rate": _NUMBER},
+    Contrast: {"amount": _NUMBER, "share": _NUMBER, "rate": _NUMBER, "recall": _NUMBER},
     IdleAtoms: {"source": (str,), "patience": _NUMBER},
     Fade: {"floor": _NUMBER, "until": _NUMBER},
     OrdinalDriver: {
