@@ -36,6 +36,7 @@ together = correlation_coefficient(BinnedSpikeTrain(trains, bin_size=5 * pq.ms))
 
 figure, axes = plt.subplots(2, 2, figsize=(9, 6), layout="constrained")
 draw_raster(run.spikes.step * run.clock.dt, run.spikes.neuron, axes[0, 0], n_neurons=60)
+axes[0, 0].set(xlim=(0, 250), title="the competition and what it leaves")
 axes[0, 1].bar(np.arange(len(names)), rates, tick_label=names, color="#88CCEE")
 axes[0, 1].set(xlabel="neuron", ylabel="mean rate (Hz)")
 axes[1, 0].bar(np.arange(len(names)), irregular, tick_label=names, color="#DDCC77")

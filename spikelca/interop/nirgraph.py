@@ -5,6 +5,7 @@ What the nodes mean, and what stands in the metadata, is told in `spikelca.inter
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from itertools import pairwise
@@ -63,14 +64,15 @@ def told_in_words(circuit: Circuit, dt: float) -> dict[str, Any]:
 
 
 def whole_circuit(circuit: Circuit) -> dict[str, Any]:
-    """The whole circuit, but for the atoms, which stand in the graph."""
+    """The whole circuit and its digest, but for the atoms, which stand in the graph."""
     arrays = Arrays()
     plain = json.dumps(plain_circuit(circuit, "circuit", arrays), allow_nan=False)
+    digest = hashlib.sha256(plain.encode())
+    for array in arrays.held.values():
+        digest.update(np.ascontiguousarray(array).tobytes())
     atoms = {_place(i) for i in range(len(circuit.dictionaries))}
-    return {
-        "circuit": plain,
-        **{name: array for name, array in arrays.held.items() if name not in atoms},
-    }
+    rest = {name: array for name, array in arrays.held.items() if name not in atoms}
+    return {"circuit": plain, "sha256": digest.hexdigest(), **rest}
 
 
 def _place(i: int) -> str:
