@@ -183,6 +183,11 @@ def test_matplotlib_is_imported_only_by_plotting_and_the_experiments():
     assert {room_of(module) for module in outsiders("matplotlib")} <= {"plotting", "experiments"}
 
 
+@pytest.mark.parametrize("extra", ["nir", "neo", "quantities", "h5py"])
+def test_what_comes_with_an_extra_is_asked_for_at_run_time_and_never_imported(extra):
+    assert not outsiders(extra)
+
+
 def test_import_of_the_package_leaves_the_heavy_libraries_alone():
     heavy = "{'brian2', 'numba', 'sklearn', 'matplotlib', 'pandas'}"
     code = f"import spikelca, sys; print(sorted({heavy} & set(sys.modules)))"
