@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from spikelca.drivers import CurrentDriver, Driver
 from spikelca.engines import RECORDABLE, Clock, Engine, Problem, Record, Response
+from spikelca.engines.base import InputPopulation
 from spikelca.memory import available_bytes, readable
 from spikelca.neurons import SpikingNeuron
 from spikelca.pairs import folded, needs_pairs, paired
@@ -61,6 +62,7 @@ def prepared(
     **kept: Any,
 ) -> Problem:
     """The problem as an engine simulates it: timed, recorded, in pairs if need be, started."""
+    check_inputs(problem)
     if double or isinstance(problem.neuron, SpikingNeuron):
         problem = in_double(problem)
     run = recorded(timed(problem, duration, dt, drivers), **kept)
@@ -124,7 +126,12 @@ def automatic_k(problem: Problem) -> float:
     if isinstance(problem.neuron, SpikingNeuron):
         largest = largest_charge(problem)
         k = min(k, problem.neuron.quantum / largest) if largest > 0 else k
-    return k
+    return min([k, *(p.quantum / peak_of(p) for p in problem.inputs if p.quantum and peak_of(p))])
+
+
+def peak_of(population: InputPopulation) -> float:
+    """The largest absolute stimulus."""
+    return float(np.abs(population.stimulus).max(initial=0.0))
 
 
 def largest_charge(problem: Problem) -> float:
@@ -147,6 +154,7 @@ def check_saturation(problem: Problem) -> None:
     assert problem.clock is not None
     if not isinstance(problem.neuron, SpikingNeuron):
         return
+    check_input_saturation(problem)
     k, theta = problem.clock.dt / problem.neuron.tau, problem.neuron.quantum
     largest = largest_charge(problem)
     if theta < k * largest * (1 - 1e-9):
@@ -155,6 +163,41 @@ def check_saturation(problem: Problem) -> None:
             f"dt {problem.clock.dt:.3g} s ({k:.3g} of tau) a neuron carries {theta / k:.3g} at most"
             f", one spike a step. Take a quantum of at least {k * largest:.3g}, or a dt of at most "
             f"{theta / largest * problem.neuron.tau:.3g} s."
+        )
+
+
+def check_input_saturation(problem: Problem) -> None:
+    """Raise ValueError if an input cell would have to fire more than once a step."""
+    assert problem.clock is not None
+    k, tau = problem.clock.dt / problem.neuron.tau, problem.neuron.tau
+    for p in problem.inputs:
+        peak = peak_of(p)
+        if p.quantum and k * peak > p.quantum * (1 + 1e-9):
+            raise ValueError(
+                f"The largest input of {p.name!r} is {peak:.3g}; with spikes of {p.quantum:.3g} "
+                f"and dt {problem.clock.dt:.3g} s ({k:.3g} of tau) an input cell carries "
+                f"{p.quantum / k:.3g} at most, one spike a step. Take spikes of at least "
+                f"{k * peak:.3g} (quantum of PoissonInput, threshold of SpikingResidual), or a dt "
+                f"of at most {p.quantum / peak * tau:.3g} s."
+            )
+
+
+def check_inputs(problem: Problem) -> None:
+    """Raise ValueError if input cells that spike stand where they cannot work."""
+    if problem.inputs_spike and not isinstance(problem.neuron, SpikingNeuron):
+        raise ValueError(
+            f"The circuit has a {type(problem.neuron).__name__} and input cells that spike. Take "
+            "a SpikingNeuron, or AnalogInput for every dictionary."
+        )
+    if problem.v_is_charged and not problem.residual_wiring:
+        raise ValueError(
+            "SpikingResidual inputs count off the reconstruction error, which the wiring 'lateral' "
+            "does not hold. Take Circuit(..., wiring='residual')."
+        )
+    if problem.v_is_charged and isinstance(problem.transfer, HardThreshold):
+        raise ValueError(
+            "SpikingResidual inputs charge past the dendrite u, which a hard threshold must see. "
+            "Take a SoftThreshold, or AnalogInput or PoissonInput."
         )
 
 

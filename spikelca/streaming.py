@@ -9,6 +9,7 @@ from typing import Any
 from spikelca.dictionary import Dictionary
 from spikelca.engines import Engine, Problem, Stream
 from spikelca.engines.plastic import shown
+from spikelca.inputs import PoissonInput
 from spikelca.pairs import needs_pairs
 from spikelca.simulating import prepared, started
 from spikelca.validation import FloatArray, positive
@@ -32,7 +33,7 @@ def streamed(
     ValueError
         If the circuit has no residual neurons, from whose error its synapses could learn.
     NotImplementedError
-        For pairs of spiking cells, whose weights would drift apart.
+        For pairs of spiking cells, whose weights would drift apart, and for random spikes.
     """
     rate = positive(rate, "rate")
     if not problem.residual_wiring:
@@ -44,6 +45,12 @@ def streamed(
         raise NotImplementedError(
             "Spiking neurons with signed codes are pairs of cells whose synapses would drift apart "
             "while they learn. Take a one-sided transfer, or RateNeuron."
+        )
+    told = [p.name for p in problem.inputs if isinstance(p.cells, PoissonInput)]
+    if told:
+        raise NotImplementedError(
+            f"Synapses do not learn from the random spikes of {told}. Take AnalogInput or "
+            "SpikingResidual for what learns."
         )
     run = prepared(problem, (), True, presentation, dt, **options)
     run = replace(run, start=started(shown(run, 0), start).start)

@@ -26,11 +26,12 @@ transfer
 plasticity
 waveforms
 neurons
+inputs
 dictionary
 drivers
 spectrum
 certificate
-engines.response
+engines.response engines.population
 engines.base
 engines.outcome engines.plastic
 engines.reference engines.numba engines.brian2

@@ -58,7 +58,7 @@ def shown(problem: Problem, sample: int) -> Problem:
     rows = slice(sample, sample + 1)
     return replace(
         problem,
-        inputs=tuple(replace(p, stimulus=p.stimulus[rows]) for p in problem.inputs),
+        inputs=tuple(p.rows(sample, sample + 1) for p in problem.inputs),
         current=problem.current[rows] if len(problem.current) > 1 else problem.current,
         allowed=None if problem.allowed is None else problem.allowed[rows],
         record=replace(problem.record, samples=np.zeros(0, np.int64)),

@@ -7,8 +7,10 @@ driver current, its number of modalities. The order of one step is that of `spik
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from spikelca.engines.base import Problem
+from spikelca.inputs import PoissonInput
 from spikelca.neurons import SpikingNeuron
 from spikelca.transfer import HardThreshold
 
@@ -20,7 +22,7 @@ b : 1                                        # drive of the stimuli, with consta
 """
 
 RATE_RESIDUAL = """
-u = {feed} + s : 1                           # membrane
+u = {feed}s : 1                           # membrane
 ds/dt = (own*a + current{d} - s)/tau : 1     # filtered own output, with driver currents
 a = {transfer} : 1                           # output, the code
 current : 1                                  # constant driver current
@@ -35,7 +37,7 @@ b : 1                                        # drive of the stimuli, with consta
 """
 
 SPIKING_RESIDUAL = """
-u = {feed} + s : 1                           # dendrite
+u = {feed}s : 1                           # dendrite
 ds/dt = (current{d} - s)/tau : 1             # filtered own spikes, with driver currents
 dv/dt = {charge}/tau : 1                     # spike generator
 a = {transfer} : 1                           # the rate at which v is charged
@@ -73,12 +75,30 @@ x : 1                                        # stimulus
 tau : second (shared, constant)
 """
 
+INPUT_SIGNED = """
+dr/dt = (x - r)/tau : 1                      # residual neuron: the error of the reconstruction
+dp/dt = r/tau : 1                            # its signed spike generator
+x : 1                                        # stimulus
+tau : second (shared, constant)
+quantum : 1 (shared, constant)               # threshold of p
+charge : 1 (shared, constant)                # quantum, weighted: what one spike carries
+"""
+SIGNED_THRESHOLD = "abs(p) >= quantum"
+SIGNED_RESET = "p -= sign(p)*quantum"
+ON_INPUT_SPIKE = "v_post += allowed_post*(w*(charge_pre*sign(p_pre)))"
+HOLD = "v = clip(v, v_floor, inf)"
+
+KICK = "kick : 1"
+ON_ARRIVAL_LATERAL = "u_post += kick"
+ON_ARRIVAL_RESIDUAL = "r_post += kick"
+
 LATERAL_RATE = "w : 1\ninhibition_post = w*a_pre : 1 (summed)"
 LATERAL_SPIKING = "w : 1"
 ON_LATERAL_SPIKE = "u_post -= w*theta_pre"
 
 PHI_RATE = "w : 1\nff_{i}_post = w*r_pre : 1 (summed)\nfeedback_pre = w*a_post : 1 (summed)"
 PHI_SPIKING = "w : 1\neta : 1 (shared)\nff_{i}_post = w*r_pre : 1 (summed)"
+PHI_SIGNED = "w : 1\neta : 1 (shared)"
 ON_SPIKE_LEARN = "w += eta*theta_post*r_pre"
 ON_SPIKE_FEEDBACK = "r_pre -= w*theta_post"
 
@@ -106,22 +126,28 @@ class Texts:
     population: str
     threshold: str | None = None
     reset: str | None = None
-    inputs: str | None = None
+    inputs: tuple[str, ...] = ()
     lateral: str | None = None
     on_lateral_spike: str | None = None
     phi: tuple[str, ...] = ()
     on_spike: dict[str, str] = field(default_factory=dict)
+    on_input_spike: tuple[str, ...] = ()
+    random: tuple[str, ...] = ()
+    hold: str | None = None
 
     def __str__(self) -> str:
         parts = {
             "population": self.population,
             "threshold": self.threshold,
             "reset": self.reset,
-            "each input population": self.inputs,
+            **{f"input population of modality {i}": text for i, text in enumerate(self.inputs)},
             "lateral synapses": self.lateral,
             "on a spike of the presynaptic neuron": self.on_lateral_spike,
             **{f"synapses Phi of modality {i}": text for i, text in enumerate(self.phi)},
+            **{f"on a random spike, modality {i}": text for i, text in enumerate(self.random)},
+            **{f"on an input spike, modality {i}": t for i, t in enumerate(self.on_input_spike)},
             **{f"on a spike of the neuron: {name}": text for name, text in self.on_spike.items()},
+            "at the end of a step": self.hold or "",
         }
         return "\n\n".join(f"# {title}\n{text.strip()}" for title, text in parts.items() if text)
 
@@ -142,29 +168,42 @@ def texts_of(problem: Problem) -> Texts:
     }[spiking, residual]
     hard, numbers = isinstance(problem.transfer, HardThreshold), range(len(problem.inputs))
     wave, names = problem.waveform, [suffix(problem, i) for i in numbers]
+    fed = [i for i, p in zip(names, problem.inputs, strict=True) if p.dendritic]
     population = base.format(
         d="" if wave is None else " + d",
         transfer=TRANSFER[hard, problem.transfer.two_sided],
         charge=CHARGE[hard],
-        feed=" + ".join(f"g_{i}*ff_{i}" for i in names),
+        feed="".join(f"g_{i}*ff_{i} + " for i in fed),
     )
     population += COMMON + (QUANTUM if spiking else "")
     if wave is not None:
         shared = wave.shape[1] == 1
         population += WAVE.format(index=f"i % {problem.n_neurons}" if shared else "i")
+    random = ON_ARRIVAL_RESIDUAL if residual else ON_ARRIVAL_LATERAL
+    more: dict[str, Any] = {
+        "random": tuple(random if isinstance(p.cells, PoissonInput) else "" for p in problem.inputs)
+    }
     if not residual:
         if not spiking:
             return Texts(population, lateral=LATERAL_RATE)
-        return Texts(population, THRESHOLD, RESET_LATERAL, None, LATERAL_SPIKING, ON_LATERAL_SPIKE)
+        more |= {"lateral": LATERAL_SPIKING, "on_lateral_spike": ON_LATERAL_SPIKE}
+        return Texts(population, THRESHOLD, RESET_LATERAL, **more)
     for i, p in zip(names, problem.inputs, strict=True):
-        population += FEED.format(i=i, name=p.name)
+        population += FEED.format(i=i, name=p.name) if p.dendritic else ""
     if not spiking:
-        return Texts(population, inputs=INPUT_RATE, phi=tuple(PHI_RATE.format(i=i) for i in names))
+        phi = tuple(PHI_RATE.format(i=i) for i in names)
+        return Texts(population, inputs=(INPUT_RATE,) * len(phi), phi=phi)
     return Texts(
         population,
         THRESHOLD,
         RESET_RESIDUAL,
-        INPUT_SPIKING,
-        phi=tuple(PHI_SPIKING.format(i=i) for i in names),
+        tuple(INPUT_SPIKING if p.dendritic else INPUT_SIGNED for p in problem.inputs),
+        phi=tuple(
+            PHI_SPIKING.format(i=i) if p.dendritic else PHI_SIGNED
+            for i, p in zip(names, problem.inputs, strict=True)
+        ),
         on_spike={"learn": ON_SPIKE_LEARN, "feedback": ON_SPIKE_FEEDBACK},
+        on_input_spike=tuple("" if p.dendritic else ON_INPUT_SPIKE for p in problem.inputs),
+        hold=HOLD if problem.v_is_charged else None,
+        **more,
     )

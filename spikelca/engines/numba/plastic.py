@@ -54,7 +54,7 @@ def learn(problem: Problem, rates: Sequence[float]) -> Stream:
 
 def show(run: Run, problem: Problem, sample: int) -> None:
     """Swap the image, the currents and the clamps."""
-    run.x[0] = np.concatenate([p.stimulus[sample] for p in problem.inputs])
+    run.x[0] = np.concatenate([p.steady[sample] for p in problem.inputs])
     run.current[0] = problem.current[sample if len(problem.current) > 1 else 0]
     run.open_[0] = 1.0 if problem.allowed is None else problem.allowed[sample]
     run.counts[:] = 0

@@ -8,6 +8,17 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from spikelca.engines.numba.afferents import (
+    Afferents,
+    arrive,
+    arrive_at_inputs,
+    charge_directly,
+    hold,
+    integrate,
+    next_of,
+)
 from spikelca.engines.numba.compile import exact_kernel
 from spikelca.engines.numba.rate import Tape, keep, keep_all, membrane
 from spikelca.validation import FloatArray
@@ -53,11 +64,10 @@ def fire(
     logged: bool,
     used: int,
 ) -> int:
-    """Find the n neurons that fire, count and log them, and reset v; returns the log's length."""
+    """Find the n neurons that fire, count and log them; returns the log's length."""
     found, j = 0, 0
     while found < n:
         if v[j] >= cell.theta:
-            v[j] -= cell.theta
             fired[found] = j
             found += 1
             totals[j] += 1
@@ -71,15 +81,16 @@ def fire(
 
 
 @exact_kernel
-def spiking_lateral(b: FloatArray, wave: FloatArray, open_: FloatArray, inhibition: FloatArray,
-                    cell: Spiker, first: int, n_steps: int, counted: int, tape: Tape, slot: int,
-                    u: FloatArray, v: FloatArray, a: FloatArray, c: FloatArray, fired: Any,
-                    totals: Any, counts: Any, log: Any, logged: bool,
-                    used: int) -> tuple[int, int]:  # fmt: skip
+def spiking_lateral(b: FloatArray, wave: FloatArray, open_: FloatArray, phi: FloatArray,
+                    cells: Afferents, inhibition: FloatArray, cell: Spiker, first: int,
+                    n_steps: int, counted: int, tape: Tape, slot: int, u: FloatArray,
+                    v: FloatArray, a: FloatArray, c: FloatArray, fired: Any, totals: Any,
+                    counts: Any, log: Any, logged: bool, used: int) -> tuple[int, int]:  # fmt: skip
     """``u' = k (b + d - u) + u``, and on a spike of j ``u -= L_j theta``.
 
     ``inhibition[j]`` is ``L_j theta``. Returns the step that was reached and the log's length.
     """
+    following = next_of(cells, first)
     for step in range(first, n_steps):
         if logged and used + u.shape[0] > log.shape[0]:
             return step, used
@@ -93,10 +104,12 @@ def spiking_lateral(b: FloatArray, wave: FloatArray, open_: FloatArray, inhibiti
         else:
             for j in range(u.shape[0]):
                 u[j] = cell.k * (b[j] - u[j]) + u[j]
+        following = arrive(cells, following, step, phi, u)
         if n > 0:
             used = fire(v, cell, n, step, counted, fired, totals, counts, log, logged, used)
             for m in range(n):
                 row = inhibition[fired[m]]
+                v[fired[m]] -= cell.theta
                 for j in range(u.shape[0]):
                     u[j] -= row[j]
     return n_steps, used
@@ -129,16 +142,17 @@ def learn(
 
 @exact_kernel
 def spiking_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_: FloatArray,
-                     phi: FloatArray, edges: Any, weights: FloatArray, rates: FloatArray,
-                     cell: Spiker, first: int, n_steps: int, counted: int, tape: Tape, slot: int,
-                     r: FloatArray, s: FloatArray, u: FloatArray, v: FloatArray, a: FloatArray,
-                     feed: FloatArray, fired: Any, totals: Any, counts: Any, log: Any,
-                     logged: bool, used: int) -> tuple[int, int]:  # fmt: skip
+                     phi: FloatArray, edges: Any, weights: FloatArray, cells: Afferents,
+                     rates: FloatArray, cell: Spiker, first: int, n_steps: int, counted: int,
+                     tape: Tape, slot: int, r: FloatArray, s: FloatArray, u: FloatArray,
+                     v: FloatArray, a: FloatArray, feed: FloatArray, fired: Any, totals: Any,
+                     counts: Any, log: Any, logged: bool, used: int) -> tuple[int, int]:  # fmt: skip
     """``r' = k (x - r) + r``, and on a spike of j: learn, ``r -= Phi_j theta``, ``s_j += theta``.
 
     ``rates`` (zeros: synapses that do not learn) is described in `learn`. Returns the step that was
     reached and the log's length; u is left at the start of the last step.
     """
+    following = next_of(cells, first)
     for step in range(first, n_steps):
         if logged and used + u.shape[0] > log.shape[0]:
             return step, used
@@ -148,6 +162,7 @@ def spiking_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_
             keep(tape.s, step // tape.every, slot, s, tape.neurons)
             keep_all(tape.r, step // tape.every, slot, r)
         n = charge(u, v, open_, cell)
+        integrate(cells, edges, cell.k, r)
         for p in range(r.shape[0]):
             r[p] = cell.k * (x[p] - r[p]) + r[p]
         for j in range(s.shape[0]):
@@ -155,11 +170,17 @@ def spiking_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_
             if wave.shape[0] > 0:
                 flow += wave[step, j]
             s[j] = cell.k * (flow - s[j]) + s[j]
+        following = arrive_at_inputs(cells, following, step, r)
         if n > 0:
             used = fire(v, cell, n, step, counted, fired, totals, counts, log, logged, used)
+        charge_directly(cells, edges, phi, open_, v)
+        if n > 0:
             learn(phi, r, edges, rates, fired, n)
             for m in range(n):
+                v[fired[m]] -= cell.theta
                 s[fired[m]] += cell.own * cell.theta
                 for p in range(r.shape[0]):
                     r[p] -= phi[p, fired[m]] * cell.theta
+        if cells.floor > -np.inf:
+            hold(v, cells.floor)
     return n_steps, used
