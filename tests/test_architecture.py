@@ -33,11 +33,12 @@ spectrum
 certificate
 engines.response engines.population
 engines.base
-engines.outcome engines.plastic
+engines.outcome
+engines.plastic
 engines.reference engines.numba engines.brian2
 engines
 readout pairs
-compiling
+compiling saturation
 simulating
 streaming
 relearning

@@ -16,7 +16,7 @@ The order of one step, the same for every engine
 4. synapses, spikes in ascending index: those of input cells, modality by modality; then those of
    the neurons, lateral inhibition, or learning and then feedback;
 5. reset: ``v -= theta``, ``s += theta``, ``p -= sign(p) threshold``;
-6. with input cells that charge v directly: v sinks no deeper than its floor.
+6. with input cells that charge v directly: v is held some of their spikes below its floor.
 
 The returned code belongs to the returned state. A trace holds the state at the *start* of the
 recorded steps, at ``times = step * dt``. Spike times are step indices.
@@ -25,8 +25,8 @@ recorded steps, at ``times = step * dt``. Spike times are step indices.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,10 @@ __all__ = [
     "Response",
     "Spikes",
 ]
+
+
+SLACK = 4.0
+"""Input spikes by which v may sink below its floor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +136,12 @@ class Problem:
         assert self.clock is not None
         return self.clock.first_of(self.record.window)
 
+    @property
+    def taper(self) -> NDArray[np.int64]:
+        """Weight of each step in the read-out: (n_steps,)."""
+        assert self.clock is not None
+        return self.clock.taper(self.record.window)
+
     def recorded_current(self) -> FloatArray:
         """The driver current at the recorded steps: (n_times, n_kept_samples, n_kept)."""
         steps = range(0, self.n_steps, self.record.every)
@@ -158,6 +168,19 @@ class Problem:
     def v_is_charged(self) -> bool:
         """Whether some input cells charge the spike generators v directly."""
         return not all(p.dendritic for p in self.inputs)
+
+    @property
+    def v_deepest(self) -> float:
+        """Where v is held if input cells charge it directly: some of their spikes below its floor.
+
+        What they owe, up to a spike each, makes v waver by less than a spike. A floor so near that
+        it cut this off would give charge away for nothing.
+        """
+        if not self.v_is_charged:
+            return -np.inf
+        assert isinstance(self.neuron, SpikingNeuron)
+        largest = max(p.quantum for p in self.inputs if not p.dendritic)
+        return self.neuron.v_floor - SLACK * largest
 
     @property
     def lateral(self) -> FloatArray:
@@ -220,15 +243,15 @@ class Engine(ABC):
     def simulate(self, problem: Problem) -> Response:
         """The time-stepped equations."""
 
-    def learn(self, problem: Problem, rates: Sequence[float]) -> Any:
+    def learn(self, problem: Problem, rule: Any) -> Any:
         """The same with plastic synapses, one sample after the other: a `Stream`.
 
         Parameters
         ----------
         problem : Problem
             In the residual wiring and in float64; its clock is that of one presentation.
-        rates : sequence of float
-            eta of each input population, zero for synapses that do not learn.
+        rule : StreamRule
+            How far synapses go, and what they remember.
         """
         raise NotImplementedError(
             f"The engine {self.name!r} has no plastic synapses; 'numba' and 'brian2' have."

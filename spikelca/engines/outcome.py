@@ -63,6 +63,7 @@ def rate_response(
 
 def spiking_response(
     problem: Problem,
+    weighed: NDArray[np.int64],
     counts: NDArray[np.int64],
     totals: NDArray[np.int64],
     spikes: Spikes | None,
@@ -70,11 +71,13 @@ def spiking_response(
     traces: Mapping[str, FloatArray],
     arrived: NDArray[np.int64] | None = None,
 ) -> Response:
-    """What a spiking circuit gives back: ``a = theta n_spikes / (window / tau)``, and its counters.
+    """What a spiking circuit gives back: the code read from its spikes, and its counters.
 
     Parameters
     ----------
     problem : Problem
+    weighed : (n_samples, n_neurons)
+        Spikes in the read-out window, weighed by `Clock.taper`.
     counts, totals : (n_samples, n_neurons)
         Spikes in the read-out window and in the whole run.
     spikes : Spikes, optional
@@ -91,8 +94,7 @@ def spiking_response(
     neuron, clock, window = problem.neuron, problem.clock, problem.record.window
     assert isinstance(neuron, SpikingNeuron)
     check_backlog(state["v"], neuron, clock)
-    steps = clock.n_steps - clock.first_of(window)
-    code = neuron.quantum * counts / (steps * (clock.dt / neuron.tau))
+    code = tapered_code(weighed, clock, window, neuron)
     residual, gap = certificates(problem, problem.drive(), code)
     return Response(
         code,
@@ -110,6 +112,14 @@ def spiking_response(
         window,
         events_of(problem, totals, arrived),
     )
+
+
+def tapered_code(
+    weighed: NDArray[np.int64], clock: Clock, window: float, neuron: SpikingNeuron
+) -> FloatArray:
+    """``a = theta sum_t w_t n_t / (sum_t w_t dt / tau)``, w the taper of the window."""
+    whole = int(clock.taper(window).sum())
+    return np.asarray(neuron.quantum * weighed / (whole * (clock.dt / neuron.tau)))
 
 
 def events_of(

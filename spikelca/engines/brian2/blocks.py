@@ -83,6 +83,7 @@ def joined(problem: Problem, parts: list[Part]) -> Response:
     shape = (problem.n_samples, problem.n_neurons)
     return spiking_response(
         problem,
+        spikes.weighed(*shape, problem.taper),
         spikes.counts(*shape, problem.counted_from),
         spikes.counts(*shape),
         spikes if problem.record.spikes else None,

@@ -88,7 +88,11 @@ def _population(brian2: Any, problem: Problem, texts: Texts, clock: Any, code: A
     neuron = problem.neuron
     values = {"lam": problem.transfer.threshold, "tau": neuron.tau, "own": float(problem.own)}
     if isinstance(neuron, SpikingNeuron):
-        values |= {"theta": neuron.quantum, "v_floor": neuron.v_floor}
+        values |= {
+            "theta": neuron.quantum,
+            "v_floor": neuron.v_floor,
+            "v_deepest": problem.v_deepest,
+        }
     values |= {f"g_{suffix(problem, i)}": p.weight for i, p in enumerate(problem.inputs)}
     for name in values.keys() & group.variables.keys():
         group.variables[name].get_value()[:] = values[name]
@@ -117,24 +121,25 @@ def _input(brian2: Any, problem: Problem, texts: Texts, i: int, clock: Any, code
 def _phi(brian2: Any, problem: Problem, texts: Texts, i: int, source: Any, target: Any,
          clock: Any, code: Any) -> Any:  # fmt: skip
     """Feed-forward, learning and feedback: all on the same weights."""
+    name = suffix(problem, i)
     synapses = brian2.Synapses(
         source,
         target,
         texts.phi[i],
         on_pre=(texts.on_input_spike or [None] * (i + 1))[i] or None,
-        on_post=dict(texts.on_spike) or None,
+        on_post={k: text.format(i=name) for k, text in texts.on_spike.items()} or None,
         namespace={},
         clock=clock,
-        name=f"spikelca_phi_{suffix(problem, i)}*",
+        name=f"spikelca_phi_{name}*",
         codeobj_class=code,
     )
     # Within the slot: what the neurons see, then what they give back, then all state variables.
-    for name, updater in synapses.summed_updaters.items():
-        updater.order = -3 if name == "feedback_pre" else -4
+    for variable, updater in synapses.summed_updaters.items():
+        updater.order = -3 if variable == "feedback_pre" else -4
     if not problem.inputs[i].dendritic:
         synapses.pre.order = -1
-    for order, name in enumerate(texts.on_spike):
-        getattr(synapses, name).order = order
+    for order, pathway in enumerate(texts.on_spike):
+        getattr(synapses, pathway).order = order
     weights = problem.inputs[i].synapses
     pre, post = np.divmod(np.arange(weights.size), weights.shape[1])
     _connect(synapses, problem.n_samples, pre, post, weights.shape, weights.ravel())
@@ -185,7 +190,10 @@ def _monitors(brian2: Any, problem: Problem, population: Any, inputs: dict[str, 
         if p.quantum:
             # Random spikes are those of the generator, not of the residual neuron behind it.
             monitors[f"input spikes:{p.name}"] = brian2.SpikeMonitor(
-                {**inputs, **random}[p.name], record=False, name="spikelca_input_spikes*", codeobj_class=code
+                {**inputs, **random}[p.name],
+                record=False,
+                name="spikelca_input_spikes*",
+                codeobj_class=code,
             )
     dt = record.every * problem.clock.dt * brian2.second
 

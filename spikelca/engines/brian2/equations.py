@@ -7,7 +7,6 @@ driver current, its number of modalities. The order of one step is that of `spik
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from spikelca.engines.base import Problem
 from spikelca.inputs import PoissonInput
@@ -56,11 +55,17 @@ theta : 1 (shared, constant)                 # quantum of one spike
 v_floor : 1 (shared, constant)               # floor of v
 """
 
+DEEPEST = "v_deepest : 1 (shared, constant)             # where v is held\n"
+
 WAVE = "d = wave(t, {index}) : 1                     # changing driver current\n"
 
 FEED = """ff_{i} : 1                         # Phi^T r of modality {name!r}
 g_{i} : 1 (shared, constant)                 # its weight
 """
+
+LEARN = (
+    "eta_{i} : 1                        # step of the synapses of modality {name!r} on a spike\n"
+)
 
 INPUT_RATE = """
 dr/dt = (x - feedback - r)/tau : 1           # residual neuron: the error of the reconstruction
@@ -86,7 +91,7 @@ charge : 1 (shared, constant)                # quantum, weighted: what one spike
 SIGNED_THRESHOLD = "abs(p) >= quantum"
 SIGNED_RESET = "p -= sign(p)*quantum"
 ON_INPUT_SPIKE = "v_post += allowed_post*(w*(charge_pre*sign(p_pre)))"
-HOLD = "v = clip(v, v_floor, inf)"
+HOLD = "v = clip(v, v_deepest, inf)"
 
 KICK = "kick : 1"
 ON_ARRIVAL_LATERAL = "u_post += kick"
@@ -97,9 +102,9 @@ LATERAL_SPIKING = "w : 1"
 ON_LATERAL_SPIKE = "u_post -= w*theta_pre"
 
 PHI_RATE = "w : 1\nff_{i}_post = w*r_pre : 1 (summed)\nfeedback_pre = w*a_post : 1 (summed)"
-PHI_SPIKING = "w : 1\neta : 1 (shared)\nff_{i}_post = w*r_pre : 1 (summed)"
-PHI_SIGNED = "w : 1\neta : 1 (shared)"
-ON_SPIKE_LEARN = "w += eta*theta_post*r_pre"
+PHI_SPIKING = "w : 1\nff_{i}_post = w*r_pre : 1 (summed)"
+PHI_SIGNED = "w : 1"
+ON_SPIKE_LEARN = "w += eta_{i}_post*r_pre"
 ON_SPIKE_FEEDBACK = "r_pre -= w*theta_post"
 
 THRESHOLD = "v >= theta"
@@ -159,6 +164,39 @@ def suffix(problem: Problem, i: int) -> str:
 
 def texts_of(problem: Problem) -> Texts:
     """Fill the texts in for a circuit."""
+    population, inputs = population_of(problem), problem.inputs
+    random = ON_ARRIVAL_RESIDUAL if problem.residual_wiring else ON_ARRIVAL_LATERAL
+    told = tuple(random if isinstance(p.cells, PoissonInput) else "" for p in inputs)
+    names = [suffix(problem, i) for i in range(len(inputs))]
+    if not isinstance(problem.neuron, SpikingNeuron):
+        if not problem.residual_wiring:
+            return Texts(population, lateral=LATERAL_RATE)
+        phi = tuple(PHI_RATE.format(i=i) for i in names)
+        return Texts(population, inputs=(INPUT_RATE,) * len(phi), phi=phi)
+    if not problem.residual_wiring:
+        return Texts(
+            population, THRESHOLD, RESET_LATERAL, lateral=LATERAL_SPIKING,
+            on_lateral_spike=ON_LATERAL_SPIKE, random=told,
+        )  # fmt: skip
+    phi = tuple(
+        PHI_SPIKING.format(i=i) if p.dendritic else PHI_SIGNED
+        for i, p in zip(names, inputs, strict=True)
+    )
+    return Texts(
+        population,
+        THRESHOLD,
+        RESET_RESIDUAL,
+        tuple(INPUT_SPIKING if p.dendritic else INPUT_SIGNED for p in inputs),
+        phi=phi,
+        on_spike={"learn": ON_SPIKE_LEARN, "feedback": ON_SPIKE_FEEDBACK},
+        on_input_spike=tuple("" if p.dendritic else ON_INPUT_SPIKE for p in inputs),
+        random=told,
+        hold=HOLD if problem.v_is_charged else None,
+    )
+
+
+def population_of(problem: Problem) -> str:
+    """The equations of the neurons of the code."""
     spiking, residual = isinstance(problem.neuron, SpikingNeuron), problem.residual_wiring
     base = {
         (False, False): RATE_LATERAL,
@@ -166,44 +204,19 @@ def texts_of(problem: Problem) -> Texts:
         (True, False): SPIKING_LATERAL,
         (True, True): SPIKING_RESIDUAL,
     }[spiking, residual]
-    hard, numbers = isinstance(problem.transfer, HardThreshold), range(len(problem.inputs))
-    wave, names = problem.waveform, [suffix(problem, i) for i in numbers]
-    fed = [i for i, p in zip(names, problem.inputs, strict=True) if p.dendritic]
-    population = base.format(
+    hard, wave = isinstance(problem.transfer, HardThreshold), problem.waveform
+    named = {suffix(problem, i): p for i, p in enumerate(problem.inputs)}
+    text = base.format(
         d="" if wave is None else " + d",
         transfer=TRANSFER[hard, problem.transfer.two_sided],
         charge=CHARGE[hard],
-        feed="".join(f"g_{i}*ff_{i} + " for i in fed),
+        feed="".join(f"g_{i}*ff_{i} + " for i, p in named.items() if p.dendritic),
     )
-    population += COMMON + (QUANTUM if spiking else "")
+    text += COMMON + (QUANTUM if spiking else "") + (DEEPEST if problem.v_is_charged else "")
     if wave is not None:
         shared = wave.shape[1] == 1
-        population += WAVE.format(index=f"i % {problem.n_neurons}" if shared else "i")
-    random = ON_ARRIVAL_RESIDUAL if residual else ON_ARRIVAL_LATERAL
-    more: dict[str, Any] = {
-        "random": tuple(random if isinstance(p.cells, PoissonInput) else "" for p in problem.inputs)
-    }
-    if not residual:
-        if not spiking:
-            return Texts(population, lateral=LATERAL_RATE)
-        more |= {"lateral": LATERAL_SPIKING, "on_lateral_spike": ON_LATERAL_SPIKE}
-        return Texts(population, THRESHOLD, RESET_LATERAL, **more)
-    for i, p in zip(names, problem.inputs, strict=True):
-        population += FEED.format(i=i, name=p.name) if p.dendritic else ""
-    if not spiking:
-        phi = tuple(PHI_RATE.format(i=i) for i in names)
-        return Texts(population, inputs=(INPUT_RATE,) * len(phi), phi=phi)
-    return Texts(
-        population,
-        THRESHOLD,
-        RESET_RESIDUAL,
-        tuple(INPUT_SPIKING if p.dendritic else INPUT_SIGNED for p in problem.inputs),
-        phi=tuple(
-            PHI_SPIKING.format(i=i) if p.dendritic else PHI_SIGNED
-            for i, p in zip(names, problem.inputs, strict=True)
-        ),
-        on_spike={"learn": ON_SPIKE_LEARN, "feedback": ON_SPIKE_FEEDBACK},
-        on_input_spike=tuple("" if p.dendritic else ON_INPUT_SPIKE for p in problem.inputs),
-        hold=HOLD if problem.v_is_charged else None,
-        **more,
-    )
+        text += WAVE.format(index=f"i % {problem.n_neurons}" if shared else "i")
+    for i, p in named.items() if residual else ():
+        text += FEED.format(i=i, name=p.name) if p.dendritic else ""
+        text += LEARN.format(i=i, name=p.name) if spiking else ""
+    return text

@@ -27,7 +27,7 @@ class Afferents(NamedTuple):
         Threshold of signed residual neurons; zero for other cells.
     weights : (n_modalities,)
     floor : float
-        Of v, if some cells charge it directly; else minus infinity.
+        Where v is held, if some cells charge it directly; else minus infinity.
     p : (n_inputs,)
         Charge of the signed residual neurons; written to.
     totals : (n_inputs,)
@@ -44,10 +44,20 @@ class Afferents(NamedTuple):
     totals: NDArray[np.int64]
 
 
+NO_INDICES, NO_NUMBERS = np.zeros(0, np.int64), np.zeros(0)
+
+SILENT = Afferents(
+    NO_INDICES, NO_INDICES, NO_NUMBERS, NO_NUMBERS, NO_NUMBERS, -np.inf, NO_NUMBERS, NO_INDICES
+)
+"""Of a circuit whose input cells do not spike."""
+
+
 def afferents_of(
     problem: Problem, row: int, edges: Any, p: FloatArray, totals: NDArray[np.int64]
 ) -> Afferents:
     """Draw the random spikes of a sample, and lay out its signed residual neurons."""
+    if not problem.inputs_spike:
+        return SILENT
     told = [population.arrivals(row, problem.k, problem.n_steps) for population in problem.inputs]
     steps = np.concatenate([steps for steps, _, _ in told])
     inputs = np.concatenate([i + first for (_, i, _), first in zip(told, edges[:-1], strict=True)])
@@ -58,10 +68,9 @@ def afferents_of(
     order = np.argsort(steps, kind="stable")
     totals += np.bincount(inputs, minlength=len(totals))
     quanta = [0.0 if population.dendritic else population.quantum for population in problem.inputs]
-    floor = problem.neuron.v_floor if problem.v_is_charged else -np.inf  # type: ignore[union-attr]
     return Afferents(
-        steps[order], inputs[order], charges[order], np.array(quanta), weights, float(floor), p,
-        totals,
+        steps[order], inputs[order], charges[order], np.array(quanta), weights, problem.v_deepest,
+        p, totals,
     )  # fmt: skip
 
 
@@ -120,6 +129,6 @@ def charge_directly(
 
 @exact_kernel
 def hold(v: FloatArray, floor: float) -> None:
-    """v sinks no deeper than its floor."""
+    """v sinks no deeper than where it is held."""
     for j in range(v.shape[0]):
         v[j] = max(v[j], floor)

@@ -22,7 +22,7 @@ from spikelca.engines.numba.rate import (
     rate_lateral,
     rate_residual,
 )
-from spikelca.engines.numba.spiking import Spiker, spiking_lateral, spiking_residual
+from spikelca.engines.numba.spiking import Spiker, Tally, spiking_lateral, spiking_residual
 from spikelca.engines.numba.threads import over_blocks
 from spikelca.engines.outcome import rate_response, spiking_response
 from spikelca.neurons import SpikingNeuron
@@ -47,7 +47,7 @@ class Run:
     open_ : (n_samples, n_neurons), one where no driver clamps
     current : (n_samples, n_neurons), the constant driver current
     code : (n_samples, n_neurons)
-    counts, totals : (n_samples, n_neurons), spikes in the window and in the whole run
+    weighed, counts, totals : (n_samples, n_neurons), spikes in the window and in the whole run
     arrived : (n_samples, n_inputs), spikes of input cells in the whole run
     tape : where traces are written
     slots : (n_samples,), place of each sample in the traces, -1 for none
@@ -63,6 +63,7 @@ class Run:
     open_: FloatArray
     current: FloatArray
     code: FloatArray
+    weighed: NDArray[np.int64]
     counts: NDArray[np.int64]
     totals: NDArray[np.int64]
     arrived: NDArray[np.int64]
@@ -89,7 +90,8 @@ def respond(run: Run) -> Response:
         return rate_response(problem, run.code, state, traces_of(run))
     spikes = spikes_of(run) if problem.record.spikes else None
     traces = traces_of(run)
-    return spiking_response(problem, run.counts, run.totals, spikes, state, traces, run.arrived)
+    seen = run.weighed, run.counts, run.totals
+    return spiking_response(problem, *seen, spikes, state, traces, run.arrived)
 
 
 def state_of(run: Run) -> dict[str, FloatArray]:
@@ -128,6 +130,7 @@ def prepare(problem: Problem) -> Run:
         np.ones((n, m), dtype) if problem.allowed is None else problem.allowed.astype(dtype),
         np.array(np.broadcast_to(problem.current, (n, m)), dtype),
         np.zeros((n, m), dtype),
+        np.zeros((n, m), np.int64),
         np.zeros((n, m), np.int64),
         np.zeros((n, m), np.int64),
         np.zeros((n, edges[-1]), np.int64),
@@ -191,6 +194,12 @@ def spiker_of(problem: Problem) -> Spiker:
     return Spiker(float(problem.k), lam, shift, neuron.quantum, float(v_floor), float(problem.own))
 
 
+def tally_of(run: Run, row: int) -> Tally:
+    """Where the spikes of a sample are counted."""
+    p = run.problem
+    return Tally(p.counted_from, p.n_steps, run.weighed[row], run.counts[row], run.totals[row])
+
+
 def total_drive(run: Run, first: int, last: int) -> FloatArray:
     """``b + d`` of some samples, as far as it does not change over time."""
     problem = run.problem
@@ -247,9 +256,8 @@ def spike_lateral(run: Run, first: int, last: int) -> None:
         def go(step: int, log: Any, used: int, row: int = row, cells: Any = cells) -> Any:
             return spiking_lateral(
                 b[row - first], wave_of(p, row), run.open_[row], run.phi, cells, inhibition,
-                cell, step, p.n_steps, p.counted_from, run.tape, run.slots[row], state["u"][row],
-                state["v"][row], a, c, fired, run.totals[row], run.counts[row], log,
-                p.record.spikes, used,
+                cell, step, p.n_steps, run.tape, run.slots[row], state["u"][row],
+                state["v"][row], a, c, fired, tally_of(run, row), log, p.record.spikes, used,
             )  # fmt: skip
 
         run.logs[row] = logged(go, p)
@@ -259,17 +267,16 @@ def spike_residual(run: Run, first: int, last: int, rates: FloatArray | None = N
     """Spiking neurons, two layers; ``rates`` makes the synapses plastic, see the kernel."""
     p, cell, state = run.problem, spiker_of(run.problem), run.state
     a, feed, fired = _scratch(p)
-    rates = np.zeros(len(p.inputs)) if rates is None else rates
+    rates = np.zeros((0, p.n_neurons)) if rates is None else rates
     for row in range(first, last):
         cells = afferents_of(p, row, run.edges, state["p"][row], run.arrived[row])
 
         def go(step: int, log: Any, used: int, row: int = row, cells: Any = cells) -> Any:
             return spiking_residual(
                 run.x[row], run.current[row], wave_of(p, row), run.open_[row], run.phi,
-                run.edges, run.weights, cells, rates, cell, step, p.n_steps, p.counted_from,
+                run.edges, run.weights, cells, rates, cell, step, p.n_steps,
                 run.tape, run.slots[row], state["r"][row], state["s"][row], state["u"][row],
-                state["v"][row], a, feed, fired, run.totals[row], run.counts[row], log,
-                p.record.spikes, used,
+                state["v"][row], a, feed, fired, tally_of(run, row), log, p.record.spikes, used,
             )  # fmt: skip
 
         run.logs[row] = logged(go, p)

@@ -5,7 +5,7 @@
     random              lateral:   on a spike of i:  u += Phi_i^T (w q sign(x_i))
                         residual:  on a spike of i:  r_i += q sign(x_i)
     signed residual     p' = k r + p,  spike when |p| >= q,  p -= q sign(p)
-                        on a spike of i:  v += Phi_i^T (w q sign(p_i)),  and v >= floor
+                        on a spike of i:  v += Phi_i^T (w q sign(p_i)),  and v >= v_deepest
 
 Every spike is added on its own, in ascending order of the inputs.
 """
@@ -38,9 +38,7 @@ def _sent(population: InputPopulation, k: float, n_steps: int) -> NDArray[np.int
     return signs
 
 
-def emit(
-    population: InputPopulation, state: dict[str, FloatArray], k: float, signs: Any
-) -> None:
+def emit(population: InputPopulation, state: dict[str, FloatArray], k: float, signs: Any) -> None:
     """Signed residual neurons charge and fire; ``signs`` is written to."""
     name, quantum = f"p:{population.name}", population.quantum
     p = k * state[f"r:{population.name}"] + state[name]
@@ -48,9 +46,7 @@ def emit(
     state[name] = p - signs * quantum
 
 
-def charge_directly(
-    population: InputPopulation, signs: Any, allowed: Any, v: FloatArray
-) -> None:
+def charge_directly(population: InputPopulation, signs: Any, allowed: Any, v: FloatArray) -> None:
     """Their spikes charge the spike generators, in place; not those that a driver clamps."""
     before = v.copy()
     spread(population, signs, v)

@@ -58,9 +58,10 @@ def simulate(problem: Problem) -> Response:
         sample, step_, neuron = np.nonzero(fired.transpose(1, 0, 2))
         spikes = Spikes(sample, neuron, step_)
     state["u"] = membrane(problem, state)
-    counts = fired[problem.clock.first_of(problem.record.window) :].sum(axis=0)
+    weighed = np.tensordot(problem.taper, fired, axes=1)
+    counts, totals = fired[problem.counted_from :].sum(axis=0), fired.sum(axis=0)
     arrived = np.hstack([np.count_nonzero(signs, axis=0) for signs in sent])
-    return spiking_response(problem, counts, fired.sum(axis=0), spikes, state, traces, arrived)
+    return spiking_response(problem, weighed, counts, totals, spikes, state, traces, arrived)
 
 
 def at_start(problem: Problem) -> State:
@@ -156,7 +157,7 @@ def _spiking_residual(p: Problem, state: State, b: FloatArray, step: int, fired:
     state["v"] = np.where(fired[step], new_v - theta, new_v)
     state["s"] = np.where(fired[step], new_s + p.own * theta, new_s)
     if p.v_is_charged:
-        state["v"] = np.maximum(state["v"], p.neuron.v_floor)  # type: ignore[union-attr]
+        state["v"] = np.maximum(state["v"], p.v_deepest)
 
 
 _ADVANCE: dict[tuple[bool, bool], Callable[[Problem, State, FloatArray, int, Any, Sent], None]] = {
