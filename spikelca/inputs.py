@@ -109,8 +109,8 @@ class SpikingResidual:
         on a spike of input i:                v_j += w_i Phi_ij sign(p) threshold
 
     The charge goes past the leaky dendrites straight into the spike generators v of the code, so
-    that nothing is filtered twice; v is held at four input spikes below its floor, so that it does
-    not drift out of reach. Needs the wiring "residual" and a soft threshold.
+    that nothing is filtered twice; v sinks no deeper than its floor, which lies two input spikes
+    deeper here. Needs the wiring "residual" and a soft threshold.
 
     Parameters
     ----------

@@ -19,6 +19,7 @@ from spikelca import (
 )
 from spikelca.engines.brian2 import Brian2Engine
 from spikelca.inputs import AnalogInput, PoissonInput, SpikingResidual
+from spikelca.learning import learn
 
 TAU = 10e-3
 FINE = SpikingNeuron(tau=TAU, quantum=0.02)
@@ -37,6 +38,18 @@ def digits():
     X = load_digits().data
     X = X / np.linalg.norm(X, axis=1, keepdims=True)
     return X[:48], {"x": X[600:616]}
+
+
+@pytest.fixture(scope="module")
+def learnt():
+    """48 atoms that were learnt on digits, and others to be coded."""
+    X, rng = load_digits().data, np.random.default_rng(0)
+    X = X / np.linalg.norm(X, axis=1, keepdims=True)
+    circuit = Circuit(RATE, SoftThreshold(0.1), [Dictionary("x", X[:48])])
+    batches = (({"x": X[rng.choice(1200, 100)]}, None) for _ in range(200))
+    for moved, _ in learn(circuit, batches):
+        circuit = moved
+    return circuit.dictionary("x").atoms, {"x": X[1300:1332]}
 
 
 def gap_of(circuit, X, **options):
@@ -156,7 +169,7 @@ def test_live_objects_show_the_input_cells():
                           *KINDS["signed and random"][1:])  # fmt: skip
     X = random_stimuli(circuit)
     live = circuit.to_brian2(X, dt=4e-4, duration=0.04)
-    for line in ("abs(p) >= quantum", "p -= sign(p)*quantum", "v = clip(v, v_deepest, inf)",
+    for line in ("abs(p) >= quantum", "p -= sign(p)*quantum", "v = clip(v, v_floor, inf)",
                  "r_post += kick"):  # fmt: skip
         assert line in live.equations
     live.run(0.04)
@@ -168,13 +181,19 @@ def test_live_objects_show_the_input_cells():
 # ---------------------------------------------------------------- the code that comes of it
 
 
-def test_signed_spikes_converge_to_the_lasso(digits):
-    atoms, X = digits
-    parts = [Dictionary("x", atoms, inputs=SpikingResidual(0.02))]
-    circuit = Circuit(FINE, SoftThreshold(0.1), parts, wiring="residual")
-    gaps = [gap_of(circuit, X, duration=n * TAU, dt=2e-4) for n in (20, 50, 100)]
-    assert gaps == sorted(gaps, reverse=True)
-    assert gaps[2] < 2e-6
+@pytest.mark.parametrize("threshold", [0.02, 0.1])
+def test_signed_spikes_come_as_close_as_analog_currents_do(learnt, threshold, figure):
+    """Quanta of five times the neurons' own still converge: v is not cut off where they waver."""
+    atoms, X = learnt
+    analog = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", atoms)], wiring="residual")
+    signed = with_inputs(analog, SpikingResidual(threshold))
+    for n_tau, factor in ((20, 2.5), (50, 5)):
+        told, exact = (gap_of(c, X, duration=n_tau * TAU, dt=2e-4) for c in (signed, analog))
+        figure(f"threshold {threshold}: gap {told:.1e}, analog {exact:.1e}, after {n_tau} tau")
+        assert told < factor * exact
+    last = gap_of(signed, X, duration=100 * TAU, dt=2e-4)
+    figure(f"threshold {threshold}: gap {last:.1e} after 100 tau")
+    assert last < (5e-6 if threshold == 0.02 else 5e-5)
 
 
 @pytest.mark.parametrize("wiring", ["lateral", "residual"])
@@ -184,7 +203,7 @@ def test_the_noise_of_random_spikes_falls_with_the_window(digits, wiring):
     circuit = Circuit(FINE, SoftThreshold(0.1), parts, wiring=wiring)
     gaps = [gap_of(circuit, X, duration=n * TAU, dt=2e-4, window=0.8) for n in (20, 100, 400)]
     assert gaps[0] > 2 * gaps[1] > 4 * gaps[2]
-    assert gaps[1] < 2e-3
+    assert gaps[2] < 1e-3
 
 
 def test_images_stream_past_signed_cells_without_a_reset(digits):
@@ -197,7 +216,7 @@ def test_images_stream_past_signed_cells_without_a_reset(digits):
         response = circuit.simulate({"x": x[None]}, 0.4, 2e-4, start=state)
         state = response.state
         codes.append(response.code[0])
-        assert state["v"].min() >= FINE.v_floor - 4 * 0.02
+        assert state["v"].min() >= FINE.v_floor - 2 * 0.02
     best = circuit.energy(X, circuit.encode(X, tol=1e-10).code)
     assert ((circuit.energy(X, np.array(codes)) - best) / best).mean() < 1e-3
 

@@ -16,7 +16,7 @@ The order of one step, the same for every engine
 4. synapses, spikes in ascending index: those of input cells, modality by modality; then those of
    the neurons, lateral inhibition, or learning and then feedback;
 5. reset: ``v -= theta``, ``s += theta``, ``p -= sign(p) threshold``;
-6. with input cells that charge v directly: v is held some of their spikes below its floor.
+6. with input cells that charge v directly: v sinks no deeper than its floor.
 
 The returned code belongs to the returned state. A trace holds the state at the *start* of the
 recorded steps, at ``times = step * dt``. Spike times are step indices.
@@ -50,8 +50,8 @@ __all__ = [
 ]
 
 
-SLACK = 4.0
-"""Input spikes by which v may sink below its floor."""
+SLACK = 2.0
+"""Input spikes by which the floor of v lies deeper where they charge it directly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,17 +170,15 @@ class Problem:
         return not all(p.dendritic for p in self.inputs)
 
     @property
-    def v_deepest(self) -> float:
-        """Where v is held if input cells charge it directly: some of their spikes below its floor.
+    def v_floor(self) -> float:
+        """Below it silent neurons do not drift; some spikes deeper where input cells charge v.
 
-        What they owe, up to a spike each, makes v waver by less than a spike. A floor so near that
-        it cut this off would give charge away for nothing.
+        What those cells owe, up to a spike each, makes v waver by less than a spike. A floor so
+        near that it cut this off would give charge away for nothing.
         """
-        if not self.v_is_charged:
-            return -np.inf
         assert isinstance(self.neuron, SpikingNeuron)
-        largest = max(p.quantum for p in self.inputs if not p.dendritic)
-        return self.neuron.v_floor - SLACK * largest
+        direct = max((p.quantum for p in self.inputs if not p.dendritic), default=0.0)
+        return self.neuron.v_floor - SLACK * direct
 
     @property
     def lateral(self) -> FloatArray:

@@ -89,7 +89,7 @@ def _connect(synapses: Any, problem: Problem, p: InputPopulation) -> None:
 
 
 def hold_at_floor(problem: Problem, population: Any, clock: Any, code: Any) -> None:
-    """Where input cells charge v directly, it is held some of their spikes below its floor."""
+    """Where input cells charge v directly, it sinks no deeper than its floor."""
     if problem.v_is_charged:
         population.run_regularly(
             HOLD, clock=clock, when="end", name="spikelca_hold*", codeobj_class=code

@@ -90,8 +90,7 @@ def _population(brian2: Any, problem: Problem, texts: Texts, clock: Any, code: A
     if isinstance(neuron, SpikingNeuron):
         values |= {
             "theta": neuron.quantum,
-            "v_floor": neuron.v_floor,
-            "v_deepest": problem.v_deepest,
+            "v_floor": problem.v_floor,
         }
     values |= {f"g_{suffix(problem, i)}": p.weight for i, p in enumerate(problem.inputs)}
     for name in values.keys() & group.variables.keys():

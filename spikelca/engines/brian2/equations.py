@@ -55,8 +55,6 @@ theta : 1 (shared, constant)                 # quantum of one spike
 v_floor : 1 (shared, constant)               # floor of v
 """
 
-DEEPEST = "v_deepest : 1 (shared, constant)             # where v is held\n"
-
 WAVE = "d = wave(t, {index}) : 1                     # changing driver current\n"
 
 FEED = """ff_{i} : 1                         # Phi^T r of modality {name!r}
@@ -91,7 +89,7 @@ charge : 1 (shared, constant)                # quantum, weighted: what one spike
 SIGNED_THRESHOLD = "abs(p) >= quantum"
 SIGNED_RESET = "p -= sign(p)*quantum"
 ON_INPUT_SPIKE = "v_post += allowed_post*(w*(charge_pre*sign(p_pre)))"
-HOLD = "v = clip(v, v_deepest, inf)"
+HOLD = "v = clip(v, v_floor, inf)"
 
 KICK = "kick : 1"
 ON_ARRIVAL_LATERAL = "u_post += kick"
@@ -212,7 +210,7 @@ def population_of(problem: Problem) -> str:
         charge=CHARGE[hard],
         feed="".join(f"g_{i}*ff_{i} + " for i, p in named.items() if p.dendritic),
     )
-    text += COMMON + (QUANTUM if spiking else "") + (DEEPEST if problem.v_is_charged else "")
+    text += COMMON + (QUANTUM if spiking else "")
     if wave is not None:
         shared = wave.shape[1] == 1
         text += WAVE.format(index=f"i % {problem.n_neurons}" if shared else "i")

@@ -27,7 +27,7 @@ class Afferents(NamedTuple):
         Threshold of signed residual neurons; zero for other cells.
     weights : (n_modalities,)
     floor : float
-        Where v is held, if some cells charge it directly; else minus infinity.
+        Of v, if some cells charge it directly; else minus infinity.
     p : (n_inputs,)
         Charge of the signed residual neurons; written to.
     totals : (n_inputs,)
@@ -67,9 +67,10 @@ def afferents_of(
     charges = np.concatenate([q * w for (_, _, q), w in zip(told, scale, strict=True)])
     order = np.argsort(steps, kind="stable")
     totals += np.bincount(inputs, minlength=len(totals))
+    floor = problem.v_floor if problem.v_is_charged else -np.inf
     quanta = [0.0 if population.dendritic else population.quantum for population in problem.inputs]
     return Afferents(
-        steps[order], inputs[order], charges[order], np.array(quanta), weights, problem.v_deepest,
+        steps[order], inputs[order], charges[order], np.array(quanta), weights, floor,
         p, totals,
     )  # fmt: skip
 
@@ -129,6 +130,6 @@ def charge_directly(
 
 @exact_kernel
 def hold(v: FloatArray, floor: float) -> None:
-    """v sinks no deeper than where it is held."""
+    """v sinks no deeper than its floor."""
     for j in range(v.shape[0]):
         v[j] = max(v[j], floor)

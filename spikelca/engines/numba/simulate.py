@@ -190,7 +190,7 @@ def spiker_of(problem: Problem) -> Spiker:
     neuron, lam = problem.neuron, problem.transfer.threshold
     assert isinstance(neuron, SpikingNeuron)
     hard = isinstance(problem.transfer, HardThreshold)
-    shift, v_floor = (0.0, np.inf) if hard else (lam, neuron.v_floor)
+    shift, v_floor = (0.0, np.inf) if hard else (lam, problem.v_floor)
     return Spiker(float(problem.k), lam, shift, neuron.quantum, float(v_floor), float(problem.own))
 
 

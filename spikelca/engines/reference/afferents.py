@@ -5,7 +5,7 @@
     random              lateral:   on a spike of i:  u += Phi_i^T (w q sign(x_i))
                         residual:  on a spike of i:  r_i += q sign(x_i)
     signed residual     p' = k r + p,  spike when |p| >= q,  p -= q sign(p)
-                        on a spike of i:  v += Phi_i^T (w q sign(p_i)),  and v >= v_deepest
+                        on a spike of i:  v += Phi_i^T (w q sign(p_i)),  and v >= floor
 
 Every spike is added on its own, in ascending order of the inputs.
 """

@@ -91,12 +91,11 @@ def look(problem: Problem, state: State, step: int) -> State:
 
 def charge(problem: Problem, u: FloatArray, v: FloatArray) -> FloatArray:
     """What flows into the spike generator: ``tau dv/dt``."""
-    neuron, lam = problem.neuron, problem.transfer.threshold
-    assert isinstance(neuron, SpikingNeuron)
+    lam = problem.transfer.threshold
     if isinstance(problem.transfer, HardThreshold):
         flow = np.where(u > lam, u, 0.0)
     else:
-        flow = np.where((u > lam) | (v > neuron.v_floor), u - lam, 0.0)
+        flow = np.where((u > lam) | (v > problem.v_floor), u - lam, 0.0)
     return flow if problem.allowed is None else np.where(problem.allowed, flow, 0.0)
 
 
@@ -157,7 +156,7 @@ def _spiking_residual(p: Problem, state: State, b: FloatArray, step: int, fired:
     state["v"] = np.where(fired[step], new_v - theta, new_v)
     state["s"] = np.where(fired[step], new_s + p.own * theta, new_s)
     if p.v_is_charged:
-        state["v"] = np.maximum(state["v"], p.v_deepest)
+        state["v"] = np.maximum(state["v"], p.v_floor)
 
 
 _ADVANCE: dict[tuple[bool, bool], Callable[[Problem, State, FloatArray, int, Any, Sent], None]] = {
