@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import itertools
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,11 +18,14 @@ from circuits import RATE, SPIKING, random_circuit, random_stimuli, same
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import spikelca
 from spikelca import CurrentDriver, HardThreshold, OrdinalDriver, SoftThreshold, SpikingNeuron
 from spikelca.engines.brian2 import Brian2Engine
 from spikelca.waveforms import Noise, Sine
 
 brian2 = pytest.importorskip("brian2")
+
+CHECKOUT = Path(spikelca.__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -270,7 +274,7 @@ def test_a_fresh_process_leaves_no_log_no_message_and_no_hook(tmp_path):
     scratch.mkdir()
     run = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", str(script)], capture_output=True, text=True,
-        env={**__import__("os").environ, "TMPDIR": str(scratch)}, check=False,
+        env={**os.environ, "TMPDIR": str(scratch), "PYTHONPATH": str(CHECKOUT)}, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert run.stdout == run.stderr == ""
