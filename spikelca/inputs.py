@@ -7,8 +7,8 @@ told. All of them bring in x in the mean over time.
 kind             what a cell sends                                       what it adds
 ===============  ======================================================  ==========================
 AnalogInput      a constant current                                      nothing: exact
-PoissonInput     random spikes at the rate ``|x| / (quantum tau)``       noise, ever less in longer
-                                                                         windows
+PoissonInput     random spikes at the rate ``|x| / (quantum tau)``       noise: less in a longer
+                                                                         window, a smaller quantum
 SpikingResidual  spikes that count off the error ``r = x - Phi a``       a delay of less than one
                                                                          quantum of error
 ===============  ======================================================  ==========================

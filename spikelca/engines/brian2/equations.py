@@ -144,6 +144,8 @@ class Texts:
             "threshold": self.threshold,
             "reset": self.reset,
             **{f"input population of modality {i}": text for i, text in enumerate(self.inputs)},
+            "threshold of signed input cells": SIGNED_THRESHOLD if self.hold else None,
+            "reset of signed input cells": SIGNED_RESET if self.hold else None,
             "lateral synapses": self.lateral,
             "on a spike of the presynaptic neuron": self.on_lateral_spike,
             **{f"synapses Phi of modality {i}": text for i, text in enumerate(self.phi)},
