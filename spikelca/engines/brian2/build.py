@@ -125,8 +125,8 @@ def _phi(brian2: Any, problem: Problem, texts: Texts, i: int, source: Any, targe
         source,
         target,
         texts.phi[i],
-        on_pre=(texts.on_input_spike or [None] * (i + 1))[i] or None,
-        on_post={k: text.format(i=name) for k, text in texts.on_spike.items()} or None,
+        on_pre=texts.on_input_spike[i] or None,
+        on_post=dict(texts.on_spike[i]) or None,
         namespace={},
         clock=clock,
         name=f"spikelca_phi_{name}*",
@@ -137,7 +137,7 @@ def _phi(brian2: Any, problem: Problem, texts: Texts, i: int, source: Any, targe
         updater.order = -3 if variable == "feedback_pre" else -4
     if not problem.inputs[i].dendritic:
         synapses.pre.order = -1
-    for order, pathway in enumerate(texts.on_spike):
+    for order, pathway in enumerate(texts.on_spike[i]):
         getattr(synapses, pathway).order = order
     weights = problem.inputs[i].synapses
     pre, post = np.divmod(np.arange(weights.size), weights.shape[1])

@@ -6,7 +6,7 @@ driver current, its number of modalities. The order of one step is that of `spik
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from spikelca.engines.base import Problem
 from spikelca.inputs import PoissonInput
@@ -133,7 +133,7 @@ class Texts:
     lateral: str | None = None
     on_lateral_spike: str | None = None
     phi: tuple[str, ...] = ()
-    on_spike: dict[str, str] = field(default_factory=dict)
+    on_spike: tuple[dict[str, str], ...] = ()
     on_input_spike: tuple[str, ...] = ()
     random: tuple[str, ...] = ()
     hold: str | None = None
@@ -151,7 +151,11 @@ class Texts:
             **{f"synapses Phi of modality {i}": text for i, text in enumerate(self.phi)},
             **{f"on a random spike, modality {i}": text for i, text in enumerate(self.random)},
             **{f"on an input spike, modality {i}": t for i, t in enumerate(self.on_input_spike)},
-            **{f"on a spike of the neuron: {name}": text for name, text in self.on_spike.items()},
+            **{
+                f"on a spike of the neuron, modality {i}: {name}": text
+                for i, pathways in enumerate(self.on_spike)
+                for name, text in pathways.items()
+            },
             "at the end of a step": self.hold or "",
         }
         return "\n\n".join(f"# {title}\n{text.strip()}" for title, text in parts.items() if text)
@@ -172,7 +176,9 @@ def texts_of(problem: Problem) -> Texts:
         if not problem.residual_wiring:
             return Texts(population, lateral=LATERAL_RATE)
         phi = tuple(PHI_RATE.format(i=i) for i in names)
-        return Texts(population, inputs=(INPUT_RATE,) * len(phi), phi=phi)
+        bare: tuple[dict[str, str], ...] = ({},) * len(phi)
+        return Texts(population, inputs=(INPUT_RATE,) * len(phi), phi=phi, on_spike=bare,
+                     on_input_spike=("",) * len(phi))  # fmt: skip
     if not problem.residual_wiring:
         return Texts(
             population, THRESHOLD, RESET_LATERAL, lateral=LATERAL_SPIKING,
@@ -188,7 +194,9 @@ def texts_of(problem: Problem) -> Texts:
         RESET_RESIDUAL,
         tuple(INPUT_SPIKING if p.dendritic else INPUT_SIGNED for p in inputs),
         phi=phi,
-        on_spike={"learn": ON_SPIKE_LEARN, "feedback": ON_SPIKE_FEEDBACK},
+        on_spike=tuple(
+            {"learn": ON_SPIKE_LEARN.format(i=i), "feedback": ON_SPIKE_FEEDBACK} for i in names
+        ),
         on_input_spike=tuple("" if p.dendritic else ON_INPUT_SPIKE for p in inputs),
         random=told,
         hold=HOLD if problem.v_is_charged else None,
