@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike
 
 from spikelca.dictionary import Dictionary
 from spikelca.drivers import Driver
-from spikelca.engines import Engine, Problem, Response, Stream, get_engine
+from spikelca.engines import WINDOW, Engine, Problem, Response, Stream, get_engine
 from spikelca.engines.brian2 import Brian2Engine, BrianCircuit
+from spikelca.plasticity import PlasticityState
 from spikelca.simulating import prepared, simulate, untimed
 from spikelca.streaming import streamed
 from spikelca.validation import FloatArray, check_stimuli
@@ -27,6 +28,7 @@ class RunsInTime(ABC):
 
     dictionaries: Sequence[Dictionary]
     drivers: Sequence[Driver]
+    plasticity: PlasticityState | None
 
     @property
     @abstractmethod
@@ -53,7 +55,7 @@ class RunsInTime(ABC):
         every: int = 1,
         neurons: ArrayLike | None = None,
         samples: ArrayLike | None = None,
-        window: float = 0.5,
+        window: float = WINDOW,
         labels: ArrayLike | None = None,
         start: Mapping[str, FloatArray] | None = None,
     ) -> Response:
@@ -77,8 +79,8 @@ class RunsInTime(ABC):
             Keep every how many steps.
         neurons, samples : list of int, optional
             Which ones to keep; all unless told.
-        window : float in (0, 1], default=0.5
-            The last part of the run in which spikes are counted for the code.
+        window : float in (0, 1], default=0.25
+            The last part of the run in which spikes are read out; see `spikelca.readout`.
         labels : (n_samples,) int, optional
             Class numbers for drivers that need them.
         start : mapping, optional
@@ -117,6 +119,7 @@ class RunsInTime(ABC):
         dt: Any | None = None,
         *,
         rate: float = 1.0,
+        memory: float = 0.995,
         labels: ArrayLike | None = None,
         engine: str | Engine = "numba",
         **options: Any,
@@ -134,7 +137,11 @@ class RunsInTime(ABC):
         presentation, dt : float or Brian2 quantity
             Seconds of one presentation, and of one step.
         rate : float, default=1.0
-            eta of Eq. 4, for a whole presentation; for dictionaries with a plasticity.
+            eta, for a whole presentation, of dictionaries with a plasticity. As in `Hebbian` the
+            step of neuron j is ``rate / H_j``, H_j a decayed sum of its squared activity, so that
+            one is a full Newton step along each single atom.
+        memory : float in [0, 1), default=0.995
+            What is left of H after one presentation.
         labels, engine
             As in `simulate`.
         **options
@@ -143,20 +150,23 @@ class RunsInTime(ABC):
         Returns
         -------
         circuit : Circuit
-            With the learnt atoms.
+            With the learnt atoms, and H, from which a further call goes on.
         stream : Stream
             Codes, errors and spikes of the presentations, and the last state.
         """
-        moved, stream = streamed(
+        assert self.plasticity is not None
+        learnt, stream = streamed(
             self._untimed(stimuli, labels),
             self.dictionaries,
             get_engine(engine),
             presentation,
             dt,
             rate,
+            memory,
+            self.plasticity,
             **options,
         )
-        return self.with_parts(dictionaries=moved), stream
+        return self.with_parts(**learnt), stream
 
     def to_brian2(
         self,

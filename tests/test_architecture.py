@@ -26,17 +26,19 @@ transfer
 plasticity
 waveforms
 neurons
+inputs
 dictionary
 drivers
 spectrum
 certificate
-engines.response
+engines.response engines.population
 engines.base
-engines.outcome engines.plastic
+engines.outcome
+engines.plastic
 engines.reference engines.numba engines.brian2
 engines
 readout pairs
-compiling
+compiling saturation
 simulating
 streaming
 relearning

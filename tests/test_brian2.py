@@ -198,7 +198,7 @@ def test_a_users_own_objects_run_along():
 def test_the_equations_print_as_a_model_that_can_be_read():
     text = random_circuit(SPIKING, wiring="residual").to_brian2().equations
     for line in ("dv/dt = allowed*(u - lam)*int(u > lam or v > v_floor)/tau : 1", "v >= theta",
-                 "dr/dt = (x - r)/tau : 1", "w += eta*theta_post*r_pre"):  # fmt: skip
+                 "dr/dt = (x - r)/tau : 1", "w += eta_0_post*r_pre"):  # fmt: skip
         assert line in text
     assert "inhibition" in random_circuit(RATE).to_brian2(n_samples=2).equations
 
