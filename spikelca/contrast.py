@@ -46,7 +46,7 @@ class Contrast:
         Part of the learning, at its end, that is contrastive.
     rate : float, default=1.0
         Factor on the rate of the Hebbian rule; it falls to zero towards the end.
-    recall : float, default=0.05
+    recall : float, default=0.04
         rho, a further factor for modalities that are recalled. They learn slowly: once the free
         code recalls without error, there is nothing left to teach.
 
@@ -65,7 +65,7 @@ class Contrast:
     amount: float = 0.95
     share: float = 0.25
     rate: float = 1.0
-    recall: float = 0.05
+    recall: float = 0.04
 
     def __post_init__(self) -> None:
         for name in ("rate", "recall"):

@@ -77,8 +77,7 @@ def learn(
     rng : numpy Generator, optional
         Draws new atoms for idle neurons; without it they stay.
     contrast : Contrast, optional
-        Makes the last part of the learning contrastive, with drivers at their full strength; it
-        needs ``n_batches``.
+        Makes the last part of the learning contrastive; it needs ``n_batches``.
     observe : sequence of str
         With contrast: the modalities that will be observed when the codes are used.
 
@@ -108,7 +107,7 @@ def learn(
     for batch, (stimuli, labels) in enumerate(batches, start=first):
         fraction = 0.0 if n_batches is None else batch / n_batches
         strength = 0.0 if contrast is None else contrast.strength(fraction)
-        driven = circuit if strength else circuit.faded(fraction)
+        driven = circuit.faded(fraction)
         # The limit is not held across the yield: what the caller computes is the caller's affair.
         with one_blas_thread():
             code = driven.encode(stimuli, tol, labels=labels, engine=runner).code

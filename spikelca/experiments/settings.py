@@ -54,7 +54,7 @@ class Settings:
     excitation: float = 0.0
     inhibition: float = 1.0
     gain: float = 0.7
-    fade_floor: float = 0.3
+    fade_floor: float = 0.5
     fade_until: float = 0.8
     contrast_amount: float = 0.95
     contrast_share: float = 0.25
