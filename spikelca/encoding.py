@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikelca.certificate import deciding
+from spikelca.certificate import deciding, settled
 from spikelca.engines import Engine, Problem, Response
 from spikelca.validation import check_matrix, check_values
 
@@ -127,15 +127,11 @@ def release(X: NDArray[Any], rows: slice) -> None:
         file.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
-def unsettled(response: Response, tol: float) -> NDArray[np.bool_]:
-    """Samples whose certificate is above the tolerance."""
-    return np.asarray(~(deciding(response.residual, response.gap, tol) <= tol))
-
-
 def warn_unsettled(response: Response, tol: float) -> None:
     """Warn with a ConvergenceWarning that counts the codes above the tolerance."""
-    missed = deciding(response.residual, response.gap, tol)[unsettled(response, tol)]
-    if missed.size:
+    if not settled(response.residual, response.gap, tol):
+        reached = deciding(response.residual, response.gap, tol)
+        missed = reached[~(reached <= tol)]
         from sklearn.exceptions import ConvergenceWarning
 
         warnings.warn(
