@@ -30,6 +30,13 @@ def deciding(
     return np.where(np.isnan(gap), residual, gap)
 
 
+def settled(residual: NDArray[np.float64], gap: NDArray[np.float64] | None, tol: float) -> bool:
+    """Whether every sample has reached the tolerance; quick where all have."""
+    if gap is not None and tol >= STRICT and gap.max() <= tol:
+        return True
+    return bool((deciding(residual, gap, tol) <= tol).all())
+
+
 def fixed_point_residual(
     transfer: Transfer,
     total_drive: FloatArray,

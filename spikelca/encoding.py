@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from spikelca.certificate import deciding
+from spikelca.certificate import deciding, settled
 from spikelca.engines import Engine, Problem, Response
 from spikelca.validation import FloatArray, check_matrix, check_values
 
@@ -166,9 +166,9 @@ def release(X: NDArray[Any], rows: slice) -> None:
 
 def warn_unsettled(residual: FloatArray, gap: FloatArray | None, tol: float) -> None:
     """Warn with a ConvergenceWarning that counts the codes above the tolerance."""
-    certificate = deciding(residual, gap, tol)
-    missed = certificate[~(certificate <= tol)]
-    if missed.size:
+    if not settled(residual, gap, tol):
+        reached = deciding(residual, gap, tol)
+        missed = reached[~(reached <= tol)]
         from sklearn.exceptions import ConvergenceWarning
 
         warnings.warn(

@@ -16,6 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[Any]
 """A NumPy array of float32 or float64."""
 
+FEW = 4096
+"""Values that are so few that calls cost more than looking at each."""
+
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -103,6 +106,9 @@ def check_finite(X: FloatArray, name: str, first_row: int = 0) -> None:
     place of X in a larger array of which it is a part.
     """
     largest = 1e-3 * float(np.sqrt(np.finfo(X.dtype).max))
+    # Of few values the sum of squares tells at once that none is large, infinite or no number.
+    if X.size <= FEW and X.flags.c_contiguous and np.vdot(X, X) <= largest * largest:
+        return
     # Smallest and largest are two fast passes; only if they tell do we look for the culprit.
     if X.size == 0 or (X.min() >= -largest and X.max() <= largest):
         return

@@ -62,6 +62,11 @@ def exact_kernel(function: Function) -> Function:
     return _compile(function, False)
 
 
+def ordered_kernel(function: Function) -> Function:
+    """Compile a hot loop that keeps the order of its sums, and adds a product in one rounding."""
+    return _compile(function, {"contract"})
+
+
 def _compile(function: Any, fastmath: Any, signature: Any = None, **more: Any) -> Any:
     options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy", **more}
     precision = "" if signature is None else f"_{signature[0].dtype}"
