@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
-import tempfile
-from pathlib import Path
 
 import pytest
 
-try:
-    import fcntl
-except ImportError:  # no such locks on this system
-    fcntl = None
-
 # Before numpy, numba and matplotlib are imported, which read these once.
 os.environ.setdefault("MPLBACKEND", "Agg")
-WORKER = "PYTEST_XDIST_WORKER" in os.environ
-if WORKER:
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
@@ -27,18 +19,18 @@ def pytest_configure(config):
     Each reads the index of a function, takes the next free number for its file and writes the index
     back: two that do so at once would give one number to the kernels of two signatures.
     """
-    if not WORKER or fcntl is None:
+    if not hasattr(config, "workerinput"):
         return
     from numba.core.caching import IndexDataCacheFile
+    from quickly import one_at_a_time
 
     save = IndexDataCacheFile.save
 
-    def one_at_a_time(self, key, data):
-        with open(Path(tempfile.gettempdir(), "spikelca-tests.lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    def save_alone(self, key, data):
+        with one_at_a_time("kernels"):
             save(self, key, data)
 
-    IndexDataCacheFile.save = one_at_a_time
+    IndexDataCacheFile.save = save_alone
 
 
 def pytest_addoption(parser):

