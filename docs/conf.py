@@ -1,8 +1,11 @@
 """How the documentation is built: ``python -m sphinx -W -b html docs docs/_build/html``."""
 
 import os
+import sys
+from pathlib import Path
 
 os.environ["MPLBACKEND"] = "Agg"
+sys.path.append(str(Path(__file__).parent / "_ext"))
 
 from spikelca import __version__
 
@@ -14,11 +17,12 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.viewcode",
-    "sphinx.ext.mathjax",
     "numpydoc",
     "myst_parser",
     "sphinx_gallery.gen_gallery",
+    "mathml",
 ]
+html_math_renderer = "mathml"
 default_role = "py:obj"
 exclude_patterns = ["_build", "gallery/**/*.ipynb", "gallery/**/*.py", "gallery/**/*.md5"]
 templates_path = ["_templates"]
@@ -44,6 +48,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "min_reported_time": 1e9,
     "show_memory": False,
+    "write_computation_times": False,
 }
 
 html_theme = "pydata_sphinx_theme"

@@ -65,3 +65,14 @@ def test_every_page_has_its_place_in_a_table_of_contents(page):
         index = ROOT / "docs" / "index.md"
     name = str(page.relative_to(index.parent).with_suffix(""))
     assert name in index.read_text().splitlines()
+
+
+def test_every_equation_of_the_pages_becomes_mathml():
+    convert = pytest.importorskip("latex2mathml.converter").convert
+    text = "\n".join(re.sub(r"^```.*?^```", "", p.read_text(), flags=re.M | re.S) for p in PAGES)
+    found = re.findall(r"\$\$(.+?)\$\$|(?<!\$)\$([^$\n]+)\$", text, re.S)
+    assert len(found) > 30
+    for block, line in found:
+        made = convert(block or line)
+        assert made.startswith("<math")
+        assert "\\" not in made, block or line
