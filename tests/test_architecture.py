@@ -57,6 +57,7 @@ persistence
 <the package itself>
 experiments
 cli
+__main__
 """
 PACKAGE = "<the package itself>"
 HEIGHT = {
