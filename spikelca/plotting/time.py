@@ -8,7 +8,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from spikelca.plotting.style import ACCENT, INK, QUIET, as_array, axes_or_new, colour_of, trim
+from spikelca.plotting.style import (
+    ACCENT,
+    INK,
+    QUIET,
+    as_array,
+    axes_or_new,
+    colour_of,
+    colours_of,
+    owners,
+    titled,
+    trim,
+)
 
 MOST_TRACES = 10
 
@@ -61,10 +72,7 @@ def draw_membrane(
     ax.set(xlabel="time (ms)", ylabel="membrane potential u")
     ax.legend(fontsize="x-small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     ax.margins(x=0)
-    trim(ax)
-    if title:
-        ax.set_title(title)
-    return ax
+    return titled(trim(ax), title)
 
 
 def draw_raster(
@@ -113,14 +121,16 @@ def draw_raster(
         )
     highest = int(cells.max()) + 1 if cells.size else 1
     ax = axes_or_new(ax, (6.0, 3.2))
-    classes = None if owner is None else as_array(owner, "owner", 1)[cells.astype(int)]
-    colours = INK if classes is None else [colour_of(int(number)) for number in classes]
-    ax.scatter(milliseconds, cells, c=colours, marker="|", s=12, linewidths=0.8)
+    ax.scatter(
+        milliseconds,
+        cells,
+        c=colours_of(owners(owner), cells.astype(int)),
+        marker="|",
+        s=12,
+        linewidths=0.8,
+    )
     ax.set(xlabel="time (ms)", ylabel="neuron", ylim=(-0.5, (n_neurons or highest) - 0.5))
-    trim(ax)
-    if title:
-        ax.set_title(title)
-    return ax
+    return titled(trim(ax), title)
 
 
 def draw_energy(
@@ -169,7 +179,4 @@ def draw_energy(
     ax.set(xlabel=xlabel, ylabel="energy E" if optimum is None else "relative energy above optimum")
     if isinstance(energies, Mapping):
         ax.legend(frameon=False, fontsize="small")
-    trim(ax)
-    if title:
-        ax.set_title(title)
-    return ax
+    return titled(trim(ax), title)
