@@ -132,6 +132,14 @@ class Circuit(RunsInTime):
     def dictionary(self, modality: str) -> Dictionary:
         """The dictionary of a modality.
 
+        Parameters
+        ----------
+        modality : str
+
+        Returns
+        -------
+        Dictionary
+
         Raises
         ------
         ValueError
@@ -145,7 +153,17 @@ class Circuit(RunsInTime):
     # ---------------------------------------------------------------- other circuits made of it
 
     def with_parts(self, **parts: Any) -> Circuit:
-        """A circuit in which some fields are others, and which trusts its atoms unchecked."""
+        """A circuit in which some fields are others, and which trusts its atoms unchecked.
+
+        Parameters
+        ----------
+        **parts
+            Fields and what they are now, for example ``neuron=SpikingNeuron()``.
+
+        Returns
+        -------
+        Circuit
+        """
         new = object.__new__(Circuit)
         fields = ("neuron", "transfer", "dictionaries", "drivers", "wiring", "idle", "plasticity")
         for name in fields:
@@ -153,11 +171,26 @@ class Circuit(RunsInTime):
         return new
 
     def without_drivers(self) -> Circuit:
-        """The same circuit with its drivers off: the one that may be used to predict."""
+        """The same circuit with its drivers off: the one that may be used to predict.
+
+        Returns
+        -------
+        Circuit
+        """
         return self if not self.drivers else self.with_parts(drivers=())
 
     def faded(self, fraction: float) -> Circuit:
-        """The same circuit with drivers as strong as they are after a fraction of the learning."""
+        """The same circuit with drivers as strong as they are after a part of the learning.
+
+        Parameters
+        ----------
+        fraction : float in [0, 1]
+            How much of the learning is done.
+
+        Returns
+        -------
+        Circuit
+        """
         return self.with_parts(drivers=tuple(d.faded(fraction) for d in self.drivers))
 
     def observe(self, *modalities: str) -> Circuit:
@@ -166,6 +199,15 @@ class Circuit(RunsInTime):
         Only their blocks enter the drive *and* the lateral inhibition. The part of each atom that
         is left is brought back to unit norm. A modality that is left out is not shown as zeros:
         zeros would be evidence of black.
+
+        Parameters
+        ----------
+        *modalities : str
+            At least one.
+
+        Returns
+        -------
+        Circuit
 
         Raises
         ------
@@ -183,7 +225,16 @@ class Circuit(RunsInTime):
         return self.with_parts(dictionaries=seen)
 
     def observed_norms(self, *modalities: str) -> NDArray[np.float64]:
-        """Norm of the part of each stacked atom that lies in these modalities: (n_neurons,)."""
+        """Norm of the part of each stacked atom that lies in these modalities.
+
+        Parameters
+        ----------
+        *modalities : str
+
+        Returns
+        -------
+        (n_neurons,) float64
+        """
         kept = [self.dictionary(name) for name in modalities]
         return stacked_norms([d.atoms for d in kept], [d.weight for d in kept])
 
@@ -234,9 +285,16 @@ class Circuit(RunsInTime):
         return np.asarray(a @ d.atoms)
 
     def energy(self, stimuli: Mapping[str, ArrayLike], code: ArrayLike) -> NDArray[np.float64]:
-        """The energy of Eq. 6 with the cost of this transfer function: (n_samples,).
+        """The energy of Eq. 6 with the cost of this transfer function; drivers are no part of it.
 
-        Driver currents are not part of it.
+        Parameters
+        ----------
+        stimuli : mapping of modality to (n_samples, n_inputs)
+        code : (n_samples, n_neurons)
+
+        Returns
+        -------
+        (n_samples,) float64
         """
         checked = check_stimuli(stimuli, self.widths, self.dtype)
         n_samples = len(next(iter(checked.values())))
@@ -246,7 +304,20 @@ class Circuit(RunsInTime):
     def problem(
         self, stimuli: Mapping[str, FloatArray], labels: ArrayLike | None = None, **parts: Any
     ) -> Problem:
-        """Compile the circuit and checked stimuli into what an engine sees."""
+        """Compile the circuit and checked stimuli into what an engine sees.
+
+        Parameters
+        ----------
+        stimuli : mapping of modality to (n_samples, n_inputs)
+            Of the circuit's type.
+        labels : (n_samples,) int, optional
+        **parts
+            Further fields of the problem: clock, start, record.
+
+        Returns
+        -------
+        Problem
+        """
         names = set(stimuli)
         if len(names) < len(self.dictionaries):
             return self.observe(*names).problem(stimuli, labels, **parts)

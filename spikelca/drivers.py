@@ -42,6 +42,12 @@ class Injection:
         g^2, added to the diagonal of the Gram matrix.
     offset : (n_samples,), optional
         Added to the squared norm of the stimulus.
+
+    Examples
+    --------
+    >>> both = Injection(np.array([[0.1, 0.0]])) + Injection(np.array([[0.0, -0.2]]), gain=0.04)
+    >>> both.current, both.gain
+    (array([[ 0.1, -0.2]]), 0.04)
     """
 
     current: FloatArray
@@ -68,24 +74,82 @@ def _both(
 
 
 class Driver(ABC):
-    """Something that injects current into the neurons of a circuit."""
+    """Something that injects current into the neurons of a circuit.
+
+    A subclass says what it does to a batch (`inject`) and which circuits it fits (`check`).
+
+    Examples
+    --------
+    >>> from spikelca import CurrentDriver, OrdinalDriver
+    >>> issubclass(OrdinalDriver, Driver) and issubclass(CurrentDriver, Driver)
+    True
+    """
 
     @abstractmethod
     def inject(self, labels: ArrayLike | None, n_samples: int, n_neurons: int) -> Injection:
-        """What the driver does to a batch of settled codes."""
+        """What the driver does to a batch of settled codes.
+
+        Parameters
+        ----------
+        labels : (n_samples,) int, optional
+            Class of each sample.
+        n_samples, n_neurons : int
+            Size of the batch and of the circuit.
+
+        Returns
+        -------
+        Injection
+
+        Raises
+        ------
+        ValueError
+            If the driver needs labels and there are none, or its current never stands still.
+        """
 
     @abstractmethod
     def check(self, n_neurons: int, threshold: float) -> None:
-        """Raise ValueError if the driver does not fit a circuit of this size and threshold."""
+        """See that the driver fits a circuit.
+
+        Parameters
+        ----------
+        n_neurons : int
+        threshold : float
+            lam of the circuit.
+
+        Raises
+        ------
+        ValueError
+            If it does not.
+        """
 
     def favours(
         self, labels: ArrayLike | None, n_samples: int, n_neurons: int
     ) -> NDArray[np.bool_] | None:
-        """Which neurons each sample belongs to: (n_samples, n_neurons), or None for no opinion."""
+        """Which neurons each sample belongs to, if this driver has an opinion.
+
+        Parameters
+        ----------
+        labels : (n_samples,) int, optional
+        n_samples, n_neurons : int
+
+        Returns
+        -------
+        (n_samples, n_neurons) bool, or None
+        """
         return None
 
     def faded(self, fraction: float) -> Driver:
-        """The driver after a fraction of the learning is done."""
+        """The driver after a part of the learning is done.
+
+        Parameters
+        ----------
+        fraction : float in [0, 1]
+            How much of the learning is done.
+
+        Returns
+        -------
+        Driver
+        """
         return self
 
 
@@ -142,7 +206,18 @@ class CurrentDriver(Driver):
         return Injection(self.over_time(np.zeros(1), n_samples, n_neurons)[0])
 
     def over_time(self, times: NDArray[np.float64], n_samples: int, n_neurons: int) -> FloatArray:
-        """The current at each time: (n_times or 1 if constant, 1 or n_samples, n_neurons)."""
+        """The current at each time.
+
+        Parameters
+        ----------
+        times : (n_times,) float64
+            Seconds.
+        n_samples, n_neurons : int
+
+        Returns
+        -------
+        (n_times or 1 if constant, 1 or n_samples, n_neurons)
+        """
         assert isinstance(self.waveform, Waveform)
         neurons = indices(self.neurons, n_neurons, "neurons of a driver")
         samples = indices(self.samples, n_samples, "samples of a driver")
@@ -184,7 +259,16 @@ class Fade:
             )
 
     def strength(self, fraction: float) -> float:
-        """Strength after a fraction of the learning."""
+        """Strength after a part of the learning.
+
+        Parameters
+        ----------
+        fraction : float in [0, 1]
+
+        Returns
+        -------
+        float in [floor, 1]
+        """
         return 1 - (1 - self.floor) * min(fraction / self.until, 1.0)
 
 
@@ -251,11 +335,31 @@ class OrdinalDriver(Driver):
             )
 
     def block_size(self, n_neurons: int) -> int:
-        """Neurons of one class."""
+        """Neurons of one class.
+
+        Parameters
+        ----------
+        n_neurons : int
+            Of the circuit.
+
+        Returns
+        -------
+        int
+        """
         return n_neurons // self.n_classes if self.block is None else self.block
 
     def owner(self, n_neurons: int) -> NDArray[np.int64]:
-        """Class of each neuron, -1 for the free ones: (n_neurons,)."""
+        """Class of each neuron, -1 for the free ones.
+
+        Parameters
+        ----------
+        n_neurons : int
+            Of the circuit.
+
+        Returns
+        -------
+        (n_neurons,) int64
+        """
         owner = np.arange(n_neurons) // max(self.block_size(n_neurons), 1)
         return np.where(owner < self.n_classes, owner, -1)
 

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import spikelca
-from spikelca import datasets, plotting
-
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [page for page in PAGES if "_build" not in page.parts]
@@ -32,15 +29,6 @@ def test_the_snippets_of_a_page_run_one_after_the_other(page):
         capture_output=True, text=True, timeout=300, env=os.environ | {"MPLBACKEND": "Agg"},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-
-
-def test_every_public_name_stands_in_the_reference():
-    reference = (ROOT / "docs" / "api.rst").read_text()
-    listed = set(re.findall(r"^   ([\w.]+)$", reference, re.M))
-    public = {name for name in spikelca.__all__ if name != "__version__"}
-    public |= {f"plotting.{name}" for name in plotting.__all__ if name != "CLASS_COLOURS"}
-    public |= {f"datasets.{name}" for name in datasets.__all__}
-    assert public <= listed
 
 
 def test_there_are_at_least_ten_examples_and_three_from_papers():
