@@ -263,3 +263,8 @@ def test_a_display_draws_what_is_recalled(fitted):
     display = draw.RecallDisplay.from_estimator(plain, X[:5], "b", expected=X[:5, ::-1])
     names = [text.get_text() for text in display.ax_.get_yticklabels()]
     assert names == ["seen", "recalled b", "expected b"]
+
+
+def test_atoms_that_are_white_at_zero_stand_apart_on_grey():
+    assert draw.draw_dictionary(ATOMS, (3, 4)).get_facecolor()[:3] != (1, 1, 1)
+    assert draw.draw_dictionary(ATOMS - 0.5, (3, 4)).get_facecolor()[:3] == (1, 1, 1)

@@ -12,7 +12,7 @@ def inline(writer, node):
 
 def display(writer, node):
     """An equation on lines of its own."""
-    writer.body.append(writer.starttag(node, "div", CLASS="math"))
+    writer.body.append(writer.starttag(node, "div", CLASS="equation"))
     writer.body.append(convert(node.astext(), display="block") + "</div>\n")
     raise nodes.SkipNode
 

@@ -15,7 +15,16 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
-from spikelca.plotting.style import as_array, axes_or_new, bare, colour_of, map_of, titled
+from spikelca.plotting.style import (
+    PALE,
+    SEQUENTIAL,
+    as_array,
+    axes_or_new,
+    bare,
+    colour_of,
+    map_of,
+    titled,
+)
 
 
 def gap_of(shape: tuple[int, int]) -> int:
@@ -110,8 +119,11 @@ def draw_dictionary(
     n_columns = n_columns or math.ceil(math.sqrt(len(images)))
     ax = axes_or_new(ax, (4.5, 4.5))
     laid = mosaic(scaled(images) if each else images, shape, n_columns)
-    ax.imshow(laid, interpolation="nearest", **map_of(laid))
+    colours = map_of(laid)
+    ax.imshow(laid, interpolation="nearest", **colours)
     bare(ax)
+    if colours["cmap"] == SEQUENTIAL:  # its zero is as white as the paper between the atoms
+        ax.set_facecolor(PALE)
     if owner is not None:
         _frame_blocks(ax, as_array(owner, "owner", 1), shape, n_columns)
     return titled(ax, title)

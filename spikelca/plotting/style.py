@@ -18,7 +18,7 @@ SEQUENTIAL = "gray_r"
 DIVERGING = "RdBu_r"
 """Map of what can: zero is white, excitation red, inhibition blue."""
 
-INK, ACCENT, QUIET = "#222222", "#CC6677", "#888888"
+INK, ACCENT, QUIET, PALE = "#222222", "#CC6677", "#888888", "#e4e4e4"
 
 CLASS_COLOURS = (
     "#332288", "#CC6677", "#117733", "#DDCC77", "#88CCEE",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -65,8 +66,8 @@ def draw_membrane(
     for neuron in order[most:]:
         ax.plot(milliseconds, potentials[:, neuron], color=QUIET, linewidth=0.4, alpha=0.5)
     for rank, neuron in enumerate(order[:most]):
-        label = f"neuron {neuron}"
-        ax.plot(milliseconds, potentials[:, neuron], color=colour_of(rank), label=label)
+        style: dict[str, Any] = {"color": colour_of(rank), "linewidth": 1.0}
+        ax.plot(milliseconds, potentials[:, neuron], label=f"neuron {neuron}", **style)
     if threshold is not None:
         ax.axhline(threshold, color=INK, linestyle="--", linewidth=1, label="threshold")
     ax.set(xlabel="time (ms)", ylabel="membrane potential u")
@@ -121,14 +122,9 @@ def draw_raster(
         )
     highest = int(cells.max()) + 1 if cells.size else 1
     ax = axes_or_new(ax, (6.0, 3.2))
-    ax.scatter(
-        milliseconds,
-        cells,
-        c=colours_of(owners(owner), cells.astype(int)),
-        marker="|",
-        s=12,
-        linewidths=0.8,
-    )
+    style: dict[str, Any] = {"marker": "|", "s": 12, "linewidths": 0.8}
+    ax.scatter(milliseconds, cells, c=colours_of(owners(owner), cells.astype(int)), **style)
+    ax.margins(x=0.01)
     ax.set(xlabel="time (ms)", ylabel="neuron", ylim=(-0.5, (n_neurons or highest) - 0.5))
     return titled(trim(ax), title)
 
