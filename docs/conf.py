@@ -57,8 +57,13 @@ html_title = "spikelca"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_show_sourcelink = False
+# Pages without sections beneath them need no navigation at their left.
+_ALONE = ("quickstart", "results", "architecture", "extending", "performance", "reliability")
+html_sidebars = {page: [] for page in (*_ALONE, "contributing", "changes", "citing")}
 html_theme_options = {
     "navigation_with_keys": False,
+    "header_links_before_dropdown": 6,
+    "navbar_persistent": ["search-button"],
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
     "pygments_light_style": "tango",

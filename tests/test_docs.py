@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [page for page in PAGES if "_build" not in page.parts]
+README = ROOT / "README.md"
 EXAMPLES = sorted((ROOT / "examples").rglob("plot_*.py"))
 
 
@@ -21,7 +22,7 @@ def snippets(page):
 
 
 @pytest.mark.parametrize(
-    "page", [p for p in PAGES if snippets(p)], ids=lambda p: str(p.relative_to(ROOT))
+    "page", [p for p in (README, *PAGES) if snippets(p)], ids=lambda p: str(p.relative_to(ROOT))
 )
 def test_the_snippets_of_a_page_run_one_after_the_other(page):
     run = subprocess.run(

@@ -70,8 +70,9 @@ def gives(function):
 
 
 def methods(thing):
-    """The public methods that a class defines itself."""
-    for name, one in vars(thing).items():
+    """The public methods that a class has from this library, inherited ones too."""
+    ours = [base for base in reversed(thing.__mro__) if base.__module__.startswith("spikelca.")]
+    for name, one in {name: one for base in ours for name, one in vars(base).items()}.items():
         plain = inspect.unwrap(getattr(one, "__func__", one))
         if not name.startswith("_") and inspect.isfunction(plain):
             yield name, plain
@@ -131,3 +132,11 @@ def test_public_methods_say_what_they_take_and_give(name):
         assert sorted(listed(told) or []) == sorted(parameters(function)), method
         if gives(function):
             assert section(told, "Returns"), method
+
+
+def test_the_pages_of_classes_show_inherited_methods_and_none_of_other_libraries():
+    template = (ROOT / "docs" / "_templates" / "autosummary" / "class.rst").read_text()
+    [told] = re.findall(r":inherited-members: (.*)", template)
+    bases = {base for name in CLASSES for base in found(name).__mro__}
+    foreign = {base.__name__ for base in bases if base.__module__.startswith("sklearn.")}
+    assert foreign <= set(told.split(", "))

@@ -24,10 +24,16 @@ def add(commands: Commands) -> argparse.ArgumentParser:
         epilog=EXAMPLES,
     )
     option = command.add_argument
-    option("--suites", nargs="+", metavar="NAME", help="which ones (default: all)")
+    option(
+        "--suites",
+        "--suite",
+        nargs="+",
+        metavar="NAME",
+        help="of encode, learn, spiking, scaling (default: all)",
+    )
     option("--quick", action="store_true", help="small problems")
     option("--data", default="digits", help="'digits', 'mnist', or a folder of IDX files")
-    option("-o", "--out", type=Path, metavar="FILE.json", help="write what was measured")
+    option("-o", "--out", "--json", type=Path, metavar="FILE.json", help="write what was measured")
     return command
 
 

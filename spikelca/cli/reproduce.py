@@ -27,18 +27,31 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     option(
         "--data",
         default="digits",
+        metavar="DATA",
         help="'digits' (offline, default), 'mnist' (SPIKELCA_DATA or download), or a folder of IDX "
         "files",
     )
-    option("--out", default="results", help="folder for the results (default results/)")
-    option("--seeds", type=int, nargs="+", default=[0], metavar="N")
-    option("--quick", action="store_true", help="the whole road in seconds")
-    option("--transfer", choices=("soft", "hard"), default="soft", help="hard is Eq. 2 as printed")
+    option("--out", default="results", metavar="FOLDER", help="for the results (default results/)")
+    option(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0],
+        metavar="N",
+        help="one dictionary of each kind for each; the table shows mean and spread (default 0)",
+    )
+    option("--quick", action="store_true", help="the whole road in seconds, figures mean nothing")
+    option(
+        "--transfer",
+        choices=("soft", "hard"),
+        default="soft",
+        help="threshold of the neurons (default soft; hard is Eq. 2 of the paper as printed)",
+    )
     option(
         "--driver",
         choices=("current", "linked", "clamp"),
         default="current",
-        help="reading of the paper's third input",
+        help="reading of the paper's third input (default current)",
     )
     option("--leaky", action="store_true", help="show what the printed digit would give")
     option(

@@ -22,7 +22,8 @@ from spikelca.plotting.style import (
     trim,
 )
 
-MOST_TRACES = 10
+MOST_TRACES = 8
+"""Neurons that get a colour; the tenth class colour is the grey of all the others."""
 
 
 def draw_membrane(
@@ -45,7 +46,7 @@ def draw_membrane(
     ax : Axes, optional
     threshold : float, optional
         lam, drawn dashed.
-    most : int, default=10
+    most : int, default=8
         Neurons that get a colour and a line in the legend: those that end highest.
     title : str, optional
 
@@ -63,8 +64,9 @@ def draw_membrane(
     potentials = as_array(u, "u", 2)
     ax = axes_or_new(ax, (6.0, 3.2))
     order = np.argsort(-potentials[-1], kind="stable")
+    faint = min(0.5, 20 / max(len(order) - most, 1))
     for neuron in order[most:]:
-        ax.plot(milliseconds, potentials[:, neuron], color=QUIET, linewidth=0.4, alpha=0.5)
+        ax.plot(milliseconds, potentials[:, neuron], color=QUIET, linewidth=0.4, alpha=faint)
     for rank, neuron in enumerate(order[:most]):
         style: dict[str, Any] = {"color": colour_of(rank), "linewidth": 1.0}
         ax.plot(milliseconds, potentials[:, neuron], label=f"neuron {neuron}", **style)
