@@ -65,3 +65,11 @@ def test_every_equation_of_the_pages_becomes_mathml():
         made = convert(block or line)
         assert made.startswith("<math")
         assert "\\" not in made, block or line
+
+
+def test_what_the_readme_points_to_is_there_and_its_picture_is_small():
+    targets = re.findall(r"\]\(([^)]+)\)", README.read_text())
+    assert len(targets) > 8
+    assert all((ROOT / target).exists() for target in targets)
+    pictures = [ROOT / target for target in targets if target.endswith(".png")]
+    assert 0 < sum(picture.stat().st_size for picture in pictures) < 150_000
