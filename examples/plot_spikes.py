@@ -3,7 +3,7 @@ Spikes compute the same code
 ============================
 
 The spiking circuit has the same atoms, inhibition and threshold; its neurons speak in spikes that
-carry a quantum each. Counted over the last half of the run, the rates are the settled code.
+carry a quantum each. Read over the last quarter of the run, the rates are the settled code.
 """
 
 import matplotlib.pyplot as plt

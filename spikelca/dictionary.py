@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
+from spikelca.inputs import AnalogInput, Inputs
 from spikelca.plasticity import Hebbian
 from spikelca.validation import FloatArray, check_matrix, frozen, positive
 
@@ -31,11 +32,16 @@ class Dictionary:
         w_i, the weight of this modality's error in the energy of Eq. 6.
     plasticity : Hebbian or None
         How these synapses learn; None for synapses that never change.
+    inputs : AnalogInput, PoissonInput or SpikingResidual
+        What the input cells are when the circuit is simulated; analog unless told. `encode` and
+        the batch rule know the mean only, which is the same for all.
 
     Raises
     ------
     ValueError
         If the atoms are not a finite 2D array, or the weight is not above zero.
+    TypeError
+        If the inputs are of no kind that is known.
 
     Examples
     --------
@@ -49,12 +55,18 @@ class Dictionary:
     atoms: FloatArray
     weight: float = 1.0
     plasticity: Hebbian | None = field(default_factory=Hebbian)
+    inputs: Inputs = field(default_factory=AnalogInput)
 
     def __post_init__(self) -> None:
         atoms: ArrayLike = self.atoms
         checked = check_matrix(atoms, f"atoms of {self.name!r}")
         object.__setattr__(self, "atoms", frozen(checked))
         object.__setattr__(self, "weight", positive(self.weight, f"weight of {self.name!r}"))
+        if not isinstance(self.inputs, Inputs):
+            raise TypeError(
+                f"inputs of {self.name!r} is {self.inputs!r}; AnalogInput(), PoissonInput(...) or "
+                "SpikingResidual(...) was awaited."
+            )
 
     @property
     def n_neurons(self) -> int:
@@ -91,6 +103,7 @@ class Dictionary:
             ("atoms", atoms),
             ("weight", self.weight),
             ("plasticity", self.plasticity),
+            ("inputs", self.inputs),
         ):
             object.__setattr__(new, key, value)
         return new
@@ -98,8 +111,8 @@ class Dictionary:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Dictionary):
             return NotImplemented
-        mine = (self.name, self.weight, self.plasticity, self.atoms.dtype)
-        theirs = (other.name, other.weight, other.plasticity, other.atoms.dtype)
+        mine = (self.name, self.weight, self.plasticity, self.inputs, self.atoms.dtype)
+        theirs = (other.name, other.weight, other.plasticity, other.inputs, other.atoms.dtype)
         return mine == theirs and np.array_equal(self.atoms, other.atoms)
 
     __hash__ = None  # type: ignore[assignment]

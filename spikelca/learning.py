@@ -1,4 +1,4 @@
-"""Learning over many batches: settle, take a Hebbian step, yield.
+"""Learning over many batches: settle, take a Hebbian or a contrastive step, yield.
 
 `learn` is a generator, so that the caller decides what happens between two batches: show progress,
 save a checkpoint, stop early, plot.
@@ -6,7 +6,7 @@ save a checkpoint, stop early, plot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from spikelca.blas import one_blas_thread
 from spikelca.circuit import Circuit
+from spikelca.contrast import Contrast, check_contrast, contrasted, free_code
 from spikelca.engines import Engine, get_engine
 from spikelca.validation import FloatArray
 
@@ -60,6 +61,8 @@ def learn(
     tol: float = 1e-3,
     engine: str | Engine = "numba",
     rng: np.random.Generator | None = None,
+    contrast: Contrast | None = None,
+    observe: Sequence[str] = (),
 ) -> Iterator[tuple[Circuit, Progress]]:
     """Learn batch by batch; yields each new circuit with a report.
 
@@ -78,10 +81,20 @@ def learn(
     engine : {"numba", "reference"} or Engine
     rng : numpy Generator, optional
         Draws new atoms for idle neurons; without it they stay.
+    contrast : Contrast, optional
+        Makes the last part of the learning contrastive, with drivers at their full strength; it
+        needs ``n_batches``.
+    observe : sequence of str
+        With contrast: the modalities that will be observed when the codes are used.
 
     Yields
     ------
     (Circuit, Progress)
+
+    Raises
+    ------
+    ValueError
+        If contrast is asked for and nothing tells the taught code from the free one.
 
     Examples
     --------
@@ -95,13 +108,21 @@ def learn(
     3
     """
     runner = get_engine(engine)
+    if contrast is not None:
+        check_contrast(circuit, observe)
     for batch, (stimuli, labels) in enumerate(batches, start=first):
-        driven = circuit if n_batches is None else circuit.faded(batch / n_batches)
+        fraction = 0.0 if n_batches is None else batch / n_batches
+        strength = 0.0 if contrast is None else contrast.strength(fraction)
+        driven = circuit if strength else circuit.faded(fraction)
         # The limit is not held across the yield: what the caller computes is the caller's affair.
         with one_blas_thread():
-            response = driven.encode(stimuli, tol, labels=labels, engine=runner)
-            report = _report(circuit, stimuli, response.code, batch + 1)
-            circuit = circuit.learn(stimuli, response.code, labels=labels, rng=rng)
+            code = driven.encode(stimuli, tol, labels=labels, engine=runner).code
+            report = _report(circuit, stimuli, code, batch + 1)
+            if contrast is not None and strength:
+                free = free_code(circuit, stimuli, observe, tol, runner)
+                circuit = contrasted(circuit, stimuli, code, free, observe, contrast, strength)
+            else:
+                circuit = circuit.learn(stimuli, code, labels=labels, rng=rng)
         assert circuit.plasticity is not None
         yield circuit, replace(report, redrawn=circuit.plasticity.redrawn)
 

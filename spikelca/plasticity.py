@@ -255,6 +255,18 @@ def stacked_norms(atoms: Sequence[FloatArray], weights: Sequence[float]) -> NDAr
     return np.asarray(np.sqrt(total))
 
 
+def to_stacked(code: FloatArray, observed_norms: NDArray[np.float64]) -> FloatArray:
+    """A code of the observed parts of the atoms, brought back to the stacked atoms.
+
+    Where only a part of the modalities was observed, a code belongs to atoms whose observed part
+    has unit norm; ``observed_norms`` are the norms that these parts really have.
+    """
+    scale = np.divide(
+        1.0, observed_norms, out=np.zeros_like(observed_norms), where=observed_norms > 0
+    )
+    return np.asarray(code * scale.astype(code.dtype))
+
+
 def normalise_stacked(
     atoms: Sequence[FloatArray], weights: Sequence[float], radius: FloatArray | float = 1.0
 ) -> list[FloatArray]:

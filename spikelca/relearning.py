@@ -67,7 +67,7 @@ def updated_atoms(
     if rng is not None:
         state = _revive(atoms, plastic, stimuli, residual, state, idle, favoured, rng)
     moved = normalise_stacked(
-        [atoms[d.name] for d in plastic], [d.weight for d in plastic], _room(dictionaries, plastic)
+        [atoms[d.name] for d in plastic], [d.weight for d in plastic], room(dictionaries, plastic)
     )
     atoms.update(zip(atoms, moved, strict=True))
     return [atoms.get(d.name, d.atoms) for d in dictionaries], state
@@ -81,7 +81,7 @@ def _as_coded(shown: Sequence[Dictionary], n_dictionaries: int) -> dict[str, Flo
     return {d.name: phi for d, phi in zip(shown, atoms, strict=True)}
 
 
-def _room(dictionaries: Sequence[Dictionary], plastic: Sequence[Dictionary]) -> FloatArray | float:
+def room(dictionaries: Sequence[Dictionary], plastic: Sequence[Dictionary]) -> FloatArray | float:
     """Norm for the part of each stacked atom that learns, such that the whole has norm one.
 
     Where the rest alone is longer than one, the part keeps the norm it has.

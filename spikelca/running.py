@@ -6,41 +6,22 @@ The face only: times, records and memory are looked after by `simulating`, plast
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spikelca.dictionary import Dictionary
-from spikelca.drivers import Driver
-from spikelca.engines import Engine, Problem, Response, Stream, get_engine
+from spikelca.anatomy import HasParts
+from spikelca.engines import WINDOW, Engine, Problem, Response, Stream, get_engine
 from spikelca.engines.brian2 import Brian2Engine, BrianCircuit
 from spikelca.simulating import prepared, simulate, untimed
 from spikelca.streaming import streamed
 from spikelca.validation import FloatArray, check_stimuli
 
 
-class RunsInTime(ABC):
+class RunsInTime(HasParts):
     """What can be simulated; `Circuit` says what it is."""
-
-    dictionaries: Sequence[Dictionary]
-    drivers: Sequence[Driver]
-
-    @property
-    @abstractmethod
-    def widths(self) -> dict[str, int]:
-        """Number of inputs of each modality."""
-
-    @property
-    @abstractmethod
-    def dtype(self) -> np.dtype[Any]:
-        """Precision of the synapses."""
-
-    @abstractmethod
-    def with_parts(self, **parts: Any) -> Any:
-        """The same with some fields changed."""
 
     def simulate(
         self,
@@ -53,7 +34,7 @@ class RunsInTime(ABC):
         every: int = 1,
         neurons: ArrayLike | None = None,
         samples: ArrayLike | None = None,
-        window: float = 0.5,
+        window: float = WINDOW,
         labels: ArrayLike | None = None,
         start: Mapping[str, FloatArray] | None = None,
     ) -> Response:
@@ -77,8 +58,8 @@ class RunsInTime(ABC):
             Keep every how many steps.
         neurons, samples : list of int, optional
             Which ones to keep; all unless told.
-        window : float in (0, 1], default=0.5
-            The last part of the run in which spikes are counted for the code.
+        window : float in (0, 1], default=0.25
+            The last part of the run in which spikes are read out; see `spikelca.readout`.
         labels : (n_samples,) int, optional
             Class numbers for drivers that need them.
         start : mapping, optional
@@ -117,6 +98,7 @@ class RunsInTime(ABC):
         dt: Any | None = None,
         *,
         rate: float = 1.0,
+        memory: float = 0.995,
         labels: ArrayLike | None = None,
         engine: str | Engine = "numba",
         **options: Any,
@@ -134,7 +116,11 @@ class RunsInTime(ABC):
         presentation, dt : float or Brian2 quantity
             Seconds of one presentation, and of one step.
         rate : float, default=1.0
-            eta of Eq. 4, for a whole presentation; for dictionaries with a plasticity.
+            eta, for a whole presentation, of dictionaries with a plasticity. As in `Hebbian` the
+            step of neuron j is ``rate / H_j``, H_j a decayed sum of its squared activity, so that
+            one is a full Newton step along each single atom.
+        memory : float in [0, 1), default=0.995
+            What is left of H after one presentation.
         labels, engine
             As in `simulate`.
         **options
@@ -143,20 +129,23 @@ class RunsInTime(ABC):
         Returns
         -------
         circuit : Circuit
-            With the learnt atoms.
+            With the learnt atoms, and H, from which a further call goes on.
         stream : Stream
             Codes, errors and spikes of the presentations, and the last state.
         """
-        moved, stream = streamed(
+        assert self.plasticity is not None
+        learnt, stream = streamed(
             self._untimed(stimuli, labels),
             self.dictionaries,
             get_engine(engine),
             presentation,
             dt,
             rate,
+            memory,
+            self.plasticity,
             **options,
         )
-        return self.with_parts(dictionaries=moved), stream
+        return self.with_parts(**learnt), stream
 
     def to_brian2(
         self,

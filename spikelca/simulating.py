@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spikelca.drivers import CurrentDriver, Driver
-from spikelca.engines import RECORDABLE, Clock, Engine, Problem, Record, Response
+from spikelca.engines import RECORDABLE, WINDOW, Clock, Engine, Problem, Record, Response
 from spikelca.memory import available_bytes, readable
 from spikelca.neurons import SpikingNeuron
 from spikelca.pairs import folded, needs_pairs, paired
-from spikelca.spectrum import automatic_step, step_limit
-from spikelca.transfer import HardThreshold, SoftThreshold
+from spikelca.saturation import automatic_k, check_inputs, check_saturation
+from spikelca.spectrum import step_limit
+from spikelca.transfer import SoftThreshold
 from spikelca.validation import FloatArray, as_float, check_finite, indices, positive_seconds
 
 
@@ -61,6 +62,7 @@ def prepared(
     **kept: Any,
 ) -> Problem:
     """The problem as an engine simulates it: timed, recorded, in pairs if need be, started."""
+    check_inputs(problem)
     if double or isinstance(problem.neuron, SpikingNeuron):
         problem = in_double(problem)
     run = recorded(timed(problem, duration, dt, drivers), **kept)
@@ -118,46 +120,6 @@ def make_clock(problem: Problem, duration: Any, dt: Any | None) -> Clock:
     return Clock(dt, round(duration / dt))
 
 
-def automatic_k(problem: Problem) -> float:
-    """dt / tau: half the stability limit, and no longer than one quantum takes to charge."""
-    k = automatic_step(problem.gram)
-    if isinstance(problem.neuron, SpikingNeuron):
-        largest = largest_charge(problem)
-        k = min(k, problem.neuron.quantum / largest) if largest > 0 else k
-    return k
-
-
-def largest_charge(problem: Problem) -> float:
-    """The largest code that any drive could ask for: ``b + d - lam`` (soft), ``b + d`` (hard)."""
-    two = problem.transfer.two_sided
-    total = problem.drive() + problem.current
-    if problem.waveform is not None:
-        low, high = total + problem.waveform.min(axis=0), total + problem.waveform.max(axis=0)
-        total = np.maximum(high, -low) if two else high
-    elif two:
-        total = np.abs(total)
-    if problem.allowed is not None:
-        total = np.where(problem.allowed, total, -np.inf)
-    hard = isinstance(problem.transfer, HardThreshold)
-    return float(total.max()) - (0.0 if hard else problem.transfer.threshold)
-
-
-def check_saturation(problem: Problem) -> None:
-    """Raise ValueError if some drive asks for more than one spike a step: theta < k * code."""
-    assert problem.clock is not None
-    if not isinstance(problem.neuron, SpikingNeuron):
-        return
-    k, theta = problem.clock.dt / problem.neuron.tau, problem.neuron.quantum
-    largest = largest_charge(problem)
-    if theta < k * largest * (1 - 1e-9):
-        raise ValueError(
-            f"The strongest drive asks for a code of {largest:.3g}; with quantum {theta:.3g} and "
-            f"dt {problem.clock.dt:.3g} s ({k:.3g} of tau) a neuron carries {theta / k:.3g} at most"
-            f", one spike a step. Take a quantum of at least {k * largest:.3g}, or a dt of at most "
-            f"{theta / largest * problem.neuron.tau:.3g} s."
-        )
-
-
 def in_double(problem: Problem) -> Problem:
     """The same problem in float64, its Gram matrix computed anew."""
     if problem.dtype == np.float64:
@@ -178,7 +140,7 @@ def recorded(
     every: int = 1,
     neurons: ArrayLike | None = None,
     samples: ArrayLike | None = None,
-    window: float = 0.5,
+    window: float = WINDOW,
 ) -> Problem:
     """The problem with what it is to record, once it is sure that this fits into memory."""
     assert problem.clock is not None
@@ -188,7 +150,8 @@ def recorded(
         raise ValueError(f"record is {record!r}; a sequence out of {offered} was awaited here.")
     if every != int(every) or every < 1:
         raise ValueError(f"every is {every}; a whole number of steps, 1 or more, was awaited.")
-    problem.clock.first_of(window)
+    spiking = isinstance(problem.neuron, SpikingNeuron)
+    (problem.clock.first_read if spiking else problem.clock.first_of)(window)
     kept = Record(
         tuple(record),
         int(every),

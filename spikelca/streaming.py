@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from spikelca.dictionary import Dictionary
-from spikelca.engines import Engine, Problem, Stream
+from spikelca.engines import Engine, Problem, Stream, StreamRule
 from spikelca.engines.plastic import shown
+from spikelca.inputs import PoissonInput
 from spikelca.pairs import needs_pairs
+from spikelca.plasticity import Hebbian, PlasticityState
 from spikelca.simulating import prepared, started
-from spikelca.validation import FloatArray, positive
+from spikelca.validation import FloatArray
 
 
 def streamed(
@@ -21,20 +25,23 @@ def streamed(
     presentation: Any,
     dt: Any | None,
     rate: float,
+    memory: float,
+    state: PlasticityState,
     *,
     start: Mapping[str, FloatArray] | None = None,
     **options: Any,
-) -> tuple[tuple[Dictionary, ...], Stream]:
-    """Run the stream and return the dictionaries that have learnt from it.
+) -> tuple[dict[str, Any], Stream]:
+    """Run the stream and return the parts of the circuit that have learnt from it.
 
     Raises
     ------
     ValueError
         If the circuit has no residual neurons, from whose error its synapses could learn.
     NotImplementedError
-        For pairs of spiking cells, whose weights would drift apart.
+        For pairs of spiking cells, whose weights would drift apart, and for random spikes.
     """
-    rate = positive(rate, "rate")
+    # The same checks for both rules.
+    rule = Hebbian(rate, memory)
     if not problem.residual_wiring:
         raise ValueError(
             "The circuit has the wiring 'lateral'; synapses learn in the simulation from residual "
@@ -45,14 +52,21 @@ def streamed(
             "Spiking neurons with signed codes are pairs of cells whose synapses would drift apart "
             "while they learn. Take a one-sided transfer, or RateNeuron."
         )
+    told = [p.name for p in problem.inputs if isinstance(p.cells, PoissonInput)]
+    if told:
+        raise NotImplementedError(
+            f"Synapses do not learn from the random spikes of {told}. Take AnalogInput or "
+            "SpikingResidual for what learns."
+        )
     run = prepared(problem, (), True, presentation, dt, **options)
     run = replace(run, start=started(shown(run, 0), start).start)
     plastic = {d.name: d.plasticity is not None for d in dictionaries}
-    rates = [rate if plastic[p.name] else 0.0 for p in run.inputs]
-    stream = engine.learn(run, rates)
+    rates = np.array([rule.rate if plastic[p.name] else 0.0 for p in run.inputs])
+    stream = engine.learn(run, StreamRule(rates, rule.memory, state.usage))
     dtype = dictionaries[0].atoms.dtype
     moved = tuple(
         d.with_atoms(stream.atoms[d.name].astype(dtype)) if d.name in stream.atoms else d
         for d in dictionaries
     )
-    return moved, stream
+    after = PlasticityState(stream.usage, state.after(stream.code, rule.memory).silent)
+    return {"dictionaries": moved, "plasticity": after}, stream

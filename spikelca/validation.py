@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -118,8 +118,19 @@ def check_finite(X: FloatArray, name: str, first_row: int = 0) -> None:
     )
 
 
+def lies_outside(X: Any) -> bool:
+    """Whether X is an array that hands out its rows when asked: of HDF5, Zarr or a `RowFile`."""
+    return (
+        not isinstance(X, (np.ndarray, np.generic))
+        and all(hasattr(X, name) for name in ("shape", "dtype", "ndim", "__getitem__"))
+        and not hasattr(X, "iloc")  # a column of a table
+    )
+
+
 def check_shape(X: ArrayLike, name: str, n_columns: int | None = None) -> NDArray[Any]:
     """Check that X is a dense (n_samples, n_columns) array; its values are not looked at.
+
+    An array outside memory stays there, see `lies_outside`.
 
     Raises
     ------
@@ -132,7 +143,7 @@ def check_shape(X: ArrayLike, name: str, n_columns: int | None = None) -> NDArra
         raise TypeError(
             f"{name} is a sparse matrix; a dense array was awaited. Use {name}.toarray()."
         )
-    X = np.asanyarray(X)
+    X = cast(NDArray[Any], X) if lies_outside(X) else np.asanyarray(X)
     if X.ndim != 2:
         raise ValueError(
             f"{name} has shape {X.shape}; a 2D array (n_samples, n_inputs) was awaited. "

@@ -17,6 +17,7 @@ from spikelca import (
     SpikingNeuron,
     waveforms,
 )
+from spikelca.inputs import PoissonInput, SpikingResidual
 from spikelca.plasticity import PlasticityState
 
 WAVE = waveforms.Sum(
@@ -33,8 +34,10 @@ def make_circuit(dtype=np.float32, **more):
         "neuron": SpikingNeuron(tau=0.02, quantum=0.1 + 0.2),
         "transfer": HardThreshold(0.07, two_sided=True),
         "dictionaries": [
-            Dictionary("../a\u00e9 b", atoms(6, 4, dtype), 1 / 3, Hebbian(0.1, 0.7)),
-            Dictionary("fixed", atoms(6, 3, dtype, seed=1), plasticity=None),
+            Dictionary(
+                "../a\u00e9 b", atoms(6, 4, dtype), 1 / 3, Hebbian(0.1, 0.7), PoissonInput(0.3, 7)
+            ),
+            Dictionary("fixed", atoms(6, 3, dtype, seed=1), 1.0, None, SpikingResidual(0.1)),
         ],
         "drivers": [
             OrdinalDriver(2, reading="clamp", fade=Fade(0.1, 0.9)),

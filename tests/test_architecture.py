@@ -26,25 +26,29 @@ transfer
 plasticity
 waveforms
 neurons
+inputs
 dictionary
 drivers
 spectrum
 certificate
-engines.response
+engines.response engines.population
 engines.base
-engines.outcome engines.plastic
+engines.outcome
+engines.plastic
 engines.reference engines.numba engines.brian2
 engines
 readout pairs
-compiling
+compiling saturation
 simulating
 streaming
 relearning
 initial
 encoding
 metrics
+anatomy
 running
 circuit
+contrast
 learning
 modelfile
 checkpoint
@@ -181,6 +185,11 @@ def test_brian2_is_imported_only_by_its_engine():
 
 def test_matplotlib_is_imported_only_by_plotting_and_the_experiments():
     assert {room_of(module) for module in outsiders("matplotlib")} <= {"plotting", "experiments"}
+
+
+@pytest.mark.parametrize("extra", ["nir", "neo", "quantities", "h5py"])
+def test_what_comes_with_an_extra_is_asked_for_at_run_time_and_never_imported(extra):
+    assert not outsiders(extra)
 
 
 def test_import_of_the_package_leaves_the_heavy_libraries_alone():

@@ -264,6 +264,7 @@ def report():
     return quick_results() / "report.html"
 
 
+@pytest.mark.xdist_group("quick run")
 def test_the_report_holds_everything_and_asks_for_nothing(report):
     text = report.read_text()
     assert text.count("data:image/png;base64,") == 7
@@ -282,6 +283,7 @@ def test_what_is_told_in_the_report_cannot_become_markup():
     assert "<script>" not in text
 
 
+@pytest.mark.xdist_group("quick run")
 def test_a_browser_opens_the_report(report, tmp_path):
     browser = which("chromium") or which("chromium-browser") or which("google-chrome")
     if browser is None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,15 +20,32 @@ def snippets(page):
     return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
 
 
+def run_alone(code, log):
+    """Run code as a script of its own, and leave what it says in a file."""
+    with open(log, "w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    exec(compile(code, "<snippet>", "exec"), {"__name__": "__main__"})
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Fresh processes that need not import everything again, where the system has them."""
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    context.set_forkserver_preload(["test_docs", "sklearn.linear_model", "brian2"])
+    return context
+
+
 @pytest.mark.parametrize(
     "page", [p for p in (README, *PAGES) if snippets(p)], ids=lambda p: str(p.relative_to(ROOT))
 )
-def test_the_snippets_of_a_page_run_one_after_the_other(page):
-    run = subprocess.run(
-        [sys.executable, "-c", "\n".join(snippets(page))],
-        capture_output=True, text=True, timeout=300, env=os.environ | {"MPLBACKEND": "Agg"},
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
+def test_the_snippets_of_a_page_run_one_after_the_other(page, processes, tmp_path):
+    log = tmp_path / "log"
+    run = processes.Process(target=run_alone, args=("\n".join(snippets(page)), log))
+    run.start()
+    run.join(300)
+    assert run.exitcode == 0, log.read_text()
 
 
 def test_there_are_at_least_ten_examples_and_three_from_papers():

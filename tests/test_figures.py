@@ -16,6 +16,8 @@ from spikelca.experiments.figures.clusters import chosen_images, measures
 from spikelca.experiments.linked import learn_kind, make_material
 from spikelca.experiments.table import Row, Table
 
+pytestmark = pytest.mark.xdist_group("quick run")
+
 
 @pytest.fixture(scope="module")
 def out():

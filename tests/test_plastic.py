@@ -83,7 +83,7 @@ def test_both_engines_learn_the_same_bits_from_digits(digits):
 
 
 @pytest.mark.cython
-def test_compiled_brian2_learns_the_same(digits):
+def test_compiled_brian2_learns_the_same(digits, quick_compiler):
     X, _ = digits
     circuit = blank_slate(SPIKING, 64)
     fast, brian = (
@@ -93,43 +93,63 @@ def test_compiled_brian2_learns_the_same(digits):
     np.testing.assert_allclose(fast.atoms["x"], brian.atoms["x"], atol=1e-9)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
-def test_what_is_left_unexplained_falls_below_a_third(digits, neuron):
+def test_what_is_left_unexplained_falls_below_a_quarter(digits, neuron, seed, figure):
     X, _ = digits
-    start = blank_slate(neuron, 64)
+    start = blank_slate(neuron, 64, seed=seed)
 
     def unexplained(circuit):
         code = circuit.encode({"x": X[HELD_OUT]}, tol=1e-6).code
         return ((X[HELD_OUT] - circuit.reconstruct(code, "x")) ** 2).sum(axis=1).mean()
 
     learnt, _ = start.learn_in_simulation({"x": X[:400]}, 0.15, 5e-4)
-    assert unexplained(learnt) <= 0.30 * unexplained(start)
+    left = unexplained(learnt) / unexplained(start)
+    figure(f"{left:.3f} of the held-out error is left after 400 presentations")
+    assert left <= 0.25
 
 
-def test_a_linked_label_is_read_from_the_pixels_alone(digits):
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_linked_label_is_read_from_the_pixels_alone(digits, seed, figure):
     X, y = digits
-    circuit = blank_slate(SPIKING, 64, 10)
-    shown = np.arange(2000) % 1500
-    stimuli = {"x": X[shown], "label": 0.7 * np.eye(10)[y[shown]]}
+    circuit = blank_slate(SPIKING, 64, 10, seed=seed)
+    stimuli = {"x": X[:400], "label": 0.7 * np.eye(10)[y[:400]]}
     learnt, _ = circuit.learn_in_simulation(stimuli, 0.15, 5e-4)
-    code = learnt.encode({"x": X[HELD_OUT]}, tol=1e-6).code
-    read = learnt.reconstruct(code, "label", observed=["x"]).argmax(axis=1)
-    assert (read == y[HELD_OUT]).mean() >= 0.85
-    code = circuit.encode({"x": X[HELD_OUT]}, tol=1e-6).code
-    guess = circuit.reconstruct(code, "label", observed=["x"]).argmax(axis=1)
-    assert (guess == y[HELD_OUT]).mean() < 0.3
+
+    def right(circuit):
+        code = circuit.encode({"x": X[HELD_OUT]}, tol=1e-6).code
+        read = circuit.reconstruct(code, "label", observed=["x"]).argmax(axis=1)
+        return (read == y[HELD_OUT]).mean()
+
+    figure(f"{right(learnt):.3f} of the held-out labels after 400 presentations")
+    assert right(learnt) >= 0.85
+    assert right(circuit) < 0.3
 
 
-def test_an_ordinal_driver_brings_ten_blocks_into_order(digits):
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_an_ordinal_driver_brings_ten_blocks_into_order(digits, seed):
     X, y = digits
     driver = OrdinalDriver(10, excitation=0.05, inhibition=0.05)
-    circuit = blank_slate(SPIKING, 64, 10, drivers=(driver,))
+    circuit = blank_slate(SPIKING, 64, 10, drivers=(driver,), seed=seed)
     stimuli = {"x": X[:400], "label": 0.7 * np.eye(10)[y[:400]]}
     learnt, _ = circuit.learn_in_simulation(stimuli, 0.15, 5e-4, labels=y[:400])
     labels_of = learnt.dictionary("label").atoms
     owner = driver.owner(48)
     blocks = [int(labels_of[owner == c].sum(axis=0).argmax()) for c in range(10)]
     assert blocks == list(range(10))
+
+
+def test_the_steps_of_a_neuron_shrink_with_what_it_has_done():
+    """One neuron, one image: H is the decayed sum of its squared activity, and goes on."""
+    circuit = Circuit(RATE, SoftThreshold(0.1), [Dictionary("x", [[0.6, 0.8]])], wiring="residual")
+    first, stream = circuit.learn_in_simulation({"x": [[0.6, 0.8]] * 3}, 0.3, 5e-4, memory=0.5)
+    a = stream.code[:, 0]
+    awaited = 0.5 * (0.5 * (0.5 * 0 + a[0] ** 2) + a[1] ** 2) + a[2] ** 2
+    assert first.plasticity.usage[0] == pytest.approx(awaited, rel=1e-12)
+    again, _ = first.learn_in_simulation({"x": [[0.8, 0.6]]}, 0.3, 5e-4)
+    fresh, _ = circuit.learn_in_simulation({"x": [[0.8, 0.6]]}, 0.3, 5e-4)
+    turn = [c.dictionary("x").atoms[0, 0] - 0.6 for c in (again, fresh)]
+    assert 0 < turn[0] < turn[1]
 
 
 @pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])

@@ -18,6 +18,8 @@ from spikelca.datasets import load_images
 from spikelca.experiments import linked, settings
 from spikelca.experiments.scoring import LOGISTIC, score, search
 
+pytestmark = pytest.mark.xdist_group("quick run")
+
 
 @pytest.fixture(scope="module")
 def out():

@@ -16,7 +16,7 @@ from spikelca import (
     SoftThreshold,
     SpikingNeuron,
 )
-from spikelca.waveforms import Noise, Sine
+from spikelca.waveforms import Array, Noise, Sine
 
 TRANSFERS = [
     SoftThreshold(0.1),
@@ -226,6 +226,33 @@ def test_bad_input_gets_one_clear_error(arguments, message):
     with pytest.raises(ValueError, match=r".") as error:
         circuit.simulate(random_stimuli(circuit), **arguments)
     assert message in str(error.value)
+
+
+BAD_DRIVERS = {
+    "an array shorter than the run": (
+        lambda: CurrentDriver(Array(np.zeros(30), 4e-4)), "holds 30 values .* needs 50"),
+    "an array for other neurons": (
+        lambda: CurrentDriver(Array(np.zeros((50, 3)), 4e-4), neurons=[1, 2]), "for 3 neurons"),
+    "an array for other samples": (
+        lambda: CurrentDriver(Array(np.zeros((50, 4, 11)), 4e-4)), "shape"),
+    "neurons out of range": (
+        lambda: CurrentDriver(Sine(0.1, 20.0), neurons=[11]), "neurons of a driver run from 11"),
+    "samples out of range": (
+        lambda: CurrentDriver(Sine(0.1, 20.0), samples=[5]), "samples of a driver run from 5"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_DRIVERS)
+@pytest.mark.parametrize("engine", ["reference", "numba"])
+def test_a_driver_that_does_not_fit_the_run_gets_one_clear_error(case, engine):
+    make, message = BAD_DRIVERS[case]
+
+    def run():
+        circuit = random_circuit(drivers=(make(),))
+        return circuit.simulate(random_stimuli(circuit), 0.02, 4e-4, engine=engine)
+
+    with pytest.raises(ValueError, match=message):
+        run()
 
 
 def test_a_recording_that_would_not_fit_is_refused_before_it_starts(monkeypatch):

@@ -14,10 +14,12 @@ from spikelca.engines.base import (
     Response,
     Spikes,
 )
-from spikelca.engines.plastic import Stream
+from spikelca.engines.plastic import Stream, StreamRule
+from spikelca.engines.response import WINDOW
 
 __all__ = [
     "RECORDABLE",
+    "WINDOW",
     "Clock",
     "Engine",
     "InputPopulation",
@@ -26,6 +28,7 @@ __all__ = [
     "Response",
     "Spikes",
     "Stream",
+    "StreamRule",
     "get_engine",
 ]
 

@@ -11,10 +11,12 @@ labels or what a modality means. It offers two verbs:
 The order of one step, the same for every engine
 ------------------------------------------------
 1. summed inputs and currents, from the state at the start of the step;
-2. forward Euler for r, u, v and s, all from old values;
-3. threshold on the new v;
-4. synapses, spikes in ascending neuron index: lateral inhibition, or learning and then feedback;
-5. reset: ``v -= theta``, ``s += theta``.
+2. forward Euler for r, u, v, s and p, all from old values;
+3. threshold on the new v, and on the new p of input cells that spike;
+4. synapses, spikes in ascending index: those of input cells, modality by modality; then those of
+   the neurons, lateral inhibition, or learning and then feedback;
+5. reset: ``v -= theta``, ``s += theta``, ``p -= sign(p) threshold``;
+6. with input cells that charge v directly: v sinks no deeper than its floor.
 
 The returned code belongs to the returned state. A trace holds the state at the *start* of the
 recorded steps, at ``times = step * dt``. Spike times are step indices.
@@ -23,13 +25,14 @@ recorded steps, at ``times = step * dt``. Spike times are step indices.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikelca.engines.population import InputPopulation
 from spikelca.engines.response import RECORDABLE, Clock, Record, Response, Spikes
 from spikelca.neurons import Neuron, SpikingNeuron
 from spikelca.transfer import Transfer
@@ -47,30 +50,8 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, eq=False)
-class InputPopulation:
-    """One input population: what it is shown, and its synapses onto the code.
-
-    Parameters
-    ----------
-    name : str
-    stimulus : (n_samples, n_inputs)
-    atoms : (n_neurons, n_inputs)
-    weight : float
-        w_i of Eq. 6.
-    synapses : (n_inputs, n_neurons)
-        Phi_i: the atoms transposed, contiguous, for engines that go through the inputs.
-    """
-
-    name: str
-    stimulus: FloatArray
-    atoms: FloatArray
-    weight: float
-    synapses: FloatArray
-
-    def with_atoms(self, atoms: FloatArray) -> InputPopulation:
-        """The same population with other atoms."""
-        return replace(self, atoms=atoms, synapses=np.ascontiguousarray(atoms.T))
+SLACK = 2.0
+"""Input spikes by which the floor of v lies deeper where they charge it directly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +136,12 @@ class Problem:
         assert self.clock is not None
         return self.clock.first_of(self.record.window)
 
+    @property
+    def taper(self) -> NDArray[np.int64]:
+        """Weight of each step in the read-out: (n_steps,)."""
+        assert self.clock is not None
+        return self.clock.taper(self.record.window)
+
     def recorded_current(self) -> FloatArray:
         """The driver current at the recorded steps: (n_times, n_kept_samples, n_kept)."""
         steps = range(0, self.n_steps, self.record.every)
@@ -168,8 +155,30 @@ class Problem:
         widths = {"v": self.n_neurons} if isinstance(self.neuron, SpikingNeuron) else {}
         if not self.residual_wiring:
             return {"u": self.n_neurons, **widths}
-        populations = {f"r:{p.name}": p.atoms.shape[1] for p in self.inputs}
-        return {"s": self.n_neurons, **widths, **populations}
+        cells = {f"r:{p.name}": p.atoms.shape[1] for p in self.inputs}
+        cells |= {f"p:{p.name}": p.atoms.shape[1] for p in self.inputs if not p.dendritic}
+        return {"s": self.n_neurons, **widths, **cells}
+
+    @property
+    def inputs_spike(self) -> bool:
+        """Whether some input cells spike."""
+        return any(p.quantum for p in self.inputs)
+
+    @property
+    def v_is_charged(self) -> bool:
+        """Whether some input cells charge the spike generators v directly."""
+        return not all(p.dendritic for p in self.inputs)
+
+    @property
+    def v_floor(self) -> float:
+        """Below it silent neurons do not drift; some spikes deeper where input cells charge v.
+
+        What those cells owe, up to a spike each, makes v waver by less than a spike. A floor so
+        near that it cut this off would give charge away for nothing.
+        """
+        assert isinstance(self.neuron, SpikingNeuron)
+        direct = max((p.quantum for p in self.inputs if not p.dendritic), default=0.0)
+        return self.neuron.v_floor - SLACK * direct
 
     @property
     def lateral(self) -> FloatArray:
@@ -184,7 +193,7 @@ class Problem:
         return b
 
     def drive_in_order(self) -> FloatArray:
-        """b once more, summed input by input in ascending order: (n_samples, n_neurons).
+        """b as it flows in steadily, summed input by input in order: (n_samples, n_neurons).
 
         For trajectories: the same bits in every engine and whatever stands beside a sample, where a
         matrix product rounds as its blocks happen to fall.
@@ -192,7 +201,7 @@ class Problem:
         b = np.zeros((self.n_samples, self.n_neurons), dtype=self.dtype)
         for population in self.inputs:
             weight = self.dtype.type(population.weight)
-            for x, phi in zip(population.stimulus.T, population.atoms.T, strict=True):
+            for x, phi in zip(population.steady.T, population.atoms.T, strict=True):
                 b += (weight * x)[:, None] * phi
         return b
 
@@ -232,15 +241,15 @@ class Engine(ABC):
     def simulate(self, problem: Problem) -> Response:
         """The time-stepped equations."""
 
-    def learn(self, problem: Problem, rates: Sequence[float]) -> Any:
+    def learn(self, problem: Problem, rule: Any) -> Any:
         """The same with plastic synapses, one sample after the other: a `Stream`.
 
         Parameters
         ----------
         problem : Problem
             In the residual wiring and in float64; its clock is that of one presentation.
-        rates : sequence of float
-            eta of each input population, zero for synapses that do not learn.
+        rule : StreamRule
+            How far synapses go, and what they remember.
         """
         raise NotImplementedError(
             f"The engine {self.name!r} has no plastic synapses; 'numba' and 'brian2' have."

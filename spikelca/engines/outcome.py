@@ -63,21 +63,27 @@ def rate_response(
 
 def spiking_response(
     problem: Problem,
+    weighed: NDArray[np.int64],
     counts: NDArray[np.int64],
     totals: NDArray[np.int64],
     spikes: Spikes | None,
     state: Mapping[str, FloatArray],
     traces: Mapping[str, FloatArray],
+    arrived: NDArray[np.int64] | None = None,
 ) -> Response:
-    """What a spiking circuit gives back: ``a = theta n_spikes / (window / tau)``, and its counters.
+    """What a spiking circuit gives back: the code read from its spikes, and its counters.
 
     Parameters
     ----------
     problem : Problem
+    weighed : (n_samples, n_neurons)
+        Spikes in the read-out window, weighed by `Clock.taper`.
     counts, totals : (n_samples, n_neurons)
         Spikes in the read-out window and in the whole run.
     spikes : Spikes, optional
     state, traces : mapping of str to array
+    arrived : (n_samples, n_inputs), optional
+        Spikes of all input cells in the whole run, modality after modality.
 
     Raises
     ------
@@ -88,8 +94,7 @@ def spiking_response(
     neuron, clock, window = problem.neuron, problem.clock, problem.record.window
     assert isinstance(neuron, SpikingNeuron)
     check_backlog(state["v"], neuron, clock)
-    steps = clock.n_steps - clock.first_of(window)
-    code = neuron.quantum * counts / (steps * (clock.dt / neuron.tau))
+    code = tapered_code(weighed, clock, window, neuron)
     residual, gap = certificates(problem, problem.drive(), code)
     return Response(
         code,
@@ -105,8 +110,40 @@ def spiking_response(
         neuron.quantum,
         neuron.tau,
         window,
-        {"spikes": totals.sum(axis=1), "synaptic_events": totals @ fan_out(problem)},
+        events_of(problem, totals, arrived),
     )
+
+
+def tapered_code(
+    weighed: NDArray[np.int64], clock: Clock, window: float, neuron: SpikingNeuron
+) -> FloatArray:
+    """``a = theta sum_t w_t n_t / (sum_t w_t dt / tau)``, w the taper of the window."""
+    whole = int(clock.taper(window).sum())
+    return np.asarray(neuron.quantum * weighed / (whole * (clock.dt / neuron.tau)))
+
+
+def events_of(
+    problem: Problem, totals: NDArray[np.int64], arrived: NDArray[np.int64] | None
+) -> dict[str, NDArray[np.int64]]:
+    """What the run has cost, in events of each sample; see `spiking_response`."""
+    found = {"spikes": totals.sum(axis=1), "synaptic_events": totals @ fan_out(problem)}
+    if arrived is not None and problem.inputs_spike:
+        found["input_spikes"] = arrived.sum(axis=1)
+        found["synaptic_events"] = found["synaptic_events"] + arrived @ input_fan_out(problem)
+    return found
+
+
+def input_fan_out(problem: Problem) -> NDArray[np.int64]:
+    """Synapses that a spike of each input cell reaches: (n_inputs,), modality after modality.
+
+    In the residual wiring a random spike charges its own residual neuron, and nothing else.
+    """
+    own = problem.residual_wiring
+    return np.concatenate([
+        np.ones(p.atoms.shape[1], np.int64) if own and p.dendritic
+        else np.count_nonzero(p.atoms, axis=0)
+        for p in problem.inputs
+    ])  # fmt: skip
 
 
 def check_backlog(v: FloatArray, neuron: SpikingNeuron, clock: Clock) -> None:
@@ -136,17 +173,20 @@ def fan_out(problem: Problem) -> NDArray[np.int64]:
 
 
 def membrane(problem: Problem, state: Mapping[str, FloatArray]) -> FloatArray:
-    """u: a state of its own, or in the residual wiring ``sum_i w_i Phi_i^T r_i + s``."""
+    """u: a state of its own, or in the residual wiring ``sum_i w_i Phi_i^T r_i + s``.
+
+    Input cells that charge v directly have no part in it.
+    """
     if not problem.residual_wiring:
         return state["u"]
     total: Any = None
-    for p in problem.inputs:
+    for p in (p for p in problem.inputs if p.dendritic):
         feed = np.zeros_like(state["s"])
         for r, phi in zip(state[f"r:{p.name}"].T, p.atoms.T, strict=True):
             feed += r[:, None] * phi
         weighted = problem.dtype.type(p.weight) * feed
         total = weighted if total is None else total + weighted
-    return np.asarray(total + state["s"])
+    return np.asarray(state["s"] if total is None else total + state["s"])
 
 
 def output(problem: Problem, u: FloatArray) -> FloatArray:

@@ -5,10 +5,15 @@ the error r of its input and the activity of its neuron.
 
 ::
 
-    spiking   on a spike of j:                 Phi_i[:, j] += eta_i theta r_i       (in the engine)
-    rate      at the end of a presentation:    Phi_i += eta_i r_i a^T
+    spiking   on a spike of j:                 Phi_i[:, j] += eta_ij theta r_i       (in the engine)
+    both      at the end of a presentation:    H_j <- memory H_j + a_j^2
+    rate      then:                            Phi_i[:, j] += eta_ij a_j r_i
     both      then the stacked atoms are brought back to the unit sphere, and only then is the
               image swapped: learning after the swap would learn from the error of the next image
+
+As in the batch rule (`spikelca.plasticity`) every neuron has a step of its own, which it knows from
+its own activity: ``eta_ij = rate_i / (H_j + FIRST)``. Often used atoms take small steps and rare
+ones large; from presentation to presentation the steps shrink, until as much is forgotten as seen.
 """
 
 from __future__ import annotations
@@ -20,8 +25,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.engines.base import Clock, Problem, Spikes
+from spikelca.engines.outcome import tapered_code
 from spikelca.neurons import SpikingNeuron
 from spikelca.validation import FloatArray
+
+FIRST = 0.03
+"""Squared activity that every neuron is taken to have seen before its first presentation."""
+
+
+@dataclass(frozen=True, eq=False)
+class StreamRule:
+    """How far synapses go, and what they remember.
+
+    Parameters
+    ----------
+    rates : (n_modalities,)
+        Zero for synapses that do not learn.
+    memory : float in [0, 1)
+        What is left of H after one presentation.
+    usage : (n_neurons,)
+        H before the first.
+    """
+
+    rates: FloatArray
+    memory: float
+    usage: FloatArray
+
+    def seen(self, a: FloatArray) -> StreamRule:
+        """The rule after a presentation in which the neurons were as active as a."""
+        return replace(self, usage=self.memory * self.usage + a * a)
+
+    @property
+    def steps(self) -> FloatArray:
+        """eta of a whole presentation: (n_modalities, n_neurons)."""
+        return self.rates[:, None] / (self.usage + FIRST)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +76,8 @@ class Stream:
         on to the next.
     state : mapping of str to (1, width) array
         To be handed to a further call.
+    usage : (n_neurons,)
+        H at the end.
     clock : Clock
         Of one presentation.
     spikes : Spikes, optional
@@ -49,6 +88,7 @@ class Stream:
     code: FloatArray
     error: Mapping[str, NDArray[np.float64]]
     state: Mapping[str, FloatArray]
+    usage: FloatArray
     clock: Clock
     spikes: Spikes | None = None
 
@@ -58,44 +98,69 @@ def shown(problem: Problem, sample: int) -> Problem:
     rows = slice(sample, sample + 1)
     return replace(
         problem,
-        inputs=tuple(replace(p, stimulus=p.stimulus[rows]) for p in problem.inputs),
+        inputs=tuple(p.rows(sample, sample + 1) for p in problem.inputs),
         current=problem.current[rows] if len(problem.current) > 1 else problem.current,
         allowed=None if problem.allowed is None else problem.allowed[rows],
         record=replace(problem.record, samples=np.zeros(0, np.int64)),
     )
 
 
-def event_rates(problem: Problem, rates: Sequence[float]) -> FloatArray:
-    """eta of a single spike, so that a presentation adds up to ``eta_i a r``: (n_modalities,)."""
+def event_steps(problem: Problem, rule: StreamRule) -> FloatArray:
+    """``eta theta`` of a single spike, so that a presentation adds up to ``eta_ij a_j r_i``."""
+    neuron = problem.neuron
+    assert isinstance(neuron, SpikingNeuron)
+    return rule.steps / length_of(problem) * neuron.quantum
+
+
+def length_of(problem: Problem) -> float:
+    """One presentation in units of tau."""
     assert problem.clock is not None
-    duration = problem.clock.n_steps * problem.clock.dt
-    return np.array([rate * (problem.neuron.tau / duration) for rate in rates])
+    return problem.n_steps * (problem.clock.dt / problem.neuron.tau)
+
+
+def activity(problem: Problem, a: FloatArray, fired: NDArray[np.int64]) -> FloatArray:
+    """Output of the neurons: a of rate neurons, or what they fired in a whole presentation."""
+    neuron = problem.neuron
+    if not isinstance(neuron, SpikingNeuron):
+        return a
+    return np.asarray(neuron.quantum * fired / length_of(problem))
 
 
 def between_presentations(
     problem: Problem,
-    rates: Sequence[float],
+    rule: StreamRule,
     weights: Sequence[FloatArray],
     r: Sequence[FloatArray],
     a: FloatArray,
-) -> None:
-    """Let rate neurons learn, and normalise the stacked atoms, in place.
+) -> StreamRule:
+    """Let rate neurons learn, and normalise the stacked atoms, in place; the rule goes on.
 
     Parameters
     ----------
     problem : Problem
-    rates : sequence of float
-        eta of each modality, zero for synapses that do not learn.
+    rule : StreamRule
     weights : sequence of (n_inputs, n_neurons)
         Phi of each modality; written to.
     r : sequence of (n_inputs,)
     a : (n_neurons,)
-        Output of the rate neurons.
+        See `activity`.
     """
+    after = rule.seen(a)
     if not isinstance(problem.neuron, SpikingNeuron):
-        for rate, phi, error in zip(rates, weights, r, strict=True):
-            if rate:
-                phi += (rate * error)[:, None] * a
+        for steps, phi, error in zip(after.steps, weights, r, strict=True):
+            phi += error[:, None] * (steps * a)
+    normalise(problem, weights)
+    return after
+
+
+def normalise(problem: Problem, weights: Sequence[FloatArray]) -> None:
+    """Bring the stacked atoms back to the unit sphere, in place.
+
+    Raises
+    ------
+    FloatingPointError
+        If they are no longer finite.
+    """
     squares = np.zeros(problem.n_neurons)
     with np.errstate(over="ignore", invalid="ignore"):
         for p, phi in zip(problem.inputs, weights, strict=True):
@@ -119,25 +184,26 @@ def squared(r: Sequence[FloatArray]) -> list[float]:
 
 def stream_of(
     problem: Problem,
+    rule: StreamRule,
     weights: Sequence[FloatArray],
     outputs: FloatArray,
-    counts: NDArray[np.int64],
+    weighed: NDArray[np.int64],
     errors: Sequence[Sequence[float]],
     state: Mapping[str, FloatArray],
     spikes: Spikes | None,
 ) -> Stream:
-    """Put the result together; codes are ``outputs`` of rate neurons, or come from ``counts``."""
+    """Put the result together; codes are ``outputs`` of rate neurons, or come from ``weighed``."""
     assert problem.clock is not None
-    neuron, code = problem.neuron, outputs
+    neuron, code, window = problem.neuron, outputs, problem.record.window
     if isinstance(neuron, SpikingNeuron):
-        steps = problem.n_steps - problem.counted_from
-        code = neuron.quantum * counts / (steps * (problem.clock.dt / neuron.tau))
+        code = tapered_code(weighed, problem.clock, window, neuron)
     columns = np.array(errors).T
     return Stream(
         {p.name: phi.T.copy() for p, phi in zip(problem.inputs, weights, strict=True)},
         code,
         {p.name: column for p, column in zip(problem.inputs, columns, strict=True)},
         state,
+        rule.usage,
         problem.clock,
         spikes if problem.record.spikes else None,
     )

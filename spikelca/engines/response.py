@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 
 from spikelca.validation import FloatArray
 
+WINDOW = 0.25
+"""The last part of a run that is read out, unless told."""
+
+LONGEST_WINDOW = 3_000_000
+"""Steps beyond which the weights of a read-out no longer add up in 64 bits."""
+
 
 @dataclass(frozen=True)
 class Clock:
@@ -43,6 +49,34 @@ class Clock:
             )
         return first
 
+    def first_read(self, window: float) -> int:
+        """The same for a window in which spikes are weighed: it may be too long for that.
+
+        Raises
+        ------
+        ValueError
+            As in `first_of`, or if the window has more steps than `LONGEST_WINDOW`.
+        """
+        first = self.first_of(window)
+        if self.n_steps - first > LONGEST_WINDOW:
+            raise ValueError(
+                f"window is {window}, {self.n_steps - first} steps of the run; {LONGEST_WINDOW} at "
+                "most were awaited. Take a smaller window, or a larger dt."
+            )
+        return first
+
+    def taper(self, window: float) -> NDArray[np.int64]:
+        """Weight of each step in a read-out: (n_steps,).
+
+        Zero before the window; in it ``(i + 1) (n - i)`` for step i of n, a parabola. A spike
+        that just missed the window would hardly have counted, and one that just got in hardly
+        does: what is uncertain by one spike falls with the square of the window and not with the
+        window. Whole numbers, so that sums are exact in any order.
+        """
+        first = self.first_read(window)
+        i, n = np.arange(self.n_steps - first), self.n_steps - first
+        return np.concatenate([np.zeros(first, np.int64), (i + 1) * (n - i)])
+
 
 @dataclass(frozen=True, eq=False)
 class Record:
@@ -57,14 +91,14 @@ class Record:
     neurons, samples : int arrays
         Which neurons and which samples the traces hold.
     window : float in (0, 1]
-        The last part of the run in which spikes are counted for the code.
+        The last part of the run in which spikes are read out.
     """
 
     names: tuple[str, ...] = ()
     every: int = 1
     neurons: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     samples: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    window: float = 0.5
+    window: float = WINDOW
 
     @property
     def spikes(self) -> bool:
@@ -109,6 +143,14 @@ class Spikes:
         place = self.sample[late] * n_neurons + self.neuron[late]
         return np.bincount(place, minlength=n_samples * n_neurons).reshape(-1, n_neurons)
 
+    def weighed(
+        self, n_samples: int, n_neurons: int, weights: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """The same with a weight for each step: (n_samples, n_neurons)."""
+        total = np.zeros((n_samples, n_neurons), np.int64)
+        np.add.at(total, (self.sample, self.neuron), weights[self.step])
+        return total
+
 
 @dataclass(frozen=True, eq=False)
 class Response:
@@ -117,7 +159,8 @@ class Response:
     Attributes
     ----------
     code : (n_samples, n_neurons)
-        ``T(u)`` of the returned state, or quantum times spike rate times tau.
+        ``T(u)`` of the returned state, or quantum times spike rate times tau, the rate read in a
+        tapered window; see `spikelca.readout`.
     residual : (n_samples,) float64
         ``max_j |T(b + d - L a) - a|_j / threshold``: zero at a fixed point of the circuit.
     gap : (n_samples,) float64, optional
@@ -162,7 +205,7 @@ class Response:
     def rates(self, window: float | None = None) -> NDArray[np.float64]:
         """Firing rates in the last part of the run, in hertz: (n_samples, n_cells).
 
-        The code is ``quantum * tau * rate``.
+        Plain counts over time; `code` weighs the spikes of the same window.
 
         Parameters
         ----------

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import validate_data
 
 from spikelca.circuit import Circuit
-from spikelca.engines import Engine
+from spikelca.encoding import encode_sparse
+from spikelca.engines import Engine, get_engine
+from spikelca.estimators.outside import check_outside, is_outside, outside
 from spikelca.neurons import Neuron, RateNeuron, SpikingNeuron
 from spikelca.transfer import HardThreshold, SoftThreshold, Transfer
 from spikelca.validation import FloatArray, check_finite
@@ -39,6 +42,7 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     engine: str | Engine
     tol: float
     duration: float | None
+    sparse_output: bool
 
     def _neuron(self) -> Neuron:
         if isinstance(self.neuron, (RateNeuron, SpikingNeuron)):
@@ -50,11 +54,21 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         return made
 
     def _codes(self, circuit: Circuit, stimuli: Mapping[str, FloatArray]) -> FloatArray:
-        """Settled codes of a rate circuit, spike-rate codes of a spiking one."""
-        if isinstance(circuit.neuron, RateNeuron):
-            return circuit.encode(stimuli, self.tol, engine=self.engine).code
-        duration = 20 * circuit.neuron.tau if self.duration is None else self.duration
-        return circuit.simulate(stimuli, duration, engine=self.engine).code
+        """Settled codes of a rate circuit, spike-rate codes of a spiking one.
+
+        In the precision of the stimuli, and sparse if that was asked for.
+        """
+        dtype = next(iter(stimuli.values())).dtype
+        if isinstance(circuit.neuron, SpikingNeuron):
+            duration = 20 * circuit.neuron.tau if self.duration is None else self.duration
+            code = circuit.simulate(stimuli, duration, engine=self.engine).code
+            code = sparse.csr_array(code) if self.sparse_output else code
+        elif self.sparse_output:
+            engine = get_engine(self.engine)
+            code = encode_sparse(circuit.problem, stimuli, circuit.dtype, engine, self.tol)
+        else:
+            code = circuit.encode(stimuli, self.tol, engine=self.engine).code
+        return code.astype(dtype, copy=False)
 
     def _check_counts(self, *names: str) -> None:
         for name in names:
@@ -62,17 +76,31 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"{name} is {value!r}; a whole number of 1 or more was awaited.")
 
-    def _check(self, X: ArrayLike, reset_on: BaseEstimator | None = None) -> FloatArray:
-        """X as a finite float array; what scikit-learn keeps of it is kept on ``reset_on``."""
-        checked: FloatArray = validate_data(
-            self if reset_on is None else reset_on,
-            X,
-            dtype=[np.float64, np.float32],
-            reset=reset_on is not None,
-            ensure_all_finite=False,
+    def _check(
+        self, X: ArrayLike, reset_on: BaseEstimator | None = None, *, values: bool = True
+    ) -> FloatArray:
+        """X as a finite float array; what scikit-learn keeps of it is kept on ``reset_on``.
+
+        What lies outside memory stays there. Its values are read once to be checked, or not at all
+        if whoever reads them later checks them before anything comes of it.
+        """
+        keeper, reset = self if reset_on is None else reset_on, reset_on is not None
+        if is_outside(X):
+            checked = outside(X)
+            validate_data(keeper, X, reset=reset, skip_check_array=True)
+            if values:
+                check_outside(checked)
+            return checked
+        checked = validate_data(
+            keeper, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=False
         )
         check_finite(checked, "X")
         return checked
+
+    @staticmethod
+    def _dense(codes: Any) -> FloatArray:
+        """Codes as `transform` gives them, dense or sparse, as an array."""
+        return np.asarray(codes.toarray() if sparse.issparse(codes) else codes)
 
     def _keep_signature(self, probe: BaseEstimator) -> None:
         self.n_features_in_ = probe.n_features_in_

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from spikelca.circuit import Circuit
 from spikelca.drivers import Driver
-from spikelca.learning import Batch
+from spikelca.encoding import release
+from spikelca.learning import Batch, Progress
 from spikelca.validation import FloatArray
 
 
@@ -37,10 +39,42 @@ def columns(X: FloatArray, widths: Mapping[str, int]) -> dict[str, FloatArray]:
     return {name: X[:, first:last] for name, first, last in bounds}
 
 
+def split(X: FloatArray, modalities: Mapping[str, int] | None) -> dict[str, FloatArray]:
+    """X cut into its modalities."""
+    return columns(X, widths_of(modalities, X.shape[1]))
+
+
 def batch(stimuli: Mapping[str, FloatArray], labels: Any, rows: Any) -> Batch:
     """What is shown in one batch, and its labels."""
     shown = {name: X[rows] for name, X in stimuli.items()}
     return shown, None if labels is None else labels[rows]
+
+
+def in_order(stimuli: Mapping[str, FloatArray], labels: Any, batch_size: int) -> Iterator[Batch]:
+    """All samples in batches, one after the other; what lies outside memory is let go again."""
+    n_samples = n_rows(stimuli)
+    for first in range(0, n_samples, batch_size):
+        rows = slice(first, min(first + batch_size, n_samples))
+        yield batch(stimuli, labels, rows)
+        for X in stimuli.values():
+            release(X, rows)
+
+
+def watched(
+    steps: Iterator[tuple[Circuit, Progress]], n_batches: int | None, first: int, verbose: bool
+) -> Iterator[tuple[Circuit, Progress]]:
+    """The steps of a learning, with a bar on a terminal if that was asked for."""
+    from tqdm import tqdm
+
+    yield from tqdm(
+        steps,
+        "learn",
+        n_batches,
+        initial=first,
+        unit="batch",
+        leave=False,
+        disable=None if verbose else True,
+    )
 
 
 def n_rows(stimuli: Mapping[str, FloatArray]) -> int:

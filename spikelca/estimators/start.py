@@ -43,7 +43,7 @@ def first_circuit(
         raise ValueError(f"weights names {unknown}; names out of {list(stimuli)} were awaited.")
     favoured = None
     if driver is not None:
-        driver.check(n_components, transfer.threshold)
+        driver.check(n_components, transfer)
     if isinstance(driver, OrdinalDriver):
         favoured = driver.favours(labels, n_rows(stimuli), n_components)
     atoms = initial_atoms(stimuli, known, n_components, rng, favoured)

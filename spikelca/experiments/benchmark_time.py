@@ -12,6 +12,7 @@ from spikelca.circuit import Circuit
 from spikelca.experiments.benchmark_encode import circuit_of, objective_of, ours
 from spikelca.experiments.benchmark_measure import Row, Spread, interleaved, judged, pinned
 from spikelca.experiments.benchmark_peers import Lasso, numpy_rate
+from spikelca.experiments.benchmark_spikes import spikes_at_scale
 from spikelca.initial import initial_atoms
 from spikelca.learning import learn
 from spikelca.neurons import SpikingNeuron
@@ -86,6 +87,8 @@ def spiking_suite(problem: Lasso, quick: bool, skipped: list[dict[str, str]]) ->
     with pinned(1):
         yield from rate_beside_dense(problem.part(50 if quick else 200), quick, skipped)
         yield from spikes_beside_brian2(problem.part(2 if quick else 8), quick, skipped)
+    if not quick:
+        yield from spikes_at_scale(problem, skipped)
 
 
 def rate_beside_dense(problem: Lasso, quick: bool, skipped: list[dict[str, str]]) -> Iterator[Row]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from spikelca.circuit import Circuit
 from spikelca.dictionary import Dictionary
 from spikelca.drivers import Driver
+from spikelca.inputs import Inputs
 from spikelca.modelfile.arrays import Arrays
 from spikelca.modelfile.values import fields_of, plain, read_value
 from spikelca.neurons import RateNeuron, SpikingNeuron
@@ -24,6 +25,7 @@ from spikelca.transfer import Transfer
 from spikelca.validation import FLOATS, check_finite
 
 _PARTS = ("neuron", "transfer", "dictionaries", "drivers", "wiring", "idle", "plasticity")
+_OF_DICTIONARY = ("name", "atoms", "weight", "plasticity", "inputs")
 _KINDS: Mapping[str, Any] = {
     "neuron": (RateNeuron, SpikingNeuron),
     "transfer": Transfer,
@@ -53,7 +55,7 @@ def plain_circuit(circuit: Circuit, place: str, arrays: Arrays) -> dict[str, Any
 
 
 def _plain_dictionary(d: Dictionary, place: str, arrays: Arrays) -> dict[str, Any]:
-    names = ("name", "atoms", "weight", "plasticity")
+    names = _OF_DICTIONARY
     return {name: plain(getattr(d, name), f"{place}.{name}", arrays) for name in names}
 
 
@@ -79,7 +81,7 @@ def read_circuit(found: Any, place: str, arrays: Arrays) -> Circuit:
     n_neurons = dictionaries[0].n_neurons
     drivers = _read_drivers(told["drivers"], f"{place}.drivers", arrays)
     for driver in drivers:
-        driver.check(n_neurons, transfer.threshold)
+        driver.check(n_neurons, transfer)
     state = _read_state(told["plasticity"], f"{place}.plasticity", arrays, n_neurons)
     # A circuit of one cell checks what is not an array; the rest takes its atoms as they are.
     one = Circuit(neuron, transfer, [Dictionary("one", np.eye(1))], (), told["wiring"], idle)
@@ -111,22 +113,20 @@ def _read_dictionaries(found: Any, place: str, arrays: Arrays) -> tuple[Dictiona
 
 
 def _read_dictionary(found: Any, place: str, arrays: Arrays) -> Dictionary:
-    name, atoms, weight, rule = (
+    items = fields_of(found, place, *_OF_DICTIONARY)
+    name, atoms, weight, rule, cells = (
         read_value(item, f"{place}.{key}", arrays)
-        for key, item in zip(
-            ("name", "atoms", "weight", "plasticity"),
-            fields_of(found, place, "name", "atoms", "weight", "plasticity"),
-            strict=True,
-        )
+        for key, item in zip(_OF_DICTIONARY, items, strict=True)
     )
     _of_kind(str, name, place)
     _of_kind(float, weight, place)
     _of_kind((Hebbian, type(None)), rule, place)
+    _of_kind(Inputs, cells, place)
     _of_kind(np.ndarray, atoms, place)
     if atoms.ndim != 2 or atoms.dtype not in FLOATS:
         raise ValueError(f"{place}: found atoms of {atoms.shape} {atoms.dtype}; 2D floats awaited.")
     check_finite(atoms, place)
-    return Dictionary(name, np.ones((1, 1), atoms.dtype), weight, rule).with_atoms(atoms)
+    return Dictionary(name, np.ones((1, 1), atoms.dtype), weight, rule, cells).with_atoms(atoms)
 
 
 def _read_state(found: Any, place: str, arrays: Arrays, n_neurons: int) -> PlasticityState:

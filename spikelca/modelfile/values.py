@@ -27,7 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca import waveforms
+from spikelca.contrast import Contrast
 from spikelca.drivers import CurrentDriver, Fade, OrdinalDriver
+from spikelca.inputs import AnalogInput, PoissonInput, SpikingResidual
 from spikelca.modelfile.arrays import Arrays
 from spikelca.neurons import RateNeuron, SpikingNeuron
 from spikelca.plasticity import Hebbian, IdleAtoms
@@ -47,7 +49,11 @@ KNOWN: Mapping[type, Mapping[str, Types]] = {
     SpikingNeuron: {"tau": _NUMBER, "quantum": _NUMBER, "floor": _NUMBER},
     SoftThreshold: {"threshold": _NUMBER, "two_sided": (bool,)},
     HardThreshold: {"threshold": _NUMBER, "two_sided": (bool,)},
+    AnalogInput: {},
+    PoissonInput: {"quantum": _NUMBER, "seed": _INT},
+    SpikingResidual: {"threshold": _NUMBER},
     Hebbian: {"rate": _NUMBER, "memory": _NUMBER},
+    Contrast: {"amount": _NUMBER, "share": _NUMBER, "rate": _NUMBER, "recall": _NUMBER},
     IdleAtoms: {"source": (str,), "patience": _NUMBER},
     Fade: {"floor": _NUMBER, "until": _NUMBER},
     OrdinalDriver: {

@@ -6,7 +6,6 @@ out. Brian2 itself is imported when the engine is first used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ from spikelca.engines.brian2.build import build, network_bytes
 from spikelca.engines.brian2.live import BrianCircuit
 from spikelca.engines.brian2.plastic import learn
 from spikelca.engines.brian2.quiet import code_class
-from spikelca.engines.plastic import Stream
+from spikelca.engines.plastic import Stream, StreamRule
 from spikelca.memory import available_bytes, readable
 
 __all__ = ["Brian2Engine", "BrianCircuit"]
@@ -63,9 +62,9 @@ class Brian2Engine(Engine):
             "engine='brian2'), or circuit.encode(..., engine='numba')."
         )
 
-    def learn(self, problem: Problem, rates: Sequence[float]) -> Stream:
+    def learn(self, problem: Problem, rule: StreamRule) -> Stream:
         """The time-stepped equations with plastic synapses, one sample after the other."""
-        return learn(problem, rates, code_class(self.target))
+        return learn(problem, rule, code_class(self.target))
 
     def build(self, problem: Problem) -> BrianCircuit:
         """The live objects of a timed problem, its stimuli presented."""

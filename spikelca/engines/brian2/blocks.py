@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.engines.base import Problem, Response, Spikes
+from spikelca.engines.base import RECORDABLE, Problem, Response, Spikes
+from spikelca.engines.brian2.afferents import arrived
 from spikelca.engines.brian2.live import BrianCircuit
 from spikelca.engines.outcome import membrane, output, rate_response, spiking_response
+from spikelca.inputs import PoissonInput
 from spikelca.neurons import SpikingNeuron
 from spikelca.validation import FloatArray
 
@@ -20,7 +22,7 @@ def rows_of(problem: Problem, rows: NDArray[np.int64]) -> Problem:
     here = np.isin(record.samples, rows)
     return replace(
         problem,
-        inputs=tuple(replace(p, stimulus=p.stimulus[rows]) for p in problem.inputs),
+        inputs=tuple(p.rows(rows[0], rows[-1] + 1) for p in problem.inputs),
         current=problem.current[rows] if len(problem.current) == n else problem.current,
         allowed=None if problem.allowed is None else problem.allowed[rows],
         waveform=wave[:, rows] if wave is not None and wave.shape[1] == n else wave,
@@ -32,7 +34,8 @@ def rows_of(problem: Problem, rows: NDArray[np.int64]) -> Problem:
 def can_be_reused(problem: Problem) -> bool:
     """Whether one set of objects serves all blocks: nothing in it belongs to single samples."""
     shared_wave = problem.waveform is None or problem.waveform.shape[1] == 1
-    return shared_wave and not set(problem.record.names) - {"spikes", "current"}
+    told = any(isinstance(p.cells, PoissonInput) for p in problem.inputs)
+    return shared_wave and not told and not set(problem.record.names) - {"spikes", "current"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Part:
     state: dict[str, FloatArray]
     traces: dict[str, FloatArray]
     spikes: Spikes | None
+    arrived: NDArray[np.int64]
 
 
 def part_of(circuit: BrianCircuit, first: int) -> Part:
@@ -51,13 +55,14 @@ def part_of(circuit: BrianCircuit, first: int) -> Part:
     state = {name: circuit.array(name).copy() for name in problem.state_widths()}
     n_kept, traces = len(problem.record.samples), {}
     for name, monitor in circuit.monitors.items():
-        if name != "spikes":
+        if name.split(":")[0] in RECORDABLE and name != "spikes":
             values = np.asarray(getattr(monitor, f"{name.split(':')[0]}_")).T
             traces[name] = values.reshape(len(values), n_kept, -1)
+    seen = arrived(problem, circuit.monitors)
     if not isinstance(problem.neuron, SpikingNeuron):
-        return Part(first, state, traces, None)
+        return Part(first, state, traces, None, seen)
     sample, neuron, step = circuit.spikes()
-    return Part(first, state, traces, Spikes(sample + first, neuron, step))
+    return Part(first, state, traces, Spikes(sample + first, neuron, step), seen)
 
 
 def joined(problem: Problem, parts: list[Part]) -> Response:
@@ -78,9 +83,11 @@ def joined(problem: Problem, parts: list[Part]) -> Response:
     shape = (problem.n_samples, problem.n_neurons)
     return spiking_response(
         problem,
+        spikes.weighed(*shape, problem.taper),
         spikes.counts(*shape, problem.counted_from),
         spikes.counts(*shape),
         spikes if problem.record.spikes else None,
         state,
         traces,
+        np.concatenate([p.arrived for p in parts]),
     )

@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.engines.base import Problem
-from spikelca.engines.brian2.equations import Texts, suffix, texts_of
+from spikelca.engines.brian2.afferents import hold_at_floor, random_inputs
+from spikelca.engines.brian2.equations import (
+    SIGNED_RESET,
+    SIGNED_THRESHOLD,
+    Texts,
+    suffix,
+    texts_of,
+)
 from spikelca.engines.brian2.live import BrianCircuit
 from spikelca.engines.brian2.quiet import load, settings
 from spikelca.neurons import SpikingNeuron
@@ -51,8 +58,11 @@ def build(problem: Problem, code: Any) -> BrianCircuit:
                 )
         else:
             lateral = _lateral(brian2, problem, texts, population, clock, code)
-        monitors = _monitors(brian2, problem, population, inputs, code)
-        parts = [population, *inputs.values(), *synapses.values(), *monitors.values()]
+        random, arrivals = random_inputs(brian2, problem, population, inputs, clock, code)
+        hold_at_floor(problem, population, clock, code)
+        monitors = _monitors(brian2, problem, population, inputs, random, code)
+        parts = [population, *inputs.values(), *synapses.values(), *monitors.values(),
+                 *random.values(), *arrivals.values()]  # fmt: skip
         network = brian2.Network(*parts, *([] if lateral is None else [lateral]))
     return BrianCircuit(
         network, population, inputs, synapses, lateral, monitors, str(texts), clock, problem
@@ -78,7 +88,10 @@ def _population(brian2: Any, problem: Problem, texts: Texts, clock: Any, code: A
     neuron = problem.neuron
     values = {"lam": problem.transfer.threshold, "tau": neuron.tau, "own": float(problem.own)}
     if isinstance(neuron, SpikingNeuron):
-        values |= {"theta": neuron.quantum, "v_floor": neuron.v_floor}
+        values |= {
+            "theta": neuron.quantum,
+            "v_floor": problem.v_floor,
+        }
     values |= {f"g_{suffix(problem, i)}": p.weight for i, p in enumerate(problem.inputs)}
     for name in values.keys() & group.variables.keys():
         group.variables[name].get_value()[:] = values[name]
@@ -86,38 +99,46 @@ def _population(brian2: Any, problem: Problem, texts: Texts, clock: Any, code: A
 
 
 def _input(brian2: Any, problem: Problem, texts: Texts, i: int, clock: Any, code: Any) -> Any:
-    n_inputs = problem.inputs[i].atoms.shape[1]
+    p = problem.inputs[i]
     group = brian2.NeuronGroup(
-        problem.n_samples * n_inputs,
-        texts.inputs,
+        problem.n_samples * p.atoms.shape[1],
+        texts.inputs[i],
         method="euler",
+        threshold=None if p.dendritic else SIGNED_THRESHOLD,
+        reset=None if p.dendritic else SIGNED_RESET,
         namespace={},
         clock=clock,
         name=f"spikelca_input_{suffix(problem, i)}*",
         codeobj_class=code,
     )
-    group.variables["tau"].get_value()[:] = problem.neuron.tau
+    values = {"tau": problem.neuron.tau, "quantum": p.quantum, "charge": p.weight * p.quantum}
+    for name in values.keys() & group.variables.keys():
+        group.variables[name].get_value()[:] = values[name]
     return group
 
 
 def _phi(brian2: Any, problem: Problem, texts: Texts, i: int, source: Any, target: Any,
          clock: Any, code: Any) -> Any:  # fmt: skip
     """Feed-forward, learning and feedback: all on the same weights."""
+    name = suffix(problem, i)
     synapses = brian2.Synapses(
         source,
         target,
         texts.phi[i],
-        on_post=dict(texts.on_spike) or None,
+        on_pre=texts.on_input_spike[i] or None,
+        on_post=dict(texts.on_spike[i]) or None,
         namespace={},
         clock=clock,
-        name=f"spikelca_phi_{suffix(problem, i)}*",
+        name=f"spikelca_phi_{name}*",
         codeobj_class=code,
     )
     # Within the slot: what the neurons see, then what they give back, then all state variables.
-    for name, updater in synapses.summed_updaters.items():
-        updater.order = -3 if name == "feedback_pre" else -4
-    for order, name in enumerate(texts.on_spike):
-        getattr(synapses, name).order = order
+    for variable, updater in synapses.summed_updaters.items():
+        updater.order = -3 if variable == "feedback_pre" else -4
+    if not problem.inputs[i].dendritic:
+        synapses.pre.order = -1
+    for order, pathway in enumerate(texts.on_spike[i]):
+        getattr(synapses, pathway).order = order
     weights = problem.inputs[i].synapses
     pre, post = np.divmod(np.arange(weights.size), weights.shape[1])
     _connect(synapses, problem.n_samples, pre, post, weights.shape, weights.ravel())
@@ -156,7 +177,7 @@ def _connect(synapses: Any, n_samples: int, pre: NDArray[np.int64], post: NDArra
 
 
 def _monitors(brian2: Any, problem: Problem, population: Any, inputs: dict[str, Any],
-              code: Any) -> dict[str, Any]:  # fmt: skip
+              random: dict[str, Any], code: Any) -> dict[str, Any]:  # fmt: skip
     """A spike monitor, and a state monitor for each recorded trace."""
     record, monitors = problem.record, {}
     assert problem.clock is not None
@@ -164,6 +185,15 @@ def _monitors(brian2: Any, problem: Problem, population: Any, inputs: dict[str, 
         monitors["spikes"] = brian2.SpikeMonitor(
             population, name="spikelca_spikes*", codeobj_class=code
         )
+    for p in problem.inputs:
+        if p.quantum:
+            # Random spikes are those of the generator, not of the residual neuron behind it.
+            monitors[f"input spikes:{p.name}"] = brian2.SpikeMonitor(
+                {**inputs, **random}[p.name],
+                record=False,
+                name="spikelca_input_spikes*",
+                codeobj_class=code,
+            )
     dt = record.every * problem.clock.dt * brian2.second
 
     def watch(group: Any, name: str, cells: NDArray[np.int64]) -> Any:
@@ -189,4 +219,5 @@ def network_bytes(problem: Problem) -> int:
     """Memory that Brian2 needs for the synapses of one sample."""
     if problem.residual_wiring:
         return BYTES_PER_SYNAPSE * sum(p.atoms.size for p in problem.inputs)
-    return BYTES_PER_SYNAPSE * problem.n_neurons**2
+    random = sum(p.atoms.size for p in problem.inputs if p.quantum)
+    return BYTES_PER_SYNAPSE * (problem.n_neurons**2 + random)

@@ -6,9 +6,10 @@ driver current, its number of modalities. The order of one step is that of `spik
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from spikelca.engines.base import Problem
+from spikelca.inputs import PoissonInput
 from spikelca.neurons import SpikingNeuron
 from spikelca.transfer import HardThreshold
 
@@ -20,7 +21,7 @@ b : 1                                        # drive of the stimuli, with consta
 """
 
 RATE_RESIDUAL = """
-u = {feed} + s : 1                           # membrane
+u = {feed}s : 1                           # membrane
 ds/dt = (own*a + current{d} - s)/tau : 1     # filtered own output, with driver currents
 a = {transfer} : 1                           # output, the code
 current : 1                                  # constant driver current
@@ -35,7 +36,7 @@ b : 1                                        # drive of the stimuli, with consta
 """
 
 SPIKING_RESIDUAL = """
-u = {feed} + s : 1                           # dendrite
+u = {feed}s : 1                           # dendrite
 ds/dt = (current{d} - s)/tau : 1             # filtered own spikes, with driver currents
 dv/dt = {charge}/tau : 1                     # spike generator
 a = {transfer} : 1                           # the rate at which v is charged
@@ -60,6 +61,10 @@ FEED = """ff_{i} : 1                         # Phi^T r of modality {name!r}
 g_{i} : 1 (shared, constant)                 # its weight
 """
 
+LEARN = (
+    "eta_{i} : 1                        # step of the synapses of modality {name!r} on a spike\n"
+)
+
 INPUT_RATE = """
 dr/dt = (x - feedback - r)/tau : 1           # residual neuron: the error of the reconstruction
 feedback : 1                                 # Phi a
@@ -73,13 +78,31 @@ x : 1                                        # stimulus
 tau : second (shared, constant)
 """
 
+INPUT_SIGNED = """
+dr/dt = (x - r)/tau : 1                      # residual neuron: the error of the reconstruction
+dp/dt = r/tau : 1                            # its signed spike generator
+x : 1                                        # stimulus
+tau : second (shared, constant)
+quantum : 1 (shared, constant)               # threshold of p
+charge : 1 (shared, constant)                # quantum, weighted: what one spike carries
+"""
+SIGNED_THRESHOLD = "abs(p) >= quantum"
+SIGNED_RESET = "p -= sign(p)*quantum"
+ON_INPUT_SPIKE = "v_post += allowed_post*(w*(charge_pre*sign(p_pre)))"
+HOLD = "v = clip(v, v_floor, inf)"
+
+KICK = "kick : 1"
+ON_ARRIVAL_LATERAL = "u_post += kick"
+ON_ARRIVAL_RESIDUAL = "r_post += kick"
+
 LATERAL_RATE = "w : 1\ninhibition_post = w*a_pre : 1 (summed)"
 LATERAL_SPIKING = "w : 1"
 ON_LATERAL_SPIKE = "u_post -= w*theta_pre"
 
 PHI_RATE = "w : 1\nff_{i}_post = w*r_pre : 1 (summed)\nfeedback_pre = w*a_post : 1 (summed)"
-PHI_SPIKING = "w : 1\neta : 1 (shared)\nff_{i}_post = w*r_pre : 1 (summed)"
-ON_SPIKE_LEARN = "w += eta*theta_post*r_pre"
+PHI_SPIKING = "w : 1\nff_{i}_post = w*r_pre : 1 (summed)"
+PHI_SIGNED = "w : 1"
+ON_SPIKE_LEARN = "w += eta_{i}_post*r_pre"
 ON_SPIKE_FEEDBACK = "r_pre -= w*theta_post"
 
 THRESHOLD = "v >= theta"
@@ -106,22 +129,34 @@ class Texts:
     population: str
     threshold: str | None = None
     reset: str | None = None
-    inputs: str | None = None
+    inputs: tuple[str, ...] = ()
     lateral: str | None = None
     on_lateral_spike: str | None = None
     phi: tuple[str, ...] = ()
-    on_spike: dict[str, str] = field(default_factory=dict)
+    on_spike: tuple[dict[str, str], ...] = ()
+    on_input_spike: tuple[str, ...] = ()
+    random: tuple[str, ...] = ()
+    hold: str | None = None
 
     def __str__(self) -> str:
         parts = {
             "population": self.population,
             "threshold": self.threshold,
             "reset": self.reset,
-            "each input population": self.inputs,
+            **{f"input population of modality {i}": text for i, text in enumerate(self.inputs)},
+            "threshold of signed input cells": SIGNED_THRESHOLD if self.hold else None,
+            "reset of signed input cells": SIGNED_RESET if self.hold else None,
             "lateral synapses": self.lateral,
             "on a spike of the presynaptic neuron": self.on_lateral_spike,
             **{f"synapses Phi of modality {i}": text for i, text in enumerate(self.phi)},
-            **{f"on a spike of the neuron: {name}": text for name, text in self.on_spike.items()},
+            **{f"on a random spike, modality {i}": text for i, text in enumerate(self.random)},
+            **{f"on an input spike, modality {i}": t for i, t in enumerate(self.on_input_spike)},
+            **{
+                f"on a spike of the neuron, modality {i}: {name}": text
+                for i, pathways in enumerate(self.on_spike)
+                for name, text in pathways.items()
+            },
+            "at the end of a step": self.hold or "",
         }
         return "\n\n".join(f"# {title}\n{text.strip()}" for title, text in parts.items() if text)
 
@@ -133,6 +168,43 @@ def suffix(problem: Problem, i: int) -> str:
 
 def texts_of(problem: Problem) -> Texts:
     """Fill the texts in for a circuit."""
+    population, inputs = population_of(problem), problem.inputs
+    random = ON_ARRIVAL_RESIDUAL if problem.residual_wiring else ON_ARRIVAL_LATERAL
+    told = tuple(random if isinstance(p.cells, PoissonInput) else "" for p in inputs)
+    names = [suffix(problem, i) for i in range(len(inputs))]
+    if not isinstance(problem.neuron, SpikingNeuron):
+        if not problem.residual_wiring:
+            return Texts(population, lateral=LATERAL_RATE)
+        phi = tuple(PHI_RATE.format(i=i) for i in names)
+        bare: tuple[dict[str, str], ...] = ({},) * len(phi)
+        return Texts(population, inputs=(INPUT_RATE,) * len(phi), phi=phi, on_spike=bare,
+                     on_input_spike=("",) * len(phi))  # fmt: skip
+    if not problem.residual_wiring:
+        return Texts(
+            population, THRESHOLD, RESET_LATERAL, lateral=LATERAL_SPIKING,
+            on_lateral_spike=ON_LATERAL_SPIKE, random=told,
+        )  # fmt: skip
+    phi = tuple(
+        PHI_SPIKING.format(i=i) if p.dendritic else PHI_SIGNED
+        for i, p in zip(names, inputs, strict=True)
+    )
+    return Texts(
+        population,
+        THRESHOLD,
+        RESET_RESIDUAL,
+        tuple(INPUT_SPIKING if p.dendritic else INPUT_SIGNED for p in inputs),
+        phi=phi,
+        on_spike=tuple(
+            {"learn": ON_SPIKE_LEARN.format(i=i), "feedback": ON_SPIKE_FEEDBACK} for i in names
+        ),
+        on_input_spike=tuple("" if p.dendritic else ON_INPUT_SPIKE for p in inputs),
+        random=told,
+        hold=HOLD if problem.v_is_charged else None,
+    )
+
+
+def population_of(problem: Problem) -> str:
+    """The equations of the neurons of the code."""
     spiking, residual = isinstance(problem.neuron, SpikingNeuron), problem.residual_wiring
     base = {
         (False, False): RATE_LATERAL,
@@ -140,31 +212,19 @@ def texts_of(problem: Problem) -> Texts:
         (True, False): SPIKING_LATERAL,
         (True, True): SPIKING_RESIDUAL,
     }[spiking, residual]
-    hard, numbers = isinstance(problem.transfer, HardThreshold), range(len(problem.inputs))
-    wave, names = problem.waveform, [suffix(problem, i) for i in numbers]
-    population = base.format(
+    hard, wave = isinstance(problem.transfer, HardThreshold), problem.waveform
+    named = {suffix(problem, i): p for i, p in enumerate(problem.inputs)}
+    text = base.format(
         d="" if wave is None else " + d",
         transfer=TRANSFER[hard, problem.transfer.two_sided],
         charge=CHARGE[hard],
-        feed=" + ".join(f"g_{i}*ff_{i}" for i in names),
+        feed="".join(f"g_{i}*ff_{i} + " for i, p in named.items() if p.dendritic),
     )
-    population += COMMON + (QUANTUM if spiking else "")
+    text += COMMON + (QUANTUM if spiking else "")
     if wave is not None:
         shared = wave.shape[1] == 1
-        population += WAVE.format(index=f"i % {problem.n_neurons}" if shared else "i")
-    if not residual:
-        if not spiking:
-            return Texts(population, lateral=LATERAL_RATE)
-        return Texts(population, THRESHOLD, RESET_LATERAL, None, LATERAL_SPIKING, ON_LATERAL_SPIKE)
-    for i, p in zip(names, problem.inputs, strict=True):
-        population += FEED.format(i=i, name=p.name)
-    if not spiking:
-        return Texts(population, inputs=INPUT_RATE, phi=tuple(PHI_RATE.format(i=i) for i in names))
-    return Texts(
-        population,
-        THRESHOLD,
-        RESET_RESIDUAL,
-        INPUT_SPIKING,
-        phi=tuple(PHI_SPIKING.format(i=i) for i in names),
-        on_spike={"learn": ON_SPIKE_LEARN, "feedback": ON_SPIKE_FEEDBACK},
-    )
+        text += WAVE.format(index=f"i % {problem.n_neurons}" if shared else "i")
+    for i, p in named.items() if residual else ():
+        text += FEED.format(i=i, name=p.name) if p.dendritic else ""
+        text += LEARN.format(i=i, name=p.name) if spiking else ""
+    return text

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from spikelca.engines.base import Problem
 from spikelca.engines.brian2.quiet import load, settings
+from spikelca.inputs import PoissonInput
 from spikelca.validation import FloatArray, positive_seconds
 
 
@@ -67,13 +68,25 @@ class BrianCircuit:
             self.network.run(seconds * load().second, namespace=dict(namespace or {}))
 
     def present(self, problem: Problem) -> None:
-        """Swap the stimuli, constant currents and clamps; the state stays as it is."""
+        """Swap the stimuli, constant currents and clamps; the state stays as it is.
+
+        Raises
+        ------
+        NotImplementedError
+            For other stimuli of inputs that come in random spikes, which were laid out beforehand.
+        """
+        told = [p.name for p in problem.inputs if isinstance(p.cells, PoissonInput)]
+        if told and problem is not self.problem:
+            raise NotImplementedError(
+                f"The random spikes of {told} were laid out when the objects were made. Make new "
+                "ones for other stimuli: circuit.to_brian2(stimuli)."
+            )
         self.array("allowed")[:] = 1.0 if problem.allowed is None else problem.allowed
         if problem.residual_wiring:
             shape = (problem.n_samples, problem.n_neurons)
             self.array("current")[:] = np.broadcast_to(problem.current, shape)
             for p in problem.inputs:
-                self.inputs[p.name].variables["x"].get_value()[:] = p.stimulus.ravel()
+                self.inputs[p.name].variables["x"].get_value()[:] = p.steady.ravel()
         else:
             self.array("b")[:] = problem.drive_in_order() + problem.current
 
@@ -84,7 +97,7 @@ class BrianCircuit:
 
     def array(self, name: str) -> FloatArray:
         """A live view of a variable, (n_samples, width); "r:<modality>" for residual neurons."""
-        group = self.inputs[name[2:]] if name.startswith("r:") else self.population
+        group = self.inputs[name[2:]] if name[:2] in ("r:", "p:") else self.population
         values = group.variables[name.split(":")[0]].get_value()
         return np.asarray(values).reshape(self.problem.n_samples, -1)
 

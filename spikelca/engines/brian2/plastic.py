@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikelca.engines.base import Problem, Spikes
 from spikelca.engines.brian2.build import build
+from spikelca.engines.brian2.equations import suffix
 from spikelca.engines.brian2.live import BrianCircuit
 from spikelca.engines.brian2.quiet import load, settings
 from spikelca.engines.outcome import output
 from spikelca.engines.plastic import (
     Stream,
+    StreamRule,
+    activity,
     between_presentations,
-    event_rates,
+    event_steps,
     shown,
     squared,
     stream_of,
@@ -24,15 +27,12 @@ from spikelca.neurons import SpikingNeuron
 from spikelca.validation import FloatArray
 
 
-def learn(problem: Problem, rates: Sequence[float], code: Any) -> Stream:
+def learn(problem: Problem, rule: StreamRule, code: Any) -> Stream:
     """Present every sample in turn, without a reset, and learn from each."""
     assert problem.clock is not None
     circuit = build(shown(problem, 0), code)
     circuit.start_from(problem.start or {})
-    if isinstance(problem.neuron, SpikingNeuron):
-        for p, eta in zip(problem.inputs, event_rates(problem, rates), strict=True):
-            circuit.synapses[p.name].variables["eta"].get_value()[:] = eta
-    course = Course(circuit, problem, rates)
+    course = Course(circuit, problem, rule)
     brian2 = load()
     with settings():
         boundary = brian2.NetworkOperation(
@@ -50,11 +50,12 @@ def learn(problem: Problem, rates: Sequence[float], code: Any) -> Stream:
 class Course:
     """What happens at the boundaries of the presentations, and what was seen there."""
 
-    def __init__(self, circuit: BrianCircuit, problem: Problem, rates: Sequence[float]) -> None:
+    def __init__(self, circuit: BrianCircuit, problem: Problem, rule: StreamRule) -> None:
         self.circuit = circuit
         self.problem = problem
-        self.rates = rates
+        self.rule = rule
         self.done = -1
+        self.fired = np.zeros(problem.n_neurons, np.int64)
         self.outputs = np.zeros((problem.n_samples, problem.n_neurons))
         self.errors: list[list[float]] = []
 
@@ -69,10 +70,27 @@ class Course:
             a = output(shown(self.problem, self.done), self.membrane())[0]
             self.outputs[self.done] = a
             self.errors.append(squared(r))
-            between_presentations(self.problem, self.rates, self.weights(), r, a)
+            self.rule = between_presentations(
+                self.problem, self.rule, self.weights(), r, activity(self.problem, a, self.since())
+            )
         self.done += 1
         if self.done < self.problem.n_samples:
             self.circuit.present(shown(self.problem, self.done))
+            self.set_steps()
+
+    def since(self) -> NDArray[np.int64]:
+        """Spikes of each neuron since this was asked for the last time."""
+        if "spikes" not in self.circuit.monitors:
+            return self.fired
+        before = self.fired
+        self.fired = np.array(self.circuit.monitors["spikes"].count[:], np.int64)
+        return self.fired - before
+
+    def set_steps(self) -> None:
+        """Tell every spiking neuron how far its synapses go on a spike."""
+        if isinstance(self.problem.neuron, SpikingNeuron):
+            for i, steps in enumerate(event_steps(self.problem, self.rule)):
+                self.circuit.array(f"eta_{suffix(self.problem, i)}")[:] = steps
 
     def membrane(self) -> FloatArray:
         """u, from the state and the weights as they are now: (1, n_neurons)."""
@@ -88,9 +106,10 @@ class Course:
         """The result, once all images were shown."""
         problem, n = self.problem, self.problem.n_samples
         state = {name: self.circuit.array(name).copy() for name in problem.state_widths()}
-        counts, spikes = np.zeros((n, problem.n_neurons), np.int64), None
+        weighed, spikes = np.zeros((n, problem.n_neurons), np.int64), None
         if isinstance(problem.neuron, SpikingNeuron):
             _, neuron, step = self.circuit.spikes()
             spikes = Spikes(step // problem.n_steps, neuron, step % problem.n_steps)
-            counts = spikes.counts(n, problem.n_neurons, problem.counted_from)
-        return stream_of(problem, self.weights(), self.outputs, counts, self.errors, state, spikes)
+            weighed = spikes.weighed(n, problem.n_neurons, problem.taper)
+        weights, outputs = self.weights(), self.outputs
+        return stream_of(problem, self.rule, weights, outputs, weighed, self.errors, state, spikes)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from spikelca.engines.base import Engine, Problem, Response
 from spikelca.engines.numba.plastic import learn
 from spikelca.engines.numba.settle import settle
 from spikelca.engines.numba.simulate import simulate
-from spikelca.engines.plastic import Stream
+from spikelca.engines.plastic import Stream, StreamRule
 
 
 class NumbaEngine(Engine):
@@ -24,6 +22,6 @@ class NumbaEngine(Engine):
         """The time-stepped equations, sample by sample."""
         return simulate(problem)
 
-    def learn(self, problem: Problem, rates: Sequence[float]) -> Stream:
+    def learn(self, problem: Problem, rule: StreamRule) -> Stream:
         """The time-stepped equations with plastic synapses, one sample after the other."""
-        return learn(problem, rates)
+        return learn(problem, rule)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.engines.base import Problem, Response, Spikes
+from spikelca.engines.numba.afferents import afferents_of
 from spikelca.engines.numba.rate import (
     Cell,
     Tape,
@@ -21,7 +22,7 @@ from spikelca.engines.numba.rate import (
     rate_lateral,
     rate_residual,
 )
-from spikelca.engines.numba.spiking import Spiker, spiking_lateral, spiking_residual
+from spikelca.engines.numba.spiking import Spiker, Tally, spiking_lateral, spiking_residual
 from spikelca.engines.numba.threads import over_blocks
 from spikelca.engines.outcome import rate_response, spiking_response
 from spikelca.neurons import SpikingNeuron
@@ -42,11 +43,12 @@ class Run:
     x : (n_samples, n_inputs), all modalities side by side
     phi : (n_inputs, n_neurons)
     edges : (n_modalities + 1,), where each modality begins in x
-    weights : (n_modalities,)
+    weights : (n_modalities,), zero for input cells that charge v and not u
     open_ : (n_samples, n_neurons), one where no driver clamps
     current : (n_samples, n_neurons), the constant driver current
     code : (n_samples, n_neurons)
-    counts, totals : (n_samples, n_neurons), spikes in the window and in the whole run
+    weighed, counts, totals : (n_samples, n_neurons), spikes in the window and in the whole run
+    arrived : (n_samples, n_inputs), spikes of input cells in the whole run
     tape : where traces are written
     slots : (n_samples,), place of each sample in the traces, -1 for none
     logs : spikes of each sample as (n_spikes, 2) of step and neuron
@@ -61,8 +63,10 @@ class Run:
     open_: FloatArray
     current: FloatArray
     code: FloatArray
+    weighed: NDArray[np.int64]
     counts: NDArray[np.int64]
     totals: NDArray[np.int64]
+    arrived: NDArray[np.int64]
     tape: Tape
     slots: NDArray[np.int64]
     logs: dict[int, NDArray[np.int64]] = field(default_factory=dict)
@@ -85,7 +89,9 @@ def respond(run: Run) -> Response:
     if not isinstance(problem.neuron, SpikingNeuron):
         return rate_response(problem, run.code, state, traces_of(run))
     spikes = spikes_of(run) if problem.record.spikes else None
-    return spiking_response(problem, run.counts, run.totals, spikes, state, traces_of(run))
+    traces = traces_of(run)
+    seen = run.weighed, run.counts, run.totals
+    return spiking_response(problem, *seen, spikes, state, traces, run.arrived)
 
 
 def state_of(run: Run) -> dict[str, FloatArray]:
@@ -94,7 +100,8 @@ def state_of(run: Run) -> dict[str, FloatArray]:
     held = problem.state_widths()
     state = {name: values for name, values in run.state.items() if name in held}
     for i, p in enumerate(problem.inputs if problem.residual_wiring else ()):
-        state[f"r:{p.name}"] = run.state["r"][:, run.edges[i] : run.edges[i + 1]]
+        for letter in ("r",) if p.dendritic else ("r", "p"):
+            state[f"{letter}:{p.name}"] = run.state[letter][:, run.edges[i] : run.edges[i + 1]]
     return state
 
 
@@ -103,26 +110,30 @@ def prepare(problem: Problem) -> Run:
     n, m, dtype = problem.n_samples, problem.n_neurons, problem.dtype
     edges = np.cumsum([0, *(p.atoms.shape[1] for p in problem.inputs)])
     state: dict[str, FloatArray] = {name: np.zeros((n, m), dtype) for name in ("u", "v", "s")}
-    state["r"] = np.zeros((n, edges[-1]), dtype)
+    state |= {letter: np.zeros((n, edges[-1]), dtype) for letter in ("r", "p")}
     for name, values in (problem.start or {}).items():
         if name in state:
             state[name][:] = values
     for i, p in enumerate(problem.inputs):
-        state["r"][:, edges[i] : edges[i + 1]] = (problem.start or {}).get(f"r:{p.name}", 0)
+        for letter in ("r", "p"):
+            start = (problem.start or {}).get(f"{letter}:{p.name}", 0)
+            state[letter][:, edges[i] : edges[i + 1]] = start
     samples, slots = np.unique(problem.record.samples), np.full(n, -1)
     slots[samples] = np.arange(len(samples))
     return Run(
         problem,
         state,
-        np.hstack([p.stimulus for p in problem.inputs]),
+        np.hstack([p.steady for p in problem.inputs]),
         np.ascontiguousarray(np.hstack([p.atoms for p in problem.inputs]).T),
         edges,
-        np.array([p.weight for p in problem.inputs], dtype),
+        np.array([p.weight if p.dendritic else 0.0 for p in problem.inputs], dtype),
         np.ones((n, m), dtype) if problem.allowed is None else problem.allowed.astype(dtype),
         np.array(np.broadcast_to(problem.current, (n, m)), dtype),
         np.zeros((n, m), dtype),
         np.zeros((n, m), np.int64),
         np.zeros((n, m), np.int64),
+        np.zeros((n, m), np.int64),
+        np.zeros((n, edges[-1]), np.int64),
         _tape(problem, len(samples), int(edges[-1])),
         slots,
     )
@@ -179,8 +190,14 @@ def spiker_of(problem: Problem) -> Spiker:
     neuron, lam = problem.neuron, problem.transfer.threshold
     assert isinstance(neuron, SpikingNeuron)
     hard = isinstance(problem.transfer, HardThreshold)
-    shift, v_floor = (0.0, np.inf) if hard else (lam, neuron.v_floor)
+    shift, v_floor = (0.0, np.inf) if hard else (lam, problem.v_floor)
     return Spiker(float(problem.k), lam, shift, neuron.quantum, float(v_floor), float(problem.own))
+
+
+def tally_of(run: Run, row: int) -> Tally:
+    """Where the spikes of a sample are counted."""
+    p = run.problem
+    return Tally(p.counted_from, p.n_steps, run.weighed[row], run.counts[row], run.totals[row])
 
 
 def total_drive(run: Run, first: int, last: int) -> FloatArray:
@@ -234,13 +251,13 @@ def spike_lateral(run: Run, first: int, last: int) -> None:
     inhibition = np.ascontiguousarray(p.lateral.T) * cell.theta
     b, (a, c, fired) = total_drive(run, first, last), _scratch(p)
     for row in range(first, last):
+        cells = afferents_of(p, row, run.edges, state["p"][row], run.arrived[row])
 
-        def go(step: int, log: Any, used: int, row: int = row) -> tuple[int, int]:
+        def go(step: int, log: Any, used: int, row: int = row, cells: Any = cells) -> Any:
             return spiking_lateral(
-                b[row - first], wave_of(p, row), run.open_[row], inhibition, cell, step,
-                p.n_steps, p.counted_from, run.tape, run.slots[row], state["u"][row],
-                state["v"][row], a, c, fired, run.totals[row], run.counts[row], log,
-                p.record.spikes, used,
+                b[row - first], wave_of(p, row), run.open_[row], run.phi, cells, inhibition,
+                cell, step, p.n_steps, run.tape, run.slots[row], state["u"][row],
+                state["v"][row], a, c, fired, tally_of(run, row), log, p.record.spikes, used,
             )  # fmt: skip
 
         run.logs[row] = logged(go, p)
@@ -250,16 +267,16 @@ def spike_residual(run: Run, first: int, last: int, rates: FloatArray | None = N
     """Spiking neurons, two layers; ``rates`` makes the synapses plastic, see the kernel."""
     p, cell, state = run.problem, spiker_of(run.problem), run.state
     a, feed, fired = _scratch(p)
-    rates = np.zeros(len(p.inputs)) if rates is None else rates
+    rates = np.zeros((0, p.n_neurons)) if rates is None else rates
     for row in range(first, last):
+        cells = afferents_of(p, row, run.edges, state["p"][row], run.arrived[row])
 
-        def go(step: int, log: Any, used: int, row: int = row) -> tuple[int, int]:
+        def go(step: int, log: Any, used: int, row: int = row, cells: Any = cells) -> Any:
             return spiking_residual(
                 run.x[row], run.current[row], wave_of(p, row), run.open_[row], run.phi,
-                run.edges, run.weights, rates, cell, step, p.n_steps, p.counted_from,
+                run.edges, run.weights, cells, rates, cell, step, p.n_steps,
                 run.tape, run.slots[row], state["r"][row], state["s"][row], state["u"][row],
-                state["v"][row], a, feed, fired, run.totals[row], run.counts[row], log,
-                p.record.spikes, used,
+                state["v"][row], a, feed, fired, tally_of(run, row), log, p.record.spikes, used,
             )  # fmt: skip
 
         run.logs[row] = logged(go, p)

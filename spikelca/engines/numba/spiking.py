@@ -8,6 +8,17 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from spikelca.engines.numba.afferents import (
+    Afferents,
+    arrive,
+    arrive_at_inputs,
+    charge_directly,
+    hold,
+    integrate,
+    next_of,
+)
 from spikelca.engines.numba.compile import exact_kernel
 from spikelca.engines.numba.rate import Tape, keep, keep_all, membrane
 from spikelca.validation import FloatArray
@@ -22,6 +33,25 @@ class Spiker(NamedTuple):
     theta: float
     v_floor: float
     own: float
+
+
+class Tally(NamedTuple):
+    """Where the spikes of one sample are counted: (n_neurons,) each.
+
+    Attributes
+    ----------
+    first, end : int
+        Steps at which the read-out window begins and ends.
+    weighed : spikes of the window, weighed by `Clock.taper`
+    counts : spikes of the window
+    totals : spikes of the whole run
+    """
+
+    first: int
+    end: int
+    weighed: Any
+    counts: Any
+    totals: Any
 
 
 @exact_kernel
@@ -40,29 +70,18 @@ def charge(u: FloatArray, v: FloatArray, open_: FloatArray, cell: Spiker) -> int
 
 
 @exact_kernel
-def fire(
-    v: FloatArray,
-    cell: Spiker,
-    n: int,
-    step: int,
-    counted: int,
-    fired: Any,
-    totals: Any,
-    counts: Any,
-    log: Any,
-    logged: bool,
-    used: int,
-) -> int:
-    """Find the n neurons that fire, count and log them, and reset v; returns the log's length."""
+def fire(v: FloatArray, cell: Spiker, n: int, step: int, tally: Tally, fired: Any, log: Any,
+         logged: bool, used: int) -> int:  # fmt: skip
+    """Find the n neurons that fire, count and log them; returns the log's length."""
     found, j = 0, 0
+    weight = (step - tally.first + 1) * (tally.end - step) if step >= tally.first else 0
     while found < n:
         if v[j] >= cell.theta:
-            v[j] -= cell.theta
             fired[found] = j
             found += 1
-            totals[j] += 1
-            if step >= counted:
-                counts[j] += 1
+            tally.totals[j] += 1
+            tally.weighed[j] += weight
+            tally.counts[j] += step >= tally.first
             if logged:
                 log[used, 0], log[used, 1] = step, j
                 used += 1
@@ -71,15 +90,16 @@ def fire(
 
 
 @exact_kernel
-def spiking_lateral(b: FloatArray, wave: FloatArray, open_: FloatArray, inhibition: FloatArray,
-                    cell: Spiker, first: int, n_steps: int, counted: int, tape: Tape, slot: int,
-                    u: FloatArray, v: FloatArray, a: FloatArray, c: FloatArray, fired: Any,
-                    totals: Any, counts: Any, log: Any, logged: bool,
-                    used: int) -> tuple[int, int]:  # fmt: skip
+def spiking_lateral(b: FloatArray, wave: FloatArray, open_: FloatArray, phi: FloatArray,
+                    cells: Afferents, inhibition: FloatArray, cell: Spiker, first: int,
+                    n_steps: int, tape: Tape, slot: int, u: FloatArray, v: FloatArray,
+                    a: FloatArray, c: FloatArray, fired: Any, tally: Tally, log: Any,
+                    logged: bool, used: int) -> tuple[int, int]:  # fmt: skip
     """``u' = k (b + d - u) + u``, and on a spike of j ``u -= L_j theta``.
 
     ``inhibition[j]`` is ``L_j theta``. Returns the step that was reached and the log's length.
     """
+    following = next_of(cells, first)
     for step in range(first, n_steps):
         if logged and used + u.shape[0] > log.shape[0]:
             return step, used
@@ -93,10 +113,12 @@ def spiking_lateral(b: FloatArray, wave: FloatArray, open_: FloatArray, inhibiti
         else:
             for j in range(u.shape[0]):
                 u[j] = cell.k * (b[j] - u[j]) + u[j]
+        following = arrive(cells, following, step, phi, u)
         if n > 0:
-            used = fire(v, cell, n, step, counted, fired, totals, counts, log, logged, used)
+            used = fire(v, cell, n, step, tally, fired, log, logged, used)
             for m in range(n):
                 row = inhibition[fired[m]]
+                v[fired[m]] -= cell.theta
                 for j in range(u.shape[0]):
                     u[j] -= row[j]
     return n_steps, used
@@ -118,27 +140,30 @@ def keep_cells(tape: Tape, time: int, slot: int, u: FloatArray, v: FloatArray, o
 def learn(
     phi: FloatArray, r: FloatArray, edges: Any, rates: FloatArray, fired: Any, n: int
 ) -> None:
-    """On each spike of j: ``Phi_ij += eta_i theta r_i``; ``rates`` holds ``eta_i theta``."""
+    """On each spike of j: ``Phi_j += eta_j theta r``, modality by modality.
+
+    ``rates`` holds ``eta_j theta``: (n_modalities, n_neurons), without rows if nothing learns.
+    """
     for i in range(rates.shape[0]):
-        if rates[i] == 0.0:
-            continue
         for m in range(n):
+            rate = rates[i, fired[m]]
             for p in range(edges[i], edges[i + 1]):
-                phi[p, fired[m]] += rates[i] * r[p]
+                phi[p, fired[m]] += rate * r[p]
 
 
 @exact_kernel
 def spiking_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_: FloatArray,
-                     phi: FloatArray, edges: Any, weights: FloatArray, rates: FloatArray,
-                     cell: Spiker, first: int, n_steps: int, counted: int, tape: Tape, slot: int,
-                     r: FloatArray, s: FloatArray, u: FloatArray, v: FloatArray, a: FloatArray,
-                     feed: FloatArray, fired: Any, totals: Any, counts: Any, log: Any,
+                     phi: FloatArray, edges: Any, weights: FloatArray, cells: Afferents,
+                     rates: FloatArray, cell: Spiker, first: int, n_steps: int, tape: Tape,
+                     slot: int, r: FloatArray, s: FloatArray, u: FloatArray, v: FloatArray,
+                     a: FloatArray, feed: FloatArray, fired: Any, tally: Tally, log: Any,
                      logged: bool, used: int) -> tuple[int, int]:  # fmt: skip
     """``r' = k (x - r) + r``, and on a spike of j: learn, ``r -= Phi_j theta``, ``s_j += theta``.
 
-    ``rates`` (zeros: synapses that do not learn) is described in `learn`. Returns the step that was
+    ``rates`` is described in `learn`. Returns the step that was
     reached and the log's length; u is left at the start of the last step.
     """
+    following = next_of(cells, first)
     for step in range(first, n_steps):
         if logged and used + u.shape[0] > log.shape[0]:
             return step, used
@@ -148,6 +173,7 @@ def spiking_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_
             keep(tape.s, step // tape.every, slot, s, tape.neurons)
             keep_all(tape.r, step // tape.every, slot, r)
         n = charge(u, v, open_, cell)
+        integrate(cells, edges, cell.k, r)
         for p in range(r.shape[0]):
             r[p] = cell.k * (x[p] - r[p]) + r[p]
         for j in range(s.shape[0]):
@@ -155,11 +181,17 @@ def spiking_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_
             if wave.shape[0] > 0:
                 flow += wave[step, j]
             s[j] = cell.k * (flow - s[j]) + s[j]
+        following = arrive_at_inputs(cells, following, step, r)
         if n > 0:
-            used = fire(v, cell, n, step, counted, fired, totals, counts, log, logged, used)
+            used = fire(v, cell, n, step, tally, fired, log, logged, used)
+        charge_directly(cells, edges, phi, open_, v)
+        if n > 0:
             learn(phi, r, edges, rates, fired, n)
             for m in range(n):
+                v[fired[m]] -= cell.theta
                 s[fired[m]] += cell.own * cell.theta
                 for p in range(r.shape[0]):
                     r[p] -= phi[p, fired[m]] * cell.theta
+        if cells.floor > -np.inf:
+            hold(v, cells.floor)
     return n_steps, used

@@ -11,6 +11,8 @@
     both spiking        v' = k (u - lam) [u > lam or v > floor] + v          spike when v >= theta
     hard threshold      v' = k u [u > lam] + v
 
+    input spikes        random: u += Phi_i^T w_i q  or  r_i += q      signed residual: see `inputs`
+
 with ``k = dt / tau``. Every product and sum stands in the order that all engines keep, so that they
 agree to the last bit. A linked driver of gain g takes the part ``g^2`` from what a neuron adds to
 its own ``s``, as its identity dictionary would.
@@ -25,6 +27,7 @@ import numpy as np
 
 from spikelca.engines.base import Problem, Response, Spikes
 from spikelca.engines.outcome import membrane, output, rate_response, spiking_response
+from spikelca.engines.reference.afferents import Sent, charge_directly, emit, sent_by, spread
 from spikelca.neurons import SpikingNeuron
 from spikelca.transfer import HardThreshold
 from spikelca.validation import FloatArray
@@ -40,11 +43,12 @@ def simulate(problem: Problem) -> Response:
     state, b = at_start(problem), problem.drive_in_order() + problem.current.astype(problem.dtype)
     kept: dict[str, list[FloatArray]] = {}
     fired = np.zeros((problem.clock.n_steps if spiking else 0, *b.shape), dtype=bool)
+    sent = sent_by(problem)
     for step in range(problem.clock.n_steps):
         if step % problem.record.every == 0:
             for name, values in look(problem, state, step).items():
                 kept.setdefault(name, []).append(values)
-        advance(problem, state, b, step, fired)
+        advance(problem, state, b, step, fired, sent)
     traces = {name: np.array(values) for name, values in kept.items()}
     if not spiking:
         state["u"] = membrane(problem, state)
@@ -54,8 +58,10 @@ def simulate(problem: Problem) -> Response:
         sample, step_, neuron = np.nonzero(fired.transpose(1, 0, 2))
         spikes = Spikes(sample, neuron, step_)
     state["u"] = membrane(problem, state)
-    counts = fired[problem.clock.first_of(problem.record.window) :].sum(axis=0)
-    return spiking_response(problem, counts, fired.sum(axis=0), spikes, state, traces)
+    weighed = np.tensordot(problem.taper, fired, axes=1)
+    counts, totals = fired[problem.counted_from :].sum(axis=0), fired.sum(axis=0)
+    arrived = np.hstack([np.count_nonzero(signs, axis=0) for signs in sent])
+    return spiking_response(problem, weighed, counts, totals, spikes, state, traces, arrived)
 
 
 def at_start(problem: Problem) -> State:
@@ -85,22 +91,23 @@ def look(problem: Problem, state: State, step: int) -> State:
 
 def charge(problem: Problem, u: FloatArray, v: FloatArray) -> FloatArray:
     """What flows into the spike generator: ``tau dv/dt``."""
-    neuron, lam = problem.neuron, problem.transfer.threshold
-    assert isinstance(neuron, SpikingNeuron)
+    lam = problem.transfer.threshold
     if isinstance(problem.transfer, HardThreshold):
         flow = np.where(u > lam, u, 0.0)
     else:
-        flow = np.where((u > lam) | (v > neuron.v_floor), u - lam, 0.0)
+        flow = np.where((u > lam) | (v > problem.v_floor), u - lam, 0.0)
     return flow if problem.allowed is None else np.where(problem.allowed, flow, 0.0)
 
 
-def _rate_lateral(p: Problem, state: State, b: FloatArray, step: int, fired: Any) -> None:
+def _rate_lateral(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
+                  sent: Sent) -> None:  # fmt: skip
     u, k = state["u"], p.k
     a = output(p, u)
     state["u"] = k * (b + p.wave(step) - a @ p.lateral - u) + u
 
 
-def _rate_residual(p: Problem, state: State, b: FloatArray, step: int, fired: Any) -> None:
+def _rate_residual(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
+                   sent: Sent) -> None:  # fmt: skip
     a, k, s = output(p, membrane(p, state)), p.k, state["s"]
     for population in p.inputs:
         r, feedback = state[f"r:{population.name}"], np.zeros_like(population.stimulus)
@@ -111,33 +118,48 @@ def _rate_residual(p: Problem, state: State, b: FloatArray, step: int, fired: An
     state["s"] = k * (((p.own * a + current) + p.wave(step)) - s) + s
 
 
-def _spiking_lateral(p: Problem, state: State, b: FloatArray, step: int, fired: Any) -> None:
+def _spiking_lateral(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
+                     sent: Sent) -> None:  # fmt: skip
     u, v, k = state["u"], state["v"], p.k
     theta, lateral = p.neuron.quantum, p.lateral  # type: ignore[union-attr]
     new_u, new_v = k * ((b + p.wave(step)) - u) + u, k * charge(p, u, v) + v
     fired[step] = new_v >= theta
+    for population, signs in zip(p.inputs, sent, strict=True):
+        if population.quantum:
+            spread(population, signs[step], new_u)
     for j in np.flatnonzero(fired[step].any(axis=0)):
         new_u[fired[step, :, j]] -= lateral[:, j] * theta
     state["u"], state["v"] = new_u, np.where(fired[step], new_v - theta, new_v)
 
 
-def _spiking_residual(p: Problem, state: State, b: FloatArray, step: int, fired: Any) -> None:
+def _spiking_residual(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
+                      sent: Sent) -> None:  # fmt: skip
     u, v, s, k = membrane(p, state), state["v"], state["s"], p.k
     theta: float = p.neuron.quantum  # type: ignore[union-attr]
     new_v = k * charge(p, u, v) + v
     new_s = k * ((p.current + p.wave(step)) - s) + s
     fired[step] = new_v >= theta
-    for population in p.inputs:
+    errors = []
+    for population, signs in zip(p.inputs, sent, strict=True):
         r = state[f"r:{population.name}"]
-        r = k * (population.stimulus - r) + r
+        new_r = k * (population.steady - r) + r
+        errors.append(new_r)
+        if not population.dendritic:
+            emit(population, state, k, signs[step])
+            charge_directly(population, signs[step], p.allowed, new_v)
+        elif population.quantum:
+            new_r += signs[step] * population.quantum
+    for population, r in zip(p.inputs, errors, strict=True):
         for j in np.flatnonzero(fired[step].any(axis=0)):
             r[fired[step, :, j]] -= population.atoms[j] * theta
         state[f"r:{population.name}"] = r
     state["v"] = np.where(fired[step], new_v - theta, new_v)
     state["s"] = np.where(fired[step], new_s + p.own * theta, new_s)
+    if p.v_is_charged:
+        state["v"] = np.maximum(state["v"], p.v_floor)
 
 
-_ADVANCE: dict[tuple[bool, bool], Callable[[Problem, State, FloatArray, int, Any], None]] = {
+_ADVANCE: dict[tuple[bool, bool], Callable[[Problem, State, FloatArray, int, Any, Sent], None]] = {
     (False, False): _rate_lateral,
     (False, True): _rate_residual,
     (True, False): _spiking_lateral,

@@ -1,0 +1,75 @@
+"""One input population as an engine sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelca.inputs import AnalogInput, Inputs, PoissonInput, SpikingResidual
+from spikelca.validation import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class InputPopulation:
+    """One input population: what it is shown, and its synapses onto the code.
+
+    Parameters
+    ----------
+    name : str
+    stimulus : (n_samples, n_inputs)
+    atoms : (n_neurons, n_inputs)
+    weight : float
+        w_i of Eq. 6.
+    synapses : (n_inputs, n_neurons)
+        Phi_i: the atoms transposed, contiguous, for engines that go through the inputs.
+    cells : AnalogInput, PoissonInput or SpikingResidual
+        How the stimulus is told.
+    first : int
+        Number of the first sample in the whole batch, of which this may be a part.
+    """
+
+    name: str
+    stimulus: FloatArray
+    atoms: FloatArray
+    weight: float
+    synapses: FloatArray
+    cells: Inputs = field(default_factory=AnalogInput)
+    first: int = 0
+
+    def with_atoms(self, atoms: FloatArray) -> InputPopulation:
+        """The same population with other atoms."""
+        return replace(self, atoms=atoms, synapses=np.ascontiguousarray(atoms.T))
+
+    def rows(self, first: int, last: int) -> InputPopulation:
+        """The same population for some of its samples."""
+        return replace(self, stimulus=self.stimulus[first:last], first=self.first + first)
+
+    @property
+    def steady(self) -> FloatArray:
+        """What flows in as a constant current: nothing of what comes in random spikes."""
+        told = isinstance(self.cells, PoissonInput)
+        return np.zeros_like(self.stimulus) if told else self.stimulus
+
+    @property
+    def dendritic(self) -> bool:
+        """Whether it charges the dendrites u, and not the spike generators v directly."""
+        return not isinstance(self.cells, SpikingResidual)
+
+    @property
+    def quantum(self) -> float:
+        """What one spike of an input cell carries; zero for cells that do not spike."""
+        if isinstance(self.cells, PoissonInput):
+            return self.cells.quantum
+        return self.cells.threshold if isinstance(self.cells, SpikingResidual) else 0.0
+
+    def arrivals(
+        self, row: int, k: float, n_steps: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
+        """Step, input and signed quantum of each random spike of a sample, in this order."""
+        if not isinstance(self.cells, PoissonInput):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+        x = self.stimulus[row]
+        steps, inputs = self.cells.spikes(x, k, n_steps, self.first + row)
+        return steps, inputs, self.quantum * np.sign(x)[inputs]

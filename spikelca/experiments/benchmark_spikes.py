@@ -1,0 +1,86 @@
+"""Suite ``spiking``, the part on spikes: images a second, and compiled Brian2 beside.
+
+Images have unit norm, a step is a fiftieth of tau and a run is twenty: codes within a few 1e-4 of
+the optimum. The clock is the wall's, and each time is that of a whole call, objects of Brian2 built
+and certificates computed; its code was compiled before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from spikelca.circuit import Circuit
+from spikelca.engines import Engine, Response
+from spikelca.engines.brian2 import Brian2Engine
+from spikelca.experiments.benchmark_encode import circuit_of
+from spikelca.experiments.benchmark_measure import Row, Spread, interleaved, judged, pinned
+from spikelca.experiments.benchmark_peers import Lasso
+from spikelca.neurons import SpikingNeuron
+
+TAUS, STEPS_A_TAU = 20, 50
+
+
+def spikes_at_scale(problem: Lasso, skipped: list[dict[str, str]]) -> Iterator[Row]:
+    """All images on two threads; then compiled Brian2 beside one thread, one and many at a time."""
+    unit = problem.X / np.linalg.norm(problem.X, axis=1, keepdims=True)
+    scale = float(np.median(np.linalg.norm(problem.X, axis=1)))
+    small = replace(problem, X=unit, lam=problem.lam / scale)
+    yield whole_set(small)
+    try:
+        for batch, target in ((1, ">= 200"), (100, ">= 5")):
+            yield from beside_compiled_brian2(small.part(batch), batch, target)
+    except (ImportError, RuntimeError) as error:
+        skipped.append({"peer": "Brian2, compiled", "why": str(error)})
+
+
+def spike_coder(problem: Lasso, engine: str | Engine) -> Callable[[], Response]:
+    """Code all samples of a problem in spikes."""
+    rate = circuit_of(problem)
+    circuit = Circuit(SpikingNeuron(), rate.transfer, rate.dictionaries)
+    tau = circuit.neuron.tau
+
+    def run() -> Response:
+        return circuit.simulate({"x": problem.X}, TAUS * tau, tau / STEPS_A_TAU, engine=engine)
+
+    return run
+
+
+def whole_set(problem: Lasso) -> Row:
+    """Every image on two threads, in seconds."""
+    run, n = spike_coder(problem, "numba"), len(problem.X)
+    with pinned(2):
+        gap = run().gap
+        seconds = interleaved({"ours": run}, 3, time.perf_counter)["ours"]
+    assert gap is not None
+    value = Spread.of(seconds)
+    return Row(
+        "spiking", f"{n} images spike-coded for {TAUS} tau, two threads", value, "s", "<= 4",
+        judged(value.median, "<= 4"), {"ours": value.median / n * 1e6},
+        {"ours": float(gap.mean())}, note="seconds of the wall",
+    )  # fmt: skip
+
+
+def beside_compiled_brian2(problem: Lasso, batch: int, target: str) -> Iterator[Row]:
+    """The same run by both engines, and how many images Brian2 codes in a minute."""
+    tasks = {"ours": spike_coder(problem, "numba"),
+             "peer": spike_coder(problem, Brian2Engine("cython"))}  # fmt: skip
+    with pinned(1):
+        spikes = {name: task().events["spikes"].sum() for name, task in tasks.items()}
+        seconds = interleaved(tasks, 5, time.perf_counter)
+    value = Spread.of(seconds["peer"] / seconds["ours"])
+    yield Row(
+        "spiking", f"compiled Brian2 / spiking simulation, batch of {batch}", value, "x", target,
+        judged(value.median, target),
+        {name: float(np.median(s)) / batch * 1e6 for name, s in seconds.items()},
+        note=f"spikes: {', '.join(f'{name} {n}' for name, n in spikes.items())}",
+    )  # fmt: skip
+    if batch > 1:
+        pace = Spread.of(60 * batch / seconds["peer"])
+        yield Row(
+            "spiking", f"images a minute in compiled Brian2, batch of {batch}", pace, "", ">= 5000",
+            judged(pace.median, ">= 5000"),
+        )  # fmt: skip
