@@ -77,7 +77,17 @@ class Contrast:
             )
 
     def strength(self, fraction: float) -> float:
-        """Part of the rate after a fraction of the learning: 0 before the contrast begins."""
+        """Part of the rate after a part of the learning: 0 before the contrast begins.
+
+        Parameters
+        ----------
+        fraction : float in [0, 1]
+            How much of the learning is done.
+
+        Returns
+        -------
+        float
+        """
         begun = 1 - self.share
         return 0.0 if fraction < begun else max(1 - fraction, 0.0) / self.share
 

@@ -38,6 +38,11 @@ class Progress:
         Mean ``|x - Phi a|^2 / |x|^2`` before the step.
     redrawn : int
         Idle atoms that were drawn anew.
+
+    Examples
+    --------
+    >>> Progress(batch=3, n_samples=100, active=8.5, error={"x": 0.125}).error["x"]
+    0.125
     """
 
     batch: int

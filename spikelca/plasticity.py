@@ -67,6 +67,10 @@ class Hebbian:
         code : (n_samples, n_neurons)
         usage : (n_neurons,)
             ``H``, this batch included.
+
+        Returns
+        -------
+        (n_neurons, n_inputs)
         """
         # H of an atom that is long silent sinks below what its inverse could be told in.
         told = usage > self.rate * np.finfo(atoms.dtype).tiny
@@ -86,6 +90,12 @@ class PlasticityState:
         Presentations since the neuron last fired.
     redrawn : int
         Atoms that were drawn anew in the last step.
+
+    Examples
+    --------
+    >>> state = PlasticityState.fresh(2).after(np.array([[0.5, 0.0], [0.5, 0.0]]), memory=0.9)
+    >>> state.usage, state.silent
+    (array([0.5, 0. ]), array([0, 2]))
     """
 
     usage: NDArray[np.float64]
@@ -94,11 +104,31 @@ class PlasticityState:
 
     @classmethod
     def fresh(cls, n_neurons: int) -> PlasticityState:
-        """The state before the first batch."""
+        """The state before the first batch.
+
+        Parameters
+        ----------
+        n_neurons : int
+
+        Returns
+        -------
+        PlasticityState
+        """
         return cls(np.zeros(n_neurons), np.zeros(n_neurons, dtype=np.int64))
 
     def after(self, code: FloatArray, memory: float) -> PlasticityState:
-        """The state once a batch of codes was seen."""
+        """The state once a batch of codes was seen.
+
+        Parameters
+        ----------
+        code : (n_samples, n_neurons)
+        memory : float in [0, 1)
+            What is left of ``H``.
+
+        Returns
+        -------
+        PlasticityState
+        """
         energy = np.einsum("ij,ij->j", code, code, dtype=np.float64)
         n_samples = code.shape[0]
         last = n_samples - 1 - np.argmax(code[::-1] != 0, axis=0)
@@ -107,7 +137,16 @@ class PlasticityState:
         return PlasticityState(memory * self.usage + energy, silent.astype(np.int64))
 
     def revived(self, neurons: NDArray[np.int64]) -> PlasticityState:
-        """The state after some atoms were drawn anew: they start without a past."""
+        """The state after some atoms were drawn anew: they start without a past.
+
+        Parameters
+        ----------
+        neurons : (n_redrawn,) int64
+
+        Returns
+        -------
+        PlasticityState
+        """
         usage, silent = self.usage.copy(), self.silent.copy()
         usage[neurons], silent[neurons] = 0.0, 0
         return PlasticityState(usage, silent, len(neurons))
@@ -142,6 +181,11 @@ class IdleAtoms:
     ------
     ValueError
         If the source is unknown or patience is below one.
+
+    Examples
+    --------
+    >>> IdleAtoms("residual", patience=1000)
+    IdleAtoms(source='residual', patience=1000)
     """
 
     source: str = "sample"
@@ -154,7 +198,17 @@ class IdleAtoms:
             raise ValueError(f"patience is {self.patience}; one presentation or more was awaited.")
 
     def material(self, stimulus: FloatArray, residual: FloatArray) -> FloatArray:
-        """The array whose rows become new atoms."""
+        """The array whose rows become new atoms.
+
+        Parameters
+        ----------
+        stimulus, residual : (n_samples, n_inputs)
+            A batch, and what the circuit leaves unexplained of it.
+
+        Returns
+        -------
+        (n_samples, n_inputs)
+        """
         return _SOURCES[self.source](stimulus, residual)
 
 

@@ -45,6 +45,7 @@ relearning
 initial
 encoding
 metrics
+anatomy
 running
 circuit
 contrast
@@ -60,6 +61,7 @@ persistence
 <the package itself>
 experiments
 cli
+__main__
 """
 PACKAGE = "<the package itself>"
 HEIGHT = {

@@ -25,13 +25,25 @@ def add_quiet(command: argparse.ArgumentParser) -> None:
 
 def add_seed(command: argparse.ArgumentParser) -> None:
     """``--seed``."""
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    command.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of all that is drawn; default 0",
+    )
 
 
 def add_neuron(command: argparse.ArgumentParser, default: str) -> None:
     """``--neuron`` and ``--engine``."""
-    command.add_argument("--neuron", choices=("rate", "spiking"), default=default)
-    command.add_argument("--engine", choices=("numba", "brian2", "reference"), default="numba")
+    option = command.add_argument
+    option("--neuron", choices=("rate", "spiking"), default=default, help=f"default {default}")
+    option(
+        "--engine",
+        choices=("numba", "brian2", "reference"),
+        default="numba",
+        help="who computes it; default numba",
+    )
 
 
 def sayer(arguments: argparse.Namespace) -> Any:

@@ -86,9 +86,11 @@ def settle(circuit: Any, rows: Any, tol: float, quiet: bool) -> dict[str, Any]:
             "--observe NAME, or use the library."
         )
     [name] = circuit.widths
-    starts = range(0, len(rows), PIECE)
-    bar = tqdm(starts, "encode", unit_scale=PIECE, unit="image", leave=False, disable=quiet or None)
-    pieces = [circuit.encode({name: rows[i : i + PIECE]}, tol) for i in bar]
+    pieces = []
+    with tqdm(None, "encode", len(rows), False, unit="image", disable=quiet or None) as bar:
+        for start in range(0, len(rows), PIECE):
+            pieces.append(circuit.encode({name: rows[start : start + PIECE]}, tol))
+            bar.update(len(pieces[-1].code))
     keys = ("code", "gap", "residual", "n_iter")
     kept = [key for key in keys if getattr(pieces[0], key) is not None]
     return {key: np.concatenate([getattr(piece, key) for piece in pieces]) for key in kept}

@@ -34,7 +34,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     option("-o", "--out", required=True, type=Path, metavar="MODEL", help="file for the model")
     option("--neurons", type=int, default=100, metavar="N", help="default 100")
     option("--threshold", type=float, default=0.05, metavar="LAM", help="default 0.05")
-    option("--transfer", choices=("soft", "hard"), default="soft")
+    option("--transfer", choices=("soft", "hard"), default="soft", help="default soft")
     option("--epochs", type=int, default=20, metavar="N", help="passes over the data, default 20")
     option("--batch-size", type=int, default=100, metavar="N", help="default 100")
     option("--observe", metavar="NAME", help="the modality seen at use (default: the first)")
@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     say = sayer(arguments)
     check_ending(arguments.out, (arguments.out.suffix,))
+    say(f"reading {' '.join(arguments.data)}")
     stimuli, labels = read_modalities(arguments)
     model = estimator(arguments, {name: X.shape[1] for name, X in stimuli.items()}, labels)
     X = np.hstack(list(stimuli.values()))

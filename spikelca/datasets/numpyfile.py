@@ -37,10 +37,26 @@ _FAULTS = (
 def read_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read one array of numbers from a ``.npy`` file.
 
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    array, read-only
+
     Raises
     ------
     DataError
         If the file is anything but one complete array of real numbers.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "x.npy"
+    >>> np.save(path, [1.0, 2.0])
+    >>> read_npy(path)
+    array([1., 2.])
     """
     with one_error(path, "save it with np.save"), open(path, "rb") as file:
         return _parse(file, os.fstat(file.fileno()).st_size)
@@ -55,10 +71,22 @@ def read_npz(path: str | os.PathLike[str], key: str = "") -> NDArray[Any]:
     key : str
         Its name; may be left out if there is only one array.
 
+    Returns
+    -------
+    array, read-only
+
     Raises
     ------
     DataError
         If there is no such array, or the file is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "x.npz"
+    >>> np.savez(path, left=[1.0], right=[2.0])
+    >>> read_npz(path, "right")
+    array([2.])
     """
     with one_error(path, "save it with np.savez"), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]

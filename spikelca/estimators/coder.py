@@ -84,7 +84,23 @@ class LCACoder(Coder):
         return circuit
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Check that the dictionary fits the samples; nothing is learned."""
+        """Check that the dictionary fits the samples; nothing is learned.
+
+        Parameters
+        ----------
+        X : (n_samples, n_features)
+        y : None
+            Not used; there for pipelines.
+
+        Returns
+        -------
+        The coder itself.
+
+        Raises
+        ------
+        ValueError
+            If the dictionary has another width than X, or X holds what is no number.
+        """
         probe = clone(self)
         circuit = self._circuit(self._check(X, probe))
         self._keep_signature(probe)
@@ -92,13 +108,32 @@ class LCACoder(Coder):
         return self
 
     def transform(self, X: ArrayLike) -> FloatArray:
-        """Codes of the samples: (n_samples, n_components), in the precision of X."""
+        """Codes of the samples.
+
+        Parameters
+        ----------
+        X : (n_samples, n_features)
+
+        Returns
+        -------
+        (n_samples, n_components), in the precision of X
+        """
         fitted = hasattr(self, "n_features_in_")
         checked = self._check(X, None if fitted else clone(self), values=False)
         return self._codes(self._circuit(checked), {"x": checked})
 
     def inverse_transform(self, X: ArrayLike) -> FloatArray:
-        """``Phi a``: (n_samples, n_features)."""
+        """What codes say about the samples, ``Phi a``.
+
+        Parameters
+        ----------
+        X : (n_samples, n_components)
+            Codes.
+
+        Returns
+        -------
+        (n_samples, n_features)
+        """
         codes = self._dense(X)
         atoms = self.dictionary
         if callable(atoms):

@@ -150,6 +150,10 @@ def from_nir(graph: Any) -> Circuit:
     ----------
     graph : nir.NIRGraph
 
+    Returns
+    -------
+    Circuit
+
     Raises
     ------
     ValueError
@@ -191,6 +195,10 @@ def read_nir(path: str | os.PathLike[str]) -> Circuit:
     Parameters
     ----------
     path : path
+
+    Returns
+    -------
+    Circuit
 
     Raises
     ------
