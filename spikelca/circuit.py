@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,11 @@ from spikelca.dictionary import Dictionary
 from spikelca.drivers import Driver
 from spikelca.encoding import encode_in_chunks
 from spikelca.engines import Engine, Problem, Response, get_engine
+from spikelca.lessons import Lesson, lesson_of
 from spikelca.metrics import energy
 from spikelca.neurons import Neuron
 from spikelca.plasticity import IdleAtoms, PlasticityState, normalise_stacked, stacked_norms
-from spikelca.relearning import updated_atoms
+from spikelca.relearning import favoured_rows, updated_atoms
 from spikelca.running import RunsInTime
 from spikelca.transfer import Transfer
 from spikelca.validation import (
@@ -334,15 +335,16 @@ class Circuit(RunsInTime):
         Circuit
         """
         checked = check_stimuli(stimuli, self.widths, self.dtype)
-        n_samples = len(next(iter(checked.values())))
-        codes = check_code(code, n_samples, self.n_neurons, self.dtype)
-        favoured = None
-        for driver in self.drivers:
-            if labels is not None:
-                favoured = driver.favours(labels, len(codes), self.n_neurons)
+        codes = check_code(code, len(next(iter(checked.values()))), self.n_neurons, self.dtype)
+        return self.taught(lesson_of(self.dictionaries, checked, codes), labels, rng)
+
+    def taught(
+        self, lesson: Lesson, labels: ArrayLike | None, rng: np.random.Generator | None
+    ) -> Circuit:
+        """The step of `learn` for a batch whose sums have been taken."""
         assert self.plasticity is not None
-        atoms, state = updated_atoms(
-            self.dictionaries, checked, codes, self.plasticity, self.idle, favoured, rng
-        )
+        who = partial(favoured_rows, self.drivers, labels, lesson.n_samples, self.n_neurons)
+        parts = (lesson, self.plasticity, self.idle, who, rng)
+        atoms, state = updated_atoms(self.dictionaries, *parts)
         moved = tuple(d.with_atoms(phi) for d, phi in zip(self.dictionaries, atoms, strict=True))
         return self.with_parts(dictionaries=moved, plasticity=state)

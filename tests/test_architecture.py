@@ -39,6 +39,7 @@ readout pairs
 compiling
 simulating
 streaming
+lessons
 relearning
 initial
 encoding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import validate_data
 
 from spikelca.circuit import Circuit
+from spikelca.distributed import checked as checked_lazily
+from spikelca.distributed import encoded, is_dask
 from spikelca.engines import Engine
 from spikelca.neurons import Neuron, RateNeuron, SpikingNeuron
 from spikelca.transfer import HardThreshold, SoftThreshold, Transfer
@@ -27,6 +30,20 @@ def _named(table: Mapping[str, Any], name: Any, what: str) -> Any:
     if name not in table:
         raise ValueError(f"{what} is {name!r}; one of {list(table)} was awaited.")
     return table[name]
+
+
+def codes_of(
+    circuit: Circuit,
+    stimuli: Mapping[str, FloatArray],
+    tol: float,
+    engine: str | Engine,
+    duration: float | None,
+) -> FloatArray:
+    """Settled codes of a rate circuit, spike-rate codes of a spiking one."""
+    if isinstance(circuit.neuron, RateNeuron):
+        return circuit.encode(stimuli, tol, engine=engine).code
+    duration = 20 * circuit.neuron.tau if duration is None else duration
+    return circuit.simulate(stimuli, duration, engine=engine).code
 
 
 class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -51,10 +68,9 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
 
     def _codes(self, circuit: Circuit, stimuli: Mapping[str, FloatArray]) -> FloatArray:
         """Settled codes of a rate circuit, spike-rate codes of a spiking one."""
-        if isinstance(circuit.neuron, RateNeuron):
-            return circuit.encode(stimuli, self.tol, engine=self.engine).code
-        duration = 20 * circuit.neuron.tau if self.duration is None else self.duration
-        return circuit.simulate(stimuli, duration, engine=self.engine).code
+        run = partial(codes_of, tol=self.tol, engine=self.engine, duration=self.duration)
+        lazy = any(is_dask(X) for X in stimuli.values())
+        return encoded(circuit, stimuli, run) if lazy else run(circuit, stimuli)
 
     def _check_counts(self, *names: str) -> None:
         for name in names:
@@ -64,12 +80,13 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
 
     def _check(self, X: ArrayLike, reset_on: BaseEstimator | None = None) -> FloatArray:
         """X as a finite float array; what scikit-learn keeps of it is kept on ``reset_on``."""
+        owner, reset = self if reset_on is None else reset_on, reset_on is not None
+        if is_dask(X):
+            lazy: FloatArray = checked_lazily(X)
+            validate_data(owner, X, reset=reset, skip_check_array=True)
+            return lazy
         checked: FloatArray = validate_data(
-            self if reset_on is None else reset_on,
-            X,
-            dtype=[np.float64, np.float32],
-            reset=reset_on is not None,
-            ensure_all_finite=False,
+            owner, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=False
         )
         check_finite(checked, "X")
         return checked

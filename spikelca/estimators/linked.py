@@ -15,13 +15,12 @@ from spikelca.checkpoint import Bookmark, Checkpoint, Course
 from spikelca.circuit import Circuit
 from spikelca.drivers import Driver
 from spikelca.engines import Engine, get_engine
-from spikelca.estimators.samples import batch, class_numbers, columns, n_rows, widths_of
+from spikelca.estimators.samples import Stimuli, batch, class_numbers, n_rows, split
 from spikelca.estimators.start import first_circuit
 from spikelca.estimators.use import LinkedCoder
 from spikelca.learning import Batch, Progress, learn
 from spikelca.neurons import Neuron
 from spikelca.plasticity import Hebbian, IdleAtoms
-from spikelca.validation import FloatArray
 
 
 class LinkedLCA(LinkedCoder):
@@ -161,7 +160,7 @@ class LinkedLCA(LinkedCoder):
         Parameters
         ----------
         X : (n_samples, n_features)
-            All modalities side by side.
+            All modalities side by side; of a Dask array the workers hold the rows.
         y : (n_samples,), optional
             Class of each sample; needed by an ordinal driver and used for nothing else.
         checkpoint : path, optional
@@ -185,7 +184,7 @@ class LinkedLCA(LinkedCoder):
         """
         self._check_counts("n_components", "n_epochs", "batch_size")
         probe = clone(self)
-        stimuli = self._split(X, probe)
+        stimuli = self._split(X, probe, keep=True)
         labels, classes = class_numbers(self.driver, y, n_rows(stimuli), None)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         course = Course(n_rows(stimuli), self.batch_size, self.n_epochs, rng)
@@ -216,7 +215,7 @@ class LinkedLCA(LinkedCoder):
     def _first_mark(
         self,
         course: Course,
-        stimuli: Mapping[str, FloatArray],
+        stimuli: Stimuli,
         labels: Any,
         file: Checkpoint | None,
         resume: bool,
@@ -231,7 +230,7 @@ class LinkedLCA(LinkedCoder):
         return mark
 
     def _marks(
-        self, course: Course, mark: Bookmark, stimuli: Mapping[str, FloatArray], labels: Any
+        self, course: Course, mark: Bookmark, stimuli: Stimuli, labels: Any
     ) -> Iterator[Bookmark]:
         """Learn from where a bookmark lies to the end; yields where it stands after each batch."""
         batches = (batch(stimuli, labels, rows) for rows in course.batches(mark.n_steps))
@@ -287,13 +286,10 @@ class LinkedLCA(LinkedCoder):
         self._keep(circuit, classes, rng, 1 if first else self.n_iter_ + 1, steps, redrawn)
         return self
 
-    def _split(self, X: ArrayLike, probe: BaseEstimator | None) -> dict[str, FloatArray]:
-        checked = self._check(X, probe)
-        return columns(checked, widths_of(self.modalities, checked.shape[1]))
+    def _split(self, X: ArrayLike, probe: BaseEstimator | None, keep: bool = False) -> Stimuli:
+        return split(self._check(X, probe), self.modalities, keep)
 
-    def _first_circuit(
-        self, stimuli: Mapping[str, FloatArray], labels: Any, rng: np.random.Generator
-    ) -> Circuit:
+    def _first_circuit(self, stimuli: Stimuli, labels: Any, rng: np.random.Generator) -> Circuit:
         return first_circuit(
             stimuli,
             labels,

@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from spikelca.distributed import Rows, is_dask
 from spikelca.drivers import Driver
 from spikelca.learning import Batch
 from spikelca.validation import FloatArray
+
+Stimuli = Mapping[str, Any]
+"""Samples of each modality: arrays, or `Rows` on workers."""
 
 
 def widths_of(modalities: Mapping[str, int] | None, n_features: int) -> dict[str, int]:
@@ -37,13 +41,21 @@ def columns(X: FloatArray, widths: Mapping[str, int]) -> dict[str, FloatArray]:
     return {name: X[:, first:last] for name, first, last in bounds}
 
 
-def batch(stimuli: Mapping[str, FloatArray], labels: Any, rows: Any) -> Batch:
+def split(X: Any, modalities: Mapping[str, int] | None, keep: bool) -> Stimuli:
+    """The modalities of X to learn from; those of a Dask array stay on its workers."""
+    widths = widths_of(modalities, X.shape[1])
+    return Rows(X, widths, keep) if is_dask(X) else columns(X, widths)
+
+
+def batch(stimuli: Stimuli, labels: Any, rows: Any) -> Batch:
     """What is shown in one batch, and its labels."""
-    shown = {name: X[rows] for name, X in stimuli.items()}
-    return shown, None if labels is None else labels[rows]
+    own = None if labels is None else labels[rows]
+    if isinstance(stimuli, Rows):
+        return stimuli.take(rows), own
+    return {name: X[rows] for name, X in stimuli.items()}, own
 
 
-def n_rows(stimuli: Mapping[str, FloatArray]) -> int:
+def n_rows(stimuli: Stimuli) -> int:
     """Number of samples: all modalities have the same."""
     return len(next(iter(stimuli.values())))
 
