@@ -16,7 +16,7 @@ from __future__ import annotations
 from spikelca.distributed.arrays import certified, checked, encoded, is_dask
 from spikelca.distributed.cluster import connected, needed
 from spikelca.distributed.rows import Rows
-from spikelca.distributed.stores import read_lazily, write_zarr
+from spikelca.distributed.stores import read_lazily, to_memory, write_zarr
 
 __all__ = [
     "Rows",
@@ -27,5 +27,6 @@ __all__ = [
     "is_dask",
     "needed",
     "read_lazily",
+    "to_memory",
     "write_zarr",
 ]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
 from spikelca.blas import one_blas_thread
 
-PATIENCE = 30
+PATIENCE = 10
 """Seconds in which a scheduler must answer, and have a worker."""
 
 
@@ -88,7 +89,11 @@ def _local(distributed: Any, scheduler: str, count: str) -> Any:
             "scheduler (tcp://HOST:PORT), was awaited."
         )
     return distributed.LocalCluster(
-        n_workers=int(count), threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        n_workers=int(count),
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address=None,
+        silence_logs=logging.ERROR,
     )
 
 
@@ -137,6 +142,29 @@ def telling() -> Iterator[None]:
                 "often their memory is too small: take smaller chunks, or fewer threads a worker."
             ) from error
         raise
+
+
+def computed(collections: Sequence[Any], progress: bool = False) -> Sequence[Any]:
+    """Compute, and show on a terminal how far it is, if asked."""
+    dask = needed("dask")
+    with telling(), ExitStack() as stack:
+        if progress and sys.stderr.isatty():
+            if _has_client():
+                collections = dask.persist(*collections)
+                sys.modules["distributed"].progress(collections, notebook=False)
+            else:
+                stack.enter_context(needed("dask.diagnostics").ProgressBar(out=sys.stderr))
+        found: Sequence[Any] = dask.compute(*collections)
+    return found
+
+
+def _has_client() -> bool:
+    if "distributed" not in sys.modules:
+        return False
+    with suppress(ValueError):
+        sys.modules["distributed"].default_client()
+        return True
+    return False
 
 
 def _is(error: Exception, module: str) -> bool:

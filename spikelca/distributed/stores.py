@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.distributed.cluster import needed, telling
+from spikelca.distributed.cluster import computed, needed
 from spikelca.encoding import CHUNK
 
 _ZARR = ("zarr.json", ".zarray", ".zgroup")
@@ -102,7 +102,14 @@ def _rows_of(path: str, first: int, n_rows: int) -> NDArray[Any]:
     return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[first : first + n_rows])
 
 
-def write_zarr(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
+def to_memory(arrays: Mapping[str, Any], progress: bool = False) -> dict[str, NDArray[Any]]:
+    """Compute arrays in one go and bring them here."""
+    return dict(zip(arrays, computed(list(arrays.values()), progress), strict=True))
+
+
+def write_zarr(
+    path: str | os.PathLike[str], arrays: Mapping[str, Any], progress: bool = False
+) -> None:
     """Compute arrays into a Zarr group; it takes the place of the old one when all is written.
 
     Parameters
@@ -111,6 +118,8 @@ def write_zarr(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
         A folder that does not exist, or an older Zarr group.
     arrays : mapping of name to dask.array.Array
         Chunks of equal length, the last one aside.
+    progress : bool, default=False
+        Show on a terminal how far it is.
 
     Raises
     ------
@@ -121,8 +130,7 @@ def write_zarr(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
     check_target(target)
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.spikelca-part")
     try:
-        with telling():
-            _fill(part, arrays)
+        _fill(part, arrays, progress)
         _swap(part, target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -134,7 +142,7 @@ def check_target(target: Path) -> None:
         raise FileExistsError(f"{target} is there and no Zarr store; name another one.")
 
 
-def _fill(part: Path, arrays: Mapping[str, Any]) -> None:
+def _fill(part: Path, arrays: Mapping[str, Any], progress: bool) -> None:
     group = needed("zarr").open_group(part, mode="w")
     targets = [
         group.create_array(
@@ -142,7 +150,9 @@ def _fill(part: Path, arrays: Mapping[str, Any]) -> None:
         )
         for name, X in arrays.items()
     ]
-    needed("dask.array").store(list(arrays.values()), targets, lock=False)
+    sources = list(arrays.values())
+    # Chunks of the store are those of the arrays: no two tasks ever write into the same one.
+    computed([needed("dask.array").store(sources, targets, lock=False, compute=False)], progress)
 
 
 def _swap(part: Path, target: Path) -> None:
