@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from typing import Any
@@ -92,7 +91,8 @@ def _local(distributed: Any, scheduler: str, count: str) -> Any:
         n_workers=int(count),
         threads_per_worker=1,
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
+        scheduler_kwargs={"dashboard": False},
         silence_logs=logging.ERROR,
     )
 
@@ -131,7 +131,7 @@ def telling() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, CancelledError) or _is(error, "distributed.comm"):
+        if _is(error, "distributed.client") or _is(error, "distributed.comm"):
             raise ConnectionError(
                 f"The Dask scheduler is gone ({_first_line(error)}). Start it and its workers "
                 "again; a learning with a checkpoint goes on from it by resume=True."
