@@ -20,6 +20,17 @@ def _controller() -> Any:
     return ThreadpoolController()
 
 
+def _take_control() -> None:
+    """Let this thread set the number, whoever did so last.
+
+    From threadpoolctl 3.8 on a thread that was not the first to set it is passed over in silence.
+    """
+    for library in _controller().lib_controllers:
+        clear = getattr(library, "clear_controlling_thread", None)
+        if clear is not None:
+            clear(force=True)
+
+
 class _Shared:
     """One limit for all threads of the process: from the first that asks to the last that leaves.
 
@@ -34,6 +45,7 @@ class _Shared:
     def enter(self) -> None:
         with self.lock:
             if self.holders == 0:
+                _take_control()
                 self.limit = _controller().limit(limits=1, user_api="blas")
             self.holders += 1
 
@@ -41,8 +53,9 @@ class _Shared:
         with self.lock:
             self.holders -= 1
             if self.holders == 0:
-                limit, self.limit = self.limit, None
-                limit.restore_original_limits()
+                _take_control()
+                self.limit.restore_original_limits()
+                _take_control()
 
 
 _SHARED = _Shared()

@@ -184,7 +184,7 @@ def test_matplotlib_is_imported_only_by_plotting_and_the_experiments():
 
 
 def test_import_of_the_package_leaves_the_heavy_libraries_alone():
-    heavy = "{'brian2', 'numba', 'sklearn', 'matplotlib', 'pandas'}"
+    heavy = "{'brian2', 'numba', 'sklearn', 'matplotlib', 'pandas', 'dask', 'zarr'}"
     code = f"import spikelca, sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

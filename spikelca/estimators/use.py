@@ -50,7 +50,8 @@ class LinkedCoder(Coder):
         Parameters
         ----------
         X : (n_samples, n_observed) or (n_samples, n_features)
-            The observed columns, or all columns, of which the others are ignored.
+            The observed columns, or all columns, of which the others are ignored. Codes of a Dask
+            array are a Dask array that is computed chunk by chunk.
 
         Returns
         -------
