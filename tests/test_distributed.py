@@ -283,6 +283,16 @@ def test_zarr_and_stacks_of_files_hold_the_same_samples(images):
         assert np.array_equal(read_lazily(images / name).compute(), awaited)
 
 
+def test_a_zarr_array_that_would_run_code_is_refused(tmp_path, X):
+    zarr.create_array(tmp_path / "x", data=X, chunks=(30, 8), zarr_format=2, compressors=None)
+    text = (tmp_path / "x" / ".zarray").read_text()
+    evil = text.replace('"compressor": null', '"compressor": {"id": "pickle", "protocol": 5}')
+    assert evil != text
+    (tmp_path / "x" / ".zarray").write_text(evil)
+    with pytest.raises(ValueError, match="pickle"):
+        read_lazily(tmp_path / "x")
+
+
 def test_the_commands_give_the_same_model_and_codes_from_every_kind_of_file(images):
     words = ["--neurons", "6", "--epochs", "2", "--batch-size", "20", "--quiet", "-o"]
     names = ("x.npy", "x.zarr", "stack")

@@ -61,6 +61,8 @@ def _from_zarr(path: Path) -> Any:
         raise ValueError(
             f"{path} is a Zarr group of {sorted(found)[:9]}; name one array: {path}/NAME"
         )
+    if found.dtype.kind not in "fiub" or "pickle" in str(found.metadata.to_dict()):
+        raise ValueError(f"{path} holds pickled objects or {found.dtype}; numbers were awaited.")
     own = found.chunks[0]
     rows = own * -(-CHUNK // own)
     return needed("dask.array").from_array(found, chunks=(rows, *found.shape[1:]), name=False)
