@@ -1,8 +1,9 @@
 """Suite ``workers``: one worker process beside two, and the prices that a cost model needs.
 
 Both clusters live side by side and take turns, round after round; the samples lie in the memory of
-the workers, and the codes stay there. The clock is the wall's. `docs/scaling.md` puts the prices
-together and carries them on to clusters that no test machine has.
+the workers, and the codes stay there. Where workers are compared the clock is the wall's; what
+client and scheduler take, which share this process, is processor time. `docs/scaling.md` puts the
+prices together and carries them on to clusters that no test machine has.
 """
 
 from __future__ import annotations
@@ -99,8 +100,9 @@ def no_work(client: Any, rounds: int, n_tasks: int = 1000) -> Row:
     dask = needed("dask")
     nothing = dask.delayed(abs, pure=False)
     work = _on(client, lambda: dask.compute(*(nothing(-i) for i in range(n_tasks))))
-    seconds = interleaved({"two": work}, rounds, time.perf_counter)["two"]
-    return Row("workers", "a task that does nothing", Spread.of(seconds / n_tasks * 1e6), "us")
+    seconds = interleaved({"two": work}, rounds)["two"]
+    measure = "a task that does nothing, to client and scheduler"
+    return Row("workers", measure, Spread.of(seconds / n_tasks * 1e6), "us")
 
 
 def encode(clients: Clients, data: Mapping[str, Any], circuit: Circuit, rounds: int) -> Row:
@@ -139,6 +141,8 @@ def step(clients: Clients, data: Mapping[str, Any], circuit: Circuit, rounds: in
     value = Spread.of(seconds["one"] / seconds["two"])
     times = {name: float(np.median(s)) / len(shown) * 1e6 for name, s in seconds.items()}
     yield Row("workers", f"step of {len(shown)} samples: one worker / two", value, times=times)
+    alone = Spread.of(interleaved({"two": tasks["two"]}, rounds)["two"] * 1e3)
+    yield Row("workers", "that step, to client and scheduler", alone, "ms")
     before = _received(clients["two"])
     for _ in range(rounds):
         tasks["two"]()
