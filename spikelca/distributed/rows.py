@@ -62,13 +62,13 @@ class Rows(Mapping[str, Column]):
 
     def __init__(self, X: Any, widths: Mapping[str, int], keep: bool) -> None:
         with telling():
-            if np.isnan(X.shape[0]):
-                X = X.compute_chunk_sizes()
             self.X = X.persist() if keep else X
-        if not len(X):
+            if np.isnan(X.shape[0]):
+                self.X = self.X.compute_chunk_sizes()
+        if not len(self.X):
             raise ValueError("X is empty: found 0 sample(s); at least 1 awaited.")
         self.widths, self.keep = dict(widths), keep
-        self._edges = np.cumsum([0, *X.chunks[0]])
+        self._edges = np.cumsum([0, *self.X.chunks[0]])
         self._chunks = self.X.to_delayed().ravel()
         self._read: dict[int, Any] = dict(enumerate(self._chunks)) if keep else {}
 
