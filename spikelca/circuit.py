@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from spikelca.lessons import Lesson, lesson_of
 from spikelca.metrics import energy
 from spikelca.neurons import Neuron
 from spikelca.plasticity import IdleAtoms, PlasticityState, normalise_stacked, stacked_norms
-from spikelca.relearning import favoured_rows, updated_atoms
+from spikelca.relearning import Favoured, favoured_rows, updated_atoms
 from spikelca.running import RunsInTime
 from spikelca.transfer import Transfer
 from spikelca.validation import (
@@ -336,15 +336,15 @@ class Circuit(RunsInTime):
         """
         checked = check_stimuli(stimuli, self.widths, self.dtype)
         codes = check_code(code, len(next(iter(checked.values()))), self.n_neurons, self.dtype)
-        return self.taught(lesson_of(self.dictionaries, checked, codes), labels, rng)
+        favoured = favoured_rows(self.drivers, labels, len(codes), self.n_neurons)
+        return self.taught(lesson_of(self.dictionaries, checked, codes), lambda: favoured, rng)
 
     def taught(
-        self, lesson: Lesson, labels: ArrayLike | None, rng: np.random.Generator | None
+        self, lesson: Lesson, favoured: Favoured, rng: np.random.Generator | None
     ) -> Circuit:
         """The step of `learn` for a batch whose sums have been taken."""
         assert self.plasticity is not None
-        who = partial(favoured_rows, self.drivers, labels, lesson.n_samples, self.n_neurons)
-        parts = (lesson, self.plasticity, self.idle, who, rng)
+        parts = (lesson, self.plasticity, self.idle, favoured, rng)
         atoms, state = updated_atoms(self.dictionaries, *parts)
         moved = tuple(d.with_atoms(phi) for d, phi in zip(self.dictionaries, atoms, strict=True))
         return self.with_parts(dictionaries=moved, plasticity=state)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from spikelca.blas import one_blas_thread
 from spikelca.circuit import Circuit
 from spikelca.engines import Engine, get_engine
 from spikelca.lessons import Lesson, Sums, lesson_of
+from spikelca.relearning import favoured_rows
 from spikelca.validation import FloatArray, check_stimuli
 
 
@@ -107,7 +109,8 @@ def learn(
         # The limit is not held across the yield: what the caller computes is the caller's affair.
         with one_blas_thread():
             lesson = _lesson(driven, stimuli, labels, tol, runner)
-            circuit = circuit.taught(lesson, labels, rng)
+            parts = (circuit.drivers, labels, lesson.n_samples, circuit.n_neurons)
+            circuit = circuit.taught(lesson, partial(favoured_rows, *parts), rng)
         yield circuit, _report(circuit, lesson.sums, batch + 1)
 
 
