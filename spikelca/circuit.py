@@ -26,10 +26,11 @@ from spikelca.dictionary import Dictionary
 from spikelca.drivers import Driver
 from spikelca.encoding import encode_in_chunks
 from spikelca.engines import Engine, Problem, Response, get_engine
+from spikelca.lessons import Lesson, lesson_of
 from spikelca.metrics import energy
 from spikelca.neurons import Neuron
 from spikelca.plasticity import IdleAtoms, PlasticityState, to_stacked
-from spikelca.relearning import updated_atoms
+from spikelca.relearning import Favoured, favoured_rows, updated_atoms
 from spikelca.running import RunsInTime
 from spikelca.transfer import Transfer
 from spikelca.validation import (
@@ -263,15 +264,16 @@ class Circuit(RunsInTime):
         Circuit
         """
         checked = check_stimuli(stimuli, self.widths, self.dtype)
-        n_samples = len(next(iter(checked.values())))
-        codes = check_code(code, n_samples, self.n_neurons, self.dtype)
-        favoured = None
-        for driver in self.drivers:
-            if labels is not None:
-                favoured = driver.favours(labels, len(codes), self.n_neurons)
+        codes = check_code(code, len(next(iter(checked.values()))), self.n_neurons, self.dtype)
+        favoured = favoured_rows(self.drivers, labels, len(codes), self.n_neurons)
+        return self.taught(lesson_of(self.dictionaries, checked, codes), lambda: favoured, rng)
+
+    def taught(
+        self, lesson: Lesson, favoured: Favoured, rng: np.random.Generator | None
+    ) -> Circuit:
+        """The step of `learn` for a batch whose sums have been taken."""
         assert self.plasticity is not None
-        atoms, state = updated_atoms(
-            self.dictionaries, checked, codes, self.plasticity, self.idle, favoured, rng
-        )
+        parts = (lesson, self.plasticity, self.idle, favoured, rng)
+        atoms, state = updated_atoms(self.dictionaries, *parts)
         moved = tuple(d.with_atoms(phi) for d, phi in zip(self.dictionaries, atoms, strict=True))
         return self.with_parts(dictionaries=moved, plasticity=state)

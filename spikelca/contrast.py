@@ -24,11 +24,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from spikelca.circuit import Circuit
 from spikelca.dictionary import Dictionary
 from spikelca.engines import Engine
+from spikelca.lessons import Sums
 from spikelca.plasticity import PlasticityState, normalise_stacked, to_stacked
 from spikelca.relearning import room
 from spikelca.validation import FloatArray, positive
@@ -116,9 +115,8 @@ def free_code(
 
 def contrasted(
     circuit: Circuit,
-    stimuli: Mapping[str, FloatArray],
-    taught: FloatArray,
-    free: FloatArray,
+    taught: Sums,
+    free: Sums,
     observed: Sequence[str],
     contrast: Contrast,
     strength: float = 1.0,
@@ -128,44 +126,39 @@ def contrasted(
     Parameters
     ----------
     circuit : Circuit
-    stimuli : mapping of modality to (n_samples, n_inputs)
-        All modalities.
-    taught, free : (n_samples, n_neurons)
-        a+ and a-, both in the scale of the stacked atoms.
+    taught, free : Sums
+        What the batch says when settled as a+ and as a-, from `spikelca.lessons.lesson_of`.
     observed : sequence of str
         The modalities that the free code saw.
     contrast : Contrast
     strength : float
         Part of the rate.
 
+    Returns
+    -------
+    Circuit
+
     Raises
     ------
     ValueError
-        If a modality is not shown.
+        If a modality was not shown.
     """
-    if set(stimuli) != set(circuit.widths):
+    if set(taught.power) != set(circuit.widths):
         raise ValueError(
-            f"A contrastive step was shown {sorted(stimuli)}; all of {sorted(circuit.widths)} were "
-            "awaited."
+            f"A contrastive step was shown {sorted(taught.power)}; all of "
+            f"{sorted(circuit.widths)} were awaited."
         )
     plastic = [d for d in circuit.dictionaries if d.plasticity is not None]
     if not plastic:
         return circuit
     memory = max(d.plasticity.memory for d in plastic if d.plasticity is not None)
     assert circuit.plasticity is not None
-    state = circuit.plasticity.after(taught, memory)
-    kappa, rate = contrast.amount, contrast.rate * strength
-    moved = []
-    for d in plastic:
-        X = np.asarray(stimuli[d.name], dtype=circuit.dtype)
-        if d.name in observed:
-            change = _change(d, X, taught, state, rate)
-            change -= _change(d, X, free, state, rate * kappa) if kappa else d.atoms.dtype.type(0)
-        else:
-            change = _change(d, X, free, state, rate * contrast.recall)
-        moved.append(d.atoms + change)
+    state = circuit.plasticity.after(taught.activity, memory)
+    stepped = [
+        _stepped(d, taught, free, d.name in observed, contrast, strength, state) for d in plastic
+    ]
     weights = [d.weight for d in plastic]
-    moved = normalise_stacked(moved, weights, room(circuit.dictionaries, plastic))
+    moved = normalise_stacked(stepped, weights, room(circuit.dictionaries, plastic))
     atoms = {d.name: phi for d, phi in zip(plastic, moved, strict=True)}
     learned = tuple(
         d.with_atoms(atoms[d.name]) if d.name in atoms else d for d in circuit.dictionaries
@@ -173,10 +166,21 @@ def contrasted(
     return circuit.with_parts(dictionaries=learned, plasticity=replace(state, redrawn=0))
 
 
-def _change(
-    d: Dictionary, X: FloatArray, code: FloatArray, state: PlasticityState, rate: float
+def _stepped(
+    d: Dictionary,
+    taught: Sums,
+    free: Sums,
+    seen: bool,
+    contrast: Contrast,
+    strength: float,
+    state: PlasticityState,
 ) -> FloatArray:
-    """What Hebb's rule adds to the atoms, at a part of its rate: (n_neurons, n_inputs)."""
+    """The atoms of one modality after the step, not yet normalised: (n_neurons, n_inputs)."""
     assert d.plasticity is not None
-    rule = replace(d.plasticity, rate=d.plasticity.rate * rate)
-    return rule.step(d.atoms, X - code @ d.atoms, code, state.usage) - d.atoms
+    rate = d.plasticity.rate * contrast.rate * strength
+    if seen:
+        kappa = d.atoms.dtype.type(contrast.amount)
+        lesson = taught.correlation[d.name] - kappa * free.correlation[d.name]
+    else:
+        lesson, rate = free.correlation[d.name], rate * contrast.recall
+    return replace(d.plasticity, rate=rate).step(d.atoms, lesson, state.usage)

@@ -6,8 +6,11 @@ save a checkpoint, stop early, plot.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,9 +19,20 @@ from spikelca.blas import one_blas_thread
 from spikelca.circuit import Circuit
 from spikelca.contrast import Contrast, check_contrast, contrasted, free_code
 from spikelca.engines import Engine, get_engine
-from spikelca.validation import FloatArray
+from spikelca.lessons import Lesson, Sums, lesson_of
+from spikelca.relearning import favoured_rows
+from spikelca.validation import FloatArray, check_stimuli
 
-Batch = tuple[Mapping[str, FloatArray], ArrayLike | None]
+
+class Elsewhere(ABC):
+    """Samples that are not in this process. They settle where they are, and send their sums."""
+
+    @abstractmethod
+    def lesson(self, circuit: Circuit, labels: Any, tol: float, engine: Engine) -> Lesson:
+        """What the samples have to say to the circuit."""
+
+
+Batch = tuple[Mapping[str, FloatArray] | Elsewhere, ArrayLike | None]
 """Stimuli of each modality, and the labels of the samples (None without drivers)."""
 
 
@@ -110,31 +124,57 @@ def learn(
     if contrast is not None:
         check_contrast(circuit, observe)
     for batch, (stimuli, labels) in enumerate(batches, start=first):
+        if contrast is not None and isinstance(stimuli, Elsewhere):
+            raise NotImplementedError(
+                "contrast is not offered for samples on Dask workers: take contrast=None, or learn "
+                "from an array in memory or on a disk."
+            )
         fraction = 0.0 if n_batches is None else batch / n_batches
         strength = 0.0 if contrast is None else contrast.strength(fraction)
         driven = circuit.faded(fraction)
         # The limit is not held across the yield: what the caller computes is the caller's affair.
         with one_blas_thread():
-            code = driven.encode(stimuli, tol, labels=labels, engine=runner).code
-            report = _report(circuit, stimuli, code, batch + 1)
+            lesson = _lesson(driven, stimuli, labels, tol, runner)
             if contrast is not None and strength:
-                free = free_code(circuit, stimuli, observe, tol, runner)
-                circuit = contrasted(circuit, stimuli, code, free, observe, contrast, strength)
+                free = _free(circuit, stimuli, observe, tol, runner)
+                circuit = contrasted(circuit, lesson.sums, free, observe, contrast, strength)
             else:
-                circuit = circuit.learn(stimuli, code, labels=labels, rng=rng)
-        assert circuit.plasticity is not None
-        yield circuit, replace(report, redrawn=circuit.plasticity.redrawn)
+                parts = (circuit.drivers, labels, lesson.n_samples, circuit.n_neurons)
+                circuit = circuit.taught(lesson, partial(favoured_rows, *parts), rng)
+        yield circuit, _report(circuit, lesson.sums, batch + 1)
 
 
-def _report(
-    circuit: Circuit, stimuli: Mapping[str, FloatArray], code: FloatArray, batch: int
-) -> Progress:
-    error = {}
-    seen = circuit.observe(*stimuli)
-    for name, X in stimuli.items():
-        x = np.asarray(X, dtype=circuit.dtype)
-        r = x - code @ seen.dictionary(name).atoms
-        power = float(np.einsum("ij,ij->", x, x))
-        error[name] = float(np.einsum("ij,ij->", r, r)) / power if power else 0.0
-    active = float(np.count_nonzero(code, axis=1).mean())
-    return Progress(batch, len(code), active, error)
+def _lesson(
+    circuit: Circuit,
+    stimuli: Mapping[str, FloatArray] | Elsewhere,
+    labels: ArrayLike | None,
+    tol: float,
+    engine: Engine,
+) -> Lesson:
+    if isinstance(stimuli, Elsewhere):
+        return stimuli.lesson(circuit, labels, tol, engine)
+    seen = check_stimuli(stimuli, circuit.widths, circuit.dtype)
+    code = circuit.encode(seen, tol, labels=labels, engine=engine).code
+    return lesson_of(circuit.dictionaries, seen, code)
+
+
+def _free(
+    circuit: Circuit,
+    stimuli: Mapping[str, FloatArray] | Elsewhere,
+    observe: Sequence[str],
+    tol: float,
+    engine: Engine,
+) -> Sums:
+    """What the same samples say when they are settled as they will be used."""
+    assert not isinstance(stimuli, Elsewhere)
+    seen = check_stimuli(stimuli, circuit.widths, circuit.dtype)
+    code = free_code(circuit, seen, observe, tol, engine)
+    return lesson_of(circuit.dictionaries, seen, code).sums
+
+
+def _report(circuit: Circuit, sums: Sums, batch: int) -> Progress:
+    assert circuit.plasticity is not None
+    n_samples = sums.activity.n_samples
+    error = {name: sums.error[name] / power if power else 0.0 for name, power in sums.power.items()}
+    redrawn = circuit.plasticity.redrawn
+    return Progress(batch, n_samples, sums.n_active / n_samples, error, redrawn)

@@ -54,17 +54,14 @@ class Hebbian:
         if not 0 <= self.memory < 1:
             raise ValueError(f"memory is {self.memory}; a number in [0, 1) was awaited.")
 
-    def step(
-        self, atoms: FloatArray, residual: FloatArray, code: FloatArray, usage: FloatArray
-    ) -> FloatArray:
+    def step(self, atoms: FloatArray, correlation: FloatArray, usage: FloatArray) -> FloatArray:
         """The atoms after one batch, not yet normalised.
 
         Parameters
         ----------
         atoms : (n_neurons, n_inputs)
-        residual : (n_samples, n_inputs)
-            ``X - Phi a``.
-        code : (n_samples, n_neurons)
+        correlation : (n_neurons, n_inputs)
+            Output times error, summed over the samples: ``sum a (x) (X - Phi a)``.
         usage : (n_neurons,)
             ``H``, this batch included.
 
@@ -75,7 +72,50 @@ class Hebbian:
         # H of an atom that is long silent sinks below what its inverse could be told in.
         told = usage > self.rate * np.finfo(atoms.dtype).tiny
         eta = np.divide(self.rate, usage, out=np.zeros_like(usage), where=told)
-        return np.asarray(atoms + eta.astype(atoms.dtype)[:, None] * (code.T @ residual))
+        return np.asarray(atoms + eta.astype(atoms.dtype)[:, None] * correlation)
+
+
+@dataclass(frozen=True, eq=False)
+class Activity:
+    """What the rule remembers of codes. The activity of two stretches in a row is their sum.
+
+    Parameters
+    ----------
+    squares : (n_neurons,) float64
+        Sum of ``a^2``.
+    silent : (n_neurons,) int64
+        Presentations since the neuron last fired; all of them, if it did not.
+    n_samples : int
+    """
+
+    squares: NDArray[np.float64]
+    silent: NDArray[np.int64]
+    n_samples: int
+
+    @classmethod
+    def of(cls, code: FloatArray) -> Activity:
+        """The activity of codes, one presentation a row.
+
+        Examples
+        --------
+        >>> Activity.of(np.array([[2.0, 0.0], [1.0, 0.0]])).silent
+        array([0, 2])
+        """
+        squares = np.einsum("ij,ij->j", code, code, dtype=np.float64)
+        fired, n_samples = code[::-1] != 0, len(code)
+        silent = np.where(fired.any(axis=0), fired.argmax(axis=0), n_samples)
+        return cls(squares, silent.astype(np.int64), n_samples)
+
+    def __add__(self, later: Activity) -> Activity:
+        return Activity(
+            self.squares + later.squares,
+            later.silent_since(self.silent),
+            self.n_samples + later.n_samples,
+        )
+
+    def silent_since(self, before: NDArray[np.int64]) -> NDArray[np.int64]:
+        """For how long neurons are silent now that were silent for so long before."""
+        return np.where(self.silent < self.n_samples, self.silent, before + self.n_samples)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,12 +156,12 @@ class PlasticityState:
         """
         return cls(np.zeros(n_neurons), np.zeros(n_neurons, dtype=np.int64))
 
-    def after(self, code: FloatArray, memory: float) -> PlasticityState:
+    def after(self, batch: Activity, memory: float) -> PlasticityState:
         """The state once a batch of codes was seen.
 
         Parameters
         ----------
-        code : (n_samples, n_neurons)
+        batch : Activity
         memory : float in [0, 1)
             What is left of ``H``.
 
@@ -129,12 +169,8 @@ class PlasticityState:
         -------
         PlasticityState
         """
-        energy = np.einsum("ij,ij->j", code, code, dtype=np.float64)
-        n_samples = code.shape[0]
-        last = n_samples - 1 - np.argmax(code[::-1] != 0, axis=0)
-        fired = (code != 0).any(axis=0)
-        silent = np.where(fired, n_samples - 1 - last, self.silent + n_samples)
-        return PlasticityState(memory * self.usage + energy, silent.astype(np.int64))
+        silent = batch.silent_since(self.silent)
+        return PlasticityState(memory * self.usage + batch.squares, silent)
 
     def revived(self, neurons: NDArray[np.int64]) -> PlasticityState:
         """The state after some atoms were drawn anew: they start without a past.

@@ -41,6 +41,7 @@ readout pairs
 compiling saturation
 simulating
 streaming
+lessons
 relearning
 initial
 encoding
@@ -193,7 +194,7 @@ def test_what_comes_with_an_extra_is_asked_for_at_run_time_and_never_imported(ex
 
 
 def test_import_of_the_package_leaves_the_heavy_libraries_alone():
-    heavy = "{'brian2', 'numba', 'sklearn', 'matplotlib', 'pandas'}"
+    heavy = "{'brian2', 'numba', 'sklearn', 'matplotlib', 'pandas', 'dask', 'zarr'}"
     code = f"import spikelca, sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

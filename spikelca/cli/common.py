@@ -13,7 +13,11 @@ Commands = Any
 
 DATA_HELP = (
     "images, one a row: FILE.npy, FILE.npz (FILE.npz:KEY if it holds several arrays), FILE.csv, an "
-    "IDX file, or the words 'digits' and 'mnist'"
+    "IDX file, or the words 'digits' and 'mnist'; also FOLDER.zarr, or a folder of .npy files, "
+    "which need not fit into memory"
+)
+SCHEDULER_HELP = (
+    "compute on Dask workers: the address of a scheduler, or local:N for N processes here"
 )
 SCALE_HELP = "leave the rows as they are (default: scale each to unit norm)"
 
@@ -21,6 +25,11 @@ SCALE_HELP = "leave the rows as they are (default: scale each to unit norm)"
 def add_quiet(command: argparse.ArgumentParser) -> None:
     """``--quiet``: results and errors only."""
     command.add_argument("--quiet", action="store_true", help="no progress, no remarks")
+
+
+def add_scheduler(command: argparse.ArgumentParser) -> None:
+    """``--scheduler``."""
+    command.add_argument("--scheduler", metavar="ADDRESS|local:N", help=SCHEDULER_HELP)
 
 
 def add_seed(command: argparse.ArgumentParser) -> None:

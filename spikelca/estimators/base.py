@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import validate_data
 
 from spikelca.circuit import Circuit
+from spikelca.distributed import checked as checked_lazily
+from spikelca.distributed import encoded, is_dask
 from spikelca.encoding import encode_sparse
 from spikelca.engines import Engine, get_engine
 from spikelca.estimators.outside import check_outside, is_outside, outside
@@ -30,6 +33,33 @@ def _named(table: Mapping[str, Any], name: Any, what: str) -> Any:
     if name not in table:
         raise ValueError(f"{what} is {name!r}; one of {list(table)} was awaited.")
     return table[name]
+
+
+def codes_of(
+    circuit: Circuit,
+    stimuli: Mapping[str, FloatArray],
+    tol: float,
+    engine: str | Engine,
+    duration: float | None,
+) -> FloatArray:
+    """Settled codes of a rate circuit, spike-rate codes of a spiking one."""
+    if isinstance(circuit.neuron, RateNeuron):
+        return circuit.encode(stimuli, tol, engine=engine).code
+    duration = 20 * circuit.neuron.tau if duration is None else duration
+    return circuit.simulate(stimuli, duration, engine=engine).code
+
+
+def sparse_codes_of(
+    circuit: Circuit,
+    stimuli: Mapping[str, FloatArray],
+    tol: float,
+    engine: str | Engine,
+    duration: float | None,
+) -> Any:
+    """The same codes as a sparse array; settled ones are never held dense as a whole."""
+    if isinstance(circuit.neuron, RateNeuron):
+        return encode_sparse(circuit.problem, stimuli, circuit.dtype, get_engine(engine), tol)
+    return sparse.csr_array(codes_of(circuit, stimuli, tol, engine, duration))
 
 
 class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -58,17 +88,16 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
 
         In the precision of the stimuli, and sparse if that was asked for.
         """
-        dtype = next(iter(stimuli.values())).dtype
-        if isinstance(circuit.neuron, SpikingNeuron):
-            duration = 20 * circuit.neuron.tau if self.duration is None else self.duration
-            code = circuit.simulate(stimuli, duration, engine=self.engine).code
-            code = sparse.csr_array(code) if self.sparse_output else code
-        elif self.sparse_output:
-            engine = get_engine(self.engine)
-            code = encode_sparse(circuit.problem, stimuli, circuit.dtype, engine, self.tol)
-        else:
-            code = circuit.encode(stimuli, self.tol, engine=self.engine).code
-        return code.astype(dtype, copy=False)
+        kind = sparse_codes_of if self.sparse_output else codes_of
+        run = partial(kind, tol=self.tol, engine=self.engine, duration=self.duration)
+        if not any(is_dask(X) for X in stimuli.values()):
+            return run(circuit, stimuli).astype(next(iter(stimuli.values())).dtype, copy=False)
+        if self.sparse_output:
+            raise ValueError(
+                "sparse_output=True was asked of a Dask array, whose codes are a lazy dense array. "
+                "Take sparse_output=False, or encode arrays in memory."
+            )
+        return encoded(circuit, stimuli, run)
 
     def _check_counts(self, *names: str) -> None:
         for name in names:
@@ -81,17 +110,22 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     ) -> FloatArray:
         """X as a finite float array; what scikit-learn keeps of it is kept on ``reset_on``.
 
-        What lies outside memory stays there. Its values are read once to be checked, or not at all
-        if whoever reads them later checks them before anything comes of it.
+        What lies outside memory stays there, as do the rows that Dask holds. Values on a disk are
+        read once to be checked, or not at all if whoever reads them later checks them before
+        anything comes of it.
         """
         keeper, reset = self if reset_on is None else reset_on, reset_on is not None
+        if is_dask(X):
+            lazy: FloatArray = checked_lazily(X)
+            validate_data(keeper, X, reset=reset, skip_check_array=True)
+            return lazy
         if is_outside(X):
-            checked = outside(X)
+            far = outside(X)
             validate_data(keeper, X, reset=reset, skip_check_array=True)
             if values:
-                check_outside(checked)
-            return checked
-        checked = validate_data(
+                check_outside(far)
+            return far
+        checked: FloatArray = validate_data(
             keeper, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=False
         )
         check_finite(checked, "X")

@@ -16,13 +16,20 @@ from spikelca.circuit import Circuit
 from spikelca.contrast import Contrast
 from spikelca.drivers import Driver
 from spikelca.engines import Engine, get_engine
-from spikelca.estimators.samples import batch, class_numbers, in_order, n_rows, split, watched
+from spikelca.estimators.samples import (
+    Stimuli,
+    batch,
+    class_numbers,
+    in_order,
+    n_rows,
+    split,
+    watched,
+)
 from spikelca.estimators.start import first_circuit
 from spikelca.estimators.use import LinkedCoder
 from spikelca.learning import Batch, Progress, learn
 from spikelca.neurons import Neuron
 from spikelca.plasticity import Hebbian, IdleAtoms
-from spikelca.validation import FloatArray
 
 
 class LinkedLCA(LinkedCoder):
@@ -173,7 +180,8 @@ class LinkedLCA(LinkedCoder):
         ----------
         X : (n_samples, n_features)
             All modalities side by side. An array outside memory (a memory map, a `RowFile`, HDF5,
-            Zarr) is read once to be checked, and then batch by batch.
+            Zarr) is read once to be checked, and then batch by batch; of a Dask array the workers
+            hold the rows.
         y : (n_samples,), optional
             Class of each sample; needed by an ordinal driver and used for nothing else.
         checkpoint : path, optional
@@ -197,7 +205,7 @@ class LinkedLCA(LinkedCoder):
         """
         self._check_counts("n_components", "n_epochs", "batch_size")
         probe = clone(self)
-        stimuli = self._split(X, probe)
+        stimuli = self._split(X, probe, keep=True)
         labels, classes = class_numbers(self.driver, y, n_rows(stimuli), None)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         course = Course(n_rows(stimuli), self.batch_size, self.n_epochs, rng)
@@ -230,7 +238,7 @@ class LinkedLCA(LinkedCoder):
     def _first_mark(
         self,
         course: Course,
-        stimuli: Mapping[str, FloatArray],
+        stimuli: Stimuli,
         labels: Any,
         file: Checkpoint | None,
         resume: bool,
@@ -245,7 +253,7 @@ class LinkedLCA(LinkedCoder):
         return mark
 
     def _marks(
-        self, course: Course, mark: Bookmark, stimuli: Mapping[str, FloatArray], labels: Any
+        self, course: Course, mark: Bookmark, stimuli: Stimuli, labels: Any
     ) -> Iterator[Bookmark]:
         """Learn from where a bookmark lies to the end; yields where it stands after each batch."""
         batches = (batch(stimuli, labels, rows) for rows in course.batches(mark.n_steps))
@@ -300,12 +308,10 @@ class LinkedLCA(LinkedCoder):
         self._keep(circuit, classes, rng, 1 if first else self.n_iter_ + 1, steps, redrawn)
         return self
 
-    def _split(self, X: ArrayLike, probe: BaseEstimator | None) -> dict[str, FloatArray]:
-        return split(self._check(X, probe), self.modalities)
+    def _split(self, X: ArrayLike, probe: BaseEstimator | None, keep: bool = False) -> Stimuli:
+        return split(self._check(X, probe), self.modalities, keep)
 
-    def _first_circuit(
-        self, stimuli: Mapping[str, FloatArray], labels: Any, rng: np.random.Generator
-    ) -> Circuit:
+    def _first_circuit(self, stimuli: Stimuli, labels: Any, rng: np.random.Generator) -> Circuit:
         return first_circuit(
             stimuli,
             labels,

@@ -57,7 +57,8 @@ class LinkedCoder(Coder):
         ----------
         X : (n_samples, n_observed) or (n_samples, n_features)
             The observed columns, or all columns, of which the others are ignored. An array outside
-            memory (a memory map, a `RowFile`, HDF5, Zarr) is read chunk by chunk.
+            memory (a memory map, a `RowFile`, HDF5, Zarr) is read chunk by chunk; codes of a Dask
+            array are a Dask array that is computed chunk by chunk.
 
         Returns
         -------
