@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -25,7 +26,7 @@ from spikelca.estimators.samples import (
     split,
     watched,
 )
-from spikelca.estimators.start import first_circuit
+from spikelca.estimators.start import first_circuit, first_mark
 from spikelca.estimators.use import LinkedCoder
 from spikelca.learning import Batch, Progress, learn
 from spikelca.neurons import Neuron
@@ -214,7 +215,8 @@ class LinkedLCA(LinkedCoder):
             data = {**stimuli, "labels": labels, "classes": classes}
             params = self._what_learning_depends_on()
             file = Checkpoint(checkpoint, checkpoint_every, params, data, course.n_batches)
-        mark = first = self._first_mark(course, stimuli, labels, file, resume)
+        fresh = partial(self._first_circuit, stimuli, labels, course.rng)
+        mark = first = first_mark(course, fresh, file, resume)
         course.turn_to(first)
         try:
             for mark in self._marks(course, first, stimuli, labels):
@@ -234,23 +236,6 @@ class LinkedLCA(LinkedCoder):
             aside.remove("observe")
         params = {n: v for n, v in self.get_params(deep=False).items() if n not in aside}
         return params | {"engine": get_engine(self.engine).name}
-
-    def _first_mark(
-        self,
-        course: Course,
-        stimuli: Stimuli,
-        labels: Any,
-        file: Checkpoint | None,
-        resume: bool,
-    ) -> Bookmark:
-        if file is None and resume:
-            raise ValueError("resume=True goes on from a checkpoint; name its file: checkpoint=...")
-        mark = None if file is None else file.begin(resume)
-        if mark is None:
-            mark = course.bookmark(self._first_circuit(stimuli, labels, course.rng))
-            if file is not None:
-                file.write(mark)  # what cannot be written is told before hours have gone by
-        return mark
 
     def _marks(
         self, course: Course, mark: Bookmark, stimuli: Stimuli, labels: Any
