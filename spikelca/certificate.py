@@ -50,7 +50,7 @@ def fixed_point_residual(
     allowed : (n_samples, n_neurons) bool, optional
     """
     a = code.astype(np.float64)
-    u = total_drive.astype(np.float64) - a @ gram.astype(np.float64) + a
+    u = total_drive.astype(np.float64) - a @ gram.astype(np.float64, copy=False) + a
     settled = transfer(u)
     if isinstance(allowed, np.ndarray):
         settled = np.where(allowed, settled, 0.0)
@@ -99,7 +99,7 @@ def relative_gap(
     Fercoq, Gramfort and Salmon (2015), "Mind the duality gap: safer rules for the Lasso".
     """
     a, b = code.astype(np.float64), drive.astype(np.float64)
-    c = b - a @ gram.astype(np.float64)
+    c = b - a @ gram.astype(np.float64, copy=False)
     d = np.zeros((1, 1)) if current is None else np.asarray(current, dtype=np.float64)
     above = np.broadcast_to(transfer.threshold - d, c.shape)
     below = np.broadcast_to(transfer.threshold + d, c.shape)

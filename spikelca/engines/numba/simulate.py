@@ -124,7 +124,7 @@ def prepare(problem: Problem) -> Run:
         problem,
         state,
         np.hstack([p.steady for p in problem.inputs]),
-        np.ascontiguousarray(np.hstack([p.atoms for p in problem.inputs]).T),
+        np.vstack([p.synapses for p in problem.inputs]),
         edges,
         np.array([p.weight if p.dendritic else 0.0 for p in problem.inputs], dtype),
         np.ones((n, m), dtype) if problem.allowed is None else problem.allowed.astype(dtype),
