@@ -248,7 +248,8 @@ def rate_by_residual(run: Run, first: int, last: int) -> None:
 def spike_lateral(run: Run, first: int, last: int) -> None:
     """Spiking neurons, one layer."""
     p, cell, state = run.problem, spiker_of(run.problem), run.state
-    inhibition = np.ascontiguousarray(p.lateral.T) * cell.theta
+    # L is symmetric to the last bit: its rows are its columns.
+    inhibition = p.lateral * cell.theta
     b, (a, c, fired) = total_drive(run, first, last), _scratch(p)
     for row in range(first, last):
         cells = afferents_of(p, row, run.edges, state["p"][row], run.arrived[row])
