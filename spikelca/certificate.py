@@ -69,7 +69,7 @@ def fixed_point_residual(
     array([0.])
     """
     a = code.astype(np.float64)
-    u = total_drive.astype(np.float64) - a @ gram.astype(np.float64) + a
+    u = total_drive.astype(np.float64) - a @ gram.astype(np.float64, copy=False) + a
     settled = transfer(u)
     if isinstance(allowed, np.ndarray):
         settled = np.where(allowed, settled, 0.0)
@@ -125,7 +125,7 @@ def relative_gap(
     array([0.   , 0.077])
     """
     a, b = code.astype(np.float64), drive.astype(np.float64)
-    c = b - a @ gram.astype(np.float64)
+    c = b - a @ gram.astype(np.float64, copy=False)
     d = np.zeros((1, 1)) if current is None else np.asarray(current, dtype=np.float64)
     above = np.broadcast_to(transfer.threshold - d, c.shape)
     below = np.broadcast_to(transfer.threshold + d, c.shape)

@@ -271,7 +271,22 @@ class Circuit(RunsInTime):
     def taught(
         self, lesson: Lesson, favoured: Favoured, rng: np.random.Generator | None
     ) -> Circuit:
-        """The step of `learn` for a batch whose sums have been taken."""
+        """The step of `learn` for a batch whose sums have been taken.
+
+        Parameters
+        ----------
+        lesson : Lesson
+            From `spikelca.lessons.lesson_of`, or from wherever the samples are.
+        favoured : callable
+            Returns the samples from which each neuron may be drawn anew, (n_samples, n_neurons)
+            bool, or None.
+        rng : numpy Generator, optional
+            Draws new atoms for idle neurons; without it none are drawn.
+
+        Returns
+        -------
+        Circuit
+        """
         assert self.plasticity is not None
         parts = (lesson, self.plasticity, self.idle, favoured, rng)
         atoms, state = updated_atoms(self.dictionaries, *parts)

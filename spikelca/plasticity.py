@@ -133,7 +133,7 @@ class PlasticityState:
 
     Examples
     --------
-    >>> state = PlasticityState.fresh(2).after(np.array([[0.5, 0.0], [0.5, 0.0]]), memory=0.9)
+    >>> state = PlasticityState.fresh(2).after(Activity.of(np.array([[0.5, 0.0]] * 2)), 0.9)
     >>> state.usage, state.silent
     (array([0.5, 0. ]), array([0, 2]))
     """

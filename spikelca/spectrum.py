@@ -27,7 +27,7 @@ def largest_eigenvalue(gram: FloatArray, n_iter: int = 100) -> float:
     # meets those that are orthogonal to it.
     n = len(gram)
     x = 1.0 + 0.5 * np.cos(np.arange(n) * 2.399963)
-    G = gram.astype(np.float64)
+    G = gram.astype(np.float64, copy=False)
     value = slack = 0.0
     for _ in range(n_iter):
         x /= np.linalg.norm(x)

@@ -121,6 +121,15 @@ def certified(
     -------
     dict of name to dask.array.Array
         ``code``, ``gap`` (with a soft threshold), ``residual`` and ``n_iter``.
+
+    Examples
+    --------
+    >>> import dask.array
+    >>> from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold
+    >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    >>> found = certified(circuit, dask.array.ones((4, 2), chunks=(2, 2)), tol=1e-4)
+    >>> found["code"][:1].compute()
+    array([[0.9, 0.9]])
     """
     dask, array = needed("dask"), needed("dask.array")
     [name] = circuit.widths

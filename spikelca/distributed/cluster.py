@@ -54,6 +54,10 @@ def connected(scheduler: str | None) -> Iterator[None]:
         The address of a scheduler (``tcp://HOST:PORT``), or ``local:N`` for N processes of this
         machine, which listen to nobody else. None: the threads of this process.
 
+    Yields
+    ------
+    None
+
     Raises
     ------
     ValueError
@@ -62,6 +66,14 @@ def connected(scheduler: str | None) -> Iterator[None]:
         If the scheduler does not answer, or has no worker.
     ImportError
         If Dask is not installed.
+
+    Examples
+    --------
+    >>> import dask.array
+    >>> from spikelca.distributed import connected
+    >>> with connected(None):
+    ...     float(dask.array.ones((4, 2), chunks=2).sum().compute())
+    8.0
     """
     if scheduler is None:
         needed("dask.array")

@@ -42,6 +42,14 @@ def read_lazily(source: str | os.PathLike[str]) -> Any:
         If the files hold no numbers, or rows of different shapes.
     OSError
         If there is no such file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "rows.npy"
+    >>> np.save(path, np.ones((6, 2)))
+    >>> read_lazily(path).shape
+    (6, 2)
     """
     path = Path(os.path.abspath(source))
     if any((path / name).is_file() for name in _ZARR):
@@ -127,6 +135,15 @@ def write_zarr(
     ------
     FileExistsError
         If something else is there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import dask.array
+    >>> path = Path(tempfile.mkdtemp()) / "codes.zarr"
+    >>> write_zarr(path, {"code": dask.array.ones((6, 2), chunks=(3, 2))})
+    >>> path.is_dir()
+    True
     """
     target = Path(os.path.abspath(path))
     check_target(target)

@@ -124,7 +124,7 @@ def prepare(problem: Problem) -> Run:
         problem,
         state,
         np.hstack([p.steady for p in problem.inputs]),
-        np.ascontiguousarray(np.hstack([p.atoms for p in problem.inputs]).T),
+        np.vstack([p.synapses for p in problem.inputs]),
         edges,
         np.array([p.weight if p.dendritic else 0.0 for p in problem.inputs], dtype),
         np.ones((n, m), dtype) if problem.allowed is None else problem.allowed.astype(dtype),
@@ -249,7 +249,8 @@ def rate_by_residual(run: Run, first: int, last: int) -> None:
 def spike_lateral(run: Run, first: int, last: int) -> None:
     """Spiking neurons, one layer."""
     p, cell, state = run.problem, spiker_of(run.problem), run.state
-    inhibition = np.ascontiguousarray(p.lateral.T) * cell.theta
+    # L is symmetric to the last bit: its rows are its columns.
+    inhibition = p.lateral * cell.theta
     b, (a, c, fired) = total_drive(run, first, last), _scratch(p)
     for row in range(first, last):
         cells = afferents_of(p, row, run.edges, state["p"][row], run.arrived[row])
