@@ -26,10 +26,12 @@ error = [squared_error(X, atoms, a).mean() for a in codes]
 # Left: the trade; right: one line of reconstructions for each threshold.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
-axes[0].plot(active, error, "o-", color="#332288")
+axes[0].plot(active, error, "o-")
 for lam, place in zip(thresholds, zip(active, error, strict=True), strict=True):
-    axes[0].annotate(f"  {lam:g}", place)
-axes[0].set(xlabel="active neurons (mean)", ylabel="squared error (mean)", title="each point a lam")
+    axes[0].annotate(f"{lam:g}", place, xytext=(6, 4), textcoords="offset points")
+axes[0].margins(0.15)
+axes[0].set(xlabel="active neurons (mean)", ylabel="squared error (mean)", ylim=(0, None))
+axes[0].set_title("each point a threshold λ")
 rows = [X[:8], *(a[:8] @ atoms for a in codes)]
-draw_recall(rows, ["image", *(f"lam {lam:g}" for lam in thresholds)], ax=axes[1])
+draw_recall(rows, ["image", *(f"λ = {lam:g}" for lam in thresholds)], ax=axes[1])
 plt.show()

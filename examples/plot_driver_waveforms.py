@@ -11,7 +11,7 @@ from sklearn.preprocessing import normalize
 
 from spikelca import Circuit, CurrentDriver, Dictionary, RateNeuron, SoftThreshold
 from spikelca.datasets import load_images
-from spikelca.plotting import draw_membrane
+from spikelca.plotting import colour_of, draw_membrane
 from spikelca.waveforms import Pulse, Sine
 
 X = normalize(load_images("digits").X_train)
@@ -23,12 +23,14 @@ circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("image", X[:40])
 run = circuit.simulate({"image": X[[100]]}, duration=0.4, record=("u", "current"))
 
 # %%
-# Above the currents, below the membranes.
+# Above the currents, below the membranes: those of the two driven neurons in the same colours.
 
 figure, axes = plt.subplots(2, 1, figsize=(8, 5.5), layout="constrained", sharex=True)
-axes[0].plot(run.times * 1e3, run.traces["current"][:, 0, 2], label="sine into neuron 2")
-axes[0].plot(run.times * 1e3, run.traces["current"][:, 0, 7], "--", label="pulse into neuron 7")
+draw_membrane(run.times, run.traces["u"][:, 0], axes[1], threshold=0.1, most=0)
+for number, (neuron, name) in enumerate(((2, "sine into neuron 2"), (7, "pulse into neuron 7"))):
+    for ax, trace in zip(axes, ("current", "u"), strict=True):
+        line = run.traces[trace][:, 0, neuron]
+        ax.plot(run.times * 1e3, line, ("-", "--")[number], color=colour_of(number), label=name)
 axes[0].set_ylabel("driver current d")
 axes[0].legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-draw_membrane(run.times, run.traces["u"][:, 0], axes[1], threshold=0.1, most=6)
 plt.show()

@@ -7,6 +7,7 @@ again. The dictionary is learned in a second or two.
 """
 
 import matplotlib.pyplot as plt
+import numpy as np
 from sklearn.preprocessing import normalize
 
 from spikelca import LinkedLCA
@@ -26,5 +27,6 @@ print(f"{(code > 0).mean():.0%} of the neurons are active")
 figure, axes = plt.subplot_mosaic("db;dc", figsize=(10, 5), layout="constrained")
 draw_dictionary(lca.components_, ax=axes["d"], title="the dictionary")
 draw_code(code[0], axes["b"], title="the code of the first image")
-draw_recall([X_test[:8], lca.inverse_transform(code)], ["image", "from its code"], ax=axes["c"])
+recalled = np.maximum(lca.inverse_transform(code), 0)  # ink is never negative
+draw_recall([X_test[:8], recalled], ["image", "from its code"], ax=axes["c"])
 plt.show()

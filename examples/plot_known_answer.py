@@ -30,7 +30,7 @@ print(f"cosine of learned and true atoms: mean {found.mean():.3f}, least {found.
 # %%
 # True bars, learned bars in the same order.
 
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(10, 2.4), layout="constrained")
 draw_dictionary(world.atoms["bars"], ax=axes[0], n_columns=6, title="true")
 learned = lca.circuit_.dictionary("bars").atoms[order]
 draw_dictionary(learned, ax=axes[1], n_columns=6, title=f"learned, mean cosine {found.mean():.3f}")

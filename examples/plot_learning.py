@@ -33,6 +33,6 @@ for n, (learned, progress) in enumerate(learn(circuit, batches, rng=rng)):
 figure, axes = plt.subplots(1, 5, figsize=(15, 3.2), layout="constrained")
 for ax, n, phi in zip(axes, looks, seen, strict=False):
     draw_dictionary(phi, ax=ax, title=f"batch {n + 1}")
-axes[4].plot(np.arange(1, 151), errors, color="#332288")
+axes[4].plot(np.arange(1, 151), errors)
 axes[4].set(xlabel="batch", ylabel="relative squared error", ylim=(0, None))
 plt.show()

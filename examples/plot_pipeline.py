@@ -34,8 +34,10 @@ table = search.cv_results_
 figure, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
 ax.errorbar(
     np.array(grid["linkedlca__threshold"]), table["mean_test_score"], table["std_test_score"],
-    marker="o", capsize=3, color="#332288",
+    marker="o", capsize=3,
 )  # fmt: skip
-ax.set(xlabel="threshold lam", ylabel="cross-validated accuracy", ylim=(0.9, 1.0))
+ax.set(xlabel="threshold λ", ylabel="cross-validated accuracy", xscale="log")
+ax.set_xticks(grid["linkedlca__threshold"], grid["linkedlca__threshold"])
+ax.minorticks_off()
 ax.set_title(f"test accuracy of the chosen one: {score:.3f}")
 plt.show()

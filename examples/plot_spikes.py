@@ -12,7 +12,7 @@ from sklearn.preprocessing import normalize
 
 from spikelca import Circuit, Dictionary, SoftThreshold, SpikingNeuron
 from spikelca.datasets import load_images
-from spikelca.plotting import draw_membrane, draw_raster
+from spikelca.plotting import colour_of, draw_code, draw_membrane, draw_raster
 
 X = normalize(load_images("digits").X_train)
 neuron = SpikingNeuron(tau=10e-3, quantum=0.02)
@@ -25,12 +25,12 @@ settled = circuit.encode(image, tol=1e-8).code[0]
 # %%
 # The membrane jumps with every spike of a neighbour, and settles in the mean.
 
-figure, axes = plt.subplots(3, 1, figsize=(8, 8.5), layout="constrained")
+figure, axes = plt.subplots(3, 1, figsize=(8, 8), layout="constrained")
 draw_membrane(run.times, run.traces["u"][:, 0], axes[0], threshold=0.1, most=5)
 draw_raster(run.spikes.step * run.clock.dt, run.spikes.neuron, axes[1], n_neurons=60)
-neurons = np.arange(60)
-axes[2].bar(neurons, settled, color="#88CCEE", label="settled code")
-axes[2].plot(neurons, run.code[0], "k.", label="quantum x rate x tau")
-axes[2].set(xlabel="neuron", ylabel="activity a")
-axes[2].legend(frameon=False)
+axes[1].sharex(axes[0])
+draw_code(settled, axes[2])
+firing = np.flatnonzero(run.code[0])
+axes[2].plot(firing, run.code[0, firing], "o", color=colour_of(1), label="quantum x rate x tau")
+axes[2].legend(frameon=False, title="bars: the settled code")
 plt.show()

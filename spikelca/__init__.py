@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikelca._version import __version__
 from spikelca.circuit import Circuit
+from spikelca.contrast import Contrast
 from spikelca.dictionary import Dictionary
 from spikelca.drivers import CurrentDriver, Fade, OrdinalDriver
 from spikelca.neurons import RateNeuron, SpikingNeuron
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Circuit",
+    "Contrast",
     "CurrentDriver",
     "Dictionary",
     "Fade",

@@ -2,22 +2,30 @@
 
 ::
 
-    write a neighbour -> flush -> fsync -> rename over the old file -> fsync the folder
+    write a neighbour -> flush -> fsync -> give the old file a second name
+        -> rename over the old file -> fsync the folder -> remove the second name
 
 A rename within one folder is atomic: whoever looks, at whatever moment, finds the old file or the
-new one. The two fsyncs let that hold for a loss of power too. If anything fails before the rename
-(a full disk, a read-only folder, an error of the device), the neighbour goes and the old file
-stays.
+new one. The two fsyncs let that hold for a loss of power too. If anything fails (a full disk, a
+read-only folder, an error of the device), the error is raised and the old file stays: before the
+rename because nothing has touched it, and behind it, at the fsync of the folder, because it is put
+back from its second name. Where no file was before, none is after an error.
 
-A process that is killed leaves its neighbour behind. The next writer of the same file sweeps it. To
-tell what is left behind from what another process is writing at this moment, a writer holds a lock
-on its neighbour, which the system drops when the process ends, however it ends.
+Two cases are out of reach, and in both the file is whole. On a file system without hard links there
+is no second name: if the fsync of the folder fails there, the error is raised and the new file is
+in place. The same holds if the disk refuses the way back too.
+
+A process that is killed leaves its neighbour behind, or the second name. The next writer of the
+same file sweeps both. To tell what is left behind from what another process is writing at this
+moment, a writer holds a lock on them, which the system drops when the process ends, however it
+ends.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -31,7 +39,11 @@ if _LOCKS:
     import fcntl
 
 SUFFIX = ".spikelca-part"
+KEPT = ".spikelca-kept"
+# Windows has no fsync of a folder that could fail: there the rename is the last step.
+_FOLDERS = hasattr(os, "O_DIRECTORY")
 _NO_SUCH_SERVICE = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS}
+_NO_HARD_LINKS = _NO_SUCH_SERVICE | {errno.EPERM, errno.EMLINK, errno.EXDEV}
 
 
 @contextmanager
@@ -52,8 +64,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     Raises
     ------
     OSError
-        If the file cannot be written, whole and durably. Unless it was the last step that failed,
-        the fsync of the folder, the old file is still there, untouched.
+        If the file cannot be written, whole and durably. The old file is there then, untouched
+        (and if there was none, none); for the two exceptions see the head of this module.
 
     Examples
     --------
@@ -76,14 +88,72 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(descriptor)
             if _LOCKS:  # renamed under the lock: nobody sweeps it in between
-                os.replace(part, target)
+                _put_in_place(part, target, mode is None)
         if not _LOCKS:
-            os.replace(part, target)
+            _put_in_place(part, target, mode is None)
     except BaseException:
         with suppress(OSError):
             os.unlink(part)
         raise
-    _fsync_folder(target.parent)
+
+
+def _put_in_place(part: Path, target: Path, is_new: bool) -> None:
+    """Rename over the target and make it last; undone if it cannot be made to last."""
+    with _second_name(target, part, is_new) as kept:
+        os.replace(part, target)
+        try:
+            _fsync_folder(target.parent)
+        except BaseException:
+            with suppress(OSError):
+                if is_new:
+                    os.unlink(target)
+                elif kept is not None:
+                    os.replace(kept, target)
+            raise
+
+
+@contextmanager
+def _second_name(target: Path, part: Path, is_new: bool) -> Iterator[Path | None]:
+    """Another name of the old file, locked, for as long as it may have to be put back.
+
+    None where no way back is needed, or where the file system has no hard links.
+    """
+    kept = part.with_suffix(KEPT)
+    if is_new or not _FOLDERS or not _linked(target, kept):
+        yield None
+        return
+    try:
+        with _lock_held(kept):
+            yield kept
+    finally:
+        with suppress(OSError):  # the next writer sweeps it
+            os.unlink(kept)
+
+
+def _linked(target: Path, kept: Path) -> bool:
+    try:
+        os.link(target, kept)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        return False
+    return True
+
+
+@contextmanager
+def _lock_held(path: Path) -> Iterator[None]:
+    descriptor = _opened_to_lock(path)
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _opened_to_lock(path: Path) -> int:
+    # Over a network a lock may ask for a file that is open for writing; not every file can be.
+    way = os.O_WRONLY if os.access(path, os.W_OK) else os.O_RDONLY
+    return os.open(path, way | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -136,16 +206,15 @@ def _sweep(target: Path) -> None:
     """Remove what writers of this file left behind when they were killed."""
     if not _LOCKS:
         return
-    start, n_marks = f".{target.name}.", 8
+    mark = re.compile(re.escape(f".{target.name}.") + "[0-9a-f]{8}" + f"({SUFFIX}|{KEPT})")
     for name in os.listdir(target.parent):
-        middle = name[len(start) : -len(SUFFIX)]
-        if name.startswith(start) and name.endswith(SUFFIX) and len(middle) == n_marks:
+        if mark.fullmatch(name):
             with suppress(OSError):  # another sweeper was faster, or it is not ours to remove
                 _remove_if_left(target.with_name(name))
 
 
 def _remove_if_left(part: Path) -> None:
-    descriptor = os.open(part, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    descriptor = _opened_to_lock(part)
     try:
         if _lock(descriptor, fcntl.LOCK_NB):
             os.unlink(part)
@@ -154,7 +223,7 @@ def _remove_if_left(part: Path) -> None:
 
 
 def _fsync_folder(folder: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):
+    if not _FOLDERS:
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -30,6 +30,13 @@ def deciding(
     return np.where(np.isnan(gap), residual, gap)
 
 
+def settled(residual: NDArray[np.float64], gap: NDArray[np.float64] | None, tol: float) -> bool:
+    """Whether every sample has reached the tolerance; quick where all have."""
+    if gap is not None and tol >= STRICT and gap.max() <= tol:
+        return True
+    return bool((deciding(residual, gap, tol) <= tol).all())
+
+
 def fixed_point_residual(
     transfer: Transfer,
     total_drive: FloatArray,
@@ -48,6 +55,18 @@ def fixed_point_residual(
         L + 1.
     code : (n_samples, n_neurons)
     allowed : (n_samples, n_neurons) bool, optional
+        False where a clamp holds the code at zero.
+
+    Returns
+    -------
+    (n_samples,) float64
+        Zero at a fixed point, in units of the threshold.
+
+    Examples
+    --------
+    >>> gram, drive = np.eye(2), np.array([[1.0, 0.2]])
+    >>> fixed_point_residual(SoftThreshold(0.5), drive, gram, np.array([[0.5, 0.0]]))
+    array([0.])
     """
     a = code.astype(np.float64)
     u = total_drive.astype(np.float64) - a @ gram.astype(np.float64, copy=False) + a
@@ -97,6 +116,13 @@ def relative_gap(
     References
     ----------
     Fercoq, Gramfort and Salmon (2015), "Mind the duality gap: safer rules for the Lasso".
+
+    Examples
+    --------
+    >>> gram, drive = np.eye(2), np.array([[1.0, 0.0], [1.0, 0.0]])
+    >>> code = np.array([[0.5, 0.0], [0.25, 0.0]])  # the best there is, and half of it
+    >>> relative_gap(SoftThreshold(0.5), drive, gram, code, np.ones(2)).round(3)
+    array([0.   , 0.077])
     """
     a, b = code.astype(np.float64), drive.astype(np.float64)
     c = b - a @ gram.astype(np.float64, copy=False)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from spikelca.modelfile import (
 )
 
 ROWS = 4096
-"""Rows of which the digest is taken at once: a memory map is never copied as a whole."""
+"""Rows of which one digest is taken: neither a memory map nor a cluster hands over the whole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +144,7 @@ class Checkpoint:
         It is written after every how many batches.
     params : mapping of str to value
         All that decides what is learned, besides the data.
-    data : mapping of str to array
+    data : mapping of str to array, or to what digests itself
         The samples, and what else is learned from (labels).
     n_batches : int
         Batches of the whole learning.
@@ -162,7 +162,7 @@ class Checkpoint:
         path: str | os.PathLike[str],
         every: int,
         params: Mapping[str, Any],
-        data: Mapping[str, NDArray[Any] | None],
+        data: Mapping[str, Any],
         n_batches: int,
     ) -> None:
         if not isinstance(every, (int, np.integer)) or every < 1:
@@ -275,12 +275,25 @@ def in_words(value: Any, name: str) -> str:
 
 
 def digest(array: NDArray[Any] | None) -> str:
-    """Shape, dtype and SHA-256 of an array's values, whatever its layout in memory."""
+    """Shape, dtype and SHA-256 of an array's values, whatever its layout in memory.
+
+    An array that is in many places has a ``digest()`` of its own, which tells the same.
+    """
     if array is None:
         return "none"
-    found = hashlib.sha256()
-    for first in range(0, len(array), ROWS):
-        rows = array[first : first + ROWS]
-        text = rows.dtype.kind in "OU"
-        found.update(repr(rows.tolist()).encode() if text else np.ascontiguousarray(rows).tobytes())
-    return f"{array.shape} {array.dtype.name} {found.hexdigest()[:16]}"
+    if hasattr(array, "digest"):
+        return str(array.digest())
+    stretches = (array[first : first + ROWS] for first in range(0, len(array), ROWS))
+    return joined_digest(array.shape, array.dtype, [digest_of_rows(rows) for rows in stretches])
+
+
+def digest_of_rows(rows: NDArray[Any]) -> bytes:
+    """SHA-256 of a stretch of `ROWS` rows: they need not all be in one place."""
+    text = rows.dtype.kind in "OU"
+    values = repr(rows.tolist()).encode() if text else np.ascontiguousarray(rows).tobytes()
+    return hashlib.sha256(values).digest()
+
+
+def joined_digest(shape: tuple[int, ...], dtype: np.dtype[Any], parts: Iterable[bytes]) -> str:
+    """The digest of an array of which every stretch has been digested."""
+    return f"{shape} {dtype.name} {hashlib.sha256(b''.join(parts)).hexdigest()[:16]}"

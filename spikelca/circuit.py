@@ -2,7 +2,8 @@
 
 A `Circuit` is a value. It says what is simulated and never how: `encode` and `simulate` compile it
 with the stimuli into a `Problem` and hand that to an engine; `learn` returns a new circuit. The
-lateral weights follow from the dictionaries and are never stored.
+lateral weights follow from the dictionaries and are never stored. Its parts, and the circuits that
+are made of them, stand in `anatomy`; what it does in time stands in `running`.
 
 ::
 
@@ -15,21 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikelca.compiling import check_stack, driven, gram_of, make_inputs
+from spikelca.compiling import check_stack, driven, make_inputs
 from spikelca.dictionary import Dictionary
 from spikelca.drivers import Driver
 from spikelca.encoding import encode_in_chunks
 from spikelca.engines import Engine, Problem, Response, get_engine
+from spikelca.lessons import Lesson, lesson_of
 from spikelca.metrics import energy
 from spikelca.neurons import Neuron
-from spikelca.plasticity import IdleAtoms, PlasticityState, normalise_stacked, stacked_norms
-from spikelca.relearning import updated_atoms
+from spikelca.plasticity import IdleAtoms, PlasticityState, to_stacked
+from spikelca.relearning import Favoured, favoured_rows, updated_atoms
 from spikelca.running import RunsInTime
 from spikelca.transfer import Transfer
 from spikelca.validation import (
@@ -96,98 +97,9 @@ class Circuit(RunsInTime):
             raise ValueError(f"wiring is {self.wiring!r}; one of {_WIRINGS} was awaited.")
         check_stack(self.dictionaries)
         for driver in self.drivers:
-            driver.check(self.n_neurons, self.transfer.threshold)
+            driver.check(self.n_neurons, self.transfer)
         if self.plasticity is None:
             object.__setattr__(self, "plasticity", PlasticityState.fresh(self.n_neurons))
-
-    # ---------------------------------------------------------------- what it is made of
-
-    @property
-    def n_neurons(self) -> int:
-        """Neurons of the code."""
-        return self.dictionaries[0].n_neurons
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Precision of the synapses and of all that is computed with them."""
-        return self.dictionaries[0].atoms.dtype
-
-    @property
-    def widths(self) -> dict[str, int]:
-        """Number of inputs of each modality."""
-        return {d.name: d.n_inputs for d in self.dictionaries}
-
-    @cached_property
-    def gram(self) -> FloatArray:
-        """``L + 1 = sum_i w_i Phi_i^T Phi_i``: (n_neurons, n_neurons)."""
-        gram = gram_of(self.dictionaries)
-        gram.setflags(write=False)
-        return gram
-
-    @property
-    def lateral(self) -> FloatArray:
-        """L, the lateral weights: (n_neurons, n_neurons). Derived, never stored."""
-        return self.gram - np.eye(self.n_neurons, dtype=self.dtype)
-
-    def dictionary(self, modality: str) -> Dictionary:
-        """The dictionary of a modality.
-
-        Raises
-        ------
-        ValueError
-            If there is no such modality.
-        """
-        for d in self.dictionaries:
-            if d.name == modality:
-                return d
-        raise ValueError(f"modality is {modality!r}; one of {list(self.widths)} was awaited.")
-
-    # ---------------------------------------------------------------- other circuits made of it
-
-    def with_parts(self, **parts: Any) -> Circuit:
-        """A circuit in which some fields are others, and which trusts its atoms unchecked."""
-        new = object.__new__(Circuit)
-        fields = ("neuron", "transfer", "dictionaries", "drivers", "wiring", "idle", "plasticity")
-        for name in fields:
-            object.__setattr__(new, name, parts.get(name, getattr(self, name)))
-        return new
-
-    def without_drivers(self) -> Circuit:
-        """The same circuit with its drivers off: the one that may be used to predict."""
-        return self if not self.drivers else self.with_parts(drivers=())
-
-    def faded(self, fraction: float) -> Circuit:
-        """The same circuit with drivers as strong as they are after a fraction of the learning."""
-        return self.with_parts(drivers=tuple(d.faded(fraction) for d in self.drivers))
-
-    def observe(self, *modalities: str) -> Circuit:
-        """The circuit that sees only these modalities.
-
-        Only their blocks enter the drive *and* the lateral inhibition. The part of each atom that
-        is left is brought back to unit norm. A modality that is left out is not shown as zeros:
-        zeros would be evidence of black.
-
-        Raises
-        ------
-        ValueError
-            If a modality is unknown, or none is named.
-        """
-        if not modalities:
-            raise ValueError(f"No modality was named; at least one of {list(self.widths)} awaited.")
-        chosen = {self.dictionary(name).name for name in modalities}
-        kept = [d for d in self.dictionaries if d.name in chosen]
-        if len(kept) == len(self.dictionaries):
-            return self
-        atoms = normalise_stacked([d.atoms for d in kept], [d.weight for d in kept])
-        seen = tuple(d.with_atoms(phi) for d, phi in zip(kept, atoms, strict=True))
-        return self.with_parts(dictionaries=seen)
-
-    def observed_norms(self, *modalities: str) -> NDArray[np.float64]:
-        """Norm of the part of each stacked atom that lies in these modalities: (n_neurons,)."""
-        kept = [self.dictionary(name) for name in modalities]
-        return stacked_norms([d.atoms for d in kept], [d.weight for d in kept])
-
-    # ---------------------------------------------------------------- what it computes
 
     def drive(
         self, stimuli: Mapping[str, ArrayLike], labels: ArrayLike | None = None
@@ -228,15 +140,20 @@ class Circuit(RunsInTime):
         d = self.dictionary(modality)
         a = check_matrix(code, "code", self.n_neurons, self.dtype)
         if observed is not None and len(set(observed)) < len(self.dictionaries):
-            norms = self.observed_norms(*observed)
-            scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
-            a = a * scale.astype(self.dtype)
+            a = to_stacked(a, self.observed_norms(*observed))
         return np.asarray(a @ d.atoms)
 
     def energy(self, stimuli: Mapping[str, ArrayLike], code: ArrayLike) -> NDArray[np.float64]:
-        """The energy of Eq. 6 with the cost of this transfer function: (n_samples,).
+        """The energy of Eq. 6 with the cost of this transfer function; drivers are no part of it.
 
-        Driver currents are not part of it.
+        Parameters
+        ----------
+        stimuli : mapping of modality to (n_samples, n_inputs)
+        code : (n_samples, n_neurons)
+
+        Returns
+        -------
+        (n_samples,) float64
         """
         checked = check_stimuli(stimuli, self.widths, self.dtype)
         n_samples = len(next(iter(checked.values())))
@@ -246,7 +163,20 @@ class Circuit(RunsInTime):
     def problem(
         self, stimuli: Mapping[str, FloatArray], labels: ArrayLike | None = None, **parts: Any
     ) -> Problem:
-        """Compile the circuit and checked stimuli into what an engine sees."""
+        """Compile the circuit and checked stimuli into what an engine sees.
+
+        Parameters
+        ----------
+        stimuli : mapping of modality to (n_samples, n_inputs)
+            Of the circuit's type.
+        labels : (n_samples,) int, optional
+        **parts
+            Further fields of the problem: clock, start, record.
+
+        Returns
+        -------
+        Problem
+        """
         names = set(stimuli)
         if len(names) < len(self.dictionaries):
             return self.observe(*names).problem(stimuli, labels, **parts)
@@ -334,15 +264,16 @@ class Circuit(RunsInTime):
         Circuit
         """
         checked = check_stimuli(stimuli, self.widths, self.dtype)
-        n_samples = len(next(iter(checked.values())))
-        codes = check_code(code, n_samples, self.n_neurons, self.dtype)
-        favoured = None
-        for driver in self.drivers:
-            if labels is not None:
-                favoured = driver.favours(labels, len(codes), self.n_neurons)
+        codes = check_code(code, len(next(iter(checked.values()))), self.n_neurons, self.dtype)
+        favoured = favoured_rows(self.drivers, labels, len(codes), self.n_neurons)
+        return self.taught(lesson_of(self.dictionaries, checked, codes), lambda: favoured, rng)
+
+    def taught(
+        self, lesson: Lesson, favoured: Favoured, rng: np.random.Generator | None
+    ) -> Circuit:
+        """The step of `learn` for a batch whose sums have been taken."""
         assert self.plasticity is not None
-        atoms, state = updated_atoms(
-            self.dictionaries, checked, codes, self.plasticity, self.idle, favoured, rng
-        )
+        parts = (lesson, self.plasticity, self.idle, favoured, rng)
+        atoms, state = updated_atoms(self.dictionaries, *parts)
         moved = tuple(d.with_atoms(phi) for d, phi in zip(self.dictionaries, atoms, strict=True))
         return self.with_parts(dictionaries=moved, plasticity=state)

@@ -86,7 +86,16 @@ class Dictionary:
         return synapses
 
     def with_atoms(self, atoms: FloatArray) -> Dictionary:
-        """The same population with other atoms, which the caller vouches for: no check, no copy."""
+        """The same population with other atoms, which the caller vouches for: no check, no copy.
+
+        Parameters
+        ----------
+        atoms : (n_neurons, n_inputs)
+
+        Returns
+        -------
+        Dictionary
+        """
         new = object.__new__(Dictionary)
         atoms.setflags(write=False)
         for key, value in (

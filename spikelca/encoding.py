@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import mmap
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
-from spikelca.certificate import deciding
+from spikelca.certificate import deciding, settled
 from spikelca.engines import Engine, Problem, Response
-from spikelca.validation import check_matrix, check_values
+from spikelca.validation import FloatArray, check_matrix, check_values
 
 CHUNK = 4096
 """Samples compiled into one Problem: large enough to keep the cores busy, small in memory."""
@@ -32,7 +33,7 @@ def encode_in_chunks(
     """Settle all samples, `CHUNK` at a time, and warn of those that did not arrive.
 
     Values are checked and converted chunk by chunk: beyond the codes themselves, memory does not
-    grow with the number of samples, and a memory map is never read as a whole.
+    grow with the number of samples, and an array outside memory is never read as a whole.
 
     Parameters
     ----------
@@ -47,6 +48,50 @@ def encode_in_chunks(
     tol : float
     max_iter : int
     """
+    n_samples = len(next(iter(stimuli.values())))
+    total: Response | None = None
+    for rows, part in settled_chunks(
+        make_problem, stimuli, labels, start, dtype, engine, tol, max_iter
+    ):
+        if rows.stop - rows.start == n_samples:
+            total = part
+        else:
+            total = _room_for(part, n_samples) if total is None else total
+            _put(part, total, rows)
+    assert total is not None
+    warn_unsettled(total.residual, total.gap, tol)
+    return total
+
+
+def encode_sparse(
+    make_problem: Callable[..., Problem],
+    stimuli: Mapping[str, NDArray[Any]],
+    dtype: np.dtype[Any],
+    engine: Engine,
+    tol: float,
+    max_iter: int = 100_000,
+) -> sparse.csr_array:
+    """The codes alone, as a sparse array: memory grows with the active neurons, not with all."""
+    codes, residuals, gaps = [], [], []
+    for _, part in settled_chunks(make_problem, stimuli, None, None, dtype, engine, tol, max_iter):
+        codes.append(sparse.csr_array(part.code))
+        residuals.append(part.residual)
+        gaps += [] if part.gap is None else [part.gap]
+    warn_unsettled(np.concatenate(residuals), np.concatenate(gaps) if gaps else None, tol)
+    return sparse.vstack(codes, format="csr")
+
+
+def settled_chunks(
+    make_problem: Callable[..., Problem],
+    stimuli: Mapping[str, NDArray[Any]],
+    labels: ArrayLike | None,
+    start: NDArray[Any] | None,
+    dtype: np.dtype[Any],
+    engine: Engine,
+    tol: float,
+    max_iter: int,
+) -> Iterator[tuple[slice, Response]]:
+    """Settle one chunk after the other; yields which rows they are, and their codes."""
     if not (math.isfinite(tol) and tol > 0):
         raise ValueError(f"tol is {tol}; a finite number above zero was awaited.")
     if not (isinstance(max_iter, (int, np.integer)) and max_iter >= 1):
@@ -54,7 +99,6 @@ def encode_in_chunks(
     n_samples = len(next(iter(stimuli.values())))
     numbers = _aligned(labels, "labels", n_samples)
     begin = _aligned(start, "start", n_samples)
-    total: Response | None = None
     for first in range(0, n_samples, CHUNK):
         rows = slice(first, min(first + CHUNK, n_samples))
         seen = check_values({name: X[rows] for name, X in stimuli.items()}, dtype, first)
@@ -62,17 +106,9 @@ def encode_in_chunks(
         if begin is not None:
             guess = {"a": check_matrix(begin[rows], "start", None, dtype, first)}
         problem = make_problem(seen, None if numbers is None else numbers[rows], start=guess)
-        part = engine.settle(problem, tol, max_iter)
-        if rows.stop - rows.start == n_samples:
-            total = part
-        else:
-            total = _room_for(part, n_samples) if total is None else total
-            _put(part, total, rows)
+        yield rows, engine.settle(problem, tol, max_iter)
         for X in stimuli.values():
             release(X, rows)
-    assert total is not None
-    warn_unsettled(total, tol)
-    return total
 
 
 def _aligned(values: ArrayLike | None, name: str, n_samples: int) -> NDArray[Any] | None:
@@ -106,7 +142,8 @@ def release(X: NDArray[Any], rows: slice) -> None:
     They stay in the cache of the system, which may take them back at any time; without this they
     would count as memory of this process. Nothing is done for other arrays.
     """
-    owner: Any = X
+    X = getattr(X, "source", X)
+    owner: Any = X if isinstance(X, np.ndarray) else None
     while owner is not None and not isinstance(owner, np.memmap):
         owner = getattr(owner, "base", None)
     file = getattr(owner, "_mmap", None)
@@ -127,19 +164,15 @@ def release(X: NDArray[Any], rows: slice) -> None:
         file.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
-def unsettled(response: Response, tol: float) -> NDArray[np.bool_]:
-    """Samples whose certificate is above the tolerance."""
-    return np.asarray(~(deciding(response.residual, response.gap, tol) <= tol))
-
-
-def warn_unsettled(response: Response, tol: float) -> None:
+def warn_unsettled(residual: FloatArray, gap: FloatArray | None, tol: float) -> None:
     """Warn with a ConvergenceWarning that counts the codes above the tolerance."""
-    missed = deciding(response.residual, response.gap, tol)[unsettled(response, tol)]
-    if missed.size:
+    if not settled(residual, gap, tol):
+        reached = deciding(residual, gap, tol)
+        missed = reached[~(reached <= tol)]
         from sklearn.exceptions import ConvergenceWarning
 
         warnings.warn(
-            f"{missed.size} of {len(response.code)} codes did not settle within tol={tol:g} (worst "
+            f"{missed.size} of {len(residual)} codes did not settle within tol={tol:g} (worst "
             f"{missed.max():.2g}). Raise max_iter, take a larger tol, or float64 atoms.",
             ConvergenceWarning,
             stacklevel=4,

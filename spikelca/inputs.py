@@ -34,7 +34,14 @@ STEPS_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class AnalogInput:
-    """A constant current: x itself."""
+    """A constant current: x itself.
+
+    Examples
+    --------
+    >>> from spikelca import Dictionary
+    >>> Dictionary("x", np.eye(2)).inputs
+    AnalogInput()
+    """
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,10 @@ class PoissonInput:
         n_steps : int
         sample : int
             Its number, which together with the seed makes the stream.
+
+        Returns
+        -------
+        steps, cells : (n_spikes,) int64
         """
         chance = k * np.abs(x) / self.quantum
         live = np.flatnonzero(chance)

@@ -1,4 +1,4 @@
-"""Learning over many batches: settle, take a Hebbian step, yield.
+"""Learning over many batches: settle, take a Hebbian or a contrastive step, yield.
 
 `learn` is a generator, so that the caller decides what happens between two batches: show progress,
 save a checkpoint, stop early, plot.
@@ -6,18 +6,33 @@ save a checkpoint, stop early, plot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from spikelca.blas import one_blas_thread
 from spikelca.circuit import Circuit
+from spikelca.contrast import Contrast, check_contrast, contrasted, free_code
 from spikelca.engines import Engine, get_engine
-from spikelca.validation import FloatArray
+from spikelca.lessons import Lesson, Sums, lesson_of
+from spikelca.relearning import favoured_rows
+from spikelca.validation import FloatArray, check_stimuli
 
-Batch = tuple[Mapping[str, FloatArray], ArrayLike | None]
+
+class Elsewhere(ABC):
+    """Samples that are not in this process. They settle where they are, and send their sums."""
+
+    @abstractmethod
+    def lesson(self, circuit: Circuit, labels: Any, tol: float, engine: Engine) -> Lesson:
+        """What the samples have to say to the circuit."""
+
+
+Batch = tuple[Mapping[str, FloatArray] | Elsewhere, ArrayLike | None]
 """Stimuli of each modality, and the labels of the samples (None without drivers)."""
 
 
@@ -37,6 +52,11 @@ class Progress:
         Mean ``|x - Phi a|^2 / |x|^2`` before the step.
     redrawn : int
         Idle atoms that were drawn anew.
+
+    Examples
+    --------
+    >>> Progress(batch=3, n_samples=100, active=8.5, error={"x": 0.125}).error["x"]
+    0.125
     """
 
     batch: int
@@ -55,6 +75,8 @@ def learn(
     tol: float = 1e-3,
     engine: str | Engine = "numba",
     rng: np.random.Generator | None = None,
+    contrast: Contrast | None = None,
+    observe: Sequence[str] = (),
 ) -> Iterator[tuple[Circuit, Progress]]:
     """Learn batch by batch; yields each new circuit with a report.
 
@@ -73,10 +95,19 @@ def learn(
     engine : {"numba", "reference"} or Engine
     rng : numpy Generator, optional
         Draws new atoms for idle neurons; without it they stay.
+    contrast : Contrast, optional
+        Makes the last part of the learning contrastive; it needs ``n_batches``.
+    observe : sequence of str
+        With contrast: the modalities that will be observed when the codes are used.
 
     Yields
     ------
     (Circuit, Progress)
+
+    Raises
+    ------
+    ValueError
+        If contrast is asked for and nothing tells the taught code from the free one.
 
     Examples
     --------
@@ -90,26 +121,60 @@ def learn(
     3
     """
     runner = get_engine(engine)
+    if contrast is not None:
+        check_contrast(circuit, observe)
     for batch, (stimuli, labels) in enumerate(batches, start=first):
-        driven = circuit if n_batches is None else circuit.faded(batch / n_batches)
+        if contrast is not None and isinstance(stimuli, Elsewhere):
+            raise NotImplementedError(
+                "contrast is not offered for samples on Dask workers: take contrast=None, or learn "
+                "from an array in memory or on a disk."
+            )
+        fraction = 0.0 if n_batches is None else batch / n_batches
+        strength = 0.0 if contrast is None else contrast.strength(fraction)
+        driven = circuit.faded(fraction)
         # The limit is not held across the yield: what the caller computes is the caller's affair.
         with one_blas_thread():
-            response = driven.encode(stimuli, tol, labels=labels, engine=runner)
-            report = _report(circuit, stimuli, response.code, batch + 1)
-            circuit = circuit.learn(stimuli, response.code, labels=labels, rng=rng)
-        assert circuit.plasticity is not None
-        yield circuit, replace(report, redrawn=circuit.plasticity.redrawn)
+            lesson = _lesson(driven, stimuli, labels, tol, runner)
+            if contrast is not None and strength:
+                free = _free(circuit, stimuli, observe, tol, runner)
+                circuit = contrasted(circuit, lesson.sums, free, observe, contrast, strength)
+            else:
+                parts = (circuit.drivers, labels, lesson.n_samples, circuit.n_neurons)
+                circuit = circuit.taught(lesson, partial(favoured_rows, *parts), rng)
+        yield circuit, _report(circuit, lesson.sums, batch + 1)
 
 
-def _report(
-    circuit: Circuit, stimuli: Mapping[str, FloatArray], code: FloatArray, batch: int
-) -> Progress:
-    error = {}
-    seen = circuit.observe(*stimuli)
-    for name, X in stimuli.items():
-        x = np.asarray(X, dtype=circuit.dtype)
-        r = x - code @ seen.dictionary(name).atoms
-        power = float(np.einsum("ij,ij->", x, x))
-        error[name] = float(np.einsum("ij,ij->", r, r)) / power if power else 0.0
-    active = float(np.count_nonzero(code, axis=1).mean())
-    return Progress(batch, len(code), active, error)
+def _lesson(
+    circuit: Circuit,
+    stimuli: Mapping[str, FloatArray] | Elsewhere,
+    labels: ArrayLike | None,
+    tol: float,
+    engine: Engine,
+) -> Lesson:
+    if isinstance(stimuli, Elsewhere):
+        return stimuli.lesson(circuit, labels, tol, engine)
+    seen = check_stimuli(stimuli, circuit.widths, circuit.dtype)
+    code = circuit.encode(seen, tol, labels=labels, engine=engine).code
+    return lesson_of(circuit.dictionaries, seen, code)
+
+
+def _free(
+    circuit: Circuit,
+    stimuli: Mapping[str, FloatArray] | Elsewhere,
+    observe: Sequence[str],
+    tol: float,
+    engine: Engine,
+) -> Sums:
+    """What the same samples say when they are settled as they will be used."""
+    assert not isinstance(stimuli, Elsewhere)
+    seen = check_stimuli(stimuli, circuit.widths, circuit.dtype)
+    code = free_code(circuit, seen, observe, tol, engine)
+    return lesson_of(circuit.dictionaries, seen, code).sums
+
+
+def _report(circuit: Circuit, sums: Sums, batch: int) -> Progress:
+    assert circuit.plasticity is not None
+    n_samples = sums.activity.n_samples
+    error = {name: sums.error[name] / power if power else 0.0 for name, power in sums.power.items()}
+    redrawn = circuit.plasticity.redrawn
+    return Progress(batch, n_samples, sums.n_active / n_samples, error, redrawn)

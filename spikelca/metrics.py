@@ -28,13 +28,23 @@ __all__ = [
 
 
 def squared_error(stimulus: FloatArray, atoms: FloatArray, code: FloatArray) -> NDArray[np.float64]:
-    """``|x - Phi a|^2``: (n_samples,).
+    """``|x - Phi a|^2`` of each sample.
 
     Parameters
     ----------
     stimulus : (n_samples, n_inputs)
     atoms : (n_neurons, n_inputs)
     code : (n_samples, n_neurons)
+
+    Returns
+    -------
+    (n_samples,) float64
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> squared_error(np.array([[2.0, 0.0]]), np.eye(2), np.array([[1.5, 0.0]]))
+    array([0.25])
     """
     r = stimulus.astype(np.float64) - code.astype(np.float64) @ atoms.astype(np.float64)
     return np.asarray(np.einsum("ij,ij->i", r, r))
@@ -77,12 +87,27 @@ def energy(
 
 
 def active_fraction(code: FloatArray) -> NDArray[np.float64]:
-    """Share of neurons that are not silent: (n_samples,)."""
+    """Share of neurons that are not silent.
+
+    Parameters
+    ----------
+    code : (n_samples, n_neurons)
+
+    Returns
+    -------
+    (n_samples,) float64
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> active_fraction(np.array([[0.0, 0.3, 0.0, 0.1]]))
+    array([0.5])
+    """
     return np.asarray(np.count_nonzero(code, axis=1) / code.shape[1])
 
 
 def block_sums(code: FloatArray, owner: ArrayLike, n_classes: int) -> NDArray[np.float64]:
-    """Activity of each block of an ordinal code: (n_samples, n_classes).
+    """Activity of each block of an ordinal code.
 
     Parameters
     ----------
@@ -90,6 +115,16 @@ def block_sums(code: FloatArray, owner: ArrayLike, n_classes: int) -> NDArray[np
     owner : (n_neurons,) int
         Class of each neuron, negative for the free ones (`OrdinalDriver.owner`).
     n_classes : int
+
+    Returns
+    -------
+    (n_samples, n_classes) float64
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> block_sums(np.array([[0.5, 0.25, 1.0, 9.0]]), [0, 0, 1, -1], n_classes=2)
+    array([[0.75, 1.  ]])
     """
     member = np.asarray(owner)[:, None] == np.arange(n_classes)
     return np.asarray(code.astype(np.float64) @ member)
@@ -113,6 +148,13 @@ def block_selectivity(
     -------
     (n_classes, n_classes) float64
         Row: class of the sample; column: block. The identity is perfect order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> block_selectivity(np.array([[0.75, 0.25], [0.0, 2.0]]), [0, 1], [0, 1], n_classes=2)
+    array([[0.75, 0.25],
+           [0.  , 1.  ]])
     """
     sums = block_sums(np.abs(code), owner, n_classes)
     total = sums.sum(axis=1, keepdims=True)

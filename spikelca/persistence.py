@@ -107,6 +107,15 @@ def load(path: str | os.PathLike[str]) -> Model:
         If the file is anything but a whole, unaltered model file.
     OSError
         If there is no such file, or it cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from spikelca import LCACoder, load, save
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "coder.spikelca"
+    >>> save(LCACoder(np.eye(2), threshold=0.2), path)
+    >>> load(path).threshold
+    0.2
     """
     found, held = read_archive(path)
     with naming(path):

@@ -54,24 +54,68 @@ class Hebbian:
         if not 0 <= self.memory < 1:
             raise ValueError(f"memory is {self.memory}; a number in [0, 1) was awaited.")
 
-    def step(
-        self, atoms: FloatArray, residual: FloatArray, code: FloatArray, usage: FloatArray
-    ) -> FloatArray:
+    def step(self, atoms: FloatArray, correlation: FloatArray, usage: FloatArray) -> FloatArray:
         """The atoms after one batch, not yet normalised.
 
         Parameters
         ----------
         atoms : (n_neurons, n_inputs)
-        residual : (n_samples, n_inputs)
-            ``X - Phi a``.
-        code : (n_samples, n_neurons)
+        correlation : (n_neurons, n_inputs)
+            Output times error, summed over the samples: ``sum a (x) (X - Phi a)``.
         usage : (n_neurons,)
             ``H``, this batch included.
+
+        Returns
+        -------
+        (n_neurons, n_inputs)
         """
         # H of an atom that is long silent sinks below what its inverse could be told in.
         told = usage > self.rate * np.finfo(atoms.dtype).tiny
         eta = np.divide(self.rate, usage, out=np.zeros_like(usage), where=told)
-        return np.asarray(atoms + eta.astype(atoms.dtype)[:, None] * (code.T @ residual))
+        return np.asarray(atoms + eta.astype(atoms.dtype)[:, None] * correlation)
+
+
+@dataclass(frozen=True, eq=False)
+class Activity:
+    """What the rule remembers of codes. The activity of two stretches in a row is their sum.
+
+    Parameters
+    ----------
+    squares : (n_neurons,) float64
+        Sum of ``a^2``.
+    silent : (n_neurons,) int64
+        Presentations since the neuron last fired; all of them, if it did not.
+    n_samples : int
+    """
+
+    squares: NDArray[np.float64]
+    silent: NDArray[np.int64]
+    n_samples: int
+
+    @classmethod
+    def of(cls, code: FloatArray) -> Activity:
+        """The activity of codes, one presentation a row.
+
+        Examples
+        --------
+        >>> Activity.of(np.array([[2.0, 0.0], [1.0, 0.0]])).silent
+        array([0, 2])
+        """
+        squares = np.einsum("ij,ij->j", code, code, dtype=np.float64)
+        fired, n_samples = code[::-1] != 0, len(code)
+        silent = np.where(fired.any(axis=0), fired.argmax(axis=0), n_samples)
+        return cls(squares, silent.astype(np.int64), n_samples)
+
+    def __add__(self, later: Activity) -> Activity:
+        return Activity(
+            self.squares + later.squares,
+            later.silent_since(self.silent),
+            self.n_samples + later.n_samples,
+        )
+
+    def silent_since(self, before: NDArray[np.int64]) -> NDArray[np.int64]:
+        """For how long neurons are silent now that were silent for so long before."""
+        return np.where(self.silent < self.n_samples, self.silent, before + self.n_samples)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +130,12 @@ class PlasticityState:
         Presentations since the neuron last fired.
     redrawn : int
         Atoms that were drawn anew in the last step.
+
+    Examples
+    --------
+    >>> state = PlasticityState.fresh(2).after(np.array([[0.5, 0.0], [0.5, 0.0]]), memory=0.9)
+    >>> state.usage, state.silent
+    (array([0.5, 0. ]), array([0, 2]))
     """
 
     usage: NDArray[np.float64]
@@ -94,20 +144,45 @@ class PlasticityState:
 
     @classmethod
     def fresh(cls, n_neurons: int) -> PlasticityState:
-        """The state before the first batch."""
+        """The state before the first batch.
+
+        Parameters
+        ----------
+        n_neurons : int
+
+        Returns
+        -------
+        PlasticityState
+        """
         return cls(np.zeros(n_neurons), np.zeros(n_neurons, dtype=np.int64))
 
-    def after(self, code: FloatArray, memory: float) -> PlasticityState:
-        """The state once a batch of codes was seen."""
-        energy = np.einsum("ij,ij->j", code, code, dtype=np.float64)
-        n_samples = code.shape[0]
-        last = n_samples - 1 - np.argmax(code[::-1] != 0, axis=0)
-        fired = (code != 0).any(axis=0)
-        silent = np.where(fired, n_samples - 1 - last, self.silent + n_samples)
-        return PlasticityState(memory * self.usage + energy, silent.astype(np.int64))
+    def after(self, batch: Activity, memory: float) -> PlasticityState:
+        """The state once a batch of codes was seen.
+
+        Parameters
+        ----------
+        batch : Activity
+        memory : float in [0, 1)
+            What is left of ``H``.
+
+        Returns
+        -------
+        PlasticityState
+        """
+        silent = batch.silent_since(self.silent)
+        return PlasticityState(memory * self.usage + batch.squares, silent)
 
     def revived(self, neurons: NDArray[np.int64]) -> PlasticityState:
-        """The state after some atoms were drawn anew: they start without a past."""
+        """The state after some atoms were drawn anew: they start without a past.
+
+        Parameters
+        ----------
+        neurons : (n_redrawn,) int64
+
+        Returns
+        -------
+        PlasticityState
+        """
         usage, silent = self.usage.copy(), self.silent.copy()
         usage[neurons], silent[neurons] = 0.0, 0
         return PlasticityState(usage, silent, len(neurons))
@@ -142,6 +217,11 @@ class IdleAtoms:
     ------
     ValueError
         If the source is unknown or patience is below one.
+
+    Examples
+    --------
+    >>> IdleAtoms("residual", patience=1000)
+    IdleAtoms(source='residual', patience=1000)
     """
 
     source: str = "sample"
@@ -154,7 +234,17 @@ class IdleAtoms:
             raise ValueError(f"patience is {self.patience}; one presentation or more was awaited.")
 
     def material(self, stimulus: FloatArray, residual: FloatArray) -> FloatArray:
-        """The array whose rows become new atoms."""
+        """The array whose rows become new atoms.
+
+        Parameters
+        ----------
+        stimulus, residual : (n_samples, n_inputs)
+            A batch, and what the circuit leaves unexplained of it.
+
+        Returns
+        -------
+        (n_samples, n_inputs)
+        """
         return _SOURCES[self.source](stimulus, residual)
 
 
@@ -199,6 +289,18 @@ def stacked_norms(atoms: Sequence[FloatArray], weights: Sequence[float]) -> NDAr
         for phi, weight in zip(atoms, weights, strict=True)
     )
     return np.asarray(np.sqrt(total))
+
+
+def to_stacked(code: FloatArray, observed_norms: NDArray[np.float64]) -> FloatArray:
+    """A code of the observed parts of the atoms, brought back to the stacked atoms.
+
+    Where only a part of the modalities was observed, a code belongs to atoms whose observed part
+    has unit norm; ``observed_norms`` are the norms that these parts really have.
+    """
+    scale = np.divide(
+        1.0, observed_norms, out=np.zeros_like(observed_norms), where=observed_norms > 0
+    )
+    return np.asarray(code * scale.astype(code.dtype))
 
 
 def normalise_stacked(

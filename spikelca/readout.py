@@ -28,13 +28,26 @@ from spikelca.validation import FloatArray, positive_seconds
 
 
 def spike_count(response: Response, window: float | None = None) -> FloatArray:
-    """``a = quantum tau rate`` in the last part of the run: (n_samples, n_neurons).
+    """``a = quantum tau rate`` in the last part of the run.
 
     Parameters
     ----------
     response : Response
+        Of a spiking circuit.
     window : float in (0, 1], optional
         As in `Response.rates`.
+
+    Returns
+    -------
+    (n_samples, n_neurons)
+
+    Examples
+    --------
+    >>> from spikelca import Circuit, Dictionary, SoftThreshold, SpikingNeuron
+    >>> circuit = Circuit(SpikingNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    >>> run = circuit.simulate({"x": [[1.0, 0.0]]}, 0.2, dt=1e-4, record=("spikes",))
+    >>> spike_count(run, window=0.5).round(2)
+    array([[0.9, 0. ]])
     """
     rates = response.rates(window)
     assert response.quantum is not None
@@ -43,7 +56,7 @@ def spike_count(response: Response, window: float | None = None) -> FloatArray:
 
 
 def tapered(response: Response, window: float | None = None) -> FloatArray:
-    """The count in a window that rises and falls as a parabola: (n_samples, n_neurons).
+    """The count in a window that rises and falls as a parabola.
 
     ``a = theta sum_t w_t n_t / (sum_t w_t dt / tau)``. A plain count may be wrong by one spike at
     each edge of its window, an error of ``theta tau / window``; here a spike at an edge hardly
@@ -55,6 +68,18 @@ def tapered(response: Response, window: float | None = None) -> FloatArray:
     response : Response
     window : float in (0, 1], optional
         That of the simulation unless told; any other one needs the spikes.
+
+    Returns
+    -------
+    (n_samples, n_neurons)
+
+    Examples
+    --------
+    >>> from spikelca import Circuit, Dictionary, SoftThreshold, SpikingNeuron
+    >>> circuit = Circuit(SpikingNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    >>> run = circuit.simulate({"x": [[1.0, 0.0]]}, 0.2, dt=1e-4, record=("spikes",))
+    >>> tapered(run, window=0.5).round(2)
+    array([[0.9, 0. ]])
     """
     if window is None and response.counts is not None:
         return response.code
@@ -70,7 +95,7 @@ def tapered(response: Response, window: float | None = None) -> FloatArray:
 
 
 def exponential(response: Response, tau: Any | None = None) -> FloatArray:
-    """What an exponential filter of the spikes holds at the end: (n_samples, n_neurons).
+    """What an exponential filter of the spikes holds at the end.
 
     A spike that lies m steps back weighs ``exp(-m dt / tau)``; the weights of all steps add up to
     one, so that a steady rate is read without bias, however short the run and however long a step.
@@ -81,6 +106,18 @@ def exponential(response: Response, tau: Any | None = None) -> FloatArray:
         With its spikes.
     tau : float or Brian2 quantity, optional
         Time constant of the filter in seconds; five times that of the membrane unless told.
+
+    Returns
+    -------
+    (n_samples, n_neurons)
+
+    Examples
+    --------
+    >>> from spikelca import Circuit, Dictionary, SoftThreshold, SpikingNeuron
+    >>> circuit = Circuit(SpikingNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    >>> run = circuit.simulate({"x": [[1.0, 0.0]]}, 0.2, dt=1e-4, record=("spikes",))
+    >>> exponential(run).round(1)
+    array([[0.9, 0. ]])
     """
     spikes, clock = _spikes(response)
     assert response.quantum is not None
@@ -109,6 +146,23 @@ def membrane(response: Response, transfer: Transfer, window: float = WINDOW) -> 
         That of the circuit.
     window : float in (0, 1], default=0.25
         The last part of the run, weighed as in `tapered`.
+
+    Returns
+    -------
+    (n_samples, n_neurons)
+
+    Raises
+    ------
+    ValueError
+        If u was not recorded in that part.
+
+    Examples
+    --------
+    >>> from spikelca import Circuit, Dictionary, SoftThreshold, SpikingNeuron
+    >>> circuit = Circuit(SpikingNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    >>> run = circuit.simulate({"x": [[1.0, 0.0]]}, 0.2, dt=1e-4, record=("u",))
+    >>> membrane(run, SoftThreshold(0.1)).round(3)
+    array([[0.9, 0. ]])
     """
     if "u" not in response.traces or response.clock is None:
         raise ValueError("The trace of u is missing; simulate with record=('u',).")
@@ -124,9 +178,26 @@ def membrane(response: Response, transfer: Transfer, window: float = WINDOW) -> 
 
 
 def latency(response: Response) -> NDArray[np.float64]:
-    """Seconds to the first spike, infinite for the silent: (n_samples, n_cells).
+    """Seconds to the first spike, infinite for the silent.
 
     The strongest are the first: the order of the first spikes is a code of its own.
+
+    Parameters
+    ----------
+    response : Response
+        With its spikes.
+
+    Returns
+    -------
+    (n_samples, n_cells) float64
+
+    Examples
+    --------
+    >>> from spikelca import Circuit, Dictionary, SoftThreshold, SpikingNeuron
+    >>> circuit = Circuit(SpikingNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    >>> run = circuit.simulate({"x": [[1.0, 0.0]]}, 0.2, dt=1e-4, record=("spikes",))
+    >>> latency(run)
+    array([[0.0035,    inf]])
     """
     spikes, clock = _spikes(response)
     assert response.counts is not None
@@ -138,7 +209,7 @@ def latency(response: Response) -> NDArray[np.float64]:
 def event_energy(
     response: Response, per_spike: float, per_synaptic_event: float
 ) -> NDArray[np.float64]:
-    """What the spikes of each sample have cost: (n_samples,), in the unit of the two prices.
+    """What the spikes of each sample have cost, in the unit of the two prices.
 
     Parameters
     ----------
@@ -146,6 +217,23 @@ def event_energy(
     per_spike, per_synaptic_event : float
         Of the hardware in question; Loihi, for example, is quoted with 1.7e-12 and 23.6e-12 joules
         (Davies et al. 2018, IEEE Micro 38(1)).
+
+    Returns
+    -------
+    (n_samples,) float64
+
+    Raises
+    ------
+    ValueError
+        If the circuit is not a spiking one.
+
+    Examples
+    --------
+    >>> from spikelca import Circuit, Dictionary, SoftThreshold, SpikingNeuron
+    >>> circuit = Circuit(SpikingNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    >>> run = circuit.simulate({"x": [[1.0, 0.0]]}, 0.2, dt=1e-4, record=("spikes",))
+    >>> event_energy(run, per_spike=2.0, per_synaptic_event=0.0) == 2.0 * len(run.spikes)
+    array([ True])
     """
     if "spikes" not in response.events:
         raise ValueError("This response counted no spikes; it needs a circuit of SpikingNeuron.")

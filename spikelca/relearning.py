@@ -8,13 +8,15 @@ Free functions on the parts of a circuit; `Circuit.learn` puts the result back t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from spikelca.dictionary import Dictionary
+from spikelca.drivers import Driver
+from spikelca.lessons import Lesson, as_coded
 from spikelca.plasticity import (
     IdleAtoms,
     PlasticityState,
@@ -24,14 +26,16 @@ from spikelca.plasticity import (
 )
 from spikelca.validation import FloatArray
 
+Favoured = Callable[[], NDArray[np.bool_] | None]
+"""Tells, when it is asked, the samples from which each neuron may be drawn anew."""
+
 
 def updated_atoms(
     dictionaries: Sequence[Dictionary],
-    stimuli: Mapping[str, FloatArray],
-    code: FloatArray,
+    lesson: Lesson,
     state: PlasticityState,
     idle: IdleAtoms,
-    favoured: NDArray[np.bool_] | None,
+    favoured: Favoured,
     rng: np.random.Generator | None,
 ) -> tuple[list[FloatArray], PlasticityState]:
     """The atoms of every dictionary after one batch, and what the rule remembers of it.
@@ -39,12 +43,11 @@ def updated_atoms(
     Parameters
     ----------
     dictionaries : sequence of Dictionary
-    stimuli : mapping of modality to (n_samples, n_inputs)
-    code : (n_samples, n_neurons)
+    lesson : Lesson
     state : PlasticityState
     idle : IdleAtoms
-    favoured : (n_samples, n_neurons) bool, optional
-        Samples from which each neuron may be drawn anew.
+    favoured : callable
+        Returns (n_samples, n_neurons) bool, or None.
     rng : numpy Generator, optional
         Without it idle atoms stay.
 
@@ -53,35 +56,38 @@ def updated_atoms(
     atoms : list of (n_neurons, n_inputs)
     state : PlasticityState
     """
-    plastic = [d for d in dictionaries if d.plasticity is not None and d.name in stimuli]
+    shown = [d for d in dictionaries if d.name in lesson.sums.power]
+    plastic = [d for d in shown if d.name in lesson.sums.correlation]
     if not plastic:
         return [d.atoms for d in dictionaries], replace(state, redrawn=0)
     memory = max(d.plasticity.memory for d in plastic if d.plasticity is not None)
-    state = state.after(code, memory)
-    seen = _as_coded([d for d in dictionaries if d.name in stimuli], len(dictionaries))
-    residual = {d.name: stimuli[d.name] - code @ seen[d.name] for d in plastic}
-    atoms = {}
+    state = state.after(lesson.sums.activity, memory)
+    seen, atoms = as_coded(shown, len(dictionaries)), {}
     for d in plastic:
         assert d.plasticity is not None
-        atoms[d.name] = d.plasticity.step(seen[d.name], residual[d.name], code, state.usage)
+        correlation = lesson.sums.correlation[d.name]
+        atoms[d.name] = d.plasticity.step(seen[d.name], correlation, state.usage)
     if rng is not None:
-        state = _revive(atoms, plastic, stimuli, residual, state, idle, favoured, rng)
+        state = _revive(atoms, lesson, state, idle, favoured, rng)
     moved = normalise_stacked(
-        [atoms[d.name] for d in plastic], [d.weight for d in plastic], _room(dictionaries, plastic)
+        [atoms[d.name] for d in plastic], [d.weight for d in plastic], room(dictionaries, plastic)
     )
     atoms.update(zip(atoms, moved, strict=True))
     return [atoms.get(d.name, d.atoms) for d in dictionaries], state
 
 
-def _as_coded(shown: Sequence[Dictionary], n_dictionaries: int) -> dict[str, FloatArray]:
-    """The atoms that the code belongs to: of unit norm where it saw a part of the modalities."""
-    atoms = [d.atoms for d in shown]
-    if len(shown) < n_dictionaries:
-        atoms = normalise_stacked(atoms, [d.weight for d in shown])
-    return {d.name: phi for d, phi in zip(shown, atoms, strict=True)}
+def favoured_rows(
+    drivers: Sequence[Driver], labels: ArrayLike | None, n_samples: int, n_neurons: int
+) -> NDArray[np.bool_] | None:
+    """Samples that a driver assigns to each neuron, None if no driver has an opinion."""
+    favoured = None
+    for driver in drivers:
+        if labels is not None:
+            favoured = driver.favours(labels, n_samples, n_neurons)
+    return favoured
 
 
-def _room(dictionaries: Sequence[Dictionary], plastic: Sequence[Dictionary]) -> FloatArray | float:
+def room(dictionaries: Sequence[Dictionary], plastic: Sequence[Dictionary]) -> FloatArray | float:
     """Norm for the part of each stacked atom that learns, such that the whole has norm one.
 
     Where the rest alone is longer than one, the part keeps the norm it has.
@@ -97,34 +103,32 @@ def _room(dictionaries: Sequence[Dictionary], plastic: Sequence[Dictionary]) -> 
 
 def _revive(
     atoms: dict[str, FloatArray],
-    plastic: Sequence[Dictionary],
-    stimuli: Mapping[str, FloatArray],
-    residual: Mapping[str, FloatArray],
+    lesson: Lesson,
     state: PlasticityState,
     idle: IdleAtoms,
-    favoured: NDArray[np.bool_] | None,
+    favoured: Favoured,
     rng: np.random.Generator,
 ) -> PlasticityState:
     """Write new atoms into the idle rows of ``atoms``."""
     neurons = np.flatnonzero(state.silent >= idle.patience)
     if not neurons.size:
         return state
-    material = {d.name: idle.material(stimuli[d.name], residual[d.name]) for d in plastic}
-    stacked = np.hstack(list(material.values())).astype(np.float64)
-    norms = np.einsum("ij,ij->i", stacked, stacked)
-    rows = draw_rows(rng, neurons, np.where(_seen_before(stacked, norms), 0.0, norms), favoured)
+    rows = draw_rows(rng, neurons, _worth_drawing(lesson.marks(idle)), favoured())
     neurons, rows = neurons[rows >= 0], rows[rows >= 0]
-    scale = 1 / np.sqrt(norms[rows])
-    for d in plastic:
-        fresh = material[d.name][rows] * scale[:, None].astype(d.atoms.dtype)
-        atoms[d.name][neurons] = fresh
+    if not neurons.size:
+        return state
+    material = lesson.material(rows, idle)
+    stacked = np.hstack(list(material.values())).astype(np.float64)
+    scale = 1 / np.sqrt(np.einsum("ij,ij->i", stacked, stacked))
+    for name, fresh in material.items():
+        atoms[name][neurons] = fresh * scale[:, None].astype(fresh.dtype)
     return state.revived(neurons)
 
 
-def _seen_before(stacked: FloatArray, norms: FloatArray) -> NDArray[np.bool_]:
-    """Rows that point where an earlier one points: two atoms made of them would be one."""
-    directions = stacked / np.sqrt(np.where(norms > 0, norms, 1.0))[:, None]
-    _, first = np.unique(np.round(directions, 6) + 0.0, axis=0, return_index=True)
-    seen = np.ones(len(stacked), dtype=bool)
-    seen[first] = False
-    return seen
+def _worth_drawing(marks: Sequence[bytes]) -> FloatArray:
+    """One for samples that are not blank and point where no earlier one does, else zero."""
+    worth, seen = np.zeros(len(marks)), {b""}
+    for row, mark in enumerate(marks):
+        worth[row] = mark not in seen
+        seen.add(mark)
+    return worth

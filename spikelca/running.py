@@ -6,43 +6,22 @@ The face only: times, records and memory are looked after by `simulating`, plast
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spikelca.dictionary import Dictionary
-from spikelca.drivers import Driver
+from spikelca.anatomy import HasParts
 from spikelca.engines import WINDOW, Engine, Problem, Response, Stream, get_engine
 from spikelca.engines.brian2 import Brian2Engine, BrianCircuit
-from spikelca.plasticity import PlasticityState
 from spikelca.simulating import prepared, simulate, untimed
 from spikelca.streaming import streamed
 from spikelca.validation import FloatArray, check_stimuli
 
 
-class RunsInTime(ABC):
+class RunsInTime(HasParts):
     """What can be simulated; `Circuit` says what it is."""
-
-    dictionaries: Sequence[Dictionary]
-    drivers: Sequence[Driver]
-    plasticity: PlasticityState | None
-
-    @property
-    @abstractmethod
-    def widths(self) -> dict[str, int]:
-        """Number of inputs of each modality."""
-
-    @property
-    @abstractmethod
-    def dtype(self) -> np.dtype[Any]:
-        """Precision of the synapses."""
-
-    @abstractmethod
-    def with_parts(self, **parts: Any) -> Any:
-        """The same with some fields changed."""
 
     def simulate(
         self,

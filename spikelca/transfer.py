@@ -40,6 +40,11 @@ class Transfer(ABC):
     ------
     ValueError
         If the threshold is not a finite number above zero.
+
+    Examples
+    --------
+    >>> issubclass(SoftThreshold, Transfer) and issubclass(HardThreshold, Transfer)
+    True
     """
 
     threshold: float
@@ -58,20 +63,64 @@ class Transfer(ABC):
 
     @abstractmethod
     def one_sided(self, u: FloatArray) -> FloatArray:
-        """T for outputs that are never negative."""
+        """T for outputs that are never negative.
+
+        Parameters
+        ----------
+        u : (n_samples, n_neurons)
+            Membrane potentials, float32 or float64.
+
+        Returns
+        -------
+        (n_samples, n_neurons), of the type of u
+        """
 
     @abstractmethod
     def cost(self, a: FloatArray) -> FloatArray:
-        """C(a), summed over the neurons: shape (n_samples,), float64."""
+        """C(a), summed over the neurons.
+
+        Parameters
+        ----------
+        a : (n_samples, n_neurons)
+            Outputs.
+
+        Returns
+        -------
+        (n_samples,) float64
+        """
 
     @abstractmethod
     def inverse(self, a: FloatArray) -> FloatArray:
-        """A membrane potential u with T(u) = a; zero where a is zero."""
+        """A membrane potential u with T(u) = a; zero where a is zero.
+
+        Parameters
+        ----------
+        a : (n_samples, n_neurons)
+            Outputs.
+
+        Returns
+        -------
+        (n_samples, n_neurons)
+        """
 
 
 @dataclass(frozen=True)
 class SoftThreshold(Transfer):
-    """T(u) = max(u - lam, 0); the code solves the (non-negative) LASSO of Eq. 1.
+    """T(u) = max(u - lam, 0), so that the code solves the (non-negative) LASSO.
+
+    The energy (the paper's first equation) is convex, and its codes carry a duality gap.
+
+    Parameters
+    ----------
+    threshold : float
+        lam, in the unit of the membrane potential u.
+    two_sided : bool, default=False
+        Whether a potential below -lam gives a negative output.
+
+    Raises
+    ------
+    ValueError
+        If the threshold is not a finite number above zero.
 
     Examples
     --------
@@ -96,10 +145,22 @@ class SoftThreshold(Transfer):
 
 @dataclass(frozen=True)
 class HardThreshold(Transfer):
-    """T(u) = u where u > lam, else 0; Eq. 2 of the paper as it is printed.
+    """T(u) = u where u > lam, else 0: the paper's second equation as it is printed.
 
     The cost counts the active neurons. It is not convex: the settled code depends on the step and
     on the start, and carries a fixed-point residual but no duality gap.
+
+    Parameters
+    ----------
+    threshold : float
+        lam, in the unit of the membrane potential u.
+    two_sided : bool, default=False
+        Whether a potential below -lam gives an output too.
+
+    Raises
+    ------
+    ValueError
+        If the threshold is not a finite number above zero.
 
     Examples
     --------

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[Any]
 """A NumPy array of float32 or float64."""
+
+FEW = 4096
+"""Values that are so few that calls cost more than looking at each."""
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -103,6 +106,9 @@ def check_finite(X: FloatArray, name: str, first_row: int = 0) -> None:
     place of X in a larger array of which it is a part.
     """
     largest = 1e-3 * float(np.sqrt(np.finfo(X.dtype).max))
+    # Of few values the sum of squares tells at once that none is large, infinite or no number.
+    if X.size <= FEW and X.flags.c_contiguous and np.vdot(X, X) <= largest * largest:
+        return
     # Smallest and largest are two fast passes; only if they tell do we look for the culprit.
     if X.size == 0 or (X.min() >= -largest and X.max() <= largest):
         return
@@ -118,8 +124,19 @@ def check_finite(X: FloatArray, name: str, first_row: int = 0) -> None:
     )
 
 
+def lies_outside(X: Any) -> bool:
+    """Whether X is an array that hands out its rows when asked: of HDF5, Zarr or a `RowFile`."""
+    return (
+        not isinstance(X, (np.ndarray, np.generic))
+        and all(hasattr(X, name) for name in ("shape", "dtype", "ndim", "__getitem__"))
+        and not hasattr(X, "iloc")  # a column of a table
+    )
+
+
 def check_shape(X: ArrayLike, name: str, n_columns: int | None = None) -> NDArray[Any]:
     """Check that X is a dense (n_samples, n_columns) array; its values are not looked at.
+
+    An array outside memory stays there, see `lies_outside`.
 
     Raises
     ------
@@ -132,7 +149,7 @@ def check_shape(X: ArrayLike, name: str, n_columns: int | None = None) -> NDArra
         raise TypeError(
             f"{name} is a sparse matrix; a dense array was awaited. Use {name}.toarray()."
         )
-    X = np.asanyarray(X)
+    X = cast(NDArray[Any], X) if lies_outside(X) else np.asanyarray(X)
     if X.ndim != 2:
         raise ValueError(
             f"{name} has shape {X.shape}; a 2D array (n_samples, n_inputs) was awaited. "

@@ -22,11 +22,32 @@ Shape = tuple[int, int]
 
 
 class Waveform(ABC):
-    """A current as a function of time."""
+    """A current as a function of time.
+
+    A subclass says its `values`; sums come with the class.
+
+    Examples
+    --------
+    >>> both = Constant(0.1) + Pulse(0.5, start=1.0, stop=2.0)
+    >>> both.values(np.array([0.0, 1.0]), (1, 1)).ravel()
+    array([0.1, 0.6])
+    """
 
     @abstractmethod
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
-        """The current at each time; an array that broadcasts to ``(n_times, *shape)``."""
+        """The current at each time.
+
+        Parameters
+        ----------
+        times : (n_times,) float64
+            Seconds.
+        shape : (n_rows, n_neurons)
+            The driven cells.
+
+        Returns
+        -------
+        array that broadcasts to ``(n_times, *shape)``
+        """
 
     def __add__(self, other: Waveform) -> Waveform:
         """Both currents at once."""
@@ -47,7 +68,17 @@ def _everywhere(values: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class Sum(Waveform):
-    """Two waveforms at once."""
+    """Two waveforms at once, which ``+`` makes.
+
+    Parameters
+    ----------
+    first, second : Waveform
+
+    Examples
+    --------
+    >>> Sum(Constant(0.25), Constant(0.5)).values(np.zeros(1), (1, 1)).item()
+    0.75
+    """
 
     first: Waveform
     second: Waveform
@@ -59,6 +90,16 @@ class Sum(Waveform):
 @dataclass(frozen=True)
 class Constant(Waveform):
     """d(t) = level.
+
+    Parameters
+    ----------
+    level : float
+        The current, in the unit of the membrane potential.
+
+    Raises
+    ------
+    ValueError
+        If it is not finite.
 
     Examples
     --------
@@ -258,6 +299,16 @@ class Array(Waveform):
 @dataclass(frozen=True)
 class Callable(Waveform):
     """``function(t)`` for each time in seconds: a number, or an array of one value per driven cell.
+
+    Parameters
+    ----------
+    function : callable
+        From seconds to a number, (n_neurons,) or (n_samples, n_neurons).
+
+    Raises
+    ------
+    ValueError
+        Once the run is known, if what it gives is not finite or of another shape.
 
     Examples
     --------

@@ -1,16 +1,51 @@
-"""Options of the test suite, and the figures that it prints at its end."""
+"""Options of the test suite, the figures that it prints at its end, and what keeps it short."""
 
 from __future__ import annotations
 
+import gc
+import os
+
 import pytest
 
-FIGURES = pytest.StashKey[list[str]]()
+# Before numpy, numba and matplotlib are imported, which read these once.
+os.environ.setdefault("MPLBACKEND", "Agg")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def pytest_configure(config):
+    """Let no two workers fill Numba's cache at the same moment.
+
+    Each reads the index of a function, takes the next free number for its file and writes the index
+    back: two that do so at once would give one number to the kernels of two signatures.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    from numba.core.caching import IndexDataCacheFile
+    from quickly import one_at_a_time
+
+    save = IndexDataCacheFile.save
+
+    def save_alone(self, key, data):
+        with one_at_a_time("kernels"):
+            save(self, key, data)
+
+    IndexDataCacheFile.save = save_alone
 
 
 def pytest_addoption(parser):
     parser.addoption(
         "--full", action="store_true", help="the larger counts of the tests marked reliability"
     )
+
+
+def pytest_collection_finish():
+    """Whatever has been imported stays: leave it out of the many collections that Brian2 asks for.
+
+    This halves the time of its tests.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -24,14 +59,36 @@ def figure(request):
     """Say a figure; all are printed together at the end."""
 
     def say(text):
-        request.config.stash.setdefault(FIGURES, []).append(f"{request.node.name}: {text}")
+        request.node.user_properties.append(("figure", text))
 
     return say
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    figures = config.stash.get(FIGURES, [])
-    if figures:
+@pytest.fixture
+def quick_compiler(full):
+    """Let Brian2 compile without optimising, which takes half the time; as users do with --full."""
+    brian2 = pytest.importorskip("brian2")
+    before = brian2.prefs.codegen.cpp.extra_compile_args
+    if not full:
+        brian2.prefs.codegen.cpp.extra_compile_args = ["-w", "-O0", "-std=c++11"]
+    yield
+    brian2.prefs.codegen.cpp.extra_compile_args = before
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = [
+        report
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        if report.when == "call"
+    ]
+    lines = [
+        f"{report.nodeid.partition('::')[2]}: {text}"
+        for report in sorted(reports, key=lambda report: report.nodeid)
+        for name, text in report.user_properties
+        if name == "figure"
+    ]
+    if lines:
         terminalreporter.section("figures")
-        for line in figures:
+        for line in lines:
             terminalreporter.write_line(line)

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
+import os
 import tempfile
-from functools import cache
+from contextlib import contextmanager
 from pathlib import Path
 
 from spikelca.cli import main
 
+try:
+    import fcntl
+except ImportError:  # no such locks on this system
+    fcntl = None
+
 WORDS = ("reproduce", "--quick", "--leaky", "--report", "--quiet")
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 
 
-@cache
-def quick_results() -> Path:
-    """The folder of ``spikelca reproduce --quick --leaky --report``; it goes when the tests end."""
-    folder = tempfile.mkdtemp(prefix="spikelca-quick-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    assert main([*WORDS, "--out", folder]) == 0
-    return Path(folder)
+@contextmanager
+def one_at_a_time(name):
+    """What only one of the processes that run the tests does at a time."""
+    with open(Path(tempfile.gettempdir(), f"spikelca-tests-{name}.lock"), "w") as lock:
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def quick_results(factory) -> Path:
+    """The folder of ``spikelca reproduce --quick --leaky --report``; pytest clears it away.
+
+    Parameters
+    ----------
+    factory : TempPathFactory
+    """
+    base = factory.getbasetemp()
+    shared = WORKER and fcntl is not None
+    folder = (base.parent if shared else base) / "quick"
+    with one_at_a_time("quick"):
+        if not (folder / "results.json").exists():
+            assert main([*WORDS, "--out", str(folder)]) == 0
+    return folder

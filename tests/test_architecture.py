@@ -41,12 +41,15 @@ readout pairs
 compiling saturation
 simulating
 streaming
+lessons
 relearning
 initial
 encoding
 metrics
+anatomy
 running
 circuit
+contrast
 learning
 modelfile
 checkpoint
@@ -59,6 +62,7 @@ persistence
 <the package itself>
 experiments
 cli
+__main__
 """
 PACKAGE = "<the package itself>"
 HEIGHT = {
@@ -184,8 +188,13 @@ def test_matplotlib_is_imported_only_by_plotting_and_the_experiments():
     assert {room_of(module) for module in outsiders("matplotlib")} <= {"plotting", "experiments"}
 
 
+@pytest.mark.parametrize("extra", ["nir", "neo", "quantities", "h5py"])
+def test_what_comes_with_an_extra_is_asked_for_at_run_time_and_never_imported(extra):
+    assert not outsiders(extra)
+
+
 def test_import_of_the_package_leaves_the_heavy_libraries_alone():
-    heavy = "{'brian2', 'numba', 'sklearn', 'matplotlib', 'pandas'}"
+    heavy = "{'brian2', 'numba', 'sklearn', 'matplotlib', 'pandas', 'dask', 'zarr'}"
     code = f"import spikelca, sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

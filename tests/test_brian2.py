@@ -24,8 +24,7 @@ from spikelca.engines.brian2 import Brian2Engine
 from spikelca.waveforms import Noise, Sine
 
 brian2 = pytest.importorskip("brian2")
-
-CHECKOUT = Path(spikelca.__file__).parents[1]
+HOME = Path(spikelca.__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -74,10 +73,10 @@ def test_spikes_and_states_are_equal_bit_for_bit_on_random_circuits():
             SpikingNeuron(quantum=quantum), transfer, seed=seed, n_neurons=n_neurons,
             widths=widths, weights=(1.0, 0.7, 0.4)[: len(widths)], drivers=drivers, wiring=wiring,
         )  # fmt: skip
-        X = random_stimuli(circuit, n_samples=9, seed=seed, size=0.5)
+        X = random_stimuli(circuit, n_samples=20, seed=seed, size=0.5)
         fast, brian = (
-            circuit.simulate(X, 0.1, 1e-4, engine=engine, record=("spikes",),
-                             labels=np.arange(9) % 2)
+            circuit.simulate(X, 0.06, 1e-4, engine=engine, record=("spikes",),
+                             labels=np.arange(20) % 2)
             for engine in ("numba", "brian2")
         )  # fmt: skip
         same(fast, brian)
@@ -142,7 +141,7 @@ def test_a_float32_circuit_is_widened_at_the_border():
 
 @pytest.mark.cython
 @pytest.mark.parametrize("wiring", ["lateral", "residual"])
-def test_compiled_brian2_fires_the_same_spikes(wiring):
+def test_compiled_brian2_fires_the_same_spikes(wiring, quick_compiler):
     circuit = random_circuit(SPIKING, wiring=wiring)
     X = random_stimuli(circuit)
     fast = circuit.simulate(X, 0.1, 4e-4, record=("spikes",))
@@ -274,7 +273,7 @@ def test_a_fresh_process_leaves_no_log_no_message_and_no_hook(tmp_path):
     scratch.mkdir()
     run = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", str(script)], capture_output=True, text=True,
-        env={**os.environ, "TMPDIR": str(scratch), "PYTHONPATH": str(CHECKOUT)}, check=False,
+        env=os.environ | {"TMPDIR": str(scratch), "PYTHONPATH": str(HOME)}, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert run.stdout == run.stderr == ""

@@ -260,8 +260,8 @@ def test_an_interrupt_leaves_no_half_written_file(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def report():
-    return quick_results() / "report.html"
+def report(tmp_path_factory):
+    return quick_results(tmp_path_factory) / "report.html"
 
 
 def test_the_report_holds_everything_and_asks_for_nothing(report):
@@ -286,7 +286,10 @@ def test_a_browser_opens_the_report(report, tmp_path):
     browser = which("chromium") or which("chromium-browser") or which("google-chrome")
     if browser is None:
         pytest.skip("no Chromium on this machine; install it to look at the report in a browser")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+    options = [
+        "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+        "--disable-background-networking", f"--user-data-dir={tmp_path}",
+    ]  # fmt: skip
     done = subprocess.run(
         [browser, *options, "--virtual-time-budget=5000", "--dump-dom", report.as_uri()],
         capture_output=True, text=True, timeout=120, check=True,

@@ -15,6 +15,7 @@ from spikelca import (
     SoftThreshold,
 )
 from spikelca.plasticity import (
+    Activity,
     PlasticityState,
     draw_rows,
     normalise_stacked,
@@ -135,7 +136,7 @@ def test_an_atom_of_norm_zero_stays_zero_and_finite():
 def test_the_step_is_output_times_error_over_the_usage_of_each_atom(rng):
     atoms, residual, code = rng.random((3, 4)), rng.standard_normal((5, 4)), rng.random((5, 3))
     usage = np.array([1.0, 2.0, 4.0])
-    moved = Hebbian(rate=0.5).step(atoms, residual, code, usage)
+    moved = Hebbian(rate=0.5).step(atoms, code.T @ residual, usage)
     by_hand = atoms.copy()
     for a, r in zip(code, residual, strict=True):
         by_hand += 0.5 * (a / usage)[:, None] * r
@@ -146,39 +147,41 @@ def test_a_full_step_of_a_single_atom_lands_on_the_least_squares_answer(rng):
     a, x = rng.random((30, 1)), rng.random((30, 4))
     atom = rng.random((1, 4))
     usage = (a**2).sum(axis=0)
-    moved = Hebbian(rate=1.0).step(atom, x - a @ atom, a, usage)
+    moved = Hebbian(rate=1.0).step(atom, a.T @ (x - a @ atom), usage)
     np.testing.assert_allclose(moved, np.linalg.lstsq(a, x, rcond=None)[0], rtol=1e-12)
 
 
 def test_an_atom_that_never_fired_does_not_move():
     code = np.array([[1.0, 0.0]])
-    moved = Hebbian().step(np.eye(2), np.ones((1, 2)), code, np.array([1.0, 0.0]))
+    moved = Hebbian().step(np.eye(2), code.T @ np.ones((1, 2)), np.array([1.0, 0.0]))
     np.testing.assert_array_equal(moved, [[2, 1], [0, 1]])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_an_atom_that_is_silent_for_ever_stays_finite_and_where_it_is(dtype):
-    state = PlasticityState.fresh(2).after(np.ones((1, 2), dtype), memory=0.5)
+    state = PlasticityState.fresh(2).after(Activity.of(np.ones((1, 2), dtype)), memory=0.5)
     code, atoms = np.array([[1.0, 0.0]], dtype), np.eye(2, dtype=dtype)
     for _ in range(1200):
-        state = state.after(code, memory=0.5)
-        moved = Hebbian(memory=0.5).step(atoms, np.ones((1, 2), dtype), code, state.usage)
+        state = state.after(Activity.of(code), memory=0.5)
+        moved = Hebbian(memory=0.5).step(atoms, code.T @ np.ones((1, 2), dtype), state.usage)
         np.testing.assert_array_equal(moved[1], [0, 1])
     assert np.isfinite(moved).all()
 
 
 def test_usage_is_a_decayed_sum_of_squared_activity():
     state = PlasticityState.fresh(2)
-    state = state.after(np.array([[1.0, 2.0], [3.0, 0.0]]), memory=0.5)
+    state = state.after(Activity.of(np.array([[1.0, 2.0], [3.0, 0.0]])), memory=0.5)
     np.testing.assert_array_equal(state.usage, [10, 4])
-    state = state.after(np.array([[0.0, 1.0]]), memory=0.5)
+    state = state.after(Activity.of(np.array([[0.0, 1.0]])), memory=0.5)
     np.testing.assert_array_equal(state.usage, [5, 3])
 
 
 def test_silence_counts_presentations_since_the_last_output():
-    state = PlasticityState.fresh(3).after(np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 0]]), 0.5)
+    state = PlasticityState.fresh(3).after(
+        Activity.of(np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 0]])), 0.5
+    )
     np.testing.assert_array_equal(state.silent, [2, 1, 3])
-    state = state.after(np.array([[0, 0, -1.0]]), 0.5)
+    state = state.after(Activity.of(np.array([[0, 0, -1.0]])), 0.5)
     np.testing.assert_array_equal(state.silent, [3, 2, 0])
 
 

@@ -1,41 +1,98 @@
-"""Public docstrings: what they list is what there is."""
+"""The reference is complete: every public name, what it takes and gives, and an example."""
 
 from __future__ import annotations
 
 import inspect
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-import spikelca
-
-ROOT = Path(spikelca.__file__).parent
-REFERENCE = (Path(__file__).parent.parent / "docs" / "api.rst").read_text()
-NAMES = re.findall(r"^   ([\w.]+)$", REFERENCE, re.M)
+ROOT = Path(__file__).parent.parent
+PAGES = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+NAMES = re.findall(r"^   ([\w.]+)$", (ROOT / "docs" / "api.rst").read_text(), re.M)
+SNIPPETS = "\n".join(
+    snippet
+    for page in PAGES
+    if "_build" not in page.parts
+    for snippet in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+)
+MODULES = (
+    "", "estimators", "learning", "drivers", "waveforms", "transfer", "neurons", "persistence",
+    "engines", "readout", "metrics", "plotting", "datasets",
+)  # fmt: skip
 
 
 def found(name):
     """The public object behind a name of the reference."""
-    from importlib import import_module
-
     module, _, own = f"spikelca.{name}".rpartition(".")
     return getattr(import_module(module), own)
 
 
+def public(module):
+    """The functions and classes that a module offers: its ``__all__``, or what it defines."""
+    room = import_module(f"spikelca.{module}".rstrip("."))
+    here = [name for name, one in vars(room).items() if vars_of(one) == room.__name__]
+    named = getattr(room, "__all__", [name for name in here if not name.startswith("_")])
+    return [one for one in (getattr(room, name) for name in named) if callable(one)]
+
+
+def vars_of(thing):
+    """The module that defines a function or a class."""
+    return getattr(thing, "__module__", None) if callable(thing) else None
+
+
+def section(docstring, title):
+    """A section of a numpydoc docstring, None if there is none."""
+    text = inspect.cleandoc(docstring)
+    cut = re.search(rf"^{title}\n-+\n(.*?)(?=^\S[^\n]*\n-+\n|\Z)", text, re.M | re.S)
+    return None if cut is None else cut[1]
+
+
 def listed(docstring, title="Parameters"):
     """Names in a section of a numpydoc docstring."""
-    text = inspect.cleandoc(docstring)
-    section = re.search(rf"^{title}\n-+\n(.*?)(?=^\S[^\n]*\n-+\n|\Z)", text, re.M | re.S)
-    if section is None:
+    text = section(docstring, title)
+    if text is None:
         return None
-    heads = re.findall(r"^(\*{0,2}\w[\w, *]*?)(?: : .*)?$", section[1], re.M)
+    heads = re.findall(r"^(\*{0,2}\w[\w, *]*?)(?: : .*)?$", text, re.M)
     return [name.strip().lstrip("*") for head in heads for name in head.split(",")]
 
 
 def parameters(thing):
     """Names in the signature of a function or of a class."""
-    return [name for name in inspect.signature(thing).parameters if name != "self"]
+    return [name for name in inspect.signature(thing).parameters if name not in ("self", "cls")]
+
+
+def gives(function):
+    """Whether a function gives something back."""
+    return inspect.signature(function).return_annotation not in (None, "None")
+
+
+def methods(thing):
+    """The public methods that a class has from this library, inherited ones too."""
+    ours = [base for base in reversed(thing.__mro__) if base.__module__.startswith("spikelca.")]
+    for name, one in {name: one for base in ours for name, one in vars(base).items()}.items():
+        plain = inspect.unwrap(getattr(one, "__func__", one))
+        if not name.startswith("_") and inspect.isfunction(plain):
+            yield name, plain
+
+
+def inside(name):
+    """Whether engines call it rather than people: a line may say it all, and a page shows it."""
+    return name.startswith("engines.")
+
+
+FUNCTIONS = [name for name in NAMES if inspect.isfunction(found(name))]
+CLASSES = [name for name in NAMES if inspect.isclass(found(name))]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_stands_in_the_reference(module):
+    known = [found(name) for name in NAMES]
+    missing = [one.__name__ for one in public(module) if one not in known]
+    assert public(module)
+    assert not missing
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -45,22 +102,41 @@ def test_a_public_docstring_lists_exactly_its_parameters(name):
         return
     told = listed(thing.__doc__ or "")
     if told is None:
-        told = listed(thing.__doc__ or "", "Attributes")
-    if told is None:
-        assert len(parameters(thing)) <= 2, "more than two parameters deserve a section"
-        return
-    assert sorted(told) == sorted(parameters(thing))
+        told = listed(thing.__doc__ or "", "Attributes") or []
+    assert sorted(told) == sorted(parameters(thing)) or (inside(name) and not told)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_public_function_says_what_it_gives_and_when_it_refuses(name):
+    function = found(name)
+    told = function.__doc__
+    if gives(function):
+        assert section(told, "Returns") or section(told, "Yields") or inside(name)
+    if re.search(r"^\s+raise \w", inspect.getsource(function), re.M):
+        assert section(told, "Raises")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_public_methods_list_exactly_their_parameters(name):
-    thing = found(name)
-    if not inspect.isclass(thing):
-        return
-    for method, function in vars(thing).items():
-        plain = inspect.unwrap(getattr(function, "__func__", function))
-        if method.startswith("_") or not inspect.isfunction(plain):
+def test_every_public_name_has_an_example_that_runs(name):
+    own = name.rpartition(".")[2]
+    assert ">>> " in (found(name).__doc__ or "") or re.search(rf"\b{own}\b", SNIPPETS)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_public_methods_say_what_they_take_and_give(name):
+    for method, function in methods(found(name)):
+        told = inspect.getdoc(getattr(found(name), method))
+        assert told, method
+        if inside(name):
             continue
-        told = listed(plain.__doc__ or "")
-        if told is not None:
-            assert sorted(told) == sorted(set(parameters(plain)) - {"cls"}), method
+        assert sorted(listed(told) or []) == sorted(parameters(function)), method
+        if gives(function):
+            assert section(told, "Returns"), method
+
+
+def test_the_pages_of_classes_show_inherited_methods_and_none_of_other_libraries():
+    template = (ROOT / "docs" / "_templates" / "autosummary" / "class.rst").read_text()
+    [told] = re.findall(r":inherited-members: (.*)", template)
+    bases = {base for name in CLASSES for base in found(name).__mro__}
+    foreign = {base.__name__ for base in bases if base.__module__.startswith("sklearn.")}
+    assert foreign <= set(told.split(", "))

@@ -7,7 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spikelca import Circuit, Dictionary, Fade, OrdinalDriver, RateNeuron, SoftThreshold
+from spikelca import (
+    Circuit,
+    Dictionary,
+    Fade,
+    HardThreshold,
+    LinkedLCA,
+    OrdinalDriver,
+    RateNeuron,
+    SoftThreshold,
+)
 from spikelca.drivers import Injection
 
 READINGS = ["current", "linked", "clamp"]
@@ -142,6 +151,32 @@ def test_more_blocks_than_neurons_are_refused():
 def test_an_excitation_that_fires_cells_on_its_own_is_refused(excitation):
     with pytest.raises(ValueError, match="below the threshold"):
         circuit(threshold=0.1, drivers=[driver(excitation=excitation)])
+
+
+@pytest.mark.parametrize("kind", [SoftThreshold, HardThreshold])
+@pytest.mark.parametrize("inhibition", [0.1, 0.2])
+def test_an_inhibition_that_fires_two_sided_cells_on_its_own_is_refused(kind, inhibition):
+    push, phi = driver(excitation=0.0, inhibition=inhibition), [Dictionary("x", np.eye(5))]
+    with pytest.raises(ValueError, match=r"two-sided.*reading='clamp'"):
+        Circuit(RateNeuron(), kind(0.1, two_sided=True), phi, [push])
+    X, y = np.eye(4), [0, 0, 1, 1]
+    signed = LinkedLCA(4, threshold=0.1, two_sided=True, driver=push, random_state=0)
+    with pytest.raises(ValueError, match="fires downwards"):
+        signed.fit(X, y)
+    assert not hasattr(signed, "circuit_")
+    Circuit(RateNeuron(), kind(0.1), phi, [push])  # one-sided cells are only held down
+
+
+@pytest.mark.parametrize("kind", [SoftThreshold, HardThreshold])
+@pytest.mark.parametrize("reading", ["current", "clamp"])
+def test_no_two_sided_cell_fires_that_sees_nothing(kind, reading):
+    steering = driver(reading=reading, excitation=0.09, inhibition=0.09)
+    blank = {"x": np.zeros((2, 5))}
+    seeing = Circuit(
+        RateNeuron(), kind(0.1, two_sided=True), [Dictionary("x", np.eye(5))], [steering]
+    )
+    for engine in ("numba", "reference"):
+        assert not seeing.encode(blank, labels=LABELS, engine=engine).code.any()
 
 
 @pytest.mark.parametrize(

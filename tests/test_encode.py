@@ -258,7 +258,7 @@ class Push(Driver):
         current[0, 3] = 0.5
         return Injection(current)
 
-    def check(self, n_neurons, threshold):
+    def check(self, n_neurons, transfer):
         pass
 
 

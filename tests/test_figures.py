@@ -11,15 +11,15 @@ from quickly import quick_results
 
 from spikelca.datasets import load_images
 from spikelca.experiments import figures, settings
-from spikelca.experiments.figures.base import new_figure, write_picture
+from spikelca.experiments.figures.base import new_figure, write_caption, write_picture
 from spikelca.experiments.figures.clusters import chosen_images, measures
 from spikelca.experiments.linked import learn_kind, make_material
 from spikelca.experiments.table import Row, Table
 
 
 @pytest.fixture(scope="module")
-def out():
-    return quick_results()
+def out(tmp_path_factory):
+    return quick_results(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -124,10 +124,21 @@ def test_a_caption_is_written_below_the_figure_and_nothing_is_cut(tmp_path):
     figure.subplots().set_title("title")
     picture = figures.Picture("t", "many words " * 30, figure, {"x": np.zeros(2)})
     path = write_picture(picture, 9, tmp_path)
-    assert figure.get_supxlabel().count("\n") > 3
+    assert figure.texts[0].get_text().count("\n") > 3
     with Image.open(path) as drawn:
         pixels = np.asarray(drawn.convert("L"))
     assert pixels[0].min() == pixels[-1].min() == pixels[:, 0].min() == pixels[:, -1].min() == 255
+
+
+def test_a_caption_is_as_wide_as_its_picture_and_no_wider():
+    figure = new_figure(5, 3)
+    figure.subplots().set_title("title")
+    write_caption(figure, "of many words in lines " * 20)
+    [caption] = figure.texts
+    drawn = figure.axes[0].get_tightbbox()
+    box = caption.get_window_extent()
+    assert box.y1 < drawn.y0
+    assert 0.85 * drawn.width < box.width <= drawn.width
 
 
 def test_where_codes_do_not_cluster_better_than_pixels_it_is_said():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from spikelca import (
     Circuit,
@@ -14,7 +17,9 @@ from spikelca import (
     OrdinalDriver,
     RateNeuron,
     SoftThreshold,
+    lessons,
 )
+from spikelca.blas import one_blas_thread
 from spikelca.datasets import linked_bars
 from spikelca.initial import initial_atoms
 from spikelca.learning import learn
@@ -280,3 +285,49 @@ def test_samples_of_nothing_teach_nothing():
         assert progress.error == {"bars": 0, "marks": 0}
         for d, before in zip(circuit.dictionaries, start.dictionaries, strict=True):
             np.testing.assert_allclose(d.atoms, before.atoms, rtol=0, atol=1e-15)
+
+
+def test_a_batch_in_blocks_learns_what_a_batch_in_one_piece_learns(monkeypatch):
+    data = linked_bars(n_samples=200, size=4, random_state=0).X
+    start = first_circuit(data, 8, seed=1, idle=IdleAtoms("residual", patience=20))
+    learned = {}
+    for block in (1024, 7):
+        monkeypatch.setattr(lessons, "BLOCK", block)
+        rng = np.random.default_rng(3)
+        *_, (learned[block], progress) = learn(start, batches_of(data, 9, seed=2), rng=rng)
+    for whole, cut in zip(learned[1024].dictionaries, learned[7].dictionaries, strict=True):
+        assert np.allclose(whole.atoms, cut.atoms, atol=1e-12)
+    assert np.array_equal(learned[1024].plasticity.silent, learned[7].plasticity.silent)
+    assert progress.n_samples == 50
+
+
+def test_new_atoms_come_from_the_rows_that_were_drawn_whatever_the_blocks(monkeypatch):
+    monkeypatch.setattr(lessons, "BLOCK", 3)
+    X = np.random.default_rng(0).random((10, 4)) + 0.1
+    X[4], X[7] = 2 * X[1], 0
+    lesson = lessons.lesson_of([Dictionary("x", np.eye(4))], {"x": X}, np.zeros((10, 4)))
+    rows = np.array([8, 0, 9, 3])
+    assert np.array_equal(lesson.material(rows, IdleAtoms())["x"], X[rows])
+    marks = lesson.marks(IdleAtoms())
+    assert marks[7] == b""
+    assert marks[4] == marks[1]
+    assert len(set(marks)) == 9
+
+
+def test_blas_stays_at_one_thread_until_the_last_who_asked_has_left():
+    def most():
+        return max(p["num_threads"] for p in threadpool_info() if "numpy" in p["filepath"])
+
+    def elsewhere(work):
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(work).result()
+
+    with threadpool_limits(2, "blas"):
+        before = most()
+        first, second = one_blas_thread(), one_blas_thread()
+        elsewhere(first.__enter__)
+        second.__enter__()
+        elsewhere(lambda: first.__exit__(None, None, None))
+        assert (most(), elsewhere(most)) == (1, 1)
+        elsewhere(lambda: second.__exit__(None, None, None))
+        assert most() == before

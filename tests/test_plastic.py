@@ -83,7 +83,7 @@ def test_both_engines_learn_the_same_bits_from_digits(digits):
 
 
 @pytest.mark.cython
-def test_compiled_brian2_learns_the_same(digits):
+def test_compiled_brian2_learns_the_same(digits, quick_compiler):
     X, _ = digits
     circuit = blank_slate(SPIKING, 64)
     fast, brian = (

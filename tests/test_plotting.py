@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from spikelca import LinkedLCA, OrdinalDriver
 from spikelca import plotting as draw
 from spikelca.datasets import linked_bars
+from spikelca.plotting.codes import dot_size
 from spikelca.plotting.images import mosaic, runs, scaled
 from spikelca.plotting.style import DIVERGING, SEQUENTIAL, map_of
 
@@ -180,12 +181,35 @@ def test_energy_above_the_optimum_stands_on_a_logarithmic_scale():
     assert "optimum" in ax.get_ylabel()
 
 
-def test_every_class_is_written_at_the_middle_of_its_points():
+def test_every_class_is_written_at_the_heart_of_its_points():
     ax = draw.draw_embedding([[0, 0], [2, 2], [9, 9]], [3, 3, 7])
     assert [(text.get_text(), text.get_position()) for text in ax.texts] == [
         ("3", (1, 1)),
         ("7", (9, 9)),
     ]
+
+
+def test_a_class_of_two_clusters_is_named_inside_the_larger_one():
+    points = np.concatenate([rng.random((30, 2)), 10 + rng.random((20, 2))])
+    [text] = draw.draw_embedding(points, np.zeros(50, int)).texts
+    assert max(text.get_position()) < 1
+
+
+def test_many_dots_are_smaller_than_few():
+    assert dot_size(10) > dot_size(1_000) > dot_size(10_000) > 0
+
+
+def test_a_colour_bar_is_as_high_as_its_image():
+    ax = draw.draw_blocks(np.eye(3), Figure(figsize=(4, 9)).subplots())
+    ax.figure.draw_without_rendering()
+    [bar] = ax.child_axes
+    assert bar.get_window_extent().height == pytest.approx(ax.get_window_extent().height)
+
+
+def test_the_frames_of_two_blocks_do_not_touch():
+    ax = draw.draw_dictionary(ATOMS[:6], (3, 4), owner=np.repeat([0, 1], 3), n_columns=3)
+    upper, lower = (patch.get_bbox() for patch in ax.patches)
+    assert upper.y1 < lower.y0
 
 
 def test_wrong_recalls_are_marked_below_their_column():
@@ -239,3 +263,8 @@ def test_a_display_draws_what_is_recalled(fitted):
     display = draw.RecallDisplay.from_estimator(plain, X[:5], "b", expected=X[:5, ::-1])
     names = [text.get_text() for text in display.ax_.get_yticklabels()]
     assert names == ["seen", "recalled b", "expected b"]
+
+
+def test_atoms_that_are_white_at_zero_stand_apart_on_grey():
+    assert draw.draw_dictionary(ATOMS, (3, 4)).get_facecolor()[:3] != (1, 1, 1)
+    assert draw.draw_dictionary(ATOMS - 0.5, (3, 4)).get_facecolor()[:3] == (1, 1, 1)

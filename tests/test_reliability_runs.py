@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import multiprocessing
 import os
@@ -59,44 +58,52 @@ def test_threads_that_encode_at_once_find_the_same_codes(full, figure):
 
 
 THREADS_CODE = """
-import sys, hashlib, threading
+import sys, hashlib
+import numba
 import numpy as np
 from concurrent.futures import ThreadPoolExecutor
 sys.path.insert(0, sys.argv[1])
 from test_reliability_runs import make_circuit, make_samples
-circuit, X = make_circuit(), make_samples()
+circuit, X = make_circuit(), make_samples(400)
 with ThreadPoolExecutor(8) as pool:
     codes = list(pool.map(lambda _: circuit.encode({"x": X}).code, range(80)))
 assert all(np.array_equal(code, codes[0]) for code in codes)
-print(hashlib.sha256(codes[0].tobytes()).hexdigest())
+numba.get_num_threads()  # starts the layer, as the engine does where there are two threads
+print(numba.threading_layer(), hashlib.sha256(codes[0].tobytes()).hexdigest())
 """
+LAYERS = {"workqueue": "workqueue", "omp": "omppool", "tbb": "tbbpool"}
 
 
-def has(module):
-    """Whether an extension module is there and finds the libraries that it needs."""
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        return False
-    return True
+def with_layer(layer, code, *arguments, **more):
+    """Run code under a threading layer; pip puts the library of tbb where no loader looks."""
+    folders = os.pathsep.join(
+        [str(Path(sys.prefix, "lib")), os.environ.get("LD_LIBRARY_PATH", "")]
+    ).rstrip(os.pathsep)
+    more |= {"LD_LIBRARY_PATH": folders} if layer == "tbb" else {}
+    return python(code, *arguments, NUMBA_THREADING_LAYER=layer, **more)
 
 
 def test_neither_threading_layer_nor_number_of_threads_changes_a_code(full, figure):
-    modules = {"workqueue": "workqueue", "omp": "omppool", "tbb": "tbbpool"}
-    there = [layer for layer, module in modules.items() if has(f"numba.np.ufunc.{module}")]
-    layers = there if full else there[:1]
-    found = set()
+    layers, found = ["workqueue"], set()
+    if full:
+        layers = [
+            layer
+            for layer, module in LAYERS.items()
+            if with_layer(layer, f"import numba.np.ufunc.{module}").returncode == 0
+        ]
     for layer in layers:
         for threads in ("1", "2"):
-            done = python(
+            done = with_layer(
+                layer,
                 THREADS_CODE,
                 str(Path(__file__).parent),
-                NUMBA_THREADING_LAYER=layer,
                 NUMBA_NUM_THREADS=threads,
                 OPENBLAS_NUM_THREADS=threads,
             )
             assert done.returncode == 0, done.stderr
-            found.add(done.stdout)
+            ran, code = done.stdout.split()
+            assert ran == layer
+            found.add(code)
     assert len(found) == 1
     figure(f"{', '.join(layers)} with 1 and 2 threads, 80 encodes by 8 threads: 0 aborts, 1 code")
 
@@ -117,22 +124,22 @@ METHODS = [
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_child_process_answers_in_time(method, figure):
+def test_a_child_process_answers_in_time(method, full, figure):
     here, _ = encode()
     with multiprocessing.get_context(method).Pool(1) as pool:
         there, seconds = pool.apply_async(encode).get(timeout=60)
     assert np.array_equal(here, there)
-    assert seconds < 5
+    assert seconds < 5 or not full  # where other tests run beside, seconds say nothing
     figure(f"encode in a child ({method}): the same code after {seconds:.2f} s")
 
 
-def test_a_worker_of_joblib_answers_in_time(figure):
+def test_a_worker_of_joblib_answers_in_time(full, figure):
     from joblib import Parallel, delayed
 
     here, _ = encode()
     answers = Parallel(n_jobs=2, backend="loky", timeout=60)(delayed(encode)() for _ in range(4))
     assert all(np.array_equal(code, here) for code, _ in answers)
-    assert max(seconds for _, seconds in answers) < 5
+    assert max(seconds for _, seconds in answers) < 5 or not full
     figure(f"encode in loky: the same codes after at most {max(s for _, s in answers):.2f} s")
 
 
@@ -216,6 +223,7 @@ def test_any_step_is_finite_or_refused(full, figure):
 def python(code, *arguments, cwd=None, drop=(), timeout=300, **environment):
     """Run code in a Python of its own."""
     kept = {name: value for name, value in os.environ.items() if name not in drop}
+    kept["PYTHONPATH"] = str(Path(spikelca.__file__).parent.parent)
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *arguments],
         capture_output=True, text=True, timeout=timeout, cwd=cwd, env=kept | environment,
@@ -296,38 +304,58 @@ MILLION = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 import numpy as np
-from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold
-n, width = int(sys.argv[2]), 64
-X = np.memmap(sys.argv[1], np.float32, "r", shape=(10**6, width))[:n]
+from spikelca import LCACoder
+from spikelca.datasets import RowFile
+path, n, scale, way = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+X = RowFile(path) if way == "windows" else np.load(path, mmap_mode="r")
+assert X.shape == (n, 784)
 rng = np.random.default_rng(0)
-atoms = rng.random((64, width), dtype=np.float32)
+atoms = rng.random((64, 784), dtype=np.float32)
 atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
-circuit = Circuit(RateNeuron(), SoftThreshold(0.3), [Dictionary("x", atoms)])
-code = circuit.encode({"x": X}).code
-assert code.shape == (n, 64) and np.isfinite(code).all() and code.any()
+code = LCACoder(atoms, threshold=0.3 * scale, sparse_output=True).transform(X)
+assert code.shape == (n, 64) and np.isfinite(code.data).all() and code.nnz >= n
+kept = code.data.nbytes + code.indices.nbytes + code.indptr.nbytes
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print((peak - code.nbytes) >> 20, code.nbytes >> 20)
+print((peak - kept) >> 20, kept >> 20)
 """
+
+
+def write_rows(path, n, scale):
+    """Images of 784 pixels of which most are dark, as an ``.npy`` file; nothing is held."""
+    rng = np.random.default_rng(0)
+    pixels = rng.random((2000, 784)) * (rng.random((2000, 784)) < 0.2)
+    block = (pixels / np.linalg.norm(pixels, axis=1, keepdims=True) * scale).astype(
+        np.float32 if scale == 1 else np.uint8
+    )
+    header = {"descr": block.dtype.str, "fortran_order": False, "shape": (n, 784)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for _ in range(n // 2000):
+            file.write(block.tobytes())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="address limits of Linux")
 @pytest.mark.skipif(importlib.util.find_spec("resource") is None, reason="no limits here")
-def test_a_million_rows_are_encoded_within_two_gigabytes(tmp_path, full, figure):
+@pytest.mark.parametrize(
+    ("way", "scale"), [("windows", 1), ("map", 1000)], ids=["float32", "uint8"]
+)
+def test_a_million_rows_are_encoded_within_two_gigabytes(tmp_path, way, scale, full, figure):
     if not full:
         pytest.skip("a million rows: --full")
-    path, rng = tmp_path / "rows", np.random.default_rng(0)
-    with path.open("wb") as file:
-        for _ in range(100):
-            file.write((rng.random((10_000, 64), dtype=np.float32) / 8).tobytes())
-    found = []
+    path, found = tmp_path / "rows.npy", []
     for n in (100_000, 1_000_000):
+        write_rows(path, n, scale)
         start = time.perf_counter()
-        done = python(MILLION, str(path), str(n), OPENBLAS_NUM_THREADS="1", timeout=500)
+        done = python(
+            MILLION, str(path), str(n), str(scale), way, OPENBLAS_NUM_THREADS="1", timeout=500
+        )
         assert done.returncode == 0, done.stderr
         found.append((*map(int, done.stdout.split()), time.perf_counter() - start))
     (few, _, _), (many, codes, seconds) = found
+    size = path.stat().st_size >> 20
+    path.unlink()
     assert many < few + 64
     figure(
-        f"a million rows of 64 under a 2 GB address limit in {seconds:.0f} s: peak {many} MB "
-        f"beside the {codes} MB of codes; {few} MB for a tenth of the rows"
+        f"a million rows of 784 ({size} MB, {way}) under a 2 GB address limit in {seconds:.0f} s: "
+        f"peak {many} MB beside {codes} MB of sparse codes; {few} MB for a tenth of the rows"
     )

@@ -20,8 +20,8 @@ from spikelca.experiments.scoring import LOGISTIC, score, search
 
 
 @pytest.fixture(scope="module")
-def out():
-    return quick_results()
+def out(tmp_path_factory):
+    return quick_results(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

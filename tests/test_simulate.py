@@ -156,6 +156,30 @@ def test_the_number_of_threads_changes_nothing(monkeypatch):
     same(one, circuit.simulate(X, 0.05, 4e-4, record=("u", "spikes")))
 
 
+CUTS = [SoftThreshold(0.05), SoftThreshold(0.05, two_sided=True), HardThreshold(0.1)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("transfer", CUTS, ids=repr)
+@pytest.mark.parametrize("drivers", [(), (CurrentDriver(Noise(0.05, seed=2)),)], ids=["", "wave"])
+def test_a_rate_circuit_takes_the_same_steps_one_by_one_or_many_at_a_time(transfer, dtype, drivers):
+    circuit = random_circuit(
+        transfer=transfer, drivers=drivers, n_neurons=300, widths=(60,), weights=(1.0,), dtype=dtype
+    )
+    X, dt = random_stimuli(circuit, n_samples=3), 6e-5
+    whole = circuit.simulate(X, 70 * dt, dt, record=("u", "a"))
+    assert 0 < np.count_nonzero(whole.code) < whole.code.size
+    state = {"u": np.zeros_like(whole.code)}
+    for step in range(70):
+        np.testing.assert_array_equal(whole.traces["u"][step], state["u"])
+        np.testing.assert_array_equal(whole.traces["a"][step], transfer(state["u"]))
+        if drivers:
+            break
+        state = circuit.simulate(X, dt, dt, start=state, window=1.0).state
+    longer = circuit.simulate(X, 67 * dt, dt, record=("u",))
+    np.testing.assert_array_equal(longer.traces["u"], whole.traces["u"][:67])
+
+
 def test_traces_hold_the_state_at_the_start_of_every_kth_step():
     circuit = random_circuit()
     X = random_stimuli(circuit)

@@ -35,7 +35,9 @@ gaps = np.array(gaps)
 # Relative energy above the optimum: median of twenty images, and their range.
 
 figure, ax = plt.subplots(figsize=(6, 4.2), layout="constrained")
-ax.fill_between(durations, gaps.min(axis=1), gaps.max(axis=1), color="#88CCEE", alpha=0.5)
-ax.loglog(durations, np.median(gaps, axis=1), "o-", color="#332288")
-ax.set(xlabel="simulated time, in tau", ylabel="relative energy above the optimum")
+ax.fill_between(durations, gaps.min(axis=1), gaps.max(axis=1), color="#88CCEE", alpha=0.4)
+ax.loglog(durations, np.median(gaps, axis=1), "o-")
+ax.set_xticks(durations, durations)
+ax.minorticks_off()
+ax.set(xlabel="simulated time, in τ", ylabel="relative energy above the optimum")
 plt.show()

@@ -10,8 +10,8 @@ from spikelca.cli.common import Commands
 EXAMPLES = """\
 examples:
   spikelca bench --quick                        a minute, digits
-  spikelca bench --suites encode learn          only these
-  spikelca bench --data FOLDER -o bench.json    MNIST, and the figures as JSON
+  spikelca bench --suite encode learn           only these
+  spikelca bench --data FOLDER --json b.json    MNIST, and the figures as JSON
 """
 
 
@@ -24,10 +24,11 @@ def add(commands: Commands) -> argparse.ArgumentParser:
         epilog=EXAMPLES,
     )
     option = command.add_argument
-    option("--suites", nargs="+", metavar="NAME", help="which ones (default: all)")
+    suites = "encode, learn, spiking, scaling (default: all)"
+    option("--suite", nargs="+", metavar="NAME", help=suites)
     option("--quick", action="store_true", help="small problems")
     option("--data", default="digits", help="'digits', 'mnist', or a folder of IDX files")
-    option("-o", "--out", type=Path, metavar="FILE.json", help="write what was measured")
+    option("--json", type=Path, metavar="FILE.json", help="write what was measured")
     return command
 
 
@@ -39,10 +40,10 @@ def run(arguments: argparse.Namespace) -> None:
     from spikelca.cli.files import check_ending
     from spikelca.experiments.benchmark import format_benchmark, run_benchmark
 
-    if arguments.out is not None:
-        check_ending(arguments.out, (".json",))
-    found = run_benchmark(arguments.suites, arguments.quick, arguments.data)
+    if arguments.json is not None:
+        check_ending(arguments.json, (".json",))
+    found = run_benchmark(arguments.suite, arguments.quick, arguments.data)
     print(format_benchmark(found))
-    if arguments.out is not None:
-        write_text(arguments.out, json.dumps(found, indent=1) + "\n")
-        print(f"written: {arguments.out}")
+    if arguments.json is not None:
+        write_text(arguments.json, json.dumps(found, indent=1) + "\n")
+        print(f"written: {arguments.json}")

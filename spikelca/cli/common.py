@@ -13,7 +13,11 @@ Commands = Any
 
 DATA_HELP = (
     "images, one a row: FILE.npy, FILE.npz (FILE.npz:KEY if it holds several arrays), FILE.csv, an "
-    "IDX file, or the words 'digits' and 'mnist'"
+    "IDX file, or the words 'digits' and 'mnist'; also FOLDER.zarr, or a folder of .npy files, "
+    "which need not fit into memory"
+)
+SCHEDULER_HELP = (
+    "compute on Dask workers: the address of a scheduler, or local:N for N processes here"
 )
 SCALE_HELP = "leave the rows as they are (default: scale each to unit norm)"
 
@@ -23,15 +27,32 @@ def add_quiet(command: argparse.ArgumentParser) -> None:
     command.add_argument("--quiet", action="store_true", help="no progress, no remarks")
 
 
+def add_scheduler(command: argparse.ArgumentParser) -> None:
+    """``--scheduler``."""
+    command.add_argument("--scheduler", metavar="ADDRESS|local:N", help=SCHEDULER_HELP)
+
+
 def add_seed(command: argparse.ArgumentParser) -> None:
     """``--seed``."""
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    command.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of all that is drawn; default 0",
+    )
 
 
 def add_neuron(command: argparse.ArgumentParser, default: str) -> None:
     """``--neuron`` and ``--engine``."""
-    command.add_argument("--neuron", choices=("rate", "spiking"), default=default)
-    command.add_argument("--engine", choices=("numba", "brian2", "reference"), default="numba")
+    option = command.add_argument
+    option("--neuron", choices=("rate", "spiking"), default=default, help=f"default {default}")
+    option(
+        "--engine",
+        choices=("numba", "brian2", "reference"),
+        default="numba",
+        help="who computes it; default numba",
+    )
 
 
 def sayer(arguments: argparse.Namespace) -> Any:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spikelca.cli.common import (
     DATA_HELP,
     SCALE_HELP,
     Commands,
     add_quiet,
+    add_scheduler,
     circuit_of,
     sayer,
 )
+
+if TYPE_CHECKING:
+    from spikelca.circuit import Circuit
 
 PIECE = 1000
 EXAMPLES = """\
@@ -23,6 +27,8 @@ examples:
   spikelca encode model.spikelca train-images-idx3-ubyte -o codes.npz
   spikelca encode model.spikelca digits --recall printed -o codes.npz
                                                                also what each code recalls
+  spikelca encode model.spikelca images.zarr -o codes.zarr --scheduler local:4
+                                                               more than fits into memory
 """
 
 
@@ -37,10 +43,11 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     option = command.add_argument
     option("model", type=Path, metavar="MODEL", help="file from 'spikelca fit' or spikelca.save")
     option("data", metavar="DATA", help=DATA_HELP)
-    option("-o", "--out", required=True, type=Path, metavar="FILE", help=".npz or .csv")
+    option("-o", "--out", required=True, type=Path, metavar="FILE", help=".npz, .csv or .zarr")
     option("--tol", type=float, default=1e-4, help="relative duality gap to reach, default 1e-4")
     option("--recall", metavar="NAME", help="a modality to recall (.npz only)")
     option("--no-scale", action="store_true", help=SCALE_HELP)
+    add_scheduler(command)
     add_quiet(command)
     return command
 
@@ -52,7 +59,9 @@ def run(arguments: argparse.Namespace) -> None:
     from spikelca.cli.files import check_ending, read_rows, write_arrays
     from spikelca.persistence import load
 
-    check_ending(arguments.out, (".npz", ".csv"))
+    check_ending(arguments.out, (".npz", ".csv", ".zarr"))
+    if arguments.scheduler or arguments.out.suffix == ".zarr" or Path(arguments.data).is_dir():
+        return run_on_workers(arguments)
     model = load(arguments.model)
     circuit = circuit_of(model)
     rows = read_rows(arguments.data, not arguments.no_scale)
@@ -69,26 +78,57 @@ def run(arguments: argparse.Namespace) -> None:
     say(f"largest {certificate} {found[certificate].max():.1e}; written: {arguments.out}")
 
 
-def settle(circuit: Any, rows: Any, tol: float, quiet: bool) -> dict[str, Any]:
-    """Codes and certificates, piece by piece, with the remaining time on a terminal.
+def run_on_workers(arguments: argparse.Namespace) -> None:
+    """Do it on Dask workers: those of a scheduler, or the threads of this process."""
+    import numpy as np
+
+    from spikelca.cli.files import read_rows_lazily, write_arrays
+    from spikelca.distributed import certified, connected, to_memory, write_zarr
+    from spikelca.persistence import load
+
+    if arguments.recall is not None:
+        raise ValueError("--recall needs the codes in one place: leave out --scheduler and .zarr.")
+    circuit = of_one_modality(circuit_of(load(arguments.model)))
+    say = sayer(arguments)
+    with connected(arguments.scheduler):
+        rows = read_rows_lazily(arguments.data, not arguments.no_scale)
+        found = certified(circuit, rows, arguments.tol)
+        if arguments.out.suffix == ".zarr":
+            write_zarr(arguments.out, found, progress=not arguments.quiet)
+        else:
+            held = to_memory(found, progress=not arguments.quiet)
+            write_arrays(arguments.out, held, "code")
+            say(f"{np.count_nonzero(held['code'], axis=1).mean():.1f} neurons active in the mean")
+    say(f"{len(rows)} codes of {circuit.n_neurons} neurons; written: {arguments.out}")
+
+
+def of_one_modality(circuit: Circuit) -> Circuit:
+    """The circuit, if it sees one modality.
 
     Raises
     ------
     ValueError
-        If the circuit sees several modalities: rows of one would not say which.
+        If it sees several: rows of one would not say which.
     """
-    import numpy as np
-    from tqdm import tqdm
-
     if len(circuit.widths) != 1:
         raise ValueError(
             f"The model observes {list(circuit.widths)}; one modality was awaited. Learn it with "
             "--observe NAME, or use the library."
         )
-    [name] = circuit.widths
-    starts = range(0, len(rows), PIECE)
-    bar = tqdm(starts, "encode", unit_scale=PIECE, unit="image", leave=False, disable=quiet or None)
-    pieces = [circuit.encode({name: rows[i : i + PIECE]}, tol) for i in bar]
+    return circuit
+
+
+def settle(circuit: Any, rows: Any, tol: float, quiet: bool) -> dict[str, Any]:
+    """Codes and certificates, piece by piece, with the remaining time on a terminal."""
+    import numpy as np
+    from tqdm import tqdm
+
+    [name] = of_one_modality(circuit).widths
+    pieces = []
+    with tqdm(None, "encode", len(rows), False, unit="image", disable=quiet or None) as bar:
+        for start in range(0, len(rows), PIECE):
+            pieces.append(circuit.encode({name: rows[start : start + PIECE]}, tol))
+            bar.update(len(pieces[-1].code))
     keys = ("code", "gap", "residual", "n_iter")
     kept = [key for key in keys if getattr(pieces[0], key) is not None]
     return {key: np.concatenate([getattr(piece, key) for piece in pieces]) for key in kept}

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+PIECE = 4096
+"""Rows of one piece of what is sent to workers."""
+
 BUILT_IN = ("digits", "mnist")
 """Words that name data of the library."""
 
@@ -35,6 +38,11 @@ def read_rows(source: str, scale: bool = True) -> NDArray[Any]:
         If the file cannot be read.
     """
     found = _test_images(source) if source in BUILT_IN else read_array(source)
+    return as_rows(found, source, scale)
+
+
+def as_rows(found: NDArray[Any], source: str, scale: bool) -> NDArray[Any]:
+    """Images laid flat, bytes as numbers from 0 to 1, rows of unit norm if asked."""
     if found.dtype == np.uint8:
         found = found.astype(np.float32) / np.float32(255)
     if found.ndim < 2 or found.dtype.kind not in "fiub":
@@ -45,6 +53,27 @@ def read_rows(source: str, scale: bool = True) -> NDArray[Any]:
     rows = found.reshape(len(found), -1)
     rows = rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float64)
     return unit_rows(rows) if scale else rows
+
+
+def read_rows_lazily(source: str, scale: bool = True) -> Any:
+    """The same as a Dask array; what is no Zarr and no ``.npy`` is read here and sent."""
+    from spikelca.distributed import needed, read_lazily
+
+    array = needed("dask.array")
+    if not is_large(source):
+        rows = read_rows(source, scale)
+        return array.from_array(rows, chunks=(PIECE, -1))
+    images = read_lazily(source)
+    sample = as_rows(np.ones((1, *images.shape[1:]), images.dtype), source, scale)
+    flat = images.reshape((images.shape[0], -1)) if images.ndim > 2 else images
+    return flat.map_blocks(
+        as_rows, source, scale, dtype=sample.dtype, meta=np.empty((0, 0), sample.dtype)
+    )
+
+
+def is_large(source: str) -> bool:
+    """Whether samples may be read piece by piece: a Zarr array, a folder, an ``.npy`` file."""
+    return source not in BUILT_IN and (Path(source).is_dir() or Path(source).suffix == ".npy")
 
 
 def unit_rows(rows: NDArray[Any]) -> NDArray[Any]:

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from spikelca.cli.common import DATA_HELP, SCALE_HELP, Commands, add_quiet, add_seed, sayer
+from spikelca.cli.common import (
+    DATA_HELP,
+    SCALE_HELP,
+    Commands,
+    add_quiet,
+    add_scheduler,
+    add_seed,
+    sayer,
+)
 
 EXAMPLES = """\
 examples:
@@ -18,6 +28,8 @@ examples:
   spikelca fit x.npy --labels y.npy --ordinal -o model.spikelca
   spikelca fit mnist -o m.spikelca --checkpoint m.checkpoint --resume
                                                        again after a crash: goes on where it was
+  spikelca fit images.zarr --batch-size 4096 -o m.spikelca --scheduler local:4
+                                                       more than fits into memory
 """
 
 
@@ -34,7 +46,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     option("-o", "--out", required=True, type=Path, metavar="MODEL", help="file for the model")
     option("--neurons", type=int, default=100, metavar="N", help="default 100")
     option("--threshold", type=float, default=0.05, metavar="LAM", help="default 0.05")
-    option("--transfer", choices=("soft", "hard"), default="soft")
+    option("--transfer", choices=("soft", "hard"), default="soft", help="default soft")
     option("--epochs", type=int, default=20, metavar="N", help="passes over the data, default 20")
     option("--batch-size", type=int, default=100, metavar="N", help="default 100")
     option("--observe", metavar="NAME", help="the modality seen at use (default: the first)")
@@ -44,6 +56,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     option("--checkpoint", type=Path, metavar="FILE", help="keep the learning there as it goes on")
     option("--resume", action="store_true", help="go on from the checkpoint, if there is one")
     add_seed(command)
+    add_scheduler(command)
     add_quiet(command)
     return command
 
@@ -57,16 +70,48 @@ def run(arguments: argparse.Namespace) -> None:
 
     say = sayer(arguments)
     check_ending(arguments.out, (arguments.out.suffix,))
-    stimuli, labels = read_modalities(arguments)
-    model = estimator(arguments, {name: X.shape[1] for name, X in stimuli.items()}, labels)
-    X = np.hstack(list(stimuli.values()))
-    model.fit(X, labels, checkpoint=arguments.checkpoint, resume=arguments.resume)
-    save(model, arguments.out)
-    shown = next(iter(stimuli.values())) if arguments.observe is None else stimuli[model.observe]
-    active = np.count_nonzero(model.transform(shown[:1000]), axis=1).mean()
+    say(f"reading {' '.join(arguments.data)}")
+    with workers(arguments):
+        stimuli, labels = read_modalities(arguments)
+        model = estimator(arguments, {name: X.shape[1] for name, X in stimuli.items()}, labels)
+        X = side_by_side(list(stimuli.values()), on_workers(arguments))
+        model.fit(X, labels, checkpoint=arguments.checkpoint, resume=arguments.resume)
+        save(model, arguments.out)
+        first = arguments.observe or next(iter(stimuli))
+        shown = np.asarray(stimuli[first][:1000])
+    active = np.count_nonzero(model.transform(shown), axis=1).mean()
     seen = ", ".join(f"{name} ({X.shape[1]})" for name, X in stimuli.items())
-    say(f"learned {model.n_components} neurons from {len(shown)} samples of {seen}")
+    say(f"learned {model.n_components} neurons from {len(X)} samples of {seen}")
     say(f"{active:.1f} neurons are active for {model.observe} alone; written: {arguments.out}")
+
+
+def on_workers(arguments: argparse.Namespace) -> bool:
+    """Whether the samples go to Dask: a scheduler is named, or they may not fit into memory."""
+    sources = (Path(word.rpartition("=")[2]) for word in arguments.data)
+    return arguments.scheduler is not None or any(path.is_dir() for path in sources)
+
+
+def workers(arguments: argparse.Namespace) -> AbstractContextManager[None]:
+    """The Dask workers of this run, if it needs any."""
+    if not on_workers(arguments):
+        return nullcontext()
+    from spikelca.distributed import connected
+
+    return connected(arguments.scheduler)
+
+
+def side_by_side(arrays: Sequence[Any], lazily: bool) -> Any:
+    """All modalities as the columns of one array, a Dask array if asked."""
+    import numpy as np
+
+    if not lazily:
+        return np.hstack(arrays)
+    from spikelca.cli.files import PIECE
+    from spikelca.distributed import is_dask, needed
+
+    array = needed("dask.array")
+    lazy = [X if is_dask(X) else array.from_array(X, chunks=(PIECE, -1)) for X in arrays]
+    return array.concatenate(lazy, axis=1)
 
 
 def estimator(arguments: argparse.Namespace, widths: dict[str, int], labels: Any) -> Any:
@@ -100,7 +145,7 @@ def estimator(arguments: argparse.Namespace, widths: dict[str, int], labels: Any
 
 def read_modalities(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     """The samples of each modality, and their labels."""
-    from spikelca.cli.files import BUILT_IN, read_array, read_rows
+    from spikelca.cli.files import BUILT_IN, read_array, read_rows, read_rows_lazily
 
     if arguments.data[0] in BUILT_IN and len(arguments.data) == 1:
         return linked_digits(arguments.data[0])
@@ -109,9 +154,8 @@ def read_modalities(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]
     if len(set(names)) < len(names):
         raise ValueError(f"Found the names {names}; a name of its own for each was awaited.")
     scale = not arguments.no_scale
-    stimuli = {
-        name: read_rows(source, scale) for name, (_, source) in zip(names, named, strict=True)
-    }
+    read = read_rows_lazily if on_workers(arguments) else read_rows
+    stimuli = {name: read(source, scale) for name, (_, source) in zip(names, named, strict=True)}
     rows = {name: len(X) for name, X in stimuli.items()}
     if len(set(rows.values())) > 1:
         raise ValueError(f"The modalities have {rows} rows; one number of rows was awaited.")

@@ -10,7 +10,7 @@ from spikelca.cli.common import Commands
 
 EXAMPLES = """\
 examples:
-  spikelca info                       versions and engines, for a bug report
+  spikelca info                       versions and cores, for a bug report
   spikelca info model.spikelca        what was learned, and how
   spikelca info images.npz:train      what an array file holds
 """

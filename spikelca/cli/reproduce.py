@@ -11,6 +11,7 @@ examples:
   spikelca reproduce                                   digits that scikit-learn carries, offline
   spikelca reproduce --quick --report                  the whole road in seconds, and a report
   spikelca reproduce --data FOLDER --seeds 0 1 2       MNIST from its four IDX files
+  spikelca reproduce --plain                           Eq. 4 alone, as in the paper
   spikelca reproduce --leaky                           what cheating would give
 """
 
@@ -27,19 +28,21 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     option(
         "--data",
         default="digits",
+        metavar="DATA",
         help="'digits' (offline, default), 'mnist' (SPIKELCA_DATA or download), or a folder of IDX "
         "files",
     )
-    option("--out", default="results", help="folder for the results (default results/)")
-    option("--seeds", type=int, nargs="+", default=[0], metavar="N")
-    option("--quick", action="store_true", help="the whole road in seconds")
-    option("--transfer", choices=("soft", "hard"), default="soft", help="hard is Eq. 2 as printed")
+    option("--out", default="results", metavar="FOLDER", help="for the results (default results/)")
     option(
-        "--driver",
-        choices=("current", "linked", "clamp"),
-        default="current",
-        help="reading of the paper's third input",
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0],
+        metavar="N",
+        help="one dictionary of each kind for each; the table shows mean and spread (default 0)",
     )
+    option("--quick", action="store_true", help="the whole road in seconds, figures mean nothing")
+    add_readings(command)
     option("--leaky", action="store_true", help="show what the printed digit would give")
     option(
         "--font", help="face of the printed digits: a name, a file, or 'search' (default: shipped)"
@@ -47,6 +50,28 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     option("--report", action="store_true", help="also write report.html, one file with it all")
     add_quiet(command)
     return command
+
+
+def add_readings(command: argparse.ArgumentParser) -> None:
+    """Where the paper can be read in several ways: which one."""
+    option = command.add_argument
+    option(
+        "--transfer",
+        choices=("soft", "hard"),
+        default="soft",
+        help="threshold of the neurons (default soft; hard is Eq. 2 of the paper as printed)",
+    )
+    option(
+        "--driver",
+        choices=("current", "linked", "clamp"),
+        default="current",
+        help="reading of the paper's third input (default current)",
+    )
+    option(
+        "--plain",
+        action="store_true",
+        help="learn by Eq. 4 alone, as the paper does (default: the last part is contrastive)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -60,6 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
         quick=arguments.quick,
         transfer=arguments.transfer,
         driver=arguments.driver,
+        plain=arguments.plain,
         leaky=arguments.leaky,
         font=arguments.font,
         report_of=arguments.command_line if arguments.report else None,

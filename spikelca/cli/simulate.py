@@ -46,7 +46,12 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     option("--image", type=int, default=0, metavar="N", help="row of DATA, default 0")
     option("--duration", type=float, default=0.2, metavar="S", help="seconds, default 0.2")
     option("--dt", type=float, metavar="S", help="step in seconds (default: from the spectrum)")
-    option("--wiring", choices=("lateral", "residual"), default="lateral")
+    option(
+        "--wiring",
+        choices=("lateral", "residual"),
+        default="lateral",
+        help="one layer that inhibits itself, or inputs that hold the error; default lateral",
+    )
     option("--plot", type=Path, metavar="FILE", help="picture of it (.png, .pdf or .svg)")
     option("-o", "--out", type=Path, metavar="FILE.npz", help="traces, spikes and code")
     option("--no-scale", action="store_true", help=SCALE_HELP)

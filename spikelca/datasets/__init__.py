@@ -20,12 +20,14 @@ from spikelca.datasets.glyphs import PrintedDigits, glyphs_for, printed_digits
 from spikelca.datasets.idx import load_mnist_folder, read_idx
 from spikelca.datasets.numpyfile import read_npy, read_npz
 from spikelca.datasets.openml import download_mnist
+from spikelca.datasets.rowfile import RowFile
 
 __all__ = [
     "DataError",
     "ImageData",
     "LinkedBars",
     "PrintedDigits",
+    "RowFile",
     "download_mnist",
     "glyphs_for",
     "linked_bars",

@@ -37,12 +37,28 @@ _FAULTS = (
 def read_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read one array of numbers from a ``.npy`` file.
 
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    array, read-only
+
     Raises
     ------
     DataError
         If the file is anything but one complete array of real numbers.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "x.npy"
+    >>> np.save(path, [1.0, 2.0])
+    >>> read_npy(path)
+    array([1., 2.])
     """
-    with _one_error(path, "save it with np.save"), open(path, "rb") as file:
+    with one_error(path, "save it with np.save"), open(path, "rb") as file:
         return _parse(file, os.fstat(file.fileno()).st_size)
 
 
@@ -55,12 +71,24 @@ def read_npz(path: str | os.PathLike[str], key: str = "") -> NDArray[Any]:
     key : str
         Its name; may be left out if there is only one array.
 
+    Returns
+    -------
+    array, read-only
+
     Raises
     ------
     DataError
         If there is no such array, or the file is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "x.npz"
+    >>> np.savez(path, left=[1.0], right=[2.0])
+    >>> read_npz(path, "right")
+    array([2.])
     """
-    with _one_error(path, "save it with np.savez"), zipfile.ZipFile(path) as archive:
+    with one_error(path, "save it with np.savez"), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if names.count(key) != 1 if key else len(names) != 1:
             wanted = f"no array {key!r}" if key else f"{len(names)} arrays"
@@ -80,7 +108,8 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[A
 
 
 @contextmanager
-def _one_error(path: str | os.PathLike[str], advice: str) -> Iterator[None]:
+def one_error(path: str | os.PathLike[str], advice: str) -> Iterator[None]:
+    """Turn whatever a damaged file raises into a DataError that names it."""
     try:
         yield
     except (DataError, FileNotFoundError, PermissionError, IsADirectoryError):
@@ -92,8 +121,18 @@ def _one_error(path: str | os.PathLike[str], advice: str) -> Iterator[None]:
         ) from error
 
 
-def _parse(stream: IO[bytes], size: int) -> NDArray[Any]:
-    """Read header and numbers of an array, read-only, in a stream of ``size`` bytes."""
+Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
+"""Shape, whether the first index runs fastest, and the kind of number."""
+
+
+def read_header(stream: IO[bytes], size: int) -> Header:
+    """Read the header of an array of numbers in a stream of ``size`` bytes.
+
+    Raises
+    ------
+    ValueError
+        If it declares anything but real numbers that fill the stream to its end.
+    """
     version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
     readers: dict[Any, Any] = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -105,6 +144,13 @@ def _parse(stream: IO[bytes], size: int) -> NDArray[Any]:
     declared, left = math.prod(shape) * dtype.itemsize, size - stream.tell()
     if declared != left:
         raise ValueError(f"{left} bytes behind a header that declares {declared}")
+    return shape, fortran, dtype
+
+
+def _parse(stream: IO[bytes], size: int) -> NDArray[Any]:
+    """Read header and numbers of an array, read-only, in a stream of ``size`` bytes."""
+    shape, fortran, dtype = read_header(stream, size)
+    declared = math.prod(shape) * dtype.itemsize
     payload = stream.read(declared + 1)
     if len(payload) != declared:
         raise ValueError(f"{len(payload)} bytes where {declared} were declared")

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import validate_data
 
 from spikelca.circuit import Circuit
-from spikelca.engines import Engine
+from spikelca.distributed import checked as checked_lazily
+from spikelca.distributed import encoded, is_dask
+from spikelca.encoding import encode_sparse
+from spikelca.engines import Engine, get_engine
+from spikelca.estimators.outside import check_outside, is_outside, outside
 from spikelca.neurons import Neuron, RateNeuron, SpikingNeuron
 from spikelca.transfer import HardThreshold, SoftThreshold, Transfer
 from spikelca.validation import FloatArray, check_finite
@@ -29,6 +35,33 @@ def _named(table: Mapping[str, Any], name: Any, what: str) -> Any:
     return table[name]
 
 
+def codes_of(
+    circuit: Circuit,
+    stimuli: Mapping[str, FloatArray],
+    tol: float,
+    engine: str | Engine,
+    duration: float | None,
+) -> FloatArray:
+    """Settled codes of a rate circuit, spike-rate codes of a spiking one."""
+    if isinstance(circuit.neuron, RateNeuron):
+        return circuit.encode(stimuli, tol, engine=engine).code
+    duration = 20 * circuit.neuron.tau if duration is None else duration
+    return circuit.simulate(stimuli, duration, engine=engine).code
+
+
+def sparse_codes_of(
+    circuit: Circuit,
+    stimuli: Mapping[str, FloatArray],
+    tol: float,
+    engine: str | Engine,
+    duration: float | None,
+) -> Any:
+    """The same codes as a sparse array; settled ones are never held dense as a whole."""
+    if isinstance(circuit.neuron, RateNeuron):
+        return encode_sparse(circuit.problem, stimuli, circuit.dtype, get_engine(engine), tol)
+    return sparse.csr_array(codes_of(circuit, stimuli, tol, engine, duration))
+
+
 class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """What both estimators share: from a circuit and rows to codes."""
 
@@ -39,6 +72,7 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     engine: str | Engine
     tol: float
     duration: float | None
+    sparse_output: bool
 
     def _neuron(self) -> Neuron:
         if isinstance(self.neuron, (RateNeuron, SpikingNeuron)):
@@ -50,11 +84,20 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
         return made
 
     def _codes(self, circuit: Circuit, stimuli: Mapping[str, FloatArray]) -> FloatArray:
-        """Settled codes of a rate circuit, spike-rate codes of a spiking one."""
-        if isinstance(circuit.neuron, RateNeuron):
-            return circuit.encode(stimuli, self.tol, engine=self.engine).code
-        duration = 20 * circuit.neuron.tau if self.duration is None else self.duration
-        return circuit.simulate(stimuli, duration, engine=self.engine).code
+        """Settled codes of a rate circuit, spike-rate codes of a spiking one.
+
+        In the precision of the stimuli, and sparse if that was asked for.
+        """
+        kind = sparse_codes_of if self.sparse_output else codes_of
+        run = partial(kind, tol=self.tol, engine=self.engine, duration=self.duration)
+        if not any(is_dask(X) for X in stimuli.values()):
+            return run(circuit, stimuli).astype(next(iter(stimuli.values())).dtype, copy=False)
+        if self.sparse_output:
+            raise ValueError(
+                "sparse_output=True was asked of a Dask array, whose codes are a lazy dense array. "
+                "Take sparse_output=False, or encode arrays in memory."
+            )
+        return encoded(circuit, stimuli, run)
 
     def _check_counts(self, *names: str) -> None:
         for name in names:
@@ -62,17 +105,36 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"{name} is {value!r}; a whole number of 1 or more was awaited.")
 
-    def _check(self, X: ArrayLike, reset_on: BaseEstimator | None = None) -> FloatArray:
-        """X as a finite float array; what scikit-learn keeps of it is kept on ``reset_on``."""
+    def _check(
+        self, X: ArrayLike, reset_on: BaseEstimator | None = None, *, values: bool = True
+    ) -> FloatArray:
+        """X as a finite float array; what scikit-learn keeps of it is kept on ``reset_on``.
+
+        What lies outside memory stays there, as do the rows that Dask holds. Values on a disk are
+        read once to be checked, or not at all if whoever reads them later checks them before
+        anything comes of it.
+        """
+        keeper, reset = self if reset_on is None else reset_on, reset_on is not None
+        if is_dask(X):
+            lazy: FloatArray = checked_lazily(X)
+            validate_data(keeper, X, reset=reset, skip_check_array=True)
+            return lazy
+        if is_outside(X):
+            far = outside(X)
+            validate_data(keeper, X, reset=reset, skip_check_array=True)
+            if values:
+                check_outside(far)
+            return far
         checked: FloatArray = validate_data(
-            self if reset_on is None else reset_on,
-            X,
-            dtype=[np.float64, np.float32],
-            reset=reset_on is not None,
-            ensure_all_finite=False,
+            keeper, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=False
         )
         check_finite(checked, "X")
         return checked
+
+    @staticmethod
+    def _dense(codes: Any) -> FloatArray:
+        """Codes as `transform` gives them, dense or sparse, as an array."""
+        return np.asarray(codes.toarray() if sparse.issparse(codes) else codes)
 
     def _keep_signature(self, probe: BaseEstimator) -> None:
         self.n_features_in_ = probe.n_features_in_

@@ -37,6 +37,9 @@ class LCACoder(Coder):
         Tolerance of the settled code, see `Circuit.encode`.
     duration : float, optional
         Seconds of simulation for each sample of a spiking neuron; 20 time constants unless told.
+    sparse_output : bool, default=False
+        Give codes as a ``scipy.sparse.csr_array``, made chunk by chunk: memory grows with the
+        active neurons only.
 
     Examples
     --------
@@ -57,6 +60,7 @@ class LCACoder(Coder):
         engine: str | Engine = "numba",
         tol: float = 1e-4,
         duration: float | None = None,
+        sparse_output: bool = False,
     ) -> None:
         self.dictionary = dictionary
         self.threshold = threshold
@@ -66,6 +70,7 @@ class LCACoder(Coder):
         self.engine = engine
         self.tol = tol
         self.duration = duration
+        self.sparse_output = sparse_output
 
     def _circuit(self, X: FloatArray) -> Circuit:
         atoms = self.dictionary(X.shape[1]) if callable(self.dictionary) else self.dictionary
@@ -79,7 +84,23 @@ class LCACoder(Coder):
         return circuit
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Check that the dictionary fits the samples; nothing is learned."""
+        """Check that the dictionary fits the samples; nothing is learned.
+
+        Parameters
+        ----------
+        X : (n_samples, n_features)
+        y : None
+            Not used; there for pipelines.
+
+        Returns
+        -------
+        The coder itself.
+
+        Raises
+        ------
+        ValueError
+            If the dictionary has another width than X, or X holds what is no number.
+        """
         probe = clone(self)
         circuit = self._circuit(self._check(X, probe))
         self._keep_signature(probe)
@@ -87,14 +108,33 @@ class LCACoder(Coder):
         return self
 
     def transform(self, X: ArrayLike) -> FloatArray:
-        """Codes of the samples: (n_samples, n_components), in the precision of X."""
+        """Codes of the samples.
+
+        Parameters
+        ----------
+        X : (n_samples, n_features)
+
+        Returns
+        -------
+        (n_samples, n_components), in the precision of X
+        """
         fitted = hasattr(self, "n_features_in_")
-        checked = self._check(X, None if fitted else clone(self))
-        return self._codes(self._circuit(checked), {"x": checked}).astype(checked.dtype, copy=False)
+        checked = self._check(X, None if fitted else clone(self), values=False)
+        return self._codes(self._circuit(checked), {"x": checked})
 
     def inverse_transform(self, X: ArrayLike) -> FloatArray:
-        """``Phi a``: (n_samples, n_features)."""
-        codes = np.asarray(X)
+        """What codes say about the samples, ``Phi a``.
+
+        Parameters
+        ----------
+        X : (n_samples, n_components)
+            Codes.
+
+        Returns
+        -------
+        (n_samples, n_features)
+        """
+        codes = self._dense(X)
         atoms = self.dictionary
         if callable(atoms):
             check_is_fitted(self, "n_features_in_")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -13,15 +14,23 @@ from sklearn.utils import check_random_state
 
 from spikelca.checkpoint import Bookmark, Checkpoint, Course
 from spikelca.circuit import Circuit
+from spikelca.contrast import Contrast
 from spikelca.drivers import Driver
 from spikelca.engines import Engine, get_engine
-from spikelca.estimators.samples import batch, class_numbers, columns, n_rows, widths_of
-from spikelca.estimators.start import first_circuit
+from spikelca.estimators.samples import (
+    Stimuli,
+    batch,
+    class_numbers,
+    in_order,
+    n_rows,
+    split,
+    watched,
+)
+from spikelca.estimators.start import first_circuit, first_mark
 from spikelca.estimators.use import LinkedCoder
 from spikelca.learning import Batch, Progress, learn
 from spikelca.neurons import Neuron
 from spikelca.plasticity import Hebbian, IdleAtoms
-from spikelca.validation import FloatArray
 
 
 class LinkedLCA(LinkedCoder):
@@ -59,10 +68,16 @@ class LinkedLCA(LinkedCoder):
         The learning rule of all modalities.
     idle : IdleAtoms, optional
         What happens to atoms that fall silent.
+    contrast : Contrast, optional
+        Makes the last part of `fit` contrastive: what is taught with all in view against what is
+        answered by the observed modality alone. Off unless told.
     tol : float, default=1e-4
         Tolerance of the settled code, see `Circuit.encode`.
     duration : float, optional
         Seconds of simulation for each sample of a spiking neuron; 20 time constants unless told.
+    sparse_output : bool, default=False
+        Give codes as a ``scipy.sparse.csr_array``, made chunk by chunk: memory grows with the
+        active neurons only.
     random_state : int, RandomState or None
         Draws the first atoms, the order of the samples and new atoms for idle neurons.
     verbose : bool, default=False
@@ -118,8 +133,10 @@ class LinkedLCA(LinkedCoder):
         batch_size: int = 250,
         plasticity: Hebbian | None = None,
         idle: IdleAtoms | None = None,
+        contrast: Contrast | None = None,
         tol: float = 1e-4,
         duration: float | None = None,
+        sparse_output: bool = False,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
@@ -137,8 +154,10 @@ class LinkedLCA(LinkedCoder):
         self.batch_size = batch_size
         self.plasticity = plasticity
         self.idle = idle
+        self.contrast = contrast
         self.tol = tol
         self.duration = duration
+        self.sparse_output = sparse_output
         self.random_state = random_state
         self.verbose = verbose
 
@@ -161,7 +180,9 @@ class LinkedLCA(LinkedCoder):
         Parameters
         ----------
         X : (n_samples, n_features)
-            All modalities side by side.
+            All modalities side by side. An array outside memory (a memory map, a `RowFile`, HDF5,
+            Zarr) is read once to be checked, and then batch by batch; of a Dask array the workers
+            hold the rows.
         y : (n_samples,), optional
             Class of each sample; needed by an ordinal driver and used for nothing else.
         checkpoint : path, optional
@@ -185,7 +206,7 @@ class LinkedLCA(LinkedCoder):
         """
         self._check_counts("n_components", "n_epochs", "batch_size")
         probe = clone(self)
-        stimuli = self._split(X, probe)
+        stimuli = self._split(X, probe, keep=True)
         labels, classes = class_numbers(self.driver, y, n_rows(stimuli), None)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         course = Course(n_rows(stimuli), self.batch_size, self.n_epochs, rng)
@@ -194,7 +215,8 @@ class LinkedLCA(LinkedCoder):
             data = {**stimuli, "labels": labels, "classes": classes}
             params = self._what_learning_depends_on()
             file = Checkpoint(checkpoint, checkpoint_every, params, data, course.n_batches)
-        mark = first = self._first_mark(course, stimuli, labels, file, resume)
+        fresh = partial(self._first_circuit, stimuli, labels, course.rng)
+        mark = first = first_mark(course, fresh, file, resume)
         course.turn_to(first)
         try:
             for mark in self._marks(course, first, stimuli, labels):
@@ -209,29 +231,14 @@ class LinkedLCA(LinkedCoder):
         return self
 
     def _what_learning_depends_on(self) -> dict[str, Any]:
-        aside = ("observe", "neuron", "duration", "verbose")
+        aside = {"observe", "neuron", "duration", "sparse_output", "verbose"}
+        if self.contrast is not None:
+            aside.remove("observe")
         params = {n: v for n, v in self.get_params(deep=False).items() if n not in aside}
         return params | {"engine": get_engine(self.engine).name}
 
-    def _first_mark(
-        self,
-        course: Course,
-        stimuli: Mapping[str, FloatArray],
-        labels: Any,
-        file: Checkpoint | None,
-        resume: bool,
-    ) -> Bookmark:
-        if file is None and resume:
-            raise ValueError("resume=True goes on from a checkpoint; name its file: checkpoint=...")
-        mark = None if file is None else file.begin(resume)
-        if mark is None:
-            mark = course.bookmark(self._first_circuit(stimuli, labels, course.rng))
-            if file is not None:
-                file.write(mark)  # what cannot be written is told before hours have gone by
-        return mark
-
     def _marks(
-        self, course: Course, mark: Bookmark, stimuli: Mapping[str, FloatArray], labels: Any
+        self, course: Course, mark: Bookmark, stimuli: Stimuli, labels: Any
     ) -> Iterator[Bookmark]:
         """Learn from where a bookmark lies to the end; yields where it stands after each batch."""
         batches = (batch(stimuli, labels, rows) for rows in course.batches(mark.n_steps))
@@ -257,6 +264,7 @@ class LinkedLCA(LinkedCoder):
         Parameters
         ----------
         X : (n_samples, n_features)
+            May lie outside memory, see `fit`.
         y : (n_samples,), optional
         classes : (n_classes,), optional
             All labels, if the first call does not hold each of them.
@@ -276,10 +284,8 @@ class LinkedLCA(LinkedCoder):
             circuit = self._first_circuit(stimuli, labels, rng)
         else:
             rng, circuit = self._rng, self.circuit_
-        order = np.arange(n_rows(stimuli))
         steps, redrawn = (0, 0) if first else (self.n_steps_, self.n_redrawn_)
-        cuts = range(self.batch_size, order.size, self.batch_size)
-        batches = (batch(stimuli, labels, rows) for rows in np.split(order, cuts))
+        batches = in_order(stimuli, labels, self.batch_size)
         for learned, progress in self._run(circuit, batches, None, steps, rng):
             circuit, steps, redrawn = learned, progress.batch, redrawn + progress.redrawn
         if probe is not None:
@@ -287,13 +293,10 @@ class LinkedLCA(LinkedCoder):
         self._keep(circuit, classes, rng, 1 if first else self.n_iter_ + 1, steps, redrawn)
         return self
 
-    def _split(self, X: ArrayLike, probe: BaseEstimator | None) -> dict[str, FloatArray]:
-        checked = self._check(X, probe)
-        return columns(checked, widths_of(self.modalities, checked.shape[1]))
+    def _split(self, X: ArrayLike, probe: BaseEstimator | None, keep: bool = False) -> Stimuli:
+        return split(self._check(X, probe), self.modalities, keep)
 
-    def _first_circuit(
-        self, stimuli: Mapping[str, FloatArray], labels: Any, rng: np.random.Generator
-    ) -> Circuit:
+    def _first_circuit(self, stimuli: Stimuli, labels: Any, rng: np.random.Generator) -> Circuit:
         return first_circuit(
             stimuli,
             labels,
@@ -314,22 +317,20 @@ class LinkedLCA(LinkedCoder):
         first: int,
         rng: np.random.Generator,
     ) -> Iterator[tuple[Circuit, Progress]]:
-        from tqdm import tqdm
-
         # Learning needs no more digits than its own noise; transform uses the user's tolerance.
         tol = max(self.tol, 1e-3)
         steps = learn(
-            circuit, batches, n_batches=n_batches, first=first, tol=tol, engine=self.engine, rng=rng
+            circuit,
+            batches,
+            n_batches=n_batches,
+            first=first,
+            tol=tol,
+            engine=self.engine,
+            rng=rng,
+            contrast=None if n_batches is None else self.contrast,
+            observe=self._observed_of(circuit),
         )
-        yield from tqdm(
-            steps,
-            "learn",
-            n_batches,
-            initial=first,
-            unit="batch",
-            leave=False,
-            disable=None if self.verbose else True,
-        )
+        return watched(steps, n_batches, first, self.verbose)
 
     def _keep(
         self,

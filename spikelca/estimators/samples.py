@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from spikelca.circuit import Circuit
+from spikelca.distributed import Rows, is_dask
 from spikelca.drivers import Driver
-from spikelca.learning import Batch
+from spikelca.encoding import release
+from spikelca.learning import Batch, Progress
 from spikelca.validation import FloatArray
+
+Stimuli = Mapping[str, Any]
+"""Samples of each modality: arrays, or `Rows` on workers."""
 
 
 def widths_of(modalities: Mapping[str, int] | None, n_features: int) -> dict[str, int]:
@@ -37,13 +43,49 @@ def columns(X: FloatArray, widths: Mapping[str, int]) -> dict[str, FloatArray]:
     return {name: X[:, first:last] for name, first, last in bounds}
 
 
-def batch(stimuli: Mapping[str, FloatArray], labels: Any, rows: Any) -> Batch:
+def split(X: Any, modalities: Mapping[str, int] | None, keep: bool) -> Stimuli:
+    """The modalities of X to learn from; those of a Dask array stay on its workers."""
+    widths = widths_of(modalities, X.shape[1])
+    return Rows(X, widths, keep) if is_dask(X) else columns(X, widths)
+
+
+def batch(stimuli: Stimuli, labels: Any, rows: Any) -> Batch:
     """What is shown in one batch, and its labels."""
-    shown = {name: X[rows] for name, X in stimuli.items()}
-    return shown, None if labels is None else labels[rows]
+    own = None if labels is None else labels[rows]
+    if isinstance(stimuli, Rows):
+        return stimuli.take(np.r_[rows]), own
+    return {name: X[rows] for name, X in stimuli.items()}, own
 
 
-def n_rows(stimuli: Mapping[str, FloatArray]) -> int:
+def in_order(stimuli: Stimuli, labels: Any, batch_size: int) -> Iterator[Batch]:
+    """All samples in batches, one after the other; what lies outside memory is let go again."""
+    n_samples = n_rows(stimuli)
+    for first in range(0, n_samples, batch_size):
+        rows = slice(first, min(first + batch_size, n_samples))
+        yield batch(stimuli, labels, rows)
+        if not isinstance(stimuli, Rows):
+            for X in stimuli.values():
+                release(X, rows)
+
+
+def watched(
+    steps: Iterator[tuple[Circuit, Progress]], n_batches: int | None, first: int, verbose: bool
+) -> Iterator[tuple[Circuit, Progress]]:
+    """The steps of a learning, with a bar on a terminal if that was asked for."""
+    from tqdm import tqdm
+
+    yield from tqdm(
+        steps,
+        "learn",
+        n_batches,
+        initial=first,
+        unit="batch",
+        leave=False,
+        disable=None if verbose else True,
+    )
+
+
+def n_rows(stimuli: Stimuli) -> int:
     """Number of samples: all modalities have the same."""
     return len(next(iter(stimuli.values())))
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from spikelca.circuit import Circuit
+from spikelca.drivers import OrdinalDriver
 from spikelca.estimators.base import Coder
 from spikelca.estimators.samples import columns
 from spikelca.validation import FloatArray
@@ -21,10 +23,14 @@ class LinkedCoder(Coder):
     observe: str | Sequence[str] | None
     circuit_: Circuit
     components_: FloatArray
+    classes_: NDArray[Any]
 
     def _observed(self) -> tuple[str, ...]:
+        return self._observed_of(self.circuit_)
+
+    def _observed_of(self, circuit: Circuit) -> tuple[str, ...]:
         if self.observe is None:
-            return tuple(self.circuit_.widths)
+            return tuple(circuit.widths)
         return (self.observe,) if isinstance(self.observe, str) else tuple(self.observe)
 
     def _observed_columns(self, X: ArrayLike) -> dict[str, FloatArray]:
@@ -32,9 +38,9 @@ class LinkedCoder(Coder):
         widths = {name: self.circuit_.dictionary(name).n_inputs for name in names}
         alone = None
         if len(names) < len(self.circuit_.widths):
-            alone = self._check(X, clone(self))
+            alone = self._check(X, clone(self), values=False)
         if alone is None or alone.shape[1] == self.n_features_in_:
-            stimuli = columns(self._check(X), self.circuit_.widths)
+            stimuli = columns(self._check(X, values=False), self.circuit_.widths)
             return {name: stimuli[name] for name in names}
         if alone.shape[1] != sum(widths.values()):
             raise ValueError(
@@ -50,19 +56,20 @@ class LinkedCoder(Coder):
         Parameters
         ----------
         X : (n_samples, n_observed) or (n_samples, n_features)
-            The observed columns, or all columns, of which the others are ignored.
+            The observed columns, or all columns, of which the others are ignored. An array outside
+            memory (a memory map, a `RowFile`, HDF5, Zarr) is read chunk by chunk; codes of a Dask
+            array are a Dask array that is computed chunk by chunk.
 
         Returns
         -------
         (n_samples, n_components)
-            In the precision of X.
+            In the precision of X; a ``csr_array`` with ``sparse_output``.
         """
         check_is_fitted(self, "circuit_")
         stimuli = self._observed_columns(X)
         circuit = self.circuit_.without_drivers().observe(*stimuli)
         circuit = circuit.with_parts(neuron=self._neuron(), transfer=self._transfer())
-        dtype = next(iter(stimuli.values())).dtype
-        return self._codes(circuit, stimuli).astype(dtype, copy=False)
+        return self._codes(circuit, stimuli)
 
     def inverse_transform(self, X: ArrayLike, modality: str | None = None) -> FloatArray:
         """What codes say about a modality.
@@ -70,7 +77,7 @@ class LinkedCoder(Coder):
         Parameters
         ----------
         X : (n_samples, n_components)
-            Codes from `transform`.
+            Codes from `transform`, dense or sparse.
         modality : str, optional
             All modalities side by side unless told.
 
@@ -80,7 +87,7 @@ class LinkedCoder(Coder):
         """
         check_is_fitted(self, "circuit_")
         names = list(self.circuit_.widths) if modality is None else [modality]
-        code, seen = np.asarray(X), self._observed()
+        code, seen = self._dense(X), self._observed()
         return np.hstack([self.circuit_.reconstruct(code, name, seen) for name in names])
 
     def translate(self, X: ArrayLike, to: str) -> FloatArray:
@@ -98,6 +105,43 @@ class LinkedCoder(Coder):
         """
         return self.inverse_transform(self.transform(X), modality=to)
 
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:
+        """Names of the neurons: of an ordinal code with class and place in its block.
+
+        ``digit3_12`` is the twelfth neuron of the block of class 3. A label that is a word is its
+        own name (``cat_12``); numbers are called ``digit`` where the classes are 0 to 9, and
+        ``class`` otherwise. A neuron outside all blocks has the plain name that every neuron has
+        without an ordinal driver: ``linkedlca`` and its index.
+
+        Parameters
+        ----------
+        input_features : ignored
+            The names of the columns of X say nothing about the neurons.
+
+        Returns
+        -------
+        (n_components,) array of str
+        """
+        names = super().get_feature_names_out(input_features)
+        for driver in self.circuit_.drivers:
+            if isinstance(driver, OrdinalDriver):
+                return in_blocks(names, driver, self.classes_)
+        return np.asarray(names)
+
     @property
     def _n_features_out(self) -> int:
         return int(self.components_.shape[0])
+
+
+def in_blocks(
+    names: NDArray[np.object_], driver: OrdinalDriver, classes: NDArray[Any]
+) -> NDArray[np.object_]:
+    """The names of neurons, those in a block named after its class."""
+    labels = np.asarray(classes).tolist()
+    word = "digit" if labels == list(range(10)) else "class"
+    called = [label if isinstance(label, str) else f"{word}{label}" for label in labels]
+    block, found = driver.block_size(len(names)), names.copy()
+    for neuron, owner in enumerate(driver.owner(len(names))):
+        if owner >= 0:
+            found[neuron] = f"{called[owner]}_{neuron % block + 1}"
+    return found

@@ -27,9 +27,10 @@ from spikelca.experiments.benchmark_time import (
     learn_suite,
     spiking_suite,
 )
+from spikelca.experiments.benchmark_workers import workers_suite
 from spikelca.validation import FloatArray
 
-SUITES = ("encode", "learn", "spiking", "scaling")
+SUITES = ("encode", "learn", "spiking", "scaling", "workers")
 
 RELATIVE_THRESHOLD = 0.054
 """Threshold as a part of the median norm of a sample: 0.5 on MNIST, about 7 % active."""
@@ -44,7 +45,7 @@ def run_benchmark(
 
     Parameters
     ----------
-    suites : sequence of {"encode", "learn", "spiking", "scaling"}, optional
+    suites : sequence of {"encode", "learn", "spiking", "scaling", "workers"}, optional
         Which ones; all unless told.
     quick : bool, default=False
         Small problems and few rounds: for a look, not for a table.
@@ -71,7 +72,7 @@ def run_benchmark(
         X_train, X_test = X_train[:5000], X_test[:500]
     problem = learned_problem(X_train, X_test, 64 if X_train.shape[1] < 256 else 256)
     large = None
-    if not quick and len(X_train) >= 20_000:
+    if not quick and "encode" in chosen and len(X_train) >= 20_000:
         large = learned_problem(X_train[:20_000], X_test[:300], 2048)
     skipped: list[dict[str, str]] = []
     # The targets were set for MNIST with 256 atoms; elsewhere a figure is just a figure.
@@ -95,6 +96,8 @@ def rows_of(
         return learn_suite(problem, X_train, quick, skipped)
     if suite == "spiking":
         return spiking_suite(problem, quick, skipped)
+    if suite == "workers":
+        return workers_suite(problem, X_train, quick, skipped)
     return scaling_suite(problem, X_train, quick)
 
 

@@ -84,6 +84,7 @@ def estimator(
         threshold=threshold,
         transfer=settings.transfer,
         driver=settings.driver(material.n_classes, threshold) if kind == "ordinal" else None,
+        contrast=settings.contrast(kind),
         n_epochs=max(round(n_batches * settings.batch_size / n_samples), 1),
         batch_size=settings.batch_size,
         random_state=seed,

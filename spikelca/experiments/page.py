@@ -18,18 +18,20 @@ import numpy as np
 from spikelca.atomic import write_text
 from spikelca.experiments.settings import PAPER
 
-COLUMNS = {"lr": "LR", "svm_linear": "linear SVM", "svm_rbf": "RBF SVM"}
+COLUMNS = {"lr": "logistic regression", "svm_linear": "linear SVM", "svm_rbf": "RBF SVM"}
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto;
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 64rem; margin: 2rem auto;
        padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; }
+h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child { text-align: left; } td { white-space: nowrap; }
 thead th { border-bottom: 2px solid #222; }
 .paper { color: #666; }
 pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; }
 figure { margin: 2rem 0; } img { max-width: 100%; height: auto; }
 .warning { border-left: 4px solid #CC6677; padding-left: .8rem; }
+.beside { display: flex; flex-wrap: wrap; gap: 0 4rem; }
 """
 
 
@@ -79,14 +81,15 @@ def page(
         f"<h1>Linked sparse codes of {escape(found['data'])}</h1>",
         f"<p>Printed digits: {escape(found['font'])}. At test time the handwritten image is all "
         "that is seen, and every driver is off.</p>",
-        f"<h2>Table I</h2>{table(found['rows'])}",
-        *_warning(found),
+        f"<h2>Table I: test accuracy</h2>{table(found['rows'])}",
+        *_warning(found, command),
+        *_without_classifier(found),
         f"<details><summary>as it was printed</summary><pre>{escape(text)}</pre></details>",
         "<h2>Figures</h2>",
         *(_figure(*one) for one in figures),
         f"<h2>How it was made</h2><pre id='command'>{escape(command)}</pre>",
-        f"<h3>Settings</h3>{pairs(found['settings'])}",
-        f"<h3>Versions</h3>{pairs(found['versions'])}",
+        f"<div class='beside'><div><h3>Settings</h3>{pairs(found['settings'])}</div>",
+        f"<div><h3>Versions</h3>{pairs(found['versions'])}</div></div>",
     ]
     return (
         f"<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'><title>spikelca: "
@@ -98,7 +101,7 @@ def page(
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Table I, mean and spread over the seeds, the paper's figures beside it."""
-    heads = ["code", *COLUMNS.values(), "active", "gap", "paper (MNIST)"]
+    heads = ["code", *COLUMNS.values(), "active neurons", "largest gap", "paper (MNIST)"]
     names = dict.fromkeys(row["name"] for row in rows)
     lines = [
         _line(name, [row for row in rows if row["name"] == name], PAPER.get(name, ()))
@@ -123,12 +126,33 @@ def _line(name: str, rows: Sequence[Mapping[str, Any]], paper: Sequence[float]) 
     return f"{told}<td class='paper'>{' / '.join(f'{value:.4f}' for value in paper)}</td>"
 
 
-def _warning(found: Mapping[str, Any]) -> Iterator[str]:
+def _warning(found: Mapping[str, Any], command: str) -> Iterator[str]:
+    if "--quick" in command.split():
+        yield (
+            "<p class='warning'>A quick run: it shows the whole road in seconds, and its figures "
+            "mean nothing.</p>"
+        )
     if any("LEAKY" in row["name"] for row in found["rows"]):
         yield (
             "<p class='warning'>LEAKY rows saw the printed digit, which is a function of the "
             "label, at test time. They are no results.</p>"
         )
+
+
+def _without_classifier(found: Mapping[str, Any]) -> Iterator[str]:
+    """What the codes say by themselves, if it was measured."""
+    said = {
+        f"recall of the printed digit, {kind}": value
+        for kind, value in found.get("recall", {}).items()
+    }
+    if found.get("block_readout") is not None:
+        said["strongest block of the ordinal code"] = found["block_readout"]
+    for one in found.get("clusters", ()):
+        if one["plane"] == "tsne":
+            said[f"ten nearest neighbours in the t-SNE plane, {one['code']}"] = one["knn10"]
+    if said:
+        told = pairs({name: f"{value:.4f}" for name, value in said.items()})
+        yield f"<h3>Without a classifier</h3>{told}"
 
 
 def _figure(name: str, caption: str, png: bytes) -> str:

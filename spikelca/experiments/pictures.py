@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from spikelca.atomic import replacing
 from spikelca.engines import Response
 from spikelca.plotting import draw_membrane, draw_raster
+from spikelca.plotting.time import MOST_TRACES
+from spikelca.validation import FloatArray
 
 
 def draw_run(response: Response, threshold: float, title: str) -> Figure:
@@ -35,10 +38,18 @@ def draw_run(response: Response, threshold: float, title: str) -> Figure:
         axes[0].set_xlabel("")
         own = spikes.sample == 0
         times, cells = spikes.step[own] * response.clock.dt, spikes.neuron[own]
-        draw_raster(times, cells, axes[1], n_neurons=response.code.shape[1])
-        n_firing = np.unique(cells).size
-        axes[1].set_title(f"{len(cells)} spikes of {n_firing} neurons", size="medium")
+        rank = ranks(u[-1])
+        told = f"{len(cells)} spikes of {np.unique(cells).size} neurons, in the colours above"
+        draw_raster(times, cells, axes[1], n_neurons=len(rank), owner=rank, title=told)
     return figure
+
+
+def ranks(u: FloatArray) -> NDArray[np.int64]:
+    """Number of each neuron among those that `draw_membrane` colours, -1 for the others."""
+    place = np.full(len(u), -1)
+    strongest = np.argsort(-u, kind="stable")[:MOST_TRACES]
+    place[strongest] = np.arange(len(strongest))
+    return place
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 150) -> None:

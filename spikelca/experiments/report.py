@@ -66,13 +66,24 @@ def save_dictionaries(table: Table, folder: Path) -> list[Path]:
     return paths
 
 
-def format_table(table: Table, material: Material, seeds: Sequence[int]) -> str:
+def rule_of(settings: Settings) -> str:
+    """By which rule the linked and the ordinal dictionary learn, as a sentence."""
+    if settings.contrast_share == 0:
+        return "learning: Eq. 4 alone"
+    return (
+        f"learning: Eq. 4; linked and ordinal: the last {settings.contrast_share:.0%} contrastive "
+        f"(kappa {settings.contrast_amount:g})"
+    )
+
+
+def format_table(table: Table, material: Material, seeds: Sequence[int], settings: Settings) -> str:
     """Table I as text, beside the paper's figures."""
     columns = "".join(f"{name:>15}" for name in ("LR", "linear SVM", "RBF SVM"))
     head = f"{'code':<18}{columns}{'active':>8}{'gap':>9}   paper (MNIST)"
     lines = [
         f"data: {material.images.name};  printed digits: {material.printed.font}",
         f"test accuracy on the handwritten image alone, drivers off; seeds {list(seeds)}",
+        rule_of(settings),
         "",
         head,
         "-" * len(head),

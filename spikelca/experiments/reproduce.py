@@ -44,6 +44,7 @@ def reproduce(
     quick: bool = False,
     transfer: str = "soft",
     driver: str = "current",
+    plain: bool = False,
     leaky: bool = False,
     font: str | None = None,
     report_of: str | None = None,
@@ -64,6 +65,8 @@ def reproduce(
         "hard" is Eq. 2 as it is printed.
     driver : {"current", "linked", "clamp"}
         Reading of the paper's third input.
+    plain : bool
+        Learn by Eq. 4 alone, as the paper does, without the contrastive last part.
     leaky : bool
         Also show what the printed digit is worth at test time.
     font : str, optional
@@ -84,9 +87,11 @@ def reproduce(
     images = load_images(data)
     material = make_material(images, font)
     chosen = replace(settings_for(images.image_shape, quick), transfer=transfer, reading=driver)
+    if plain:
+        chosen = replace(chosen, contrast_share=0.0)
     say(f"data: {images.name}; printed digits: {material.printed.font}")
     table = make_table(material, chosen, seeds, leaky=leaky, say=say)
-    text = report.format_table(table, material, seeds)
+    text = report.format_table(table, material, seeds, chosen)
     say("\n" + text)
     found = report.results(table, material, chosen, seeds)
     paths = [report.write_results(found, folder), *report.save_dictionaries(table, folder)]

@@ -51,12 +51,7 @@ LINEAR_SVM = Candidate("svm_linear", _linear_svm, [{"C": c} for c in (3.0, 10.0,
 RBF_SVM = Candidate(
     "svm_rbf",
     _rbf_svm,
-    [
-        {"C": c, "gamma": g, "power": p}
-        for p in (1.0, 0.5)
-        for c in (3.0, 10.0)
-        for g in (1.0, 2.0, 4.0)
-    ],
+    [{"C": c, "gamma": g, "power": p} for p in (1.0, 0.5) for c in (3.0, 10.0) for g in (1.0, 2.0)],
 )
 
 
@@ -115,6 +110,7 @@ def score(
     y_test: NDArray[np.int64],
     n_tuning: int,
     seed: int,
+    constants: Mapping[str, float] | None = None,
 ) -> Score:
     """Choose on training rows, fit on all of them, look at the test set once.
 
@@ -128,9 +124,12 @@ def score(
         Training rows on which the constants are chosen.
     seed : int
         Draws these rows and the folds.
+    constants : mapping, optional
+        Chosen before, on codes of another seed.
     """
-    rows = np.random.default_rng(seed).permutation(len(train))[:n_tuning]
-    constants, _ = search(candidate, train[rows], y_train[rows], seed)
+    if constants is None:
+        rows = np.random.default_rng(seed).permutation(len(train))[:n_tuning]
+        constants, _ = search(candidate, train[rows], y_train[rows], seed)
     model = _quietly(candidate.make(constants).fit, features(train, constants), y_train)
     found = model.predict(features(test, constants, like=train))
     return Score(float((found == y_test).mean()), constants)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from spikelca.contrast import Contrast
 from spikelca.drivers import Fade, OrdinalDriver
 
 HANDWRITTEN, PRINTED = "handwritten", "printed"
@@ -32,6 +33,9 @@ class Settings:
         Gain of the ordinal driver in its linked reading, as a part of ``sqrt(lam)``.
     fade_floor, fade_until : float
         Fading of the driver over the learning; a floor of one is a constant driver.
+    contrast_amount, contrast_share : float
+        The last part of the learning is contrastive, see `spikelca.Contrast`; a share of zero is
+        Eq. 4 alone, as in the paper.
     transfer : {"soft", "hard"}
         Transfer function ("hard" is Eq. 2 as printed).
     reading : {"current", "linked", "clamp"}
@@ -43,15 +47,17 @@ class Settings:
     """
 
     n_neurons: int = 256
-    thresholds: tuple[float, ...] = (0.04, 0.06, 0.08)
+    thresholds: tuple[float, ...] = (0.04, 0.05, 0.06)
     printed_weight: float = 1.0
-    n_batches: int = 960
+    n_batches: int = 2400
     batch_size: int = 250
     excitation: float = 0.0
     inhibition: float = 1.0
     gain: float = 0.7
-    fade_floor: float = 0.3
+    fade_floor: float = 0.5
     fade_until: float = 0.8
+    contrast_amount: float = 0.95
+    contrast_share: float = 0.25
     transfer: str = "soft"
     reading: str = "current"
     tuning_samples: int = 15_000
@@ -69,6 +75,12 @@ class Settings:
             gain=self.gain * threshold**0.5,
             fade=fade,
         )
+
+    def contrast(self, kind: str) -> Contrast | None:
+        """The contrastive part of a learning; a single dictionary has nothing to teach it."""
+        if kind == "single" or self.contrast_share == 0:
+            return None
+        return Contrast(self.contrast_amount, self.contrast_share)
 
     def as_dict(self) -> dict[str, Any]:
         """For `results.json`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def make_table(
     material : Material
     settings : Settings
     seeds : sequence of int
-        lam is chosen once, with the first seed; raw pixels are scored once.
+        lam, C and gamma are chosen with the first seed; raw pixels are scored once.
     spiking : bool
         Also score spike-rate codes of the first seed's dictionaries.
     leaky : bool
@@ -206,23 +207,33 @@ def _score_all(work: Sequence[Codes], material: Material, settings: Settings) ->
     from tqdm import tqdm
 
     y_train, y_test = material.images.y_train, material.images.y_test
+    constants: dict[tuple[str, str], Any] = {}
 
     def one(codes: Codes, candidate: Any) -> Score:
         n_tuning = settings.rbf_tuning_samples if candidate is RBF_SVM else settings.tuning_samples
-        return score(candidate, codes.train, y_train, codes.test, y_test, n_tuning, codes.seed)
+        known = constants.get((codes.name, candidate.name))
+        return score(
+            candidate, codes.train, y_train, codes.test, y_test, n_tuning, codes.seed, known
+        )
 
-    # The slowest first, so that the last one does not run alone.
-    jobs = [(codes, candidate) for candidate in reversed(CLASSIFIERS) for codes in work]
+    # C and gamma of a code are chosen with its first seed, as lam is; then the others follow. In
+    # each round the slowest come first, so that the last one does not run alone.
+    first = [codes for codes in work if codes.seed == work[0].seed]
+    rounds = [first, [codes for codes in work if codes.seed != work[0].seed]]
+    scores: dict[tuple[str, int, str], Score] = {}
+    n_fits = len(CLASSIFIERS) * len(work)
     with (
         ThreadPoolExecutor(2) as pool,
-        tqdm(total=len(jobs), desc="score", unit="fit", leave=False, disable=None) as bar,
+        tqdm(total=n_fits, desc="score", unit="fit", leave=False, disable=None) as bar,
     ):
-        futures = {}
-        for codes, candidate in jobs:
-            future = pool.submit(one, codes, candidate)
-            future.add_done_callback(lambda _: bar.update())
-            futures[codes.name, codes.seed, candidate.name] = future
-        scores = {key: future.result() for key, future in futures.items()}
+        for part in rounds:
+            futures = {}
+            for candidate, codes in product(reversed(CLASSIFIERS), part):
+                future = pool.submit(one, codes, candidate)
+                future.add_done_callback(lambda _: bar.update())
+                futures[codes.name, codes.seed, candidate.name] = future
+            scores |= {key: future.result() for key, future in futures.items()}
+            constants |= {(name, kind): s.constants for (name, _, kind), s in scores.items()}
     return [_row(codes, scores) for codes in work]
 
 

@@ -81,7 +81,7 @@ def read_circuit(found: Any, place: str, arrays: Arrays) -> Circuit:
     n_neurons = dictionaries[0].n_neurons
     drivers = _read_drivers(told["drivers"], f"{place}.drivers", arrays)
     for driver in drivers:
-        driver.check(n_neurons, transfer.threshold)
+        driver.check(n_neurons, transfer)
     state = _read_state(told["plasticity"], f"{place}.plasticity", arrays, n_neurons)
     # A circuit of one cell checks what is not an array; the rest takes its atoms as they are.
     one = Circuit(neuron, transfer, [Dictionary("one", np.eye(1))], (), told["wiring"], idle)

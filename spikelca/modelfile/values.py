@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca import waveforms
+from spikelca.contrast import Contrast
 from spikelca.drivers import CurrentDriver, Fade, OrdinalDriver
 from spikelca.inputs import AnalogInput, PoissonInput, SpikingResidual
 from spikelca.modelfile.arrays import Arrays
@@ -52,6 +53,7 @@ KNOWN: Mapping[type, Mapping[str, Types]] = {
     PoissonInput: {"quantum": _NUMBER, "seed": _INT},
     SpikingResidual: {"threshold": _NUMBER},
     Hebbian: {"rate": _NUMBER, "memory": _NUMBER},
+    Contrast: {"amount": _NUMBER, "share": _NUMBER, "rate": _NUMBER, "recall": _NUMBER},
     IdleAtoms: {"source": (str,), "patience": _NUMBER},
     Fade: {"floor": _NUMBER, "until": _NUMBER},
     OrdinalDriver: {

@@ -8,10 +8,24 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from spikelca.plotting.style import INK, QUIET, as_array, axes_or_new, colour_of, map_of, trim
+from spikelca.plotting.style import (
+    INK,
+    QUIET,
+    as_array,
+    axes_or_new,
+    beside,
+    colours_of,
+    map_of,
+    owners,
+    titled,
+    trim,
+)
+
+MOST_OF_A_CLASS = 500
+"""Points of a class that are enough to find its heart."""
 
 
 def draw_code(
@@ -41,19 +55,16 @@ def draw_code(
     'activity a'
     """
     values = as_array(codes, "codes", 1, 2)
-    classes = None if owner is None else as_array(owner, "owner", 1)
+    classes = owners(owner)
     ax = axes_or_new(ax, (6.0, 2.8))
     (_draw_bars if values.ndim == 1 else _draw_image)(ax, values, classes)
     ax.set_xlabel("neuron")
-    if title:
-        ax.set_title(title)
-    return ax
+    return titled(ax, title)
 
 
 def _draw_bars(ax: Axes, code: NDArray[Any], owner: NDArray[Any] | None) -> None:
     active = np.flatnonzero(code)
-    colours: Any = INK if owner is None else [colour_of(int(owner[j])) for j in active]
-    ax.vlines(active, 0, code[active], colors=colours, linewidth=1.5)
+    ax.vlines(active, 0, code[active], colors=colours_of(owner, active), linewidth=1.5)
     ax.axhline(0, color=QUIET, linewidth=0.5)
     ax.set(ylabel="activity a", xlim=(-0.5, len(code) - 0.5))
     if owner is not None:
@@ -65,7 +76,7 @@ def _draw_image(ax: Axes, codes: NDArray[Any], owner: NDArray[Any] | None) -> No
     drawn = ax.imshow(codes, aspect="auto", interpolation="nearest", **map_of(codes))
     ax.set_ylabel("sample")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.figure.colorbar(drawn, ax=ax, label="activity a")
+    beside(ax, drawn, "activity a")
     if owner is not None:
         _label_blocks(ax, owner)
 
@@ -126,10 +137,8 @@ def draw_blocks(
     ax.set_xticks(range(table.shape[1]), [str(name) for name in names[: table.shape[1]]])
     ax.set_yticks(range(len(table)), [str(name) for name in names])
     ax.set(xlabel=columns, ylabel="class of the image")
-    ax.figure.colorbar(drawn, ax=ax, label="share (cells: per cent)")
-    if title:
-        ax.set_title(title)
-    return ax
+    beside(ax, drawn, "share (cells in per cent)", format=PercentFormatter(1.0))
+    return titled(ax, title)
 
 
 def draw_embedding(
@@ -140,7 +149,7 @@ def draw_embedding(
     note: str | None = None,
     title: str | None = None,
 ) -> Axes:
-    """Draw points of a plane in the colour of their class, with the class written at its middle.
+    """Draw points of a plane in the colour of their class, with the class written at its heart.
 
     Parameters
     ----------
@@ -175,15 +184,35 @@ def draw_embedding(
             "label for each were awaited."
         )
     ax = axes_or_new(ax, (4.2, 4.2))
-    colours = [colour_of(int(number)) for number in classes]
-    ax.scatter(plane[:, 0], plane[:, 1], c=colours, s=4, linewidths=0, alpha=0.7, rasterized=True)
+    dots: dict[str, Any] = {"s": dot_size(len(plane)), "linewidths": 0, "alpha": 0.8}
+    ax.scatter(plane[:, 0], plane[:, 1], c=colours_of(classes), rasterized=True, **dots)
     for number in np.unique(classes):
-        middle = np.median(plane[classes == number], axis=0)
-        text = ax.text(middle[0], middle[1], str(number), ha="center", va="center", weight="bold")
+        x, y = heart(plane[classes == number])
+        text = ax.text(x, y, str(number), ha="center", va="center", weight="bold")
         text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
     ax.set(xticks=[], yticks=[])
     if note:
         ax.set_xlabel(note, size="small")
-    if title:
-        ax.set_title(title)
-    return ax
+    return titled(ax, title)
+
+
+def dot_size(n_points: int) -> float:
+    """Area of a dot in square points: many of them stay apart, few can be seen."""
+    return float(np.clip(4_000 / max(n_points, 1), 1.5, 12.0))
+
+
+def heart(points: NDArray[Any]) -> NDArray[np.float64]:
+    """Middle of the closest half of some points: inside a cluster even if there are several.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> heart(np.array([[0.0, 0.0], [0.0, 2.0], [0.0, 1.0], [9.0, 9.0]]))
+    array([0., 1.])
+    """
+    if len(points) > MOST_OF_A_CLASS:
+        points = points[:: -(-len(points) // MOST_OF_A_CLASS)]
+    apart = np.linalg.norm(points[:, None] - points[None], axis=2)
+    half = np.argsort(apart, axis=1)[:, : len(points) // 2 + 1]
+    reach = np.take_along_axis(apart, half, axis=1).max(axis=1)
+    return np.asarray(points[half[reach.argmin()]].mean(axis=0), dtype=np.float64)

@@ -6,6 +6,7 @@ draws them again, elsewhere. After drawing, ``ax_`` and ``figure_`` are there.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -20,16 +21,33 @@ from spikelca.plotting.codes import draw_blocks
 from spikelca.plotting.images import draw_dictionary, draw_recall
 
 
-class _Display:
-    """What all displays share: they remember where they were drawn."""
+class _Display(ABC):
+    """What all displays share: they are drawn, and remember where."""
 
     ax_: Axes
     figure_: Any
 
-    def _drawn(self, ax: Axes) -> Self:
-        object.__setattr__(self, "ax_", ax)
-        object.__setattr__(self, "figure_", ax.figure)
+    def plot(self, ax: Axes | None = None, **more: Any) -> Self:
+        """Draw on these axes, or on new ones.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+        **more
+            For the ``draw_`` function behind this display.
+
+        Returns
+        -------
+        The display itself, with ``ax_`` and ``figure_``.
+        """
+        drawn = self._draw(ax, more)
+        object.__setattr__(self, "ax_", drawn)
+        object.__setattr__(self, "figure_", drawn.figure)
         return self
+
+    @abstractmethod
+    def _draw(self, ax: Axes | None, more: dict[str, Any]) -> Axes:
+        """Call the ``draw_`` function with the arrays of this display."""
 
 
 def owner_of(estimator: Any) -> NDArray[np.int64] | None:
@@ -95,12 +113,11 @@ class DictionaryDisplay(_Display):
         atoms = estimator.circuit_.dictionary(name).atoms
         return cls(atoms, image_shape, owner_of(estimator), name).plot(ax, **more)
 
-    def plot(self, ax: Axes | None = None, **more: Any) -> Self:
-        """Draw on these axes, or on new ones."""
+    def _draw(self, ax: Axes | None, more: dict[str, Any]) -> Axes:
         more = {"title": self.modality, "owner": self.owner} | more
         if self.owner is not None:
             more.setdefault("n_columns", max(int((self.owner == 0).sum()), 1))
-        return self._drawn(draw_dictionary(self.atoms, self.image_shape, ax, **more))
+        return draw_dictionary(self.atoms, self.image_shape, ax, **more)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,10 +178,8 @@ class BlocksDisplay(_Display):
         shares = block_selectivity(codes, numbers, owner, len(estimator.classes_))
         return cls(shares, list(estimator.classes_)).plot(ax, **more)
 
-    def plot(self, ax: Axes | None = None, **more: Any) -> Self:
-        """Draw on these axes, or on new ones."""
-        more = {"classes": self.classes or None} | more
-        return self._drawn(draw_blocks(self.shares, ax, **more))
+    def _draw(self, ax: Axes | None, more: dict[str, Any]) -> Axes:
+        return draw_blocks(self.shares, ax, **{"classes": self.classes or None} | more)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,6 +241,5 @@ class RecallDisplay(_Display):
             rows, names = [*rows, np.asarray(expected)], [*names, f"expected {to}"]
         return cls(rows, names, image_shape).plot(ax, **more)
 
-    def plot(self, ax: Axes | None = None, **more: Any) -> Self:
-        """Draw on these axes, or on new ones."""
-        return self._drawn(draw_recall(self.rows, self.names, self.image_shape, ax, **more))
+    def _draw(self, ax: Axes | None, more: dict[str, Any]) -> Axes:
+        return draw_recall(self.rows, self.names, self.image_shape, ax, **more)

@@ -1,7 +1,7 @@
 """What looks like an image: the atoms of a dictionary, and what a code recalls.
 
-Many small images are laid into one large one, with a gap of one pixel between them that holds NaN
-and stays white.
+Many small images are laid into one large one, with a gap of about a ninth of an image between them
+that holds NaN and stays white.
 """
 
 from __future__ import annotations
@@ -15,9 +15,26 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
-from spikelca.plotting.style import as_array, axes_or_new, bare, colour_of, map_of
+from spikelca.plotting.style import (
+    PALE,
+    SEQUENTIAL,
+    as_array,
+    axes_or_new,
+    bare,
+    colour_of,
+    map_of,
+    titled,
+)
 
-GAP = 1
+
+def gap_of(shape: tuple[int, int]) -> int:
+    """Pixels between two images: enough to be seen, and never none."""
+    return max(min(shape) // 9, 1)
+
+
+def pitch_of(shape: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of an image with the gap that follows it."""
+    return shape[0] + gap_of(shape), shape[1] + gap_of(shape)
 
 
 def shape_of(n_pixels: int, image_shape: tuple[int, int] | None) -> tuple[int, int]:
@@ -40,9 +57,9 @@ def shape_of(n_pixels: int, image_shape: tuple[int, int] | None) -> tuple[int, i
 
 def mosaic(images: NDArray[Any], shape: tuple[int, int], n_columns: int) -> NDArray[np.float64]:
     """Images laid row by row into one, NaN between them and where none is left."""
-    height, width = shape[0] + GAP, shape[1] + GAP
+    gap, (height, width) = gap_of(shape), pitch_of(shape)
     n_rows = -(-len(images) // n_columns)
-    laid = np.full((n_rows * height - GAP, n_columns * width - GAP), np.nan)
+    laid = np.full((n_rows * height - gap, n_columns * width - gap), np.nan)
     for number, image in enumerate(images):
         top, left = (number // n_columns) * height, (number % n_columns) * width
         laid[top : top + shape[0], left : left + shape[1]] = image.reshape(shape)
@@ -102,27 +119,36 @@ def draw_dictionary(
     n_columns = n_columns or math.ceil(math.sqrt(len(images)))
     ax = axes_or_new(ax, (4.5, 4.5))
     laid = mosaic(scaled(images) if each else images, shape, n_columns)
-    ax.imshow(laid, interpolation="nearest", **map_of(laid))
+    colours = map_of(laid)
+    ax.imshow(laid, interpolation="nearest", **colours)
     bare(ax)
+    if colours["cmap"] == SEQUENTIAL:  # its zero is as white as the paper between the atoms
+        ax.set_facecolor(PALE)
     if owner is not None:
         _frame_blocks(ax, as_array(owner, "owner", 1), shape, n_columns)
-    if title:
-        ax.set_title(title)
-    return ax
+    return titled(ax, title)
 
 
 def _frame_blocks(ax: Axes, owner: NDArray[Any], shape: tuple[int, int], n_columns: int) -> None:
-    """Frame neighbours that one class owns, and write its number at the left."""
-    height, width = shape[0] + GAP, shape[1] + GAP
+    """Frame neighbours that one class owns, and write its number at the left.
+
+    A frame runs in the gap around its images, a little inside the middle of the gap, so that the
+    frames of two neighbours stay apart.
+    """
+    gap, (height, width) = gap_of(shape), pitch_of(shape)
+    inset = gap / 5
+    edge = inset - (gap + 1) / 2
     for number, (row, first, last) in runs(owner, n_columns):
-        left, top = first * width - 1, row * height - 1
+        corner = first * width + edge, row * height + edge
+        size = (last - first + 1) * width - 2 * inset, height - 2 * inset
         style: dict[str, Any] = {"edgecolor": colour_of(number), "linewidth": 1.2, "fill": False}
-        ax.add_patch(Rectangle((left, top), (last - first + 1) * width, height, **style))
-        name = "free" if number < 0 else str(number)
+        ax.add_patch(Rectangle(corner, *size, **style))
         if first == 0:
-            ax.text(-2.5, top + height / 2, name, ha="right", va="center", size="small")
-    ax.set_xlim(-2, n_columns * width)
-    ax.set_ylim((-(-len(owner) // n_columns)) * height, -2)
+            middle, name = row * height + (shape[0] - 1) / 2, "free" if number < 0 else str(number)
+            beside: dict[str, Any] = {"xytext": (-5, 0), "textcoords": "offset points"}
+            ax.annotate(name, (edge, middle), ha="right", va="center", size="small", **beside)
+    n_rows = -(-len(owner) // n_columns)
+    ax.set(xlim=(-gap, n_columns * width), ylim=(n_rows * height, -gap))
 
 
 def runs(owner: NDArray[Any], n_columns: int) -> list[tuple[int, tuple[int, int, int]]]:
@@ -191,16 +217,14 @@ def draw_recall(
     n_images, n_pixels = lines[0].shape
     shape = shape_of(n_pixels, image_shape)
     ax = axes_or_new(ax, (0.55 * n_images + 1.2, 0.6 * len(lines) + 0.5))
+    height, width = pitch_of(shape)
     laid = mosaic(np.vstack([scaled(line) for line in lines]), shape, n_images)
     ax.imshow(laid, interpolation="nearest", **map_of(laid))
     bare(ax)
-    height, width = shape[0] + GAP, shape[1] + GAP
     middles = np.arange(len(lines)) * height + (shape[0] - 1) / 2
     ax.set_yticks(middles, list(names))
     ax.tick_params(length=0)
     if wrong is not None:
         marks = np.flatnonzero(as_array(wrong, "wrong", 1))
         ax.set_xticks(marks * width + (shape[1] - 1) / 2, ["✗"] * len(marks))
-    if title:
-        ax.set_title(title)
-    return ax
+    return titled(ax, title)

@@ -18,7 +18,7 @@ SEQUENTIAL = "gray_r"
 DIVERGING = "RdBu_r"
 """Map of what can: zero is white, excitation red, inhibition blue."""
 
-INK, ACCENT, QUIET = "#222222", "#CC6677", "#888888"
+INK, ACCENT, QUIET, PALE = "#222222", "#CC6677", "#888888", "#e4e4e4"
 
 CLASS_COLOURS = (
     "#332288", "#CC6677", "#117733", "#DDCC77", "#88CCEE",
@@ -44,6 +44,11 @@ def colour_of(number: int) -> str:
     ('#332288', '#332288')
     """
     return QUIET if number < 0 else CLASS_COLOURS[number % len(CLASS_COLOURS)]
+
+
+def colours_of(owner: NDArray[Any] | None, which: NDArray[Any] | slice = slice(None)) -> Any:
+    """One colour for each of these neurons or points by their class; ink if none was told."""
+    return INK if owner is None else [colour_of(int(number)) for number in owner[which]]
 
 
 def axes_or_new(ax: Axes | None, size: tuple[float, float] = (5.0, 3.2)) -> Axes:
@@ -88,6 +93,24 @@ def bare(ax: Axes) -> None:
     ax.spines[:].set_visible(False)
 
 
-def trim(ax: Axes) -> None:
-    """Leave away the frame's upper and right side."""
+def trim(ax: Axes) -> Axes:
+    """The same axes without its frame's upper and right side."""
     ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def titled(ax: Axes, title: str | None) -> Axes:
+    """The same axes, under its title if it has one."""
+    if title:
+        ax.set_title(title, size="medium")
+    return ax
+
+
+def owners(owner: ArrayLike | None) -> NDArray[Any] | None:
+    """Class of each neuron, as an array if it was told."""
+    return None if owner is None else as_array(owner, "owner", 1)
+
+
+def beside(ax: Axes, drawn: Any, label: str, **more: Any) -> Any:
+    """A colour bar exactly as high as its axes, whatever shape the image has."""
+    return ax.figure.colorbar(drawn, cax=ax.inset_axes((1.02, 0.0, 0.03, 1.0)), label=label, **more)

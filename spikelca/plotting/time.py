@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from spikelca.plotting.style import ACCENT, INK, QUIET, as_array, axes_or_new, colour_of, trim
+from spikelca.plotting.style import (
+    ACCENT,
+    INK,
+    QUIET,
+    as_array,
+    axes_or_new,
+    colour_of,
+    colours_of,
+    owners,
+    titled,
+    trim,
+)
 
-MOST_TRACES = 10
+MOST_TRACES = 8
+"""Neurons that get a colour; the tenth class colour is the grey of all the others."""
 
 
 def draw_membrane(
@@ -33,7 +46,7 @@ def draw_membrane(
     ax : Axes, optional
     threshold : float, optional
         lam, drawn dashed.
-    most : int, default=10
+    most : int, default=8
         Neurons that get a colour and a line in the legend: those that end highest.
     title : str, optional
 
@@ -51,20 +64,18 @@ def draw_membrane(
     potentials = as_array(u, "u", 2)
     ax = axes_or_new(ax, (6.0, 3.2))
     order = np.argsort(-potentials[-1], kind="stable")
+    faint = min(0.5, 20 / max(len(order) - most, 1))
     for neuron in order[most:]:
-        ax.plot(milliseconds, potentials[:, neuron], color=QUIET, linewidth=0.4, alpha=0.5)
+        ax.plot(milliseconds, potentials[:, neuron], color=QUIET, linewidth=0.4, alpha=faint)
     for rank, neuron in enumerate(order[:most]):
-        label = f"neuron {neuron}"
-        ax.plot(milliseconds, potentials[:, neuron], color=colour_of(rank), label=label)
+        style: dict[str, Any] = {"color": colour_of(rank), "linewidth": 1.0}
+        ax.plot(milliseconds, potentials[:, neuron], label=f"neuron {neuron}", **style)
     if threshold is not None:
         ax.axhline(threshold, color=INK, linestyle="--", linewidth=1, label="threshold")
     ax.set(xlabel="time (ms)", ylabel="membrane potential u")
     ax.legend(fontsize="x-small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     ax.margins(x=0)
-    trim(ax)
-    if title:
-        ax.set_title(title)
-    return ax
+    return titled(trim(ax), title)
 
 
 def draw_raster(
@@ -113,14 +124,11 @@ def draw_raster(
         )
     highest = int(cells.max()) + 1 if cells.size else 1
     ax = axes_or_new(ax, (6.0, 3.2))
-    classes = None if owner is None else as_array(owner, "owner", 1)[cells.astype(int)]
-    colours = INK if classes is None else [colour_of(int(number)) for number in classes]
-    ax.scatter(milliseconds, cells, c=colours, marker="|", s=12, linewidths=0.8)
+    style: dict[str, Any] = {"marker": "|", "s": 12, "linewidths": 0.8}
+    ax.scatter(milliseconds, cells, c=colours_of(owners(owner), cells.astype(int)), **style)
+    ax.margins(x=0.01)
     ax.set(xlabel="time (ms)", ylabel="neuron", ylim=(-0.5, (n_neurons or highest) - 0.5))
-    trim(ax)
-    if title:
-        ax.set_title(title)
-    return ax
+    return titled(trim(ax), title)
 
 
 def draw_energy(
@@ -169,7 +177,4 @@ def draw_energy(
     ax.set(xlabel=xlabel, ylabel="energy E" if optimum is None else "relative energy above optimum")
     if isinstance(energies, Mapping):
         ax.legend(frameon=False, fontsize="small")
-    trim(ax)
-    if title:
-        ax.set_title(title)
-    return ax
+    return titled(trim(ax), title)

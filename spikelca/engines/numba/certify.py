@@ -18,21 +18,26 @@ def excesses(c: FloatArray, up: FloatArray, down: FloatArray, excess: FloatArray
 
 @kernel
 def highest(values: FloatArray, tree: FloatArray) -> Any:
-    """The largest of ``2 * len(tree)`` values, a power of two, by halving.
+    """The largest of a power of two of values, by halving; ``tree`` has room for as many.
 
-    A running maximum would be one long chain of comparisons; halves are compared as vectors.
+    A running maximum would be one long chain of comparisons; halves are compared as vectors. Each
+    half goes to a place of its own: written over one of its sources it would become a masked store,
+    which some processors do very slowly.
     """
-    half = tree.shape[0]
-    upper = values[half:]
+    half = values.shape[0] // 2
+    upper, into = values[half:], tree[:half]
     for j in range(half):
-        tree[j] = values[j] if values[j] > upper[j] else upper[j]
+        into[j] = values[j] if values[j] > upper[j] else upper[j]
+    first = 0
     while half > 8:
         half //= 2
-        upper = tree[half:]
+        lower, upper = tree[first : first + half], tree[first + half : first + 2 * half]
+        first += 2 * half
+        into = tree[first : first + half]
         for j in range(half):
-            tree[j] = tree[j] if tree[j] > upper[j] else upper[j]
-    best = tree[0]
-    for j in range(1, half):
+            into[j] = lower[j] if lower[j] > upper[j] else upper[j]
+    best = tree[first]
+    for j in range(first + 1, first + half):
         best = tree[j] if tree[j] > best else best
     return best
 

@@ -4,8 +4,11 @@ Kernels are serial and release the GIL. Samples never meet, so that threads are 
 over blocks of samples (`threads.py`): results do not depend on their number, and neither forks nor
 concurrent callers can trip over a threading layer.
 
-Numba's cache looks at the file of an entry and not at those of the kernels it calls: in a working
-copy, remove ``__pycache__`` of this folder after an edit.
+Numba's cache looks at the file of an entry and not at those of the kernels it calls, so that after
+an upgrade old kernels could live on inside an entry that has not changed. Here the name under which
+a kernel is cached carries a digest of all files of this folder and the version of the library: what
+was compiled from other files is not found. The name carries the precision too, because processes
+that fill an empty cache at the same moment would otherwise number their files alike.
 
 ``fastmath`` is given flag by flag: sums may be reassociated and contracted, but NaN and infinity
 keep their meaning (a clamped neuron has an infinite threshold).
@@ -13,17 +16,32 @@ keep their meaning (a clamped neuron has an infinite threshold).
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
 import numpy as np
 from numba import types
 
+from spikelca._version import __version__
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
+
+
+def digest_of_sources(folder: Path) -> str:
+    """Twelve digits that change with the library's version and with every file of a folder."""
+    found = hashlib.sha256(__version__.encode())
+    for path in sorted(folder.glob("*.py")):
+        found.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()[:12]
+
+
+_SOURCES = digest_of_sources(Path(__file__).parent)
 
 
 def kernel(function: Function) -> Function:
@@ -44,8 +62,15 @@ def exact_kernel(function: Function) -> Function:
     return _compile(function, False)
 
 
+def ordered_kernel(function: Function) -> Function:
+    """Compile a hot loop that keeps the order of its sums, and adds a product in one rounding."""
+    return _compile(function, {"contract"})
+
+
 def _compile(function: Any, fastmath: Any, signature: Any = None, **more: Any) -> Any:
     options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy", **more}
+    precision = "" if signature is None else f"_{signature[0].dtype}"
+    function.__qualname__ = f"{function.__name__}_{_SOURCES}{precision}"  # names the cached file
     try:
         return numba.njit(signature, cache=True, **options)(function)
     except RuntimeError:

@@ -58,7 +58,7 @@ def make_room(cap: int, n_neurons: int, like: FloatArray) -> Room:
         np.empty((cap, wide), like.dtype), np.empty(cap, np.int64), np.empty(wide, like.dtype),
         np.empty(wide, like.dtype), np.empty(wide, like.dtype), np.empty(wide, like.dtype),
         np.empty(wide, like.dtype), np.empty(wide, like.dtype), np.empty(n_neurons, like.dtype),
-        excess, np.empty(len(excess) // 2, like.dtype), np.empty(n_neurons + 1, np.int64),
+        excess, np.empty(len(excess), like.dtype), np.empty(n_neurons + 1, np.int64),
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
-"""Rate neurons followed through time, one sample after the other.
+"""Rate neurons followed through time: what both wirings share, and the residual one.
 
-Only active neurons inhibit, so a step costs one row of L for each of them. All that a step needs
-stands ready before the loop begins.
+The lateral wiring takes several steps at a time, see `spans.py`. All that a step needs stands ready
+before the loop begins.
 """
 
 from __future__ import annotations
@@ -85,43 +85,6 @@ def outputs(u: FloatArray, open_: Any, cell: Cell, a: FloatArray, active: Any) -
         active[n] = j
         n += a[j] != 0
     return n
-
-
-@exact_kernel
-def inhibit(lateral: FloatArray, a: FloatArray, active: Any, n: int, c: FloatArray) -> None:
-    """``c -= L a``, one subtraction after the other in ascending order, four to a visit of c."""
-    full = n - n % 4
-    for m in range(0, full, 4):
-        j0, j1, j2, j3 = active[m], active[m + 1], active[m + 2], active[m + 3]
-        a0, a1, a2, a3 = a[j0], a[j1], a[j2], a[j3]
-        r0, r1, r2, r3 = lateral[j0], lateral[j1], lateral[j2], lateral[j3]
-        for j in range(c.shape[0]):
-            c[j] = (((c[j] - a0 * r0[j]) - a1 * r1[j]) - a2 * r2[j]) - a3 * r3[j]
-    for m in range(full, n):
-        a0, r0 = a[active[m]], lateral[active[m]]
-        for j in range(c.shape[0]):
-            c[j] -= a0 * r0[j]
-
-
-@exact_kernel
-def rate_lateral(b: FloatArray, wave: FloatArray, open_: Any, lateral: FloatArray, cell: Cell,
-                 n_steps: int, tape: Tape, slot: int, u: FloatArray, a: FloatArray, c: FloatArray,
-                 active: Any) -> None:  # fmt: skip
-    """``u' = k (b + d - L a - u) + u``, from u to u."""
-    for step in range(n_steps):
-        n = outputs(u, open_, cell, a, active)
-        if step % tape.every == 0:
-            keep(tape.u, step // tape.every, slot, u, tape.neurons)
-            keep(tape.a, step // tape.every, slot, a, tape.neurons)
-        for j in range(u.shape[0]):
-            c[j] = b[j]
-        if wave.shape[0] > 0:
-            for j in range(u.shape[0]):
-                c[j] += wave[step, j]
-        inhibit(lateral, a, active, n, c)
-        for j in range(u.shape[0]):
-            u[j] = cell.k * (c[j] - u[j]) + u[j]
-    outputs(u, open_, cell, a, active)
 
 
 @exact_kernel

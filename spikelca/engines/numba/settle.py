@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.certificate import STRICT
+from spikelca.certificate import STRICT, settled
 from spikelca.engines.base import Problem, Response
 from spikelca.engines.numba.active_set import settle_rows
 from spikelca.engines.numba.descent import descend_rows
@@ -24,7 +24,7 @@ from spikelca.spectrum import automatic_step
 from spikelca.transfer import SoftThreshold
 from spikelca.validation import FloatArray
 
-INSIDE = {"float32": 1e-5, "float64": 1e-11}
+INSIDE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-11}
 """An atom of which no more than this lies outside the span of the active ones is not let in."""
 
 LARGEST_BLOCK = 512
@@ -40,6 +40,8 @@ def settle(problem: Problem, tol: float, max_iter: int) -> Response:
     # float32 cannot reach the last digits: why try.
     if problem.dtype == np.float32 and tol >= STRICT:
         response = solvers[0](problem, tol, max_iter)
+        if settled(response.residual, response.gap, tol):
+            return response
         left = unsettled(response, tol)
     else:
         response, left = empty(problem), np.arange(problem.n_samples)
@@ -58,7 +60,7 @@ def settle(problem: Problem, tol: float, max_iter: int) -> Response:
 def settle_soft(problem: Problem, tol: float, max_iter: int) -> Response:
     """The code of the soft threshold by the active set."""
     up, down, weakest = _thresholds(problem)
-    settings = (problem.transfer.threshold, tol, _strict(tol), INSIDE[problem.dtype.name])
+    settings = (problem.transfer.threshold, tol, _strict(tol), INSIDE[problem.dtype])
     code, reports, warm = _start(problem)
     if warm:
         _keep_to_what_may_fire(code, up, down)
@@ -159,10 +161,12 @@ def _keep_to_what_may_fire(code: FloatArray, up: FloatArray, down: FloatArray) -
 def _thresholds(problem: Problem) -> tuple[FloatArray, FloatArray, NDArray[np.float64]]:
     """What neuron j must exceed to fire upwards and downwards, its current counted; the least."""
     lam = problem.transfer.threshold
-    up = lam - problem.current
-    down = lam + problem.current if problem.transfer.two_sided else np.full_like(up, np.inf)
-    up, down = _clamped(problem, up), _clamped(problem, down)
-    return up, down, np.minimum(up.min(axis=1), down.min(axis=1)).astype(np.float64)
+    up = _clamped(problem, lam - problem.current)
+    least = up.min(axis=1)
+    if not problem.transfer.two_sided:
+        return up, np.full(up.shape, np.inf, problem.dtype), least.astype(np.float64)
+    down = _clamped(problem, lam + problem.current)
+    return up, down, np.minimum(least, down.min(axis=1)).astype(np.float64)
 
 
 def _hard_thresholds(problem: Problem) -> tuple[FloatArray, FloatArray]:

@@ -19,9 +19,9 @@ from spikelca.engines.numba.rate import (
     Tape,
     drive_in_order,
     membrane,
-    rate_lateral,
     rate_residual,
 )
+from spikelca.engines.numba.spans import make_room, rate_lateral
 from spikelca.engines.numba.spiking import Spiker, Tally, spiking_lateral, spiking_residual
 from spikelca.engines.numba.threads import over_blocks
 from spikelca.engines.outcome import rate_response, spiking_response
@@ -225,11 +225,12 @@ def _scratch(problem: Problem) -> tuple[FloatArray, FloatArray, NDArray[np.int64
 def rate_by_lateral(run: Run, first: int, last: int) -> None:
     """Rate neurons, one layer."""
     p, cell, lateral = run.problem, cell_of(run.problem), run.problem.lateral
-    b, (_, c, active) = total_drive(run, first, last), _scratch(p)
+    b, room = total_drive(run, first, last), make_room(p.n_neurons, p.dtype)
+    listed = _scratch(p)[2]
     for row in range(first, last):
         rate_lateral(
             b[row - first], wave_of(p, row), run.open_[row], lateral, cell, p.n_steps,
-            run.tape, run.slots[row], run.state["u"][row], run.code[row], c, active,
+            run.tape, run.slots[row], run.state["u"][row], run.code[row], listed, room,
         )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from spikelca._version import __version__
@@ -22,6 +22,8 @@ from spikelca.experiments.table import Table
 from spikelca.validation import FloatArray
 
 DPI = 150
+CAPTION_SIZE, CAPTION_GAP = 9.0, 0.16
+"""Points, and inches between the picture and its caption."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +93,8 @@ def gather(table: Table, material: Material, settings: Settings) -> Evidence:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure that belongs to no window, with room made for all labels."""
-    return Figure(figsize=(width, height), layout="constrained")
+    """A figure that belongs to no window, with room made for all labels and none to spare."""
+    return Figure(figsize=(width, height), dpi=DPI, layout="compressed")
 
 
 def write_picture(picture: Picture, number: int, folder: Path) -> Path:
@@ -105,16 +107,37 @@ def write_picture(picture: Picture, number: int, folder: Path) -> Path:
     """
     path = folder / f"figure{number}.png"
     caption = f"Figure {number}. {picture.caption}"
-    figure = picture.figure
-    width = int(figure.get_figwidth() * 14.5)
-    figure.supxlabel(
-        textwrap.fill(caption, width), x=0.01, ha="left", size="small", linespacing=1.3
-    )
+    write_caption(picture.figure, caption)
     metadata = {
         "Title": picture.title, "Description": caption, "Software": f"spikelca {__version__}"
     }  # fmt: skip
     with replacing(path.with_suffix(".npz")) as file:
         np.savez_compressed(file, caption=caption, **picture.arrays)
     with replacing(path) as file:
-        figure.savefig(file, dpi=DPI, metadata=metadata, format="png")
+        picture.figure.savefig(
+            file, metadata=metadata, format="png", bbox_inches="tight", pad_inches=0.15
+        )
     return path
+
+
+def write_caption(figure: Figure, caption: str) -> None:
+    """Write the caption close below what was drawn, exactly as wide; nothing moves any more."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    drawn = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    corner = drawn.x0 / width, (drawn.y0 - CAPTION_GAP) / height
+    text = figure.text(*corner, "", va="top", size=CAPTION_SIZE, linespacing=1.35)
+    text.set_text("\n".join(wrapped(text, caption, drawn.width * figure.dpi)))
+
+
+def wrapped(text: Text, words: str, width: float) -> list[str]:
+    """Lines that fill a width in pixels, measured in the letters of this text."""
+    lines = [""]
+    for word in words.split():
+        text.set_text(f"{lines[-1]} {word}".strip())
+        if lines[-1] and text.get_window_extent().width > width:
+            lines.append(word)
+        else:
+            lines[-1] = text.get_text()
+    return lines

@@ -19,9 +19,11 @@ def block_figure(evidence: Evidence) -> Picture:
     confusion /= confusion.sum(axis=1, keepdims=True)
     activity = block_selectivity(codes, labels, owner, n_classes)
     figure = new_figure(10.0, 5.2)
-    axes = figure.subplots(1, 2)
-    draw_blocks(activity, axes[0], title="(a) share of the activity")
-    draw_blocks(confusion, axes[1], columns="strongest block", title="(b) block read-out")
+    axes = figure.subplots(1, 2, gridspec_kw={"wspace": 0.03})
+    draw_blocks(activity, axes[0], title="(a) share of the activity of a class")
+    draw_blocks(
+        confusion, axes[1], columns="strongest block", title="(b) share of the images of a class"
+    )
     caption = (
         "Order of the ordinal code of the handwritten test image alone, the driver off. (a) How "
         "the activity of a class is spread over the blocks. (b) How often each block is the "

@@ -48,9 +48,9 @@ def cluster_figure(evidence: Evidence) -> Picture:
         for (name, plane), X in [*points.items(), *(((n, "full"), X) for n, X in spaces.items())]
     ]
     caption = (
-        f"{len(rows)} of {len(evidence.labels)} handwritten test images, seen alone, the driver "
-        "off. Above PCA, below t-SNE (perplexity 30), of raw pixels and of three codes. Numbers: "
-        "mean silhouette of the true classes in this plane, and accuracy of ten nearest "
+        f"{said_of(len(rows), len(evidence.labels))} handwritten test images, seen alone, the "
+        "driver off. Above PCA, below t-SNE (perplexity 30), of raw pixels and of three codes. "
+        "Numbers: mean silhouette of the true classes in this plane, and accuracy of ten nearest "
         f"neighbours in it. {evidence.source}"
     )
     arrays: dict[str, Any] = {f"{plane}_{name}": X for (name, plane), X in points.items()}
@@ -80,6 +80,11 @@ def format_clusters(facts: list[dict[str, Any]]) -> str:
     if below:
         verdict = f"{' and '.join(below)} codes do NOT lie above raw pixels here"
     return f"ten nearest neighbours in the t-SNE plane: {told}; {verdict}"
+
+
+def said_of(n_shown: int, n_images: int) -> str:
+    """How many of the images are shown, in words."""
+    return f"All {n_images:,}" if n_shown == n_images else f"{n_shown:,} of {n_images:,}"
 
 
 def chosen_images(n_images: int, seed: int) -> NDArray[np.int64]:

@@ -6,10 +6,13 @@ figure shows a trend and is not Table I. It is measured on training images that 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from sklearn.linear_model import LogisticRegression
 
 from spikelca.experiments.figures.base import Evidence, Picture, new_figure
@@ -17,7 +20,7 @@ from spikelca.experiments.linked import estimator
 from spikelca.experiments.scoring import unit_scale
 from spikelca.experiments.settings import PRINTED
 from spikelca.metrics import block_selectivity, block_sums
-from spikelca.plotting.style import colour_of, trim
+from spikelca.plotting.style import colour_of, titled, trim
 
 STRENGTHS = (0.0, 0.25, 0.5, 1.0, 2.0)
 KNOB = {"current": "inhibition", "linked": "gain"}
@@ -27,6 +30,13 @@ MEASURES = {
     "recall": ("recall of the printed digit", "^:", 0),
     "own_block": ("activity in the block of the own class", "D-", 1),
 }
+CURVE_COLOURS = (0, 1, 2, 8)
+ROOM = 0.4
+"""Of the height of the curves, above them, for the legend."""
+PANELS = (
+    ("(a) accuracy", "share of held-out images"),
+    ("(b) order", "share of activity in the own block"),
+)
 
 
 def control_figure(evidence: Evidence) -> Picture:
@@ -34,16 +44,8 @@ def control_figure(evidence: Evidence) -> Picture:
     knob = KNOB.get(evidence.settings.reading, "inhibition")
     found = [measure(evidence, knob, strength) for strength in STRENGTHS]
     arrays = {name: np.array([one[name] for one in found]) for name in MEASURES}
-    figure = new_figure(9.0, 4.6)
-    axes = figure.subplots(1, 2)
-    for name, (label, style, column) in MEASURES.items():
-        colour = colour_of(list(MEASURES).index(name))
-        axes[column].plot(STRENGTHS, arrays[name], style, color=colour, label=label)
     unit = "λ" if knob == "inhibition" else "√λ"
-    for ax, what in zip(axes, ("share of held-out images", "share of activity"), strict=True):
-        ax.set(xlabel=f"{knob} of the driver, in {unit}", ylabel=what)
-        ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), fontsize="small")
-        trim(ax)
+    figure = _draw(arrays, f"{knob} of the driver, in {unit}")
     caption = (
         f"The price of control: {len(STRENGTHS)} ordinal dictionaries, learned for "
         f"{evidence.settings.tuning_batches} batches under drivers of growing {knob} (no fading, "
@@ -54,6 +56,23 @@ def control_figure(evidence: Evidence) -> Picture:
     facts = [{"strength": s, **one} for s, one in zip(STRENGTHS, found, strict=True)]
     arrays["strength"] = np.array(STRENGTHS)
     return Picture("the price of control", caption, figure, arrays, {"control": facts})
+
+
+def _draw(arrays: Mapping[str, Any], xlabel: str) -> Figure:
+    figure = new_figure(9.0, 4.0)
+    axes = figure.subplots(1, 2)
+    for number, (name, (label, style, column)) in enumerate(MEASURES.items()):
+        colour = colour_of(CURVE_COLOURS[number])
+        axes[column].plot(STRENGTHS, arrays[name], style, color=colour, label=label)
+    for ax, (title, what) in zip(axes, PANELS, strict=True):
+        ax.set(xlabel=xlabel, ylabel=what)
+        ax.set_xticks(STRENGTHS, [f"{strength:g}" for strength in STRENGTHS])
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+        titled(trim(ax), title)
+    low, high = axes[0].get_ylim()
+    axes[0].set_ylim(low, high + ROOM * (high - low))
+    axes[0].legend(frameon=False, loc="upper left", fontsize="small")
+    return figure
 
 
 def measure(evidence: Evidence, knob: str, strength: float) -> dict[str, float]:

@@ -10,8 +10,8 @@ from spikelca.plotting import draw_dictionary
 def linked_figure(evidence: Evidence) -> Picture:
     """Figure 1: both dictionaries of the linked circuit."""
     circuit = evidence.models["linked"].circuit_
-    figure = new_figure(9.0, 5.4)
-    axes = figure.subplots(1, 2)
+    figure = new_figure(9.0, 5.0)
+    axes = figure.subplots(1, 2, gridspec_kw={"wspace": 0.06})
     arrays = {name: circuit.dictionary(name).atoms for name in (HANDWRITTEN, PRINTED)}
     letters = ("(a) dictionary 1: handwritten digits", "(b) dictionary 2: printed digits")
     for ax, atoms, title in zip(axes, arrays.values(), letters, strict=True):
@@ -31,16 +31,16 @@ def ordinal_figure(evidence: Evidence) -> Picture:
     n_columns = int((owner == 0).sum())
     atoms = {name: circuit.dictionary(name).atoms for name in (HANDWRITTEN, PRINTED)}
     wide = n_columns > 12
-    figure = new_figure(9.0, 9.2 if wide else 5.8)
+    figure = new_figure(9.0, 9.2 if wide else 5.0)
     axes = figure.subplots(2 if wide else 1, 1 if wide else 2, squeeze=False)
-    for ax, name in zip(axes.flat, atoms, strict=True):
+    for letter, ax, name in zip("ab", axes.flat, atoms, strict=True):
         draw_dictionary(
             atoms[name],
             evidence.material.images.image_shape,
             ax,
             n_columns=n_columns,
             owner=owner,
-            title=f"{name} digits",
+            title=f"({letter}) {name} digits",
         )
     caption = (
         "Ordinal dictionary. While it was learned, a driver current held back the neurons of all "

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
 from spikelca.estimators import LinkedLCA
@@ -17,14 +16,15 @@ from spikelca.experiments.figures.base import Evidence, Picture, new_figure
 from spikelca.experiments.linked import estimator
 from spikelca.experiments.settings import HANDWRITTEN, PRINTED
 from spikelca.metrics import squared_error
-from spikelca.plotting.style import colour_of, trim
+from spikelca.plotting.style import colour_of, titled, trim
 
 MOST_BATCHES, N_LOOKS, N_SHOWN = 200, 12, 300
+MARKS = (1, 2, 5, 10, 20, 50, 100, 200)
 PANELS = {
-    f"active_{HANDWRITTEN}": ("(a) handwritten: active neurons", "active neurons"),
-    f"active_{PRINTED}": ("(b) printed: active neurons", "active neurons"),
-    f"error_{HANDWRITTEN}": ("(c) handwritten: reconstruction", "relative squared error"),
-    f"error_{PRINTED}": ("(d) printed, recalled from handwritten", "relative squared error"),
+    f"active_{HANDWRITTEN}": "(a) code of the handwritten digit",
+    f"active_{PRINTED}": "(b) code of the printed digit",
+    f"error_{HANDWRITTEN}": "(c) handwritten, from its own code",
+    f"error_{PRINTED}": "(d) printed, recalled from handwritten",
 }
 
 
@@ -33,14 +33,19 @@ def growth_figure(evidence: Evidence) -> Picture:
     n_batches = min(evidence.settings.n_batches, MOST_BATCHES)
     looks = np.unique(np.geomspace(1, n_batches, N_LOOKS).astype(int))
     seen = grow(evidence, looks)
-    figure = new_figure(8.0, 6.2)
-    for ax, (name, (title, label)) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
+    marks = [mark for mark in MARKS if mark <= n_batches]
+    figure = new_figure(9.0, 6.2)
+    axes = figure.subplots(2, 2, sharey="row", gridspec_kw={"hspace": 0.08})
+    for ax, (name, title) in zip(axes.flat, PANELS.items(), strict=True):
         low, middle, high = np.percentile(seen[name], (10, 50, 90), axis=1)
         ax.fill_between(looks, low, high, color=colour_of(4), alpha=0.4, linewidth=0)
         ax.plot(looks, middle, color=colour_of(0), marker=".")
-        ax.set(xscale="log", ylim=(0, None), xlabel="batches learned", ylabel=label, title=title)
-        ax.xaxis.set_major_formatter(ScalarFormatter())
-        trim(ax)
+        ax.set(xscale="log", ylim=(0, None), xlabel="batches learned")
+        ax.set_xticks(marks, [str(mark) for mark in marks], minor=False)
+        ax.minorticks_off()
+        titled(trim(ax), title)
+    axes[0, 0].set_ylabel("active neurons")
+    axes[1, 0].set_ylabel("relative squared error")
     caption = (
         f"The first {n_batches} batches of {evidence.settings.batch_size} of a linked learning, "
         f"looked at on {N_SHOWN} test images (line: median; band: 10 to 90 per cent). (a), (c), "

@@ -1,4 +1,4 @@
-"""Drivers: currents that are injected into chosen neurons.
+"""`OrdinalDriver`: one block of neurons for each class.
 
 The paper gives its code an ordinal order by "a vector of 0s and 1s as our third input", one block
 of neurons for each class. That sentence can be read in three ways, and all are here:
@@ -12,148 +12,20 @@ of neurons for each class. That sentence can be read in three ways, and all are 
 ``clamp``
     the code of the neurons outside the block is held at zero.
 
-A driver carries the label. It steers learning and is off whenever a code is used to predict.
+The driver carries the label. It steers learning and is off whenever a code is used to predict.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikelca.validation import FloatArray, check_labels, indices
-from spikelca.waveforms import Constant, Waveform
-
-
-@dataclass(frozen=True, eq=False)
-class Injection:
-    """What drivers do to a batch; what is None or zero does nothing.
-
-    Attributes
-    ----------
-    current : (1 or n_samples, n_neurons)
-        Added to the drive.
-    allowed : (n_samples, n_neurons) bool, optional
-        False where the code is held at zero.
-    gain : float
-        g^2, added to the diagonal of the Gram matrix.
-    offset : (n_samples,), optional
-        Added to the squared norm of the stimulus.
-    """
-
-    current: FloatArray
-    allowed: NDArray[np.bool_] | None = None
-    gain: float = 0.0
-    offset: FloatArray | None = None
-
-    def __add__(self, other: Injection) -> Injection:
-        """Both drivers at once."""
-        return Injection(
-            self.current + other.current,
-            _both(self.allowed, other.allowed, np.logical_and),
-            self.gain + other.gain,
-            _both(self.offset, other.offset, np.add),
-        )
-
-
-def _both(
-    first: FloatArray | None, second: FloatArray | None, join: Callable[..., FloatArray]
-) -> FloatArray | None:
-    if first is None or second is None:
-        return second if first is None else first
-    return join(first, second)
-
-
-class Driver(ABC):
-    """Something that injects current into the neurons of a circuit."""
-
-    @abstractmethod
-    def inject(self, labels: ArrayLike | None, n_samples: int, n_neurons: int) -> Injection:
-        """What the driver does to a batch of settled codes."""
-
-    @abstractmethod
-    def check(self, n_neurons: int, threshold: float) -> None:
-        """Raise ValueError if the driver does not fit a circuit of this size and threshold."""
-
-    def favours(
-        self, labels: ArrayLike | None, n_samples: int, n_neurons: int
-    ) -> NDArray[np.bool_] | None:
-        """Which neurons each sample belongs to: (n_samples, n_neurons), or None for no opinion."""
-        return None
-
-    def faded(self, fraction: float) -> Driver:
-        """The driver after a fraction of the learning is done."""
-        return self
-
-
-@dataclass(frozen=True)
-class CurrentDriver(Driver):
-    """A current of any waveform into chosen neurons: what an experimenter's electrode does.
-
-    Parameters
-    ----------
-    waveform : Waveform or float
-        See `spikelca.waveforms`; a number is a constant current.
-    neurons : list of int, optional
-        The neurons that it reaches; all unless told.
-    samples : list of int, optional
-        The samples of a simulation that it reaches, each with a waveform of its own where the
-        waveform has one (noise, arrays); all alike unless told.
-
-    Raises
-    ------
-    ValueError
-        If a neuron or a sample is out of range, or a code is to settle under a current that never
-        does.
-
-    Examples
-    --------
-    >>> from spikelca.waveforms import Pulse
-    >>> driver = CurrentDriver(Pulse(0.2, start=0.05, stop=0.1), neurons=[3, 4])
-    >>> CurrentDriver(0.1, neurons=[1]).inject(None, n_samples=1, n_neurons=3).current
-    array([[0. , 0.1, 0. ]])
-    """
-
-    waveform: Waveform | float
-    neurons: ArrayLike | None = None
-    samples: ArrayLike | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.waveform, Waveform):
-            object.__setattr__(self, "waveform", Constant(self.waveform))
-        for name in ("neurons", "samples"):
-            chosen = getattr(self, name)
-            if chosen is not None:
-                object.__setattr__(self, name, tuple(np.atleast_1d(chosen).tolist()))
-
-    def check(self, n_neurons: int, threshold: float) -> None:
-        indices(self.neurons, n_neurons, "neurons of a driver")
-
-    def inject(self, labels: ArrayLike | None, n_samples: int, n_neurons: int) -> Injection:
-        if self.samples is not None or not isinstance(self.waveform, Constant):
-            raise ValueError(
-                f"{self.waveform} into samples {self.samples or 'all'}: a code settles only under "
-                "one constant current for all. Use circuit.simulate, or take the driver off with "
-                "circuit.without_drivers()."
-            )
-        return Injection(self.over_time(np.zeros(1), n_samples, n_neurons)[0])
-
-    def over_time(self, times: NDArray[np.float64], n_samples: int, n_neurons: int) -> FloatArray:
-        """The current at each time: (n_times or 1 if constant, 1 or n_samples, n_neurons)."""
-        assert isinstance(self.waveform, Waveform)
-        neurons = indices(self.neurons, n_neurons, "neurons of a driver")
-        samples = indices(self.samples, n_samples, "samples of a driver")
-        if self.samples is None:
-            samples = samples[:1]
-        if isinstance(self.waveform, Constant):
-            times = times[:1]
-        values = self.waveform.values(times, (len(samples), len(neurons)))
-        current = np.zeros((len(times), 1 if self.samples is None else n_samples, n_neurons))
-        current[:, samples[:, None], neurons] = values
-        return current
+from spikelca.drivers.base import Driver, Injection
+from spikelca.transfer import Transfer
+from spikelca.validation import check_labels
 
 
 @dataclass(frozen=True)
@@ -184,7 +56,16 @@ class Fade:
             )
 
     def strength(self, fraction: float) -> float:
-        """Strength after a fraction of the learning."""
+        """Strength after a part of the learning.
+
+        Parameters
+        ----------
+        fraction : float in [0, 1]
+
+        Returns
+        -------
+        float in [floor, 1]
+        """
         return 1 - (1 - self.floor) * min(fraction / self.until, 1.0)
 
 
@@ -217,7 +98,8 @@ class OrdinalDriver(Driver):
     ------
     ValueError
         If a number makes no sense, or (from the circuit) if the blocks need more neurons than
-        there are, or the excitation would fire a cell that sees nothing.
+        there are, or the current would fire a cell that sees nothing: an excitation at or above
+        the threshold, and in a two-sided circuit an inhibition too.
 
     Examples
     --------
@@ -251,15 +133,35 @@ class OrdinalDriver(Driver):
             )
 
     def block_size(self, n_neurons: int) -> int:
-        """Neurons of one class."""
+        """Neurons of one class.
+
+        Parameters
+        ----------
+        n_neurons : int
+            Of the circuit.
+
+        Returns
+        -------
+        int
+        """
         return n_neurons // self.n_classes if self.block is None else self.block
 
     def owner(self, n_neurons: int) -> NDArray[np.int64]:
-        """Class of each neuron, -1 for the free ones: (n_neurons,)."""
+        """Class of each neuron, -1 for the free ones.
+
+        Parameters
+        ----------
+        n_neurons : int
+            Of the circuit.
+
+        Returns
+        -------
+        (n_neurons,) int64
+        """
         owner = np.arange(n_neurons) // max(self.block_size(n_neurons), 1)
         return np.where(owner < self.n_classes, owner, -1)
 
-    def check(self, n_neurons: int, threshold: float) -> None:
+    def check(self, n_neurons: int, transfer: Transfer) -> None:
         block = self.block_size(n_neurons)
         if block < 1 or block * self.n_classes > n_neurons:
             raise ValueError(
@@ -267,10 +169,21 @@ class OrdinalDriver(Driver):
                 f"{self.n_classes * max(block, 1)} neurons; the circuit has {n_neurons}. "
                 "Take more neurons or a smaller block."
             )
-        if self.reading == "current" and self.excitation >= threshold:
+        if self.reading == "current":
+            self._check_that_none_fires(transfer)
+
+    def _check_that_none_fires(self, transfer: Transfer) -> None:
+        lam = transfer.threshold
+        if self.excitation >= lam:
             raise ValueError(
-                f"excitation is {self.excitation}, at or above the threshold {threshold}: it would "
+                f"excitation is {self.excitation}, at or above the threshold {lam}: it would "
                 "fire cells that see nothing. Take an excitation below the threshold."
+            )
+        if transfer.two_sided and self.inhibition >= lam:
+            raise ValueError(
+                f"inhibition is {self.inhibition}, at or above the threshold {lam} of a two-sided "
+                "circuit: a cell pushed below -lam fires downwards, though it sees nothing. Take "
+                "an inhibition below the threshold, or hold the cells at zero: reading='clamp'."
             )
 
     def faded(self, fraction: float) -> OrdinalDriver:

@@ -1,0 +1,234 @@
+"""Contrastive learning: it is Eq. 4 at one end, the gradient of the recall at the other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import normalize
+
+from spikelca import (
+    Circuit,
+    Contrast,
+    Dictionary,
+    Hebbian,
+    LinkedLCA,
+    OrdinalDriver,
+    RateNeuron,
+    SoftThreshold,
+    load,
+    save,
+)
+from spikelca.contrast import contrasted, free_code
+from spikelca.datasets import load_images
+from spikelca.learning import learn
+from spikelca.lessons import lesson_of
+
+TOL = 1e-12
+
+
+def unit(shape, seed):
+    return normalize(np.random.default_rng(seed).random(shape))
+
+
+def linked(weight=0.5, drivers=(), n_neurons=6, seed=0):
+    """Eight written and four printed inputs; written atoms of unit norm, printed ones short."""
+    pairs = [
+        Dictionary("written", unit((n_neurons, 8), seed)),
+        Dictionary("printed", 0.8 * unit((n_neurons, 4), seed + 1), weight),
+    ]
+    return Circuit(RateNeuron(), SoftThreshold(0.05), pairs, drivers)
+
+
+def step(circuit, x, taught, free, observed, contrast):
+    """One contrastive step on codes."""
+    sums = [lesson_of(circuit.dictionaries, x, code).sums for code in (taught, free)]
+    return contrasted(circuit, *sums, observed, contrast)
+
+
+def recall_error(atoms, circuit, x, p):
+    """``1/2 |p - Phi_p a|^2`` with the code of the written input alone."""
+    seen = Circuit(RateNeuron(), circuit.transfer, [Dictionary("written", atoms)])
+    code = seen.encode({"written": x}, TOL).code
+    return 0.5 * ((p - code @ circuit.dictionary("printed").atoms) ** 2).sum()
+
+
+def test_weak_teaching_descends_the_error_of_the_recall():
+    x, p, weak = unit((1, 8), 2), unit((1, 4), 3), 1e-5
+    circuit = linked(weak)
+    atoms = circuit.dictionary("written").atoms
+    slope, eps = np.zeros_like(atoms), 1e-6
+    for index in np.ndindex(atoms.shape):
+        ends = []
+        for sign in (1, -1):
+            moved = atoms.copy()
+            moved[index] += sign * eps
+            ends.append(recall_error(moved, circuit, x, p))
+        slope[index] = (ends[0] - ends[1]) / (2 * eps)
+    shown = {"written": x, "printed": p}
+    taught = circuit.encode(shown, TOL).code
+    free = circuit.observe("written").encode({"written": x}, TOL).code
+    assert 2 <= np.count_nonzero(free) < 6
+    change = sum(sign * code.T @ (x - code @ atoms) for sign, code in ((1, taught), (-1, free)))
+    np.testing.assert_allclose(change / weak, -slope, rtol=1e-3, atol=1e-6 * np.abs(slope).max())
+
+
+def test_without_the_free_phase_a_step_is_equation_four():
+    x = {"written": unit((20, 8), 2), "printed": unit((20, 4), 3)}
+    driver = OrdinalDriver(2, excitation=0.01, inhibition=0.05)
+    circuit = linked(drivers=[driver])
+    labels = np.arange(20) % 2
+    taught = circuit.encode(x, TOL, labels=labels).code
+    free = free_code(circuit, x, ("written", "printed"), TOL, "numba")
+    hebb = circuit.learn(x, taught)
+    found = step(circuit, x, taught, free, ("written", "printed"), Contrast(amount=0.0))
+    for name in circuit.widths:
+        wanted = hebb.dictionary(name).atoms
+        np.testing.assert_allclose(found.dictionary(name).atoms, wanted, atol=1e-14)
+
+
+def test_what_is_seen_learns_nothing_where_teaching_changes_nothing():
+    x = {"written": unit((20, 8), 2), "printed": unit((20, 4), 3)}
+    circuit = linked()
+    free = free_code(circuit, x, ("written",), TOL, "numba")
+    found = step(circuit, x, free, free, ("written",), Contrast(amount=1.0, recall=1.0))
+    before, after = (normalize(c.dictionary("written").atoms) for c in (circuit, found))
+    np.testing.assert_allclose(after, before, atol=1e-14)
+    moved = found.dictionary("printed").atoms - circuit.dictionary("printed").atoms
+    assert np.abs(moved).max() > 1e-3  # what is recalled learns from the error of the recall
+
+
+def test_synapses_without_plasticity_stay_and_stacked_atoms_keep_unit_norm():
+    x = {"written": unit((20, 8), 2), "printed": unit((20, 4), 3)}
+    written, printed = linked(1.0).dictionaries
+    fixed = Circuit(
+        RateNeuron(),
+        SoftThreshold(0.05),
+        [
+            Dictionary("written", 0.6 * written.atoms),
+            Dictionary("printed", printed.atoms, 1.0, None),
+        ],
+    )
+    code = fixed.encode(x).code
+    free = free_code(fixed, x, ("written",), 1e-4, "numba")
+    found = step(fixed, x, code, free, ("written",), Contrast())
+    assert np.array_equal(found.dictionary("printed").atoms, printed.atoms)
+    norms = np.sqrt(sum((d.atoms**2).sum(axis=1) for d in found.dictionaries))
+    np.testing.assert_allclose(norms, 1.0, atol=1e-12)
+
+
+# ---------------------------------------------------------------------- over a whole learning
+
+
+def digits():
+    images = load_images("digits")
+    one_hot = np.eye(10)
+    X, X_test = normalize(images.X_train), normalize(images.X_test)
+    return X, one_hot[images.y_train], images.y_train, X_test, images.y_test
+
+
+def fitted(contrast, driver=None, **more):
+    X, label, y, _, _ = digits()
+    model = LinkedLCA(
+        60, {"pixels": 64, "label": 10}, observe="pixels", threshold=0.05, driver=driver,
+        n_epochs=10, batch_size=100, contrast=contrast, random_state=0, **more,
+    )  # fmt: skip
+    return model.fit(np.hstack([X, label]), y)
+
+
+def test_contrast_lowers_the_error_of_the_recall_on_held_out_digits():
+    _, _, _, X_test, y_test = digits()
+    driver, error = OrdinalDriver(inhibition=0.05, excitation=0.0), {}
+    for name, contrast in (("plain", None), ("contrast", Contrast())):
+        recalled = fitted(contrast, driver).translate(X_test, to="label")
+        error[name] = ((recalled - np.eye(10)[y_test]) ** 2).sum(axis=1).mean()
+    assert error["contrast"] < 0.95 * error["plain"]
+
+
+def test_a_learning_that_is_resumed_within_its_contrast_ends_in_the_same_bits(tmp_path):
+    X, label, y, _, _ = digits()
+    Z = np.hstack([X, label])[:300]
+
+    def model():
+        return LinkedLCA(20, {"pixels": 64, "label": 10}, observe="pixels", n_epochs=4,
+                         batch_size=50, contrast=Contrast(share=0.5), random_state=0)  # fmt: skip
+
+    whole = model().fit(Z, y[:300])
+    path, part = tmp_path / "mark", model()
+
+    class Stop(KeyboardInterrupt):
+        pass
+
+    run = part._run
+
+    def until_seventeen(*arguments):
+        for circuit, progress in run(*arguments):
+            yield circuit, progress
+            if progress.batch == 17:
+                raise Stop
+
+    part._run = until_seventeen
+    with pytest.raises(Stop):
+        part.fit(Z, y[:300], checkpoint=path)
+    resumed = model().fit(Z, y[:300], checkpoint=path, resume=True)
+    assert np.array_equal(resumed.components_, whole.components_)
+    other = model().set_params(observe="label")
+    with pytest.raises(ValueError, match="observe"):
+        other.fit(Z, y[:300], checkpoint=path, resume=True)
+
+
+def test_an_estimator_with_contrast_is_saved_and_loaded(tmp_path):
+    model = fitted(Contrast(amount=0.9, share=0.5, rate=0.5))
+    save(model, tmp_path / "model.spikelca")
+    assert load(tmp_path / "model.spikelca").contrast == Contrast(0.9, 0.5, 0.5)
+
+
+# ---------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"amount": 1.1},
+        {"amount": np.nan},
+        {"share": 0.0},
+        {"share": 2.0},
+        {"rate": 0.0},
+        {"recall": -1},
+    ],
+)
+def test_a_contrast_out_of_range_is_refused(wrong):
+    with pytest.raises(ValueError, match="awaited"):
+        Contrast(**wrong)
+
+
+def test_a_contrast_with_nothing_to_teach_is_refused():
+    X = unit((30, 8), 0)
+    with pytest.raises(ValueError, match="something to teach"):
+        LinkedLCA(5, contrast=Contrast()).fit(X)
+
+
+def test_a_batch_that_does_not_show_all_modalities_is_refused():
+    circuit = linked()
+    batches = [({"written": unit((5, 8), 1)}, None)]
+    with pytest.raises(ValueError, match="all of"):
+        list(
+            learn(circuit, batches, n_batches=1, contrast=Contrast(share=1.0), observe=["written"])
+        )
+
+
+def test_the_rule_of_each_modality_keeps_its_own_rate():
+    x = {"written": unit((20, 8), 2), "printed": unit((20, 4), 3)}
+    parts = [Dictionary(d.name, d.atoms, d.weight, Hebbian(r)) for d, r in
+             zip(linked().dictionaries, (1e-12, 0.5), strict=True)]  # fmt: skip
+    circuit = Circuit(RateNeuron(), SoftThreshold(0.05), parts)
+    code = circuit.encode(x).code
+    found = step(
+        circuit,
+        x,
+        code,
+        free_code(circuit, x, ("written",), 1e-4, "numba"),
+        ("written",),
+        Contrast(),
+    )
+    before, after = (normalize(c.dictionary("written").atoms) for c in (circuit, found))
+    np.testing.assert_allclose(after, before, atol=1e-9)
