@@ -13,7 +13,7 @@ from spikelca.engines import Engine, Problem, Stream, StreamRule
 from spikelca.engines.plastic import shown
 from spikelca.inputs import PoissonInput
 from spikelca.pairs import needs_pairs
-from spikelca.plasticity import Hebbian, PlasticityState
+from spikelca.plasticity import Activity, Hebbian, PlasticityState
 from spikelca.simulating import prepared, started
 from spikelca.validation import FloatArray
 
@@ -68,5 +68,6 @@ def streamed(
         d.with_atoms(stream.atoms[d.name].astype(dtype)) if d.name in stream.atoms else d
         for d in dictionaries
     )
-    after = PlasticityState(stream.usage, state.after(stream.code, rule.memory).silent)
+    silent = Activity.of(stream.code).silent_since(state.silent)
+    after = PlasticityState(stream.usage, silent)
     return {"dictionaries": moved, "plasticity": after}, stream
