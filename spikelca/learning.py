@@ -25,11 +25,38 @@ from spikelca.validation import FloatArray, check_stimuli
 
 
 class Elsewhere(ABC):
-    """Samples that are not in this process. They settle where they are, and send their sums."""
+    """Samples that are not in this process. They settle where they are, and send their sums.
+
+    Examples
+    --------
+    >>> class Drawer(Elsewhere):
+    ...     def lesson(self, circuit, labels, tol, engine):
+    ...         x = {"x": np.eye(2)}
+    ...         return lesson_of(circuit.dictionaries, x, circuit.encode(x, tol).code)
+    >>> from spikelca import Dictionary, RateNeuron, SoftThreshold
+    >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    >>> [progress.n_samples for _, progress in learn(circuit, [(Drawer(), None)])]
+    [2]
+    """
 
     @abstractmethod
     def lesson(self, circuit: Circuit, labels: Any, tol: float, engine: Engine) -> Lesson:
-        """What the samples have to say to the circuit."""
+        """What the samples have to say to the circuit.
+
+        Parameters
+        ----------
+        circuit : Circuit
+            Its drivers as strong as they are now.
+        labels : (n_samples,) int, optional
+        tol : float
+            Tolerance of the settled codes.
+        engine : Engine
+
+        Returns
+        -------
+        Lesson
+            From `spikelca.lessons.lesson_of`, or put together of the sums of blocks.
+        """
 
 
 Batch = tuple[Mapping[str, FloatArray] | Elsewhere, ArrayLike | None]

@@ -68,5 +68,6 @@ def streamed(
         d.with_atoms(stream.atoms[d.name].astype(dtype)) if d.name in stream.atoms else d
         for d in dictionaries
     )
-    after = PlasticityState(stream.usage, state.after(Activity.of(stream.code), rule.memory).silent)
+    silent = Activity.of(stream.code).silent_since(state.silent)
+    after = PlasticityState(stream.usage, silent)
     return {"dictionaries": moved, "plasticity": after}, stream

@@ -49,7 +49,7 @@ def put(place, value):
 M = ("model", "model")
 ATOMS = 1  # behind the array of a driver's waveform
 HOSTILE = {
-    "a newer schema": (put(["schema"], 2), "schema version 2.*Update spikelca"),
+    "a newer schema": (put(["schema"], 3), "schema version 3.*Update spikelca"),
     "no schema": (put(["schema"], None), "schema version None"),
     "another format": (put(["format"], "pickle"), "format"),
     "an entry too many": (put(["code"], "print(1)"), "entries"),

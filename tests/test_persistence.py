@@ -168,10 +168,20 @@ def test_other_programs_read_the_file(path, saved):
         assert archive.testzip() is None
         assert archive.namelist()[0] == "manifest.json"
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
-        assert json.loads(archive.read("manifest.json"))["schema"] == 1
+        assert json.loads(archive.read("manifest.json"))["schema"] == 2
     with np.load(path, allow_pickle=False) as arrays:
         found = arrays["circuit.dictionaries.0.atoms"]
     assert np.array_equal(found, make_circuit().dictionaries[0].atoms)
+
+
+def test_a_file_of_the_first_schema_is_read(path, saved):
+    def as_it_was(manifest):
+        manifest["schema"] = 1
+        for told in manifest["model"]["model"]["dictionaries"]:
+            del told["inputs"]
+
+    path.write_bytes(repacked(saved, as_it_was))
+    assert_same_circuit(load(path), make_circuit())
 
 
 # ------------------------------------------------------------------ what is not saved

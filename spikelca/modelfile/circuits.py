@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spikelca.circuit import Circuit
 from spikelca.dictionary import Dictionary
 from spikelca.drivers import Driver
-from spikelca.inputs import Inputs
+from spikelca.inputs import AnalogInput, Inputs
 from spikelca.modelfile.arrays import Arrays
 from spikelca.modelfile.values import fields_of, plain, read_value
 from spikelca.neurons import RateNeuron, SpikingNeuron
@@ -113,6 +113,8 @@ def _read_dictionaries(found: Any, place: str, arrays: Arrays) -> tuple[Dictiona
 
 
 def _read_dictionary(found: Any, place: str, arrays: Arrays) -> Dictionary:
+    if isinstance(found, dict):  # schema 1 knew one kind of input cells, and did not name it
+        found = {"inputs": plain(AnalogInput(), place, arrays), **found}
     items = fields_of(found, place, *_OF_DICTIONARY)
     name, atoms, weight, rule, cells = (
         read_value(item, f"{place}.{key}", arrays)

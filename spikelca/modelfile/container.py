@@ -49,7 +49,7 @@ from spikelca.modelfile.layout import (
     read_list,
 )
 
-FORMAT, SCHEMA = "spikelca-model", 1
+FORMAT, SCHEMA = "spikelca-model", 2
 PIECE = 1 << 20
 
 
