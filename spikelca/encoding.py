@@ -6,15 +6,17 @@ import math
 import mmap
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
 from spikelca.certificate import deciding, settled
 from spikelca.engines import Engine, Problem, Response
 from spikelca.validation import FloatArray, check_matrix, check_values
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 CHUNK = 4096
 """Samples compiled into one Problem: large enough to keep the cores busy, small in memory."""
@@ -72,6 +74,8 @@ def encode_sparse(
     max_iter: int = 100_000,
 ) -> sparse.csr_array:
     """The codes alone, as a sparse array: memory grows with the active neurons, not with all."""
+    from scipy import sparse  # who asks for no sparse codes does not wait for it
+
     codes, residuals, gaps = [], [], []
     for _, part in settled_chunks(make_problem, stimuli, None, None, dtype, engine, tol, max_iter):
         codes.append(sparse.csr_array(part.code))

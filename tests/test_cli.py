@@ -76,7 +76,7 @@ def test_every_example_of_the_help_is_understood(command, capsys):
 
 
 def test_help_imports_nothing_heavy():
-    heavy = "{'numpy', 'numba', 'sklearn', 'matplotlib', 'brian2'}"
+    heavy = "{'numpy', 'scipy', 'numba', 'sklearn', 'matplotlib', 'brian2'}"
     code = f"import spikelca.cli.main, sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['numpy']"
