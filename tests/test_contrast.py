@@ -232,3 +232,21 @@ def test_the_rule_of_each_modality_keeps_its_own_rate():
     )
     before, after = (normalize(c.dictionary("written").atoms) for c in (circuit, found))
     np.testing.assert_allclose(after, before, atol=1e-9)
+
+
+def test_contrast_on_workers_is_refused_before_anything_is_learned():
+    array = pytest.importorskip("dask.array", reason="needs dask")
+    X, label, y, _, _ = digits()
+    Z = array.from_array(np.hstack([X, label])[:100], chunks=(50, -1))
+    model = LinkedLCA(5, {"pixels": 64, "label": 10}, observe="pixels", contrast=Contrast())
+    with pytest.raises(NotImplementedError, match="take contrast=None"):
+        model.fit(Z, y[:100])
+    assert not hasattr(model, "circuit_")
+
+
+def test_sparse_codes_of_a_dask_array_are_refused():
+    array = pytest.importorskip("dask.array", reason="needs dask")
+    X = digits()[0][:100]
+    model = LinkedLCA(5, threshold=0.05, sparse_output=True, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="sparse_output=False"):
+        model.transform(array.from_array(X, chunks=(50, -1)))
