@@ -259,6 +259,29 @@ def test_an_interrupt_leaves_no_half_written_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+LOST = """
+import ctypes, signal, sys, time
+from spikelca.cli import main
+from spikelca.cli import info
+
+def run(arguments):
+    called_from_c = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))
+    called_from_c()
+    time.sleep(60)
+
+info.run = run
+sys.exit(main(["info", "any"]))
+"""
+
+
+def test_an_interrupt_that_falls_into_a_callback_of_c_is_not_lost():
+    done = subprocess.run(
+        [sys.executable, "-c", LOST], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.strip() == "spikelca: interrupted"
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     return quick_results(tmp_path_factory) / "report.html"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from spikelca._version import __version__
 from spikelca.cli import bench, encode, fit, info, reproduce, simulate
+from spikelca.cli.interrupt import never_lost
 
 DONE, FAILED, USAGE = 0, 1, 2
 """Exit codes: done; failed, with one line that says why; wrong usage (argparse's own)."""
@@ -46,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(words)
     arguments.command_line = shlex.join(["spikelca", *words])
     try:
-        arguments.run(arguments)
+        with never_lost():
+            arguments.run(arguments)
     except KeyboardInterrupt:
         print("spikelca: interrupted", file=sys.stderr)
         return FAILED
