@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from quickly import quick_results
+from sklearn.dummy import DummyClassifier
 
 from spikelca.cli import main
 from spikelca.datasets import load_images
-from spikelca.experiments import linked, settings
-from spikelca.experiments.scoring import LOGISTIC, score, search
+from spikelca.experiments import linked, scoring, settings
+from spikelca.experiments.scoring import LOGISTIC, Candidate, score, search
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,32 @@ def test_constants_are_chosen_on_training_rows_only():
     assert honest.constants == other.constants
     assert honest.accuracy + other.accuracy == pytest.approx(1.0)
     assert search(LOGISTIC, X, y, 0)[0] in LOGISTIC.grid
+
+
+def test_what_is_clearly_worse_on_a_part_of_the_rows_is_not_tried_on_all_of_them(monkeypatch):
+    seen: list[tuple[int, float]] = []
+
+    def stump(constants):
+        class Flip(DummyClassifier):
+            def fit(self, X, y):
+                seen.append((len(y), constants["C"]))
+                self.classes_ = np.unique(y)
+                return self
+
+            def predict(self, X):
+                return np.where(
+                    np.arange(len(X)) < constants["C"] * len(X), X[:, 0] > 0, X[:, 0] < 0
+                )
+
+        return Flip()
+
+    monkeypatch.setattr(scoring, "ROUGH", 60)
+    X = np.random.default_rng(0).normal(size=(120, 1)).astype(np.float32)
+    candidate = Candidate("stump", stump, [{"C": c} for c in (0.1, 0.9, 0.3, 1.0)])
+    constants, accuracy = search(candidate, X, (X[:, 0] > 0).astype(np.int64), 0)
+    assert (constants, accuracy) == ({"C": 1.0}, 1.0)
+    assert {c for n, c in seen if n == 40} == {0.1, 0.9, 0.3, 1.0}
+    assert {c for n, c in seen if n == 80} == {0.9, 1.0}
 
 
 @pytest.mark.parametrize(

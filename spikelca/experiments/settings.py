@@ -40,7 +40,7 @@ class Settings:
         Transfer function ("hard" is Eq. 2 as printed).
     reading : {"current", "linked", "clamp"}
         Reading of the paper's third input.
-    tuning_samples, rbf_tuning_samples : int
+    tuning_samples : int
         Training samples on which lam, C and gamma are cross-validated.
     tuning_batches : int
         Length of the learning behind each candidate for lam.
@@ -49,19 +49,18 @@ class Settings:
     n_neurons: int = 256
     thresholds: tuple[float, ...] = (0.04, 0.05, 0.06)
     printed_weight: float = 1.0
-    n_batches: int = 2400
+    n_batches: int = 3600
     batch_size: int = 250
     excitation: float = 0.0
     inhibition: float = 1.0
     gain: float = 0.7
     fade_floor: float = 0.5
     fade_until: float = 0.8
-    contrast_amount: float = 0.95
+    contrast_amount: float = 0.8
     contrast_share: float = 0.25
     transfer: str = "soft"
     reading: str = "current"
-    tuning_samples: int = 15_000
-    rbf_tuning_samples: int = 6_000
+    tuning_samples: int = 12_000
     tuning_batches: int = 240
 
     def driver(self, n_classes: int, threshold: float) -> OrdinalDriver:
@@ -91,14 +90,13 @@ MNIST = Settings()
 """60,000 images of 28 x 28: the paper's 256 neurons."""
 
 DIGITS = Settings(
-    n_neurons=100, n_batches=260, batch_size=100, tuning_samples=1_297, rbf_tuning_samples=1_297,
-    tuning_batches=80,
-)  # fmt: skip
+    n_neurons=100, n_batches=260, batch_size=100, tuning_samples=1_297, tuning_batches=80
+)
 """1,797 images of 8 x 8: ten neurons for each digit."""
 
 QUICK = Settings(
     n_neurons=50, n_batches=40, batch_size=100, thresholds=(0.05,), tuning_samples=400,
-    rbf_tuning_samples=400, tuning_batches=10,
+    tuning_batches=10,
 )  # fmt: skip
 """A look at the whole road in seconds; its figures mean nothing."""
 

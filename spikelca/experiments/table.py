@@ -210,8 +210,8 @@ def _score_all(work: Sequence[Codes], material: Material, settings: Settings) ->
     constants: dict[tuple[str, str], Any] = {}
 
     def one(codes: Codes, candidate: Any) -> Score:
-        n_tuning = settings.rbf_tuning_samples if candidate is RBF_SVM else settings.tuning_samples
         known = constants.get((codes.name, candidate.name))
+        n_tuning = settings.tuning_samples
         return score(
             candidate, codes.train, y_train, codes.test, y_test, n_tuning, codes.seed, known
         )
