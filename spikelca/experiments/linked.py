@@ -13,7 +13,7 @@ from sklearn.preprocessing import normalize
 from spikelca.datasets import ImageData, PrintedDigits, glyphs_for, printed_digits
 from spikelca.drivers import OrdinalDriver
 from spikelca.estimators import LinkedLCA
-from spikelca.experiments.scoring import LINEAR_SVM, search
+from spikelca.experiments.scoring import JUDGES, search
 from spikelca.experiments.settings import HANDWRITTEN, PRINTED, Settings
 from spikelca.metrics import block_sums
 from spikelca.validation import FloatArray
@@ -105,8 +105,8 @@ def learn_kind(
 def choose_threshold(kind: str, material: Material, settings: Settings, seed: int) -> float:
     """The lam whose codes classify held-out *training* images best.
 
-    Each candidate learns a short dictionary on one part of the training images; a linear SVM is
-    cross-validated on codes of another part. The test set is not seen.
+    Each candidate learns a short dictionary on one part of the training images; a linear and an RBF
+    SVM are cross-validated on codes of another part. The test set is not seen.
     """
     if len(settings.thresholds) == 1:
         return settings.thresholds[0]
@@ -122,7 +122,7 @@ def choose_threshold(kind: str, material: Material, settings: Settings, seed: in
             n_batches=settings.tuning_batches, n_samples=len(shown),
         )  # fmt: skip
         codes = model.fit(X, y[shown]).transform(material.train[held])
-        marks.append(search(LINEAR_SVM, codes, y[held], seed)[1])
+        marks.append(sum(search(judge, codes, y[held], seed)[1] for judge in JUDGES))
     return settings.thresholds[int(np.argmax(marks))]
 
 

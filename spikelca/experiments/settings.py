@@ -61,7 +61,7 @@ class Settings:
     transfer: str = "soft"
     reading: str = "current"
     tuning_samples: int = 12_000
-    tuning_batches: int = 240
+    tuning_batches: int = 480
 
     def driver(self, n_classes: int, threshold: float) -> OrdinalDriver:
         """The ordinal driver, scaled to the threshold it competes with."""
