@@ -58,7 +58,15 @@ html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_show_sourcelink = False
 # Pages without sections beneath them need no navigation at their left.
-_ALONE = ("quickstart", "results", "architecture", "extending", "performance", "reliability")
+_ALONE = (
+    "quickstart",
+    "results",
+    "architecture",
+    "extending",
+    "performance",
+    "reliability",
+    "scaling",
+)
 html_sidebars = {page: [] for page in (*_ALONE, "contributing", "changes", "citing")}
 html_theme_options = {
     "navigation_with_keys": False,
