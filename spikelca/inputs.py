@@ -132,6 +132,15 @@ class SpikingResidual:
     ------
     ValueError
         If the threshold is not above zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelca import Circuit, Dictionary, SoftThreshold, SpikingNeuron
+    >>> seen = Dictionary("x", np.eye(2), inputs=SpikingResidual(threshold=0.01))
+    >>> circuit = Circuit(SpikingNeuron(), SoftThreshold(0.1), [seen], wiring="residual")
+    >>> circuit.simulate({"x": [[0.0, 1.0]]}, duration=1.0).code.round(2)
+    array([[0. , 0.9]])
     """
 
     threshold: float = 0.02

@@ -10,14 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
 NAMES = re.findall(r"^   ([\w.]+)$", (ROOT / "docs" / "api.rst").read_text(), re.M)
-SNIPPETS = "\n".join(
-    snippet
-    for page in PAGES
-    if "_build" not in page.parts
-    for snippet in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
-)
 MODULES = (
     "", "estimators", "learning", "drivers", "waveforms", "transfer", "neurons", "persistence",
     "engines", "readout", "metrics", "plotting", "datasets",
@@ -118,8 +111,7 @@ def test_a_public_function_says_what_it_gives_and_when_it_refuses(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_public_name_has_an_example_that_runs(name):
-    own = name.rpartition(".")[2]
-    assert ">>> " in (found(name).__doc__ or "") or re.search(rf"\b{own}\b", SNIPPETS)
+    assert ">>> " in (found(name).__doc__ or "")
 
 
 @pytest.mark.parametrize("name", CLASSES)

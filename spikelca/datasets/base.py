@@ -28,6 +28,15 @@ class DataError(ValueError):
     """Data that cannot be had or cannot be trusted.
 
     The message says what was found, what was awaited and what to do.
+
+    Examples
+    --------
+    >>> from spikelca.datasets import load_images
+    >>> try:
+    ...     load_images("/no/such/folder")
+    ... except DataError:
+    ...     print("refused")
+    refused
     """
 
 

@@ -82,6 +82,15 @@ class Problem:
     record : Record
     start : mapping of str to array, optional
         State to start from: "u" (and "v", "s", "r:<name>"); or "a", a first guess, for ``settle``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold
+    >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    >>> problem = circuit.problem({"x": np.array([[0.0, 1.0]])})
+    >>> problem.drive(), problem.gram.shape
+    (array([[0., 1.]]), (2, 2))
     """
 
     neuron: Neuron
@@ -228,6 +237,16 @@ class Engine(ABC):
     name : str
     double_only : bool
         Whether every simulation of this engine is in float64, whatever the circuit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold
+    >>> from spikelca.engines import get_engine
+    >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    >>> problem = circuit.problem({"x": np.array([[0.0, 1.0]])})
+    >>> get_engine("reference").settle(problem, tol=1e-6, max_iter=1000).code.round(3)
+    array([[0. , 0.9]])
     """
 
     name: str

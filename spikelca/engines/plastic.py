@@ -45,6 +45,13 @@ class StreamRule:
         What is left of H after one presentation.
     usage : (n_neurons,)
         H before the first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rule = StreamRule(rates=np.ones(1), memory=0.95, usage=np.zeros(2))
+    >>> rule.seen(np.array([0.0, 2.0])).usage
+    array([0., 4.])
     """
 
     rates: FloatArray
@@ -82,6 +89,17 @@ class Stream:
         Of one presentation.
     spikes : Spikes, optional
         ``sample`` is the presentation, ``step`` counts from its start.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelca import Circuit, Dictionary, Hebbian, RateNeuron, SoftThreshold
+    >>> seen = Dictionary("x", np.eye(2), plasticity=Hebbian())
+    >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [seen], wiring="residual")
+    >>> images = {"x": [[0.6, 0.8], [0.6, 0.8]]}
+    >>> learnt, stream = circuit.learn_in_simulation(images, presentation=0.1, dt=1e-4)
+    >>> stream.code.shape, bool(stream.error["x"][1] < stream.error["x"][0])
+    ((2, 2), True)
     """
 
     atoms: Mapping[str, FloatArray]

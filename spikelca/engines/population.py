@@ -28,6 +28,15 @@ class InputPopulation:
         How the stimulus is told.
     first : int
         Number of the first sample in the whole batch, of which this may be a part.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold
+    >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    >>> seen = circuit.problem({"x": np.array([[0.0, 1.0]])}).inputs[0]
+    >>> seen.name, seen.stimulus.shape, seen.synapses.shape
+    ('x', (1, 2), (2, 2))
     """
 
     name: str

@@ -19,7 +19,16 @@ LONGEST_WINDOW = 3_000_000
 
 @dataclass(frozen=True)
 class Clock:
-    """Simulated time: a step of ``dt`` seconds, ``n_steps`` of them."""
+    """Simulated time: a step of ``dt`` seconds, ``n_steps`` of them.
+
+    Examples
+    --------
+    >>> clock = Clock(dt=1e-4, n_steps=4)
+    >>> clock.times, clock.first_of(0.5)
+    (array([0.    , 0.0001, 0.0002, 0.0003]), 2)
+    >>> clock.taper(0.75)
+    array([0, 3, 4, 3])
+    """
 
     dt: float
     n_steps: int
@@ -92,6 +101,12 @@ class Record:
         Which neurons and which samples the traces hold.
     window : float in (0, 1]
         The last part of the run in which spikes are read out.
+
+    Examples
+    --------
+    >>> record = Record(("u", "spikes"), every=10)
+    >>> record.spikes, record.n_times(Clock(dt=1e-4, n_steps=95))
+    (True, 10)
     """
 
     names: tuple[str, ...] = ()
@@ -125,6 +140,13 @@ class Spikes:
     Attributes
     ----------
     sample, neuron, step : (n_spikes,) int64
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> spikes = Spikes(np.array([0, 0]), np.array([1, 1]), np.array([5, 9]))
+    >>> len(spikes), spikes.counts(n_samples=1, n_neurons=2)
+    (2, array([[0, 2]]))
     """
 
     sample: NDArray[np.int64]
@@ -185,6 +207,15 @@ class Response:
         The last part of the run in which ``counts`` were taken.
     events : mapping of str to (n_samples,) int64
         Counted "spikes" and "synaptic_events" of the whole run (spiking circuits).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold
+    >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    >>> settled = circuit.encode({"x": [[0.0, 1.0]]})
+    >>> settled.code, bool(settled.gap[0] <= 1e-4)
+    (array([[0. , 0.9]]), True)
     """
 
     code: FloatArray

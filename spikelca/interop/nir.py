@@ -136,6 +136,17 @@ def write_nir(circuit: Circuit, path: str | os.PathLike[str], dt: Any) -> None:
         As `to_nir`.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from spikelca import Circuit, Dictionary, SoftThreshold, SpikingNeuron
+    >>> circuit = Circuit(SpikingNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "circuit.nir"
+    >>> write_nir(circuit, path, dt=1e-4)
+    >>> path.stat().st_size > 0
+    True
     """
     graph, whole = to_nir(circuit, dt), io.BytesIO()
     needed("nir", "A NIR file").write(whole, graph)
@@ -160,6 +171,14 @@ def from_nir(graph: Any) -> Circuit:
         If the graph is of another origin, or its nodes are not those that its metadata tell of.
     ImportError
         If nir is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelca import Circuit, Dictionary, SoftThreshold, SpikingNeuron
+    >>> circuit = Circuit(SpikingNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    >>> from_nir(to_nir(circuit, dt=1e-4)).dictionary("x") == circuit.dictionary("x")
+    True
     """
     nir = needed("nir", "A NIR graph")
     if not isinstance(graph, nir.NIRGraph):

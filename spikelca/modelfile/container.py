@@ -54,7 +54,20 @@ PIECE = 1 << 20
 
 
 class ModelFileError(ValueError):
-    """A file that is not, byte for byte, a model file. The message names the file and the fault."""
+    """A file that is not, byte for byte, a model file. The message names the file and the fault.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from spikelca import load
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.spikelca"
+    >>> _ = path.write_bytes(b"no model")
+    >>> try:
+    ...     load(path)
+    ... except ModelFileError:
+    ...     print("refused")
+    refused
+    """
 
 
 @contextmanager

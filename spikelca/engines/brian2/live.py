@@ -37,6 +37,16 @@ class BrianCircuit:
     clock : brian2.Clock
     problem : Problem
         What the objects were made from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelca import Circuit, Dictionary, SoftThreshold, SpikingNeuron
+    >>> circuit = Circuit(SpikingNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    >>> live = circuit.to_brian2({"x": [[0.0, 1.0]]}, dt=1e-4, record=("spikes",))
+    >>> live.run(0.05)
+    >>> sorted(live.monitors), bool(live.monitors["spikes"].num_spikes > 0)
+    (['spikes'], True)
     """
 
     network: Any
