@@ -68,6 +68,7 @@ _ALONE = (
     "scaling",
 )
 html_sidebars = {page: [] for page in (*_ALONE, "contributing", "changes", "citing")}
+toc_object_entries_show_parents = "hide"
 html_theme_options = {
     "navigation_with_keys": False,
     "header_links_before_dropdown": 6,
