@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from sklearn.dummy import DummyClassifier
 
 from spikelca.cli import main
 from spikelca.datasets import load_images
-from spikelca.experiments import linked, scoring, settings
+from spikelca.experiments import linked, scoring, settings, table
 from spikelca.experiments.scoring import LOGISTIC, Candidate, score, search
 
 
@@ -121,6 +122,22 @@ def test_what_is_clearly_worse_on_a_part_of_the_rows_is_not_tried_on_all_of_them
     assert (constants, accuracy) == ({"C": 1.0}, 1.0)
     assert {c for n, c in seen if n == 40} == {0.1, 0.9, 0.3, 1.0}
     assert {c for n, c in seen if n == 80} == {0.9, 1.0}
+
+
+def test_after_an_interrupt_no_further_classifier_is_fitted(monkeypatch):
+    begun = []
+
+    def interrupted(candidate, *_):
+        begun.append(candidate.name)
+        time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(table, "score", interrupted)
+    material = linked.make_material(load_images("digits"))
+    codes = [table.Codes(f"code {k}", 0, material.train, material.test) for k in range(20)]
+    with pytest.raises(KeyboardInterrupt):
+        table._score_all(codes, material, settings.QUICK)
+    assert 1 <= len(begun) < len(codes)
 
 
 @pytest.mark.parametrize(

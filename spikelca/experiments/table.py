@@ -232,7 +232,11 @@ def _score_all(work: Sequence[Codes], material: Material, settings: Settings) ->
                 future = pool.submit(one, codes, candidate)
                 future.add_done_callback(lambda _: bar.update())
                 futures[codes.name, codes.seed, candidate.name] = future
-            scores |= {key: future.result() for key, future in futures.items()}
+            try:
+                scores |= {key: future.result() for key, future in futures.items()}
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: no further fit begins
+                raise
             constants |= {(name, kind): s.constants for (name, _, kind), s in scores.items()}
     return [_row(codes, scores) for codes in work]
 
