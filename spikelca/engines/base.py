@@ -27,6 +27,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -194,10 +196,7 @@ class Problem:
 
     def drive(self) -> FloatArray:
         """b, the feed-forward drive of the stimuli without currents: (n_samples, n_neurons)."""
-        b = np.zeros((self.n_samples, self.n_neurons), dtype=self.dtype)
-        for population in self.inputs:
-            b += self.dtype.type(population.weight) * population.product
-        return b
+        return reduce(add, (self.dtype.type(p.weight) * p.product for p in self.inputs))
 
     def drive_in_order(self) -> FloatArray:
         """b as it flows in steadily, summed input by input in order: (n_samples, n_neurons).
