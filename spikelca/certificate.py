@@ -74,9 +74,8 @@ def fixed_point_residual(
 
 def unexplained(drive: FloatArray, gram: FloatArray, code: FloatArray) -> FloatArray:
     """``b - G a``, what of a drive a float64 code leaves, in float64: (n_samples, n_neurons)."""
-    return np.asarray(
-        drive.astype(np.float64, copy=False) - code @ gram.astype(np.float64, copy=False)
-    )
+    said = np.asarray(code @ gram.astype(np.float64, copy=False))
+    return np.subtract(drive, said, out=said)
 
 
 def residual_from(
@@ -86,10 +85,13 @@ def residual_from(
     allowed: NDArray[np.bool_] | None,
 ) -> NDArray[np.float64]:
     """`fixed_point_residual` from what is left of the total drive; all in float64."""
-    settled = transfer(left + a)
+    u = left + a
+    settled = transfer(u)
     if isinstance(allowed, np.ndarray):
         settled = np.where(allowed, settled, 0.0)
-    return np.asarray(np.abs(settled - a).max(axis=1) / transfer.threshold)
+    # Pages of large arrays cost more than the sums in them: u is ours, and not needed any more.
+    moved = np.abs(np.subtract(settled, a, out=u), out=u)
+    return np.asarray(moved.max(axis=1) / transfer.threshold)
 
 
 def relative_gap(
