@@ -138,3 +138,17 @@ def test_a_code_that_a_one_sided_circuit_cannot_have_has_no_gap():
 def test_the_weights_of_a_readout_add_up_as_they_are_said_to(n_steps, window):
     clock = Clock(1e-4, n_steps)
     assert clock.whole_taper(window) == clock.taper(window).sum()
+
+
+@pytest.mark.parametrize("wiring", ["lateral", "residual"])
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+def test_a_run_that_is_recorded_is_the_run_that_is_not(neuron, wiring):
+    circuit = random_circuit(neuron, wiring=wiring)
+    X = random_stimuli(circuit)
+    names = ("u", "s") if wiring == "residual" else ("u",)
+    plain = circuit.simulate(X, 0.05, 4e-4)
+    kept = circuit.simulate(X, 0.05, 4e-4, record=names, every=3, samples=[1], neurons=[4])
+    np.testing.assert_array_equal(plain.code, kept.code)
+    for name, values in plain.state.items():
+        np.testing.assert_array_equal(values, kept.state[name])
+    assert all(np.ptp(kept.traces[name]) > 0 for name in names)
