@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from spikelca.compiling import gram_of
 from spikelca.dictionary import Dictionary
 from spikelca.drivers import Driver
+from spikelca.engines import Coupling
 from spikelca.plasticity import PlasticityState, normalise_stacked, stacked_norms
 from spikelca.validation import FloatArray
 
@@ -45,16 +46,19 @@ class HasParts(ABC):
         return {d.name: d.n_inputs for d in self.dictionaries}
 
     @cached_property
+    def coupling(self) -> Coupling:
+        """The Gram matrix, made once, and what follows from it alone."""
+        return Coupling(gram_of(self.dictionaries))
+
+    @property
     def gram(self) -> FloatArray:
         """``L + 1 = sum_i w_i Phi_i^T Phi_i``: (n_neurons, n_neurons)."""
-        gram = gram_of(self.dictionaries)
-        gram.setflags(write=False)
-        return gram
+        return self.coupling.gram
 
     @property
     def lateral(self) -> FloatArray:
         """L, the lateral weights: (n_neurons, n_neurons). Derived, never stored."""
-        return self.gram - np.eye(self.n_neurons, dtype=self.dtype)
+        return self.coupling.lateral
 
     def dictionary(self, modality: str) -> Dictionary:
         """The dictionary of a modality.

@@ -68,12 +68,30 @@ def fixed_point_residual(
     >>> fixed_point_residual(SoftThreshold(0.5), drive, gram, np.array([[0.5, 0.0]]))
     array([0.])
     """
-    a = code.astype(np.float64)
-    u = total_drive.astype(np.float64) - a @ gram.astype(np.float64, copy=False) + a
+    a = code.astype(np.float64, copy=False)
+    return residual_from(transfer, unexplained(total_drive, gram, a), a, allowed)
+
+
+def unexplained(drive: FloatArray, gram: FloatArray, code: FloatArray) -> FloatArray:
+    """``b - G a``, what of a drive a float64 code leaves, in float64: (n_samples, n_neurons)."""
+    said = np.asarray(code @ gram.astype(np.float64, copy=False))
+    return np.subtract(drive, said, out=said)
+
+
+def residual_from(
+    transfer: Transfer,
+    left: FloatArray,
+    a: FloatArray,
+    allowed: NDArray[np.bool_] | None,
+) -> NDArray[np.float64]:
+    """`fixed_point_residual` from what is left of the total drive; all in float64."""
+    u = left + a
     settled = transfer(u)
     if isinstance(allowed, np.ndarray):
         settled = np.where(allowed, settled, 0.0)
-    return np.asarray(np.abs(settled - a).max(axis=1) / transfer.threshold)
+    # Pages of large arrays cost more than the sums in them: u is ours, and not needed any more.
+    moved = np.abs(np.subtract(settled, a, out=u), out=u)
+    return np.asarray(moved.max(axis=1) / transfer.threshold)
 
 
 def relative_gap(
@@ -124,26 +142,50 @@ def relative_gap(
     >>> relative_gap(SoftThreshold(0.5), drive, gram, code, np.ones(2)).round(3)
     array([0.   , 0.077])
     """
-    a, b = code.astype(np.float64), drive.astype(np.float64)
-    c = b - a @ gram.astype(np.float64, copy=False)
-    d = np.zeros((1, 1)) if current is None else np.asarray(current, dtype=np.float64)
-    above = np.broadcast_to(transfer.threshold - d, c.shape)
-    below = np.broadcast_to(transfer.threshold + d, c.shape)
-    if not transfer.two_sided:
-        below = np.full_like(c, np.inf)
-    if allowed is not None:
-        above, below = np.where(allowed, above, np.inf), np.where(allowed, below, np.inf)
+    a, b = code.astype(np.float64, copy=False), drive.astype(np.float64, copy=False)
+    return gap_from(transfer, b, unexplained(b, gram, a), a, stimulus_energy, current, allowed)
+
+
+def gap_from(
+    transfer: SoftThreshold,
+    b: FloatArray,
+    c: FloatArray,
+    a: FloatArray,
+    stimulus_energy: FloatArray,
+    current: FloatArray | None,
+    allowed: NDArray[np.bool_] | None,
+) -> NDArray[np.float64]:
+    """`relative_gap` from ``c = b - G a``; all in float64."""
+    above, below = _thresholds(transfer, current, allowed)
     x2 = np.asarray(stimulus_energy, dtype=np.float64)
-    ab, ac = (a * b).sum(axis=1), (a * c).sum(axis=1)
+    ab, ac = np.einsum("ij,ij->i", a, b), np.einsum("ij,ij->i", a, c)
     r2, xr = np.maximum(x2 - ab - ac, 0.0), x2 - ab
-    cost = np.where(a > 0, above, np.where(a < 0, below, 0.0)) * np.abs(a)
-    primal = 0.5 * r2 + cost.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        reach = np.maximum(c / above, -c / below).max(axis=1)
+        cost, reach = _cost(a, above), (c / above).max(axis=1)
+        if transfer.two_sided or a.min() < 0:
+            cost, reach = cost + _cost(-a, below), np.maximum(reach, (-c / below).max(axis=1))
+        primal = 0.5 * r2 + cost
         scale = np.minimum(np.where(reach > 0, 1 / reach, np.inf), np.where(r2 > 0, xr / r2, 0.0))
-    # A negative step would need bounds on c from below, which one-sided codes do not have.
-    scale = np.maximum(scale, 0.0)
-    dual = scale * xr - 0.5 * scale**2 * r2
-    gap = np.where(primal > 0, (primal - dual) / np.where(primal > 0, primal, 1.0), 0.0)
+        # A negative step would need bounds on c from below, which one-sided codes do not have.
+        scale = np.maximum(scale, 0.0)
+        dual = scale * xr - 0.5 * scale**2 * r2
+        gap = np.where(primal > 0, (primal - dual) / primal, 0.0)
     known = (above > 0).all(axis=1) & (below > 0).all(axis=1)
     return np.where(known, np.maximum(gap, 0.0), np.nan)
+
+
+def _thresholds(
+    transfer: SoftThreshold, current: FloatArray | None, allowed: NDArray[np.bool_] | None
+) -> tuple[FloatArray, FloatArray]:
+    """What c must not exceed upwards and downwards; of one row, or one value, if all share it."""
+    d = np.zeros((1, 1)) if current is None else np.asarray(current, dtype=np.float64)
+    above = np.asarray(transfer.threshold - d)
+    below = np.asarray(transfer.threshold + d) if transfer.two_sided else np.full((1, 1), np.inf)
+    if allowed is not None:
+        above, below = np.where(allowed, above, np.inf), np.where(allowed, below, np.inf)
+    return above, below
+
+
+def _cost(a: FloatArray, bound: FloatArray) -> NDArray[np.float64]:
+    """What the positive part of a code costs: (n_samples,)."""
+    return np.asarray(np.where(a > 0, bound * a, 0.0).sum(axis=1))

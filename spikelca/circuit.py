@@ -181,7 +181,7 @@ class Circuit(RunsInTime):
         if len(names) < len(self.dictionaries):
             return self.observe(*names).problem(stimuli, labels, **parts)
         inputs = make_inputs(self.dictionaries, stimuli)
-        injected = driven(inputs, self.gram, self.drivers, labels)
+        injected = driven(inputs, self.coupling, self.drivers, labels)
         residual = self.wiring == "residual"
         return Problem(
             self.neuron, self.transfer, inputs, residual_wiring=residual, **injected, **parts

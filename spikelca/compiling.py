@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from spikelca.dictionary import Dictionary
 from spikelca.drivers import Driver, Injection
-from spikelca.engines.base import InputPopulation
+from spikelca.engines.base import Coupling, InputPopulation
 from spikelca.validation import FloatArray
 
 
@@ -39,16 +39,18 @@ def make_injection(
 
 def driven(
     inputs: Sequence[InputPopulation],
-    gram: FloatArray,
+    coupling: Coupling,
     drivers: Sequence[Driver],
     labels: ArrayLike | None,
 ) -> dict[str, Any]:
     """The fields of a Problem in which drivers have a part."""
+    gram = coupling.gram
     injection = make_injection(drivers, labels, len(inputs[0].stimulus), len(gram))
     if injection.gain:
-        gram = gram + np.eye(len(gram), dtype=gram.dtype) * gram.dtype.type(injection.gain)
+        gain = np.eye(len(gram), dtype=gram.dtype) * gram.dtype.type(injection.gain)
+        coupling = Coupling(gram + gain)
     return {
-        "gram": gram,
+        "coupling": coupling,
         "current": injection.current,
         "allowed": injection.allowed,
         "offset": injection.offset,

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from spikelca.engines import Problem, Response
+from spikelca.engines import Coupling, Problem, Response
 from spikelca.engines.outcome import certificates
 from spikelca.neurons import SpikingNeuron
 
@@ -42,7 +42,7 @@ def paired(problem: Problem) -> Problem:
         problem,
         transfer=replace(problem.transfer, two_sided=False),
         inputs=tuple(p.with_atoms(np.vstack([p.atoms, -p.atoms])) for p in problem.inputs),
-        gram=np.block([[G, -G], [-G, G]]),
+        coupling=Coupling(np.block([[G, -G], [-G, G]])),
         current=np.hstack([d, -d]),
         allowed=None if allowed is None else np.hstack([allowed, allowed]),
         waveform=None if wave is None else np.concatenate([wave, -wave], axis=2),

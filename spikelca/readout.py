@@ -88,7 +88,7 @@ def tapered(response: Response, window: float | None = None) -> FloatArray:
     assert response.tau is not None
     assert response.quantum is not None
     weights = clock.taper(WINDOW if window is None else window)
-    whole = int(weights.sum()) * (clock.dt / response.tau)
+    whole = clock.whole_taper(WINDOW if window is None else window) * (clock.dt / response.tau)
     n_samples, n_cells = response.counts.shape
     weighed = spikes.weighed(n_samples, n_cells, weights)
     return _signed(response, response.quantum * weighed / whole)

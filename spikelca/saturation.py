@@ -12,13 +12,12 @@ import numpy as np
 from spikelca.engines import Problem
 from spikelca.engines.base import InputPopulation
 from spikelca.neurons import SpikingNeuron
-from spikelca.spectrum import automatic_step
 from spikelca.transfer import HardThreshold
 
 
 def automatic_k(problem: Problem) -> float:
     """dt / tau: half the stability limit, and no longer than one quantum takes to charge."""
-    k = automatic_step(problem.gram)
+    k = problem.coupling.automatic_step
     if isinstance(problem.neuron, SpikingNeuron):
         largest = largest_charge(problem)
         k = min(k, problem.neuron.quantum / largest) if largest > 0 else k

@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spikelca.drivers import CurrentDriver, Driver
-from spikelca.engines import RECORDABLE, WINDOW, Clock, Engine, Problem, Record, Response
+from spikelca.engines import RECORDABLE, WINDOW, Clock, Coupling, Engine, Problem, Record, Response
 from spikelca.memory import available_bytes, readable
 from spikelca.neurons import SpikingNeuron
 from spikelca.pairs import folded, needs_pairs, paired
 from spikelca.saturation import automatic_k, check_inputs, check_saturation
-from spikelca.spectrum import step_limit
 from spikelca.transfer import SoftThreshold
 from spikelca.validation import FloatArray, as_float, check_finite, indices, positive_seconds
 
@@ -105,7 +104,7 @@ def make_clock(problem: Problem, duration: Any, dt: Any | None) -> Clock:
     """The clock of a run; without dt the longest step that is certainly right."""
     tau, duration = problem.neuron.tau, positive_seconds(duration, "duration")
     dt = automatic_k(problem) * tau if dt is None else positive_seconds(dt, "dt")
-    limit = step_limit(problem.gram)
+    limit = problem.coupling.step_limit
     if dt / tau >= limit:
         raise ValueError(
             f"dt is {dt:.3g} s, {dt / tau:.3g} of tau; below {limit * tau:.3g} s ({limit:.3g} of "
@@ -131,7 +130,7 @@ def in_double(problem: Problem) -> Problem:
     gram = np.diag(np.full(problem.n_neurons, problem.gain))
     for p in inputs:
         gram += p.weight * (p.atoms @ p.atoms.T)
-    return replace(problem, inputs=inputs, gram=(gram + gram.T) * 0.5)
+    return replace(problem, inputs=inputs, coupling=Coupling((gram + gram.T) * 0.5))
 
 
 def recorded(
@@ -174,8 +173,9 @@ def offered_names(problem: Problem) -> tuple[str, ...]:
 
 def check_memory(problem: Problem) -> None:
     """Raise MemoryError if the recording would not fit into the memory that is free."""
-    needed, free = recording_bytes(problem), available_bytes()
-    if needed > free:
+    needed = recording_bytes(problem)
+    # The system is asked only if there is something to ask for.
+    if needed and needed > (free := available_bytes()):
         every = max(2, math.ceil(problem.record.every * needed / free))
         raise MemoryError(
             f"The recording needs about {readable(needed)}, and {readable(free)} are free. Record "

@@ -46,6 +46,6 @@ def step_limit(gram: FloatArray) -> float:
     return 2.0 / value if value > 0 else math.inf
 
 
-def automatic_step(gram: FloatArray) -> float:
+def automatic_step(limit: float) -> float:
     """``dt / tau`` that the library takes unless told: half the limit, at most `LARGEST_STEP`."""
-    return min(0.5 * step_limit(gram), LARGEST_STEP)
+    return min(0.5 * limit, LARGEST_STEP)

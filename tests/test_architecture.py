@@ -31,7 +31,7 @@ dictionary
 drivers
 spectrum
 certificate
-engines.response engines.population
+engines.response engines.population engines.coupling
 engines.base
 engines.outcome
 engines.plastic

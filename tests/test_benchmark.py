@@ -12,6 +12,7 @@ from spikelca.experiments.benchmark import format_benchmark, run_benchmark
 from spikelca.experiments.benchmark_encode import Contest, gap_of, meet, objective_of, ours
 from spikelca.experiments.benchmark_measure import Spread, agree, interleaved, judged
 from spikelca.experiments.benchmark_peers import Lasso, numpy_fista, sklearn_lasso, spams_lasso
+from spikelca.experiments.benchmark_spikes import spike_coder
 
 
 def tiny(n_samples=30):
@@ -97,3 +98,13 @@ def test_a_quick_run_gives_plain_numbers_and_a_page(small):
 def test_an_unknown_suite_is_refused():
     with pytest.raises(ValueError, match="'speed'"):
         run_benchmark(["speed"], quick=True)
+
+
+def test_images_one_by_one_give_the_codes_of_the_whole_batch():
+    problem = tiny(5)
+    unit = problem.X / np.linalg.norm(problem.X, axis=1, keepdims=True)
+    problem = Lasso(unit.astype(np.float64), problem.atoms.astype(np.float64), 0.1)
+    (whole,) = spike_coder(problem, "numba")()
+    alone = spike_coder(problem, "numba", 1)()
+    assert len(alone) == 5
+    np.testing.assert_array_equal(np.vstack([r.code for r in alone]), whole.code)

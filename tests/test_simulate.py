@@ -101,7 +101,7 @@ def test_energy_never_rises_along_a_trajectory_at_the_automatic_step(two_sided):
 
 def test_energy_rises_beyond_the_stability_limit(monkeypatch):
     """The law above is worth something only if a step that is too long breaks it."""
-    monkeypatch.setattr(spikelca.simulating, "step_limit", lambda gram: np.inf)
+    monkeypatch.setattr(spikelca.engines.coupling, "step_limit", lambda gram: np.inf)
     circuit = random_circuit(n_neurons=40, widths=(30,), weights=(1.0,))
     X = random_stimuli(circuit, n_samples=8)
     trace = circuit.simulate(X, 0.2, 5e-3, record=("a",)).traces["a"]

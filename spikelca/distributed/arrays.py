@@ -89,7 +89,7 @@ def encoded(circuit: Circuit, stimuli: Mapping[str, Any], codes: Codes) -> Any:
 def held(circuit: Circuit) -> Any:
     """A circuit as one key of a graph, its Gram matrix made."""
     dask = needed("dask")
-    _ = circuit.gram
+    _ = circuit.coupling
     return dask.delayed(circuit, name=f"circuit-{dask.base.tokenize(circuit)}", traverse=False)
 
 

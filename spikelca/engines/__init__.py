@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from spikelca.engines.base import (
     RECORDABLE,
     Clock,
+    Coupling,
     Engine,
     InputPopulation,
     Problem,
@@ -21,6 +22,7 @@ __all__ = [
     "RECORDABLE",
     "WINDOW",
     "Clock",
+    "Coupling",
     "Engine",
     "InputPopulation",
     "Problem",

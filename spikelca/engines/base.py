@@ -27,11 +27,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikelca.engines.coupling import Coupling
 from spikelca.engines.population import InputPopulation
 from spikelca.engines.response import RECORDABLE, Clock, Record, Response, Spikes
 from spikelca.neurons import Neuron, SpikingNeuron
@@ -41,6 +44,7 @@ from spikelca.validation import FloatArray
 __all__ = [
     "RECORDABLE",
     "Clock",
+    "Coupling",
     "Engine",
     "InputPopulation",
     "Problem",
@@ -63,7 +67,7 @@ class Problem:
     neuron : RateNeuron or SpikingNeuron
     transfer : Transfer
     inputs : tuple of InputPopulation
-    gram : (n_neurons, n_neurons)
+    coupling : Coupling
         ``L + 1``: sum_i w_i Phi_i^T Phi_i, with the gain of linked drivers on its diagonal.
     current : (1 or n_samples, n_neurons)
         Driver current that does not change over time; of one row if all samples share it.
@@ -96,7 +100,7 @@ class Problem:
     neuron: Neuron
     transfer: Transfer
     inputs: tuple[InputPopulation, ...]
-    gram: FloatArray
+    coupling: Coupling
     current: FloatArray
     allowed: NDArray[np.bool_] | None = None
     offset: FloatArray | None = None
@@ -106,6 +110,11 @@ class Problem:
     clock: Clock | None = None
     record: Record = field(default_factory=Record)
     start: Mapping[str, FloatArray] | None = None
+
+    @property
+    def gram(self) -> FloatArray:
+        """``L + 1``: (n_neurons, n_neurons)."""
+        return self.coupling.gram
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -192,14 +201,11 @@ class Problem:
     @property
     def lateral(self) -> FloatArray:
         """L, what the neurons do to each other: (n_neurons, n_neurons)."""
-        return self.gram - np.eye(self.n_neurons, dtype=self.dtype)
+        return self.coupling.lateral
 
     def drive(self) -> FloatArray:
         """b, the feed-forward drive of the stimuli without currents: (n_samples, n_neurons)."""
-        b = np.zeros((self.n_samples, self.n_neurons), dtype=self.dtype)
-        for population in self.inputs:
-            b += self.dtype.type(population.weight) * (population.stimulus @ population.atoms.T)
-        return b
+        return reduce(add, (self.dtype.type(p.weight) * p.product for p in self.inputs))
 
     def drive_in_order(self) -> FloatArray:
         """b as it flows in steadily, summed input by input in order: (n_samples, n_neurons).

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.certificate import fixed_point_residual, relative_gap
+from spikelca.certificate import gap_from, residual_from, unexplained
 from spikelca.engines.base import Clock, Problem, Response, Spikes
 from spikelca.neurons import SpikingNeuron
 from spikelca.transfer import SoftThreshold
@@ -30,21 +30,13 @@ def certificates(
         b, without currents.
     code : (n_samples, n_neurons)
     """
-    residual = fixed_point_residual(
-        problem.transfer, drive + problem.current, problem.gram, code, problem.allowed
-    )
-    if not isinstance(problem.transfer, SoftThreshold):
+    transfer, d, allowed = problem.transfer, problem.current, problem.allowed
+    a, b = code.astype(np.float64, copy=False), drive.astype(np.float64, copy=False)
+    c = unexplained(b, problem.gram, a)
+    residual = residual_from(transfer, c + d, a, allowed)
+    if not isinstance(transfer, SoftThreshold):
         return residual, None
-    gap = relative_gap(
-        problem.transfer,
-        drive,
-        problem.gram,
-        code,
-        problem.stimulus_energy(),
-        problem.current,
-        problem.allowed,
-    )
-    return residual, gap
+    return residual, gap_from(transfer, b, c, a, problem.stimulus_energy(), d, allowed)
 
 
 def rate_response(
@@ -118,7 +110,7 @@ def tapered_code(
     weighed: NDArray[np.int64], clock: Clock, window: float, neuron: SpikingNeuron
 ) -> FloatArray:
     """``a = theta sum_t w_t n_t / (sum_t w_t dt / tau)``, w the taper of the window."""
-    whole = int(clock.taper(window).sum())
+    whole = clock.whole_taper(window)
     return np.asarray(neuron.quantum * weighed / (whole * (clock.dt / neuron.tau)))
 
 
@@ -152,14 +144,13 @@ def check_backlog(v: FloatArray, neuron: SpikingNeuron, clock: Clock) -> None:
     A few quanta may wait for their turn after a burst of the others; what a neuron is asked for
     beyond one spike a step, though, piles up.
     """
-    waiting = v / neuron.quantum
-    late = np.argwhere(waiting > 10 + 0.01 * clock.n_steps)
-    if late.size:
-        sample, cell = late[0]
+    late = v > (10 + 0.01 * clock.n_steps) * neuron.quantum
+    if late.any():
+        sample, cell = np.argwhere(late)[0]
         raise ValueError(
             f"Neuron {cell} of sample {sample} was charged faster than one spike a step can carry "
-            f"away: {waiting[sample, cell]:.0f} spikes are left over, and its rate is wrong. Take "
-            f"a quantum above {neuron.quantum:.3g}, or a dt below {clock.dt:.3g} s."
+            f"away: {v[sample, cell] / neuron.quantum:.0f} spikes are left over, and its rate is "
+            f"wrong. Take a quantum above {neuron.quantum:.3g}, or a dt below {clock.dt:.3g} s."
         )
 
 
@@ -167,9 +158,7 @@ def fan_out(problem: Problem) -> NDArray[np.int64]:
     """Synapses that a spike of each neuron reaches, its own reset not counted: (n_neurons,)."""
     if problem.residual_wiring:
         return np.sum([np.count_nonzero(p.atoms, axis=1) for p in problem.inputs], axis=0)
-    lateral = problem.gram.copy()
-    np.fill_diagonal(lateral, 0)
-    return np.count_nonzero(lateral, axis=0)
+    return problem.coupling.fan_out
 
 
 def membrane(problem: Problem, state: Mapping[str, FloatArray]) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,11 @@ class InputPopulation:
         """What flows in as a constant current: nothing of what comes in random spikes."""
         told = isinstance(self.cells, PoissonInput)
         return np.zeros_like(self.stimulus) if told else self.stimulus
+
+    @cached_property
+    def product(self) -> FloatArray:
+        """``Phi_i^T x_i`` of every sample: (n_samples, n_neurons)."""
+        return np.asarray(self.stimulus @ self.atoms.T)
 
     @property
     def dendritic(self) -> bool:

@@ -86,6 +86,11 @@ class Clock:
         i, n = np.arange(self.n_steps - first), self.n_steps - first
         return np.concatenate([np.zeros(first, np.int64), (i + 1) * (n - i)])
 
+    def whole_taper(self, window: float) -> int:
+        """The sum of these weights: ``n (n + 1) (n + 2) / 6``."""
+        n = self.n_steps - self.first_read(window)
+        return n * (n + 1) * (n + 2) // 6
+
 
 @dataclass(frozen=True, eq=False)
 class Record:

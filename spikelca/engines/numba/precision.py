@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.certificate import deciding
-from spikelca.engines.base import Problem, Response
+from spikelca.engines.base import Coupling, Problem, Response
 from spikelca.transfer import SoftThreshold
 
 
@@ -33,7 +33,7 @@ def in_float64(problem: Problem) -> Problem:
     gram = np.asarray(sum(p.weight * (p.atoms @ p.atoms.T) for p in inputs))
     gram = 0.5 * (gram + gram.T) + problem.gain * np.eye(len(gram))
     start = None if problem.start is None else {k: wide(v) for k, v in problem.start.items()}
-    return replace(problem, inputs=inputs, gram=gram, start=start)
+    return replace(problem, inputs=inputs, coupling=Coupling(gram), start=start)
 
 
 def samples_of(problem: Problem, rows: NDArray[np.int64]) -> Problem:

@@ -48,6 +48,13 @@ def drive_in_order(x: FloatArray, phi: FloatArray, edges: Any, weights: FloatArr
 
 
 @exact_kernel
+def records(tape: Tape, slot: int) -> bool:
+    """Whether traces of this sample are kept: asked before a run, not at each of its steps."""
+    wanted = tape.u.shape[0] + tape.v.shape[0] + tape.a.shape[0] + tape.s.shape[0]
+    return slot >= 0 and wanted + tape.r.shape[0] > 0
+
+
+@exact_kernel
 def keep(trace: FloatArray, time: int, slot: int, values: FloatArray, chosen: Any) -> None:
     """Write the chosen values into a trace, if it is wanted and the sample is among the kept."""
     if slot < 0 or time >= trace.shape[0]:
@@ -115,10 +122,11 @@ def rate_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_: A
                   tape: Tape, slot: int, r: FloatArray, s: FloatArray, u: FloatArray,
                   a: FloatArray, feed: FloatArray, active: Any) -> None:  # fmt: skip
     """``r' = k (x - Phi a - r) + r``, ``s' = k (a + d - s) + s``; u and a are those of the end."""
+    kept = records(tape, slot)
     for step in range(n_steps):
         membrane(r, phi, edges, weights, s, feed, u)
         n = outputs(u, open_, cell, a, active)
-        if step % tape.every == 0:
+        if kept and step % tape.every == 0:
             keep(tape.u, step // tape.every, slot, u, tape.neurons)
             keep(tape.a, step // tape.every, slot, a, tape.neurons)
             keep(tape.s, step // tape.every, slot, s, tape.neurons)

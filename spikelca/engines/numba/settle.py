@@ -20,7 +20,6 @@ from spikelca.engines.numba.drive import add_drive
 from spikelca.engines.numba.hard import settle_hard_rows
 from spikelca.engines.numba.precision import empty, in_float64, put, samples_of, unsettled
 from spikelca.engines.numba.threads import over_blocks
-from spikelca.spectrum import automatic_step
 from spikelca.transfer import SoftThreshold
 from spikelca.validation import FloatArray
 
@@ -104,7 +103,7 @@ def descend(problem: Problem, tol: float, max_iter: int) -> Response:
 def settle_hard(problem: Problem, tol: float, max_iter: int) -> Response:
     """The code of the hard threshold, where the circuit goes from rest (or from the start)."""
     up, down = _hard_thresholds(problem)
-    k = problem.dtype.type(automatic_step(problem.gram))
+    k = problem.dtype.type(problem.coupling.automatic_step)
     code, reports, _ = _start(problem)
     total, current = np.zeros_like(code), problem.current.astype(problem.dtype)
     cap = min(problem.n_neurons, LARGEST_BLOCK)

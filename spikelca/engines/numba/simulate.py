@@ -118,13 +118,14 @@ def prepare(problem: Problem) -> Run:
         for letter in ("r", "p"):
             start = (problem.start or {}).get(f"{letter}:{p.name}", 0)
             state[letter][:, edges[i] : edges[i + 1]] = start
-    samples, slots = np.unique(problem.record.samples), np.full(n, -1)
+    kept = problem.record.samples if problem.record.names else np.zeros(0, np.int64)
+    samples, slots = np.unique(kept), np.full(n, -1)
     slots[samples] = np.arange(len(samples))
     return Run(
         problem,
         state,
-        np.hstack([p.steady for p in problem.inputs]),
-        np.vstack([p.synapses for p in problem.inputs]),
+        laid_out([p.steady for p in problem.inputs], 1, problem.residual_wiring),
+        laid_out([p.synapses for p in problem.inputs], 0, problem.residual_wiring),
         edges,
         np.array([p.weight if p.dendritic else 0.0 for p in problem.inputs], dtype),
         np.ones((n, m), dtype) if problem.allowed is None else problem.allowed.astype(dtype),
@@ -137,6 +138,17 @@ def prepare(problem: Problem) -> Run:
         _tape(problem, len(samples), int(edges[-1])),
         slots,
     )
+
+
+def laid_out(parts: list[FloatArray], axis: int, own: bool) -> FloatArray:
+    """The modalities as one array; one that may be written to if it is to be the run's own."""
+    if own:
+        return np.concatenate(parts, axis)
+    whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
+    whole = np.ascontiguousarray(whole).view()
+    # Kernels are compiled anew for each kind of array; let there be one.
+    whole.setflags(write=False)
+    return whole
 
 
 def _tape(problem: Problem, n_samples: int, n_inputs: int) -> Tape:
@@ -250,7 +262,7 @@ def spike_lateral(run: Run, first: int, last: int) -> None:
     """Spiking neurons, one layer."""
     p, cell, state = run.problem, spiker_of(run.problem), run.state
     # L is symmetric to the last bit: its rows are its columns.
-    inhibition = p.lateral * cell.theta
+    inhibition = p.coupling.inhibition(cell.theta)
     b, (a, c, fired) = total_drive(run, first, last), _scratch(p)
     for row in range(first, last):
         cells = afferents_of(p, row, run.edges, state["p"][row], run.arrived[row])

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from spikelca.engines.base import Engine, Problem, Response
 from spikelca.engines.outcome import certificates
 from spikelca.engines.reference.simulate import simulate
-from spikelca.spectrum import automatic_step
 from spikelca.validation import FloatArray
 
 
@@ -25,7 +24,7 @@ class ReferenceEngine(Engine):
 
     def settle(self, problem: Problem, tol: float, max_iter: int) -> Response:
         """Follow the rate equations at a safe step until every sample has its certificate."""
-        b, k = problem.drive(), problem.dtype.type(automatic_step(problem.gram))
+        b, k = problem.drive(), problem.dtype.type(problem.coupling.automatic_step)
         total = b + problem.current.astype(problem.dtype)
         u = np.zeros_like(total)
         if problem.start is not None:
