@@ -69,11 +69,44 @@ def fixed_point_residual(
     array([0.])
     """
     a = code.astype(np.float64)
-    u = total_drive.astype(np.float64) - a @ gram.astype(np.float64, copy=False) + a
-    settled = transfer(u)
+    return _residual(transfer, a, unexplained(total_drive, gram, a), allowed)
+
+
+def unexplained(drive: FloatArray, gram: FloatArray, a: FloatArray) -> NDArray[np.float64]:
+    """``b - (L + 1) a``, what the code leaves of the drive, in float64."""
+    left = np.asarray(drive, np.float64) - a @ gram.astype(np.float64, copy=False)
+    return np.asarray(left)
+
+
+def _residual(
+    transfer: Transfer, a: FloatArray, left: FloatArray, allowed: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """`fixed_point_residual` from what the code leaves of the total drive."""
+    settled = transfer(left + a)
     if isinstance(allowed, np.ndarray):
         settled = np.where(allowed, settled, 0.0)
     return np.asarray(np.abs(settled - a).max(axis=1) / transfer.threshold)
+
+
+def certificates(
+    transfer: Transfer,
+    drive: FloatArray,
+    gram: FloatArray,
+    code: FloatArray,
+    stimulus_energy: FloatArray,
+    current: FloatArray,
+    allowed: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """`fixed_point_residual` and (soft threshold) `relative_gap`, which share their product.
+
+    The parameters are those of `relative_gap`.
+    """
+    a = code.astype(np.float64)
+    c = unexplained(drive, gram, a)
+    residual = _residual(transfer, a, c + current, allowed)
+    if not isinstance(transfer, SoftThreshold):
+        return residual, None
+    return residual, _gap(transfer, a, drive, c, stimulus_energy, current, allowed)
 
 
 def relative_gap(
@@ -124,8 +157,18 @@ def relative_gap(
     >>> relative_gap(SoftThreshold(0.5), drive, gram, code, np.ones(2)).round(3)
     array([0.   , 0.077])
     """
-    a, b = code.astype(np.float64), drive.astype(np.float64)
-    c = b - a @ gram.astype(np.float64, copy=False)
+    a = code.astype(np.float64)
+    return _gap(
+        transfer, a, drive, unexplained(drive, gram, a), stimulus_energy, current, allowed
+    )  # fmt: skip
+
+
+def _gap(
+    transfer: SoftThreshold, a: FloatArray, drive: FloatArray, c: FloatArray,
+    stimulus_energy: FloatArray, current: FloatArray | None, allowed: NDArray[np.bool_] | None,
+) -> NDArray[np.float64]:  # fmt: skip
+    """`relative_gap` from ``c = b - (L + 1) a``."""
+    b = np.asarray(drive, np.float64)
     d = np.zeros((1, 1)) if current is None else np.asarray(current, dtype=np.float64)
     above = np.broadcast_to(transfer.threshold - d, c.shape)
     below = np.broadcast_to(transfer.threshold + d, c.shape)

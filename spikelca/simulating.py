@@ -174,6 +174,8 @@ def offered_names(problem: Problem) -> tuple[str, ...]:
 
 def check_memory(problem: Problem) -> None:
     """Raise MemoryError if the recording would not fit into the memory that is free."""
+    if not problem.record.names:
+        return
     needed, free = recording_bytes(problem), available_bytes()
     if needed > free:
         every = max(2, math.ceil(problem.record.every * needed / free))

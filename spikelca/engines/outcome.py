@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.certificate import fixed_point_residual, relative_gap
+from spikelca import certificate
 from spikelca.engines.base import Clock, Problem, Response, Spikes
 from spikelca.neurons import SpikingNeuron
-from spikelca.transfer import SoftThreshold
 from spikelca.validation import FloatArray
 
 
@@ -30,12 +29,7 @@ def certificates(
         b, without currents.
     code : (n_samples, n_neurons)
     """
-    residual = fixed_point_residual(
-        problem.transfer, drive + problem.current, problem.gram, code, problem.allowed
-    )
-    if not isinstance(problem.transfer, SoftThreshold):
-        return residual, None
-    gap = relative_gap(
+    return certificate.certificates(
         problem.transfer,
         drive,
         problem.gram,
@@ -44,7 +38,6 @@ def certificates(
         problem.current,
         problem.allowed,
     )
-    return residual, gap
 
 
 def rate_response(
@@ -52,10 +45,15 @@ def rate_response(
     code: FloatArray,
     state: Mapping[str, FloatArray],
     traces: Mapping[str, FloatArray],
+    drive: FloatArray | None = None,
 ) -> Response:
-    """What a rate circuit gives back: the code of its last state, with its certificate."""
+    """What a rate circuit gives back: the code of its last state, with its certificate.
+
+    ``drive`` is b, if it is at hand.
+    """
     assert problem.clock is not None
-    residual, gap = certificates(problem, problem.drive(), code)
+    b = problem.drive() if drive is None else drive
+    residual, gap = certificates(problem, b, code)
     n_iter = np.full(problem.n_samples, problem.clock.n_steps)
     times = problem.clock.times[:: problem.record.every]
     return Response(code, residual, gap, n_iter, state, traces, times, clock=problem.clock)
