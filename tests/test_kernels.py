@@ -26,7 +26,20 @@ from spikelca.engines.numba.active_set import settle_rows
 from spikelca.engines.numba.block import border, dismiss, project
 from spikelca.engines.numba.descent import descend_rows
 from spikelca.engines.numba.drive import add_drive, pass_by
+from spikelca.engines.numba.foresight import in_tiles, make_room
+from spikelca.engines.numba.lanes import (
+    LINE,
+    any_above,
+    higher,
+    more,
+    nearer,
+    opposite,
+    put,
+    take,
+)
+from spikelca.engines.numba.rate import Cell, Tape
 from spikelca.engines.numba.settle import descend, settle_soft
+from spikelca.engines.numba.spans import rate_lateral
 
 
 def atoms_and_samples(n_neurons=40, n_inputs=30, n_samples=50, seed=0, dtype=np.float32):
@@ -106,6 +119,54 @@ def test_an_entry_takes_read_only_and_writable_arrays_without_compiling_again():
     after = {dtype: len(f.signatures) for dtype, f in settle_rows.compiled.items()}
     assert before == after
     assert set(after.values()) == {1}
+
+
+# ---------------------------------------------------------------- numbers side by side
+
+
+@numba.njit
+def through_lanes(x, y, k, found):
+    width = found.shape[1]
+    for row in range(x.shape[0]):
+        a, b = take(x, row * width), take(y, row * width)
+        put(found, 4 * row * width, more(a, k, b))
+        put(found, (4 * row + 1) * width, nearer(a, k, b))
+        put(found, (4 * row + 2) * width, higher(a, b))
+        put(found, (4 * row + 3) * width, opposite(a))
+
+
+@numba.njit
+def some_above(x, y, row):
+    return any_above(take(x, row * x.shape[1]), take(y, row * x.shape[1]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_lanes_compute_what_numpy_does(dtype):
+    width, k = LINE // np.dtype(dtype).itemsize, dtype(0.25)
+    x, y = np.random.default_rng(0).integers(-9, 10, (2, 5, width)).astype(dtype)
+    found = np.empty((20, width), dtype)
+    through_lanes(x, y, k, found)
+    awaited = (x + k * y, k * (y - x) + x, np.maximum(x, y), -x)
+    np.testing.assert_array_equal(found, np.stack(awaited, axis=1).reshape(20, width))
+    for lane in range(width):
+        y = x + 1
+        assert not some_above(x, y, 3)
+        y[3, lane] = x[3, lane] - 1
+        assert some_above(x, y, 3)
+        assert not some_above(x, y, 2)
+
+
+def test_no_vector_loop_of_a_simulation_in_single_precision_computes_in_double():
+    function = numba.njit(rate_lateral.py_func, fastmath={"contract"}, error_model="numpy")
+    one, many = np.zeros((1, 64), np.float32), np.zeros((0, 1, 1), np.float32)
+    cell = Cell(np.float32(0.1), np.float32(0.1), False, True, np.float32(1))
+    tape = Tape(1, np.arange(0), many, many, many, many, many)
+    room, tiles = make_room(64, one.dtype), in_tiles(np.zeros((64, 64), np.float32))
+    function(0, one, many, one, tiles, cell, 1, tape, np.array([-1]), one, one,
+             np.zeros(65, np.int64), room)  # fmt: skip
+    (code,) = function.inspect_llvm().values()
+    assert "<16 x float>" in code
+    assert not re.search(r"<\d+ x double>", code)
 
 
 # ---------------------------------------------------------------- the inverse of the block

@@ -180,6 +180,26 @@ def test_a_rate_circuit_takes_the_same_steps_one_by_one_or_many_at_a_time(transf
     np.testing.assert_array_equal(longer.traces["u"], whole.traces["u"][:67])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_steps_are_the_same_while_too_many_fire_to_foresee_who_will(dtype):
+    circuit = random_circuit(
+        transfer=CUTS[1], n_neurons=130, widths=(60,), weights=(1.0,), dtype=dtype
+    )
+    X, dt = random_stimuli(circuit, n_samples=2), 6e-5
+    state = {"u": np.random.default_rng(1).normal(0, 0.3, (2, 130)).astype(dtype)}
+    whole = circuit.simulate(X, 60 * dt, dt, start=state, record=("u",), every=2)
+    assert np.count_nonzero(circuit.transfer(state["u"])) > 200
+    for step in range(60):
+        if step % 2 == 0:
+            np.testing.assert_array_equal(whole.traces["u"][step // 2], state["u"])
+        state = circuit.simulate(X, dt, dt, start=state, window=1.0).state
+    np.testing.assert_array_equal(whole.state["u"], state["u"])
+    reference = circuit.simulate(X, 60 * dt, dt, start={"u": whole.traces["u"][0]},
+                                 engine="reference")  # fmt: skip
+    off = np.abs(whole.state["u"] - reference.state["u"]).max()
+    assert off < (1e-12 if dtype is np.float64 else 1e-5)
+
+
 def test_traces_hold_the_state_at_the_start_of_every_kth_step():
     circuit = random_circuit()
     X = random_stimuli(circuit)

@@ -44,10 +44,15 @@ def rate_response(
     code: FloatArray,
     state: Mapping[str, FloatArray],
     traces: Mapping[str, FloatArray],
+    drive: FloatArray | None = None,
 ) -> Response:
-    """What a rate circuit gives back: the code of its last state, with its certificate."""
+    """What a rate circuit gives back: the code of its last state, with its certificate.
+
+    ``drive`` is b, if it is at hand.
+    """
     assert problem.clock is not None
-    residual, gap = certificates(problem, problem.drive(), code)
+    b = problem.drive() if drive is None else drive
+    residual, gap = certificates(problem, b, code)
     n_iter = np.full(problem.n_samples, problem.clock.n_steps)
     times = problem.clock.times[:: problem.record.every]
     return Response(code, residual, gap, n_iter, state, traces, times, clock=problem.clock)

@@ -67,6 +67,11 @@ def ordered_kernel(function: Function) -> Function:
     return _compile(function, {"contract"})
 
 
+def ordered_part(function: Function) -> Function:
+    """The same for a part of it, which is inlined where it is called."""
+    return _compile(function, {"contract"}, forceinline=True, no_cpython_wrapper=True)
+
+
 def _compile(function: Any, fastmath: Any, signature: Any = None, **more: Any) -> Any:
     options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy", **more}
     precision = "" if signature is None else f"_{signature[0].dtype}"

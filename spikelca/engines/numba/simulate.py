@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from spikelca.engines.base import Problem, Response, Spikes
 from spikelca.engines.numba.afferents import afferents_of
+from spikelca.engines.numba.foresight import in_tiles, make_room
 from spikelca.engines.numba.rate import (
     Cell,
     Tape,
@@ -21,7 +23,7 @@ from spikelca.engines.numba.rate import (
     membrane,
     rate_residual,
 )
-from spikelca.engines.numba.spans import make_room, rate_lateral
+from spikelca.engines.numba.spans import rate_lateral
 from spikelca.engines.numba.spiking import Spiker, Tally, spiking_lateral, spiking_residual
 from spikelca.engines.numba.threads import over_blocks
 from spikelca.engines.outcome import rate_response, spiking_response
@@ -46,6 +48,7 @@ class Run:
     weights : (n_modalities,), zero for input cells that charge v and not u
     open_ : (n_samples, n_neurons), one where no driver clamps
     current : (n_samples, n_neurons), the constant driver current
+    drive : (n_samples, n_neurons), b of what flows in steadily, in the lateral wiring
     code : (n_samples, n_neurons)
     weighed, counts, totals : (n_samples, n_neurons), spikes in the window and in the whole run
     arrived : (n_samples, n_inputs), spikes of input cells in the whole run
@@ -62,6 +65,7 @@ class Run:
     weights: FloatArray
     open_: FloatArray
     current: FloatArray
+    drive: FloatArray
     code: FloatArray
     weighed: NDArray[np.int64]
     counts: NDArray[np.int64]
@@ -78,7 +82,7 @@ def simulate(problem: Problem) -> Response:
     if problem.residual_wiring:
         work = spike_residual if spiking else rate_by_residual
     else:
-        work = spike_lateral if spiking else rate_by_lateral
+        work = spike_lateral if spiking else partial(rate_by_lateral, in_tiles(problem.lateral))
     over_blocks(lambda first, last: work(run, first, last), problem.n_samples)
     return respond(run)
 
@@ -87,7 +91,9 @@ def respond(run: Run) -> Response:
     """The response of a finished run."""
     problem, state = run.problem, {"u": run.state["u"], **state_of(run)}
     if not isinstance(problem.neuron, SpikingNeuron):
-        return rate_response(problem, run.code, state, traces_of(run))
+        steady = not (problem.residual_wiring or problem.inputs_spike)
+        drive = run.drive if steady else None
+        return rate_response(problem, run.code, state, traces_of(run), drive)
     spikes = spikes_of(run) if problem.record.spikes else None
     traces = traces_of(run)
     seen = run.weighed, run.counts, run.totals
@@ -111,13 +117,13 @@ def prepare(problem: Problem) -> Run:
     edges = np.cumsum([0, *(p.atoms.shape[1] for p in problem.inputs)])
     state: dict[str, FloatArray] = {name: np.zeros((n, m), dtype) for name in ("u", "v", "s")}
     state |= {letter: np.zeros((n, edges[-1]), dtype) for letter in ("r", "p")}
-    for name, values in (problem.start or {}).items():
-        if name in state:
-            state[name][:] = values
+    start = problem.start or {}
+    for name in start.keys() & state.keys():
+        state[name][:] = start[name]
     for i, p in enumerate(problem.inputs):
         for letter in ("r", "p"):
-            start = (problem.start or {}).get(f"{letter}:{p.name}", 0)
-            state[letter][:, edges[i] : edges[i + 1]] = start
+            if f"{letter}:{p.name}" in start:
+                state[letter][:, edges[i] : edges[i + 1]] = start[f"{letter}:{p.name}"]
     kept = problem.record.samples if problem.record.names else np.zeros(0, np.int64)
     samples, slots = np.unique(kept), np.full(n, -1)
     slots[samples] = np.arange(len(samples))
@@ -130,6 +136,7 @@ def prepare(problem: Problem) -> Run:
         np.array([p.weight if p.dendritic else 0.0 for p in problem.inputs], dtype),
         np.ones((n, m), dtype) if problem.allowed is None else problem.allowed.astype(dtype),
         np.array(np.broadcast_to(problem.current, (n, m)), dtype),
+        np.zeros((n, m), dtype),
         np.zeros((n, m), dtype),
         np.zeros((n, m), np.int64),
         np.zeros((n, m), np.int64),
@@ -214,8 +221,7 @@ def tally_of(run: Run, row: int) -> Tally:
 
 def total_drive(run: Run, first: int, last: int) -> FloatArray:
     """``b + d`` of some samples, as far as it does not change over time."""
-    problem = run.problem
-    b = np.zeros((last - first, problem.n_neurons), problem.dtype)
+    b = run.drive[first:last]
     drive_in_order(run.x[first:last], run.phi, run.edges, run.weights, b)
     return b + run.current[first:last]
 
@@ -234,16 +240,16 @@ def _scratch(problem: Problem) -> tuple[FloatArray, FloatArray, NDArray[np.int64
     return np.zeros(m, problem.dtype), np.zeros(m, problem.dtype), np.zeros(m + 1, np.int64)
 
 
-def rate_by_lateral(run: Run, first: int, last: int) -> None:
-    """Rate neurons, one layer."""
-    p, cell, lateral = run.problem, cell_of(run.problem), run.problem.lateral
+def rate_by_lateral(tiles: FloatArray, run: Run, first: int, last: int) -> None:
+    """Rate neurons, one layer; L stands in tiles."""
+    p, rows = run.problem, slice(first, last)
     b, room = total_drive(run, first, last), make_room(p.n_neurons, p.dtype)
-    listed = _scratch(p)[2]
-    for row in range(first, last):
-        rate_lateral(
-            b[row - first], wave_of(p, row), run.open_[row], lateral, cell, p.n_steps,
-            run.tape, run.slots[row], run.state["u"][row], run.code[row], listed, room,
-        )  # fmt: skip
+    waves = np.zeros((0, 1, 1)) if p.waveform is None else p.waveform
+    waves = np.ascontiguousarray(waves, p.dtype)
+    rate_lateral(
+        first, b, waves, run.open_[rows], tiles, cell_of(p), p.n_steps, run.tape, run.slots[rows],
+        run.state["u"][rows], run.code[rows], _scratch(p)[2], room,
+    )  # fmt: skip
 
 
 def rate_by_residual(run: Run, first: int, last: int) -> None:

@@ -3,10 +3,10 @@
 Step by step every neuron waits for the row of L of every active one, and most of them only to stay
 silent. But who will be active soon is easy to foresee. So a span of steps is taken in three passes:
 
-1. foresee who may fire within the span (`plan`) and follow these few among themselves: the block of
-   L between them stays next to the core (`follow`);
-2. now that all outputs of the span are known, compute all potentials, many steps to each reading of
-   a row (`integrate`);
+1. foresee who may fire within the span (`foresight.py`) and follow these few among themselves: the
+   block of L between them stays next to the core (`follow`);
+2. now that all outputs of the span are known, compute all potentials, a few neurons after the other
+   and four steps to each reading of their part of a row (`advance`);
 3. look whether a neuron fired that nobody had foreseen; if so, the span ends with the step before
    it would have been heard (`trusted`).
 
@@ -16,287 +16,217 @@ as step by step: one subtraction after the other in ascending order of the activ
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from spikelca.engines.numba.block import LANES, padded
-from spikelca.engines.numba.compile import ordered_kernel
+from spikelca.engines.numba.compile import ordered_kernel, ordered_part
+from spikelca.engines.numba.foresight import MOST, SINGLE, SPAN, Room, foresee, gather, meet
+from spikelca.engines.numba.lanes import any_above, higher, more, nearer, opposite, put, take
 from spikelca.engines.numba.rate import Cell, Tape, keep, outputs
 from spikelca.validation import FloatArray
 
-SPAN = 16
-"""Steps of a span at most."""
 
-SHORT = 4
-"""Steps of a span at least, unless more than `MOST` neurons would have to be followed."""
-
-FEW = 96
-"""Neurons from which on a shorter span is planned."""
-
-NEAR = 0.97
-"""A neuron is followed if it is foreseen at this part of the threshold or beyond."""
-
-MOST = 128
-"""Neurons that are followed at most; beyond, steps are taken one by one."""
-
-PANEL = 256
-"""Neurons that are looked at side by side: their parts of the rows of L stay next to the core."""
-
-GROUP = 6
-"""Rows that are read to a visit of what they are subtracted from; more would not fit registers."""
-
-SLACK = 6
-"""Neurons that are followed without need, before the list is made anew."""
+@ordered_part
+def charge(b: FloatArray, waves: FloatArray, row: int, step: int, span: int, room: Room) -> None:
+    """``b + d`` of all steps of the span, where it changes."""
+    for t in range(span if waves.shape[0] > 0 else 0):
+        c, wave = room.c[t], waves[step + t, row % waves.shape[1]]
+        for j in range(b.shape[0]):
+            c[j] = b[j] + wave[j]
 
 
-class Room(NamedTuple):
-    """Scratch of one thread: all neurons, then those that are followed, side by side.
-
-    Arrays are many because none may seem to overlap another, or loops over them are no vector
-    loops. ``rows`` are the rows of L of those that are followed, panel by panel, and ``block`` is
-    the part of them between themselves.
-    """
-
-    bar: FloatArray
-    rest: FloatArray
-    now: FloatArray
-    c: FloatArray
-    u: FloatArray
-    missed: Any
-    wanted: Any
-    rows: FloatArray
-
-    followed: Any
-    block: FloatArray
-    bars: FloatArray
-    v: FloatArray
-    flow: FloatArray
-    drive: FloatArray
-    out: FloatArray
-
-
-def make_room(n_neurons: int, dtype: np.dtype[Any]) -> Room:
-    """Scratch for n neurons."""
-    wide, n_panels = n_neurons + LANES + GROUP, -(-n_neurons // PANEL)
-
-    def numbers(*shape: int) -> FloatArray:
-        # Whole lines of the cache, so that no vector lies across two of them.
-        size, line = int(np.prod(shape)), 64 // dtype.itemsize
-        raw = np.zeros(size + line, dtype)
-        first = -raw.ctypes.data % 64 // dtype.itemsize
-        return raw[first : first + size].reshape(shape)
-
-    parts: list[Any] = [numbers(n_neurons) for _ in range(3)]
-    parts += [numbers(SPAN + 1, n_neurons) for _ in range(2)]
-    parts += [np.zeros(n_neurons, np.int32) for _ in range(2)]
-    parts += [numbers(n_panels, wide * PANEL), np.full(wide, -1), numbers((MOST + GROUP) * MOST)]
-    parts += [*(numbers(wide) for _ in range(4)), numbers(SPAN + 1, wide)]
-    return Room(*parts)
-
-
-@ordered_kernel
-def foresee(reach: Any, two_sided: bool, c: FloatArray, room: Room) -> int:
-    """Mark who may fire while u goes a part ``reach`` of its way to c; returns their number."""
-    n, u, near = 0, room.u[0], c.dtype.type(NEAR)
-    for j in range(u.shape[0]):
-        ahead = u[j] + reach * (c[j] - u[j])
-        high = ahead if ahead > u[j] else u[j]
-        low = u[j] if ahead > u[j] else ahead
-        high = -low if two_sided and -low > high else high
-        room.wanted[j] = np.int32(high > near * room.bar[j])
-    for j in range(u.shape[0]):
-        n += room.wanted[j]
-    return n
-
-
-@ordered_kernel
-def plan(k: Any, two_sided: bool, c: FloatArray, room: Room) -> tuple[int, int]:
-    """How many steps to take, and how many neurons are wanted; the longer, the more may fire."""
-    span, n = 2 * SPAN, room.bar.shape[0]
-    while span > SHORT and (n > FEW or span > SPAN):
-        span //= 2
-        n = foresee(c.dtype.type(1 - (1 - k) ** span), two_sided, c, room)
-    return span, n
-
-
-@ordered_kernel
-def gather(lateral: FloatArray, n: int, n_wanted: int, room: Room) -> int:
-    """Follow those who are wanted, with their rows of L; returns how many are followed.
-
-    Who is not wanted any more stays while there are few of them: to fetch rows costs more.
-    """
-    known = 0
+@ordered_part
+def speak(cell: Cell, u: FloatArray, bar: FloatArray, n: int, a: FloatArray) -> None:
+    """``a = T(u)`` of the first n."""
+    zero = u.dtype.type(0)
+    shift = zero if cell.hard else cell.lam
     for i in range(n):
-        known += room.wanted[room.followed[i]]
-    if known == n_wanted and n <= n_wanted + SLACK:
-        return n
-    n = 0
-    for j in range(room.wanted.shape[0]):
-        if room.wanted[j]:
-            if room.followed[n] != j:
-                room.followed[n] = j
-                for first in range(0, lateral.shape[1], PANEL):
-                    part = lateral[j, first : first + PANEL]
-                    rows = room.rows[first // PANEL, n * PANEL : n * PANEL + part.shape[0]]
-                    for m in range(part.shape[0]):
-                        rows[m] = part[m]
-            n += 1
-    for i in range(n if n <= MOST else 0):
-        row, part = lateral[room.followed[i]], room.block[i * MOST : (i + 1) * MOST]
-        for m in range(n):
-            part[m] = row[room.followed[m]]
-    return n
+        a[i] = u[i] - shift if u[i] > bar[i] else zero
+    if cell.two_sided:
+        for i in range(n):
+            a[i] += u[i] + shift if -u[i] > bar[i] else zero
 
 
-@ordered_kernel
-def meet(b: FloatArray, n: int, room: Room) -> None:
-    """Bring potential, drive and threshold of those who are followed together."""
-    for i in range(n):
-        j = room.followed[i]
-        room.v[i], room.drive[i], room.bars[i] = room.u[0, j], b[j], room.bar[j]
-    for i in range(n, padded(n)):
-        room.v[i], room.drive[i], room.bars[i] = 0, 0, np.inf
-
-
-@ordered_kernel
-def subtract(rows: FloatArray, a: FloatArray, n: int, c: FloatArray) -> None:
-    """``c -= sum_i a_i rows_i``, one after the other; rows lie `MOST` apart."""
-    for i in range(0, n, GROUP):
-        a0, a1, a2, a3, a4, a5 = a[i], a[i + 1], a[i + 2], a[i + 3], a[i + 4], a[i + 5]
-        r = rows[i * MOST : (i + GROUP) * MOST]
-        for m in range(c.shape[0]):
-            x = ((c[m] - a0 * r[m]) - a1 * r[m + MOST]) - a2 * r[m + 2 * MOST]
-            c[m] = ((x - a3 * r[m + 3 * MOST]) - a4 * r[m + 4 * MOST]) - a5 * r[m + 5 * MOST]
-
-
-@ordered_kernel
-def follow(wave: FloatArray, cell: Cell, step: int, span: int, n: int, room: Room) -> None:
+@ordered_part
+def follow(cell: Cell, waving: int, span: int, n: int, width: int, room: Room) -> None:
     """The outputs of those who are followed, at the start of each step; silence behind the span."""
-    zero, m = room.v.dtype.type(0), padded(n)
-    v, c, bar, shift = room.v, room.flow[:m], room.bars, zero if cell.hard else cell.lam
+    v, block, flow = room.v, room.block, room.flow
     for t in range(span):
         a = room.out[t]
-        for i in range(m, m + GROUP):
-            a[i] = zero
-        for i in range(m):
-            a[i] = v[i] - shift if v[i] > bar[i] else zero
-        if cell.two_sided:
-            for i in range(m):
-                a[i] += v[i] + shift if -v[i] > bar[i] else zero
+        speak(cell, v, room.bars, n, a)
         if t + 1 == span:
             break
-        for i in range(m):
-            c[i] = room.drive[i]
-        if wave.shape[0] > 0:
+        for i in range(n if waving or t == 0 else 0):
+            flow[i] = room.c[t * waving, room.followed[i]]
+        for first in range(0, n, 4 * width):
+            p, q, r = first + width, first + 2 * width, first + 3 * width
+            c0, c1, c2, c3 = take(flow, first), take(flow, p), take(flow, q), take(flow, r)
             for i in range(n):
-                c[i] += wave[step + t, room.followed[i]]
-        subtract(room.block, a, n, c)
-        for i in range(m):
-            v[i] = cell.k * (c[i] - v[i]) + v[i]
-    for i in range(m + GROUP):
-        room.out[span, i] = zero
+                row = i * MOST
+                c0 = more(c0, a[i], take(block, row + first))
+                c1 = more(c1, a[i], take(block, row + p))
+                c2 = more(c2, a[i], take(block, row + q))
+                c3 = more(c3, a[i], take(block, row + r))
+            put(v, first, nearer(take(v, first), cell.k, c0))
+            put(v, p, nearer(take(v, p), cell.k, c1))
+            put(v, q, nearer(take(v, q), cell.k, c2))
+            put(v, r, nearer(take(v, r), cell.k, c3))
+    for t in range(span, -(-span // 4) * 4):
+        room.out[t, :n] = 0
 
 
-@ordered_kernel
-def subtract_twice(
-    rows: FloatArray, a: FloatArray, b: FloatArray, n: int, c: FloatArray, d: FloatArray
-) -> None:
-    """The same for two steps at once, whose outputs are a and b; rows lie `PANEL` apart."""
-    for i in range(0, n, GROUP // 2):
-        a0, a1, a2, b0, b1, b2 = a[i], a[i + 1], a[i + 2], b[i], b[i + 1], b[i + 2]
-        r = rows[i * PANEL : (i + GROUP // 2) * PANEL]
-        for m in range(c.shape[0]):
-            r0, r1, r2 = r[m], r[m + PANEL], r[m + 2 * PANEL]
-            x = ((c[m] - a0 * r0) - a1 * r1) - a2 * r2
-            y = ((d[m] - b0 * r0) - b1 * r1) - b2 * r2
-            c[m], d[m] = x, y
-
-
-@ordered_kernel
-def inhibit(b: FloatArray, wave: FloatArray, step: int, span: int, n: int,
-            room: Room) -> None:  # fmt: skip
-    """``c = b + d - L a`` of all neurons and steps of the span."""
-    for t in range(span):
-        c = room.c[t]
-        for j in range(b.shape[0]):
-            c[j] = b[j]
-        if wave.shape[0] > 0:
-            for j in range(b.shape[0]):
-                c[j] += wave[step + t, j]
-    for panel in range(room.rows.shape[0]):
-        first, last = panel * PANEL, (panel + 1) * PANEL
-        for t in range(0, span, 2):
-            subtract_twice(room.rows[panel], room.out[t], room.out[t + 1], n,
-                           room.c[t, first:last], room.c[t + 1, first:last])  # fmt: skip
-
-
-@ordered_kernel
-def integrate(cell: Cell, span: int, n: int, room: Room) -> None:
-    """``u' = k (c - u) + u`` for the span; notes who fires without being followed."""
-    rest, missed, now = room.rest, room.missed, room.now
-    for j in range(now.shape[0]):
-        rest[j], missed[j], now[j] = room.bar[j], 0, room.u[0, j]
+@ordered_part
+def heed(span: int, n: int, room: Room) -> int:
+    """List who of the first n ever says something, without a branch; returns their number."""
+    says, heard, count = room.says, room.heard, np.uintp(0)
     for i in range(n):
-        rest[room.followed[i]] = np.inf
-    for t in range(span):
-        c, after = room.c[t], room.u[t + 1]
-        for j in range(now.shape[0]):
-            new = cell.k * (c[j] - now[j]) + now[j]
-            now[j] = after[j] = new
-            missed[j] |= np.int32((abs(new) if cell.two_sided else new) > rest[j])
+        says[i] = room.out[0, i] != 0
+    for t in range(1, span):
+        a = room.out[t]
+        for i in range(n):
+            says[i] |= np.int32(a[i] != 0)
+    for i in range(n):
+        heard[count] = i
+        count += np.uintp(says[i])
+    return np.int64(count)
 
 
-@ordered_kernel
-def trusted(two_sided: bool, span: int, room: Room) -> int:
+@ordered_part
+def advance(tiles: FloatArray, waving: int, cell: Cell, span: int, n: int, room: Room) -> None:
+    """``u' = k (b + d - L a - u) + u`` for the span; notes where somebody fires unforeseen."""
+    wide, width, c, u = room.u.shape[1], tiles.shape[2], room.c, room.u
+    for tile in range(tiles.shape[0]):
+        first, rows = tile * width, tile * tiles.shape[1] * width
+        u3 = take(u, first)
+        high = u3
+        for t in range(0, span, 4):
+            a0, a1, a2, a3 = room.out[t], room.out[t + 1], room.out[t + 2], room.out[t + 3]
+            place = waving * t * wide + first
+            c0, c1 = take(c, place), take(c, place + waving * wide)
+            c2, c3 = take(c, place + 2 * waving * wide), take(c, place + 3 * waving * wide)
+            for m in range(n):
+                i = room.heard[m]
+                row = take(tiles, rows + room.place[i])
+                c0, c1 = more(c0, a0[i], row), more(c1, a1[i], row)
+                c2, c3 = more(c2, a2[i], row), more(c3, a3[i], row)
+            place = (t + 1) * wide + first
+            u0 = nearer(u3, cell.k, c0)
+            u1 = nearer(u0, cell.k, c1)
+            u2 = nearer(u1, cell.k, c2)
+            u3 = nearer(u2, cell.k, c3)
+            put(u, place, u0)
+            put(u, place + wide, u1)
+            put(u, place + 2 * wide, u2)
+            put(u, place + 3 * wide, u3)
+            high = higher(high, higher(higher(u0, u1), higher(u2, u3)))
+            if cell.two_sided:
+                u0, u1 = higher(opposite(u0), opposite(u1)), higher(opposite(u2), opposite(u3))
+                high = higher(high, higher(u0, u1))
+        room.missed[tile] = any_above(high, take(room.rest, first))
+
+
+@ordered_part
+def one_by_one(tiles: FloatArray, waving: int, cell: Cell, n_steps: int, room: Room) -> None:
+    """The same step by step, for all neurons and whoever is active."""
+    n_rows, width = tiles.shape[1], tiles.shape[2]
+    wide, next_tile, a = room.u.shape[1], n_rows * width, room.out[0]
+    for t in range(n_steps):
+        c, u, new = room.c[t * waving], room.u[t], room.u[t + 1]
+        speak(cell, u, room.bar, wide, a)
+        n = heed(1, wide, room)
+        for first in range(0, wide, 4 * width):
+            p, q, r = first + width, first + 2 * width, first + 3 * width
+            c0, c1, c2, c3 = take(c, first), take(c, p), take(c, q), take(c, r)
+            for i in range(n):
+                spoken = a[room.heard[i]]
+                row = first * n_rows + np.int64(room.heard[i]) * width
+                c0 = more(c0, spoken, take(tiles, row))
+                c1 = more(c1, spoken, take(tiles, row + next_tile))
+                c2 = more(c2, spoken, take(tiles, row + 2 * next_tile))
+                c3 = more(c3, spoken, take(tiles, row + 3 * next_tile))
+            put(new, first, nearer(take(u, first), cell.k, c0))
+            put(new, p, nearer(take(u, p), cell.k, c1))
+            put(new, q, nearer(take(u, q), cell.k, c2))
+            put(new, r, nearer(take(u, r), cell.k, c3))
+
+
+@ordered_part
+def trusted(two_sided: bool, span: int, width: int, room: Room) -> int:
     """The steps of the span that heard everybody who fired."""
-    first, unheard = span, 0
-    for j in range(room.missed.shape[0]):
-        unheard += room.missed[j]
-    for j in range(room.missed.shape[0] if unheard else 0):
-        for t in range(1, first if room.missed[j] else 0):
-            u = room.u[t, j]
-            if (abs(u) if two_sided else u) > room.bar[j]:
-                first = t
+    for tile in range(room.u.shape[1] // width):
+        for t in range(1, span if room.missed[tile] else 0):
+            for j in range(tile * width, (tile + 1) * width):
+                u = room.u[t, j]
+                if (abs(u) if two_sided else u) > room.rest[j]:
+                    span = t
+                    break
+            if span == t:
                 break
-    return first
+    return span
 
 
-@ordered_kernel
-def write_down(open_: FloatArray, cell: Cell, step: int, taken: int, tape: Tape, slot: int,
+@ordered_part
+def write_down(cell: Cell, open_: FloatArray, step: int, taken: int, tape: Tape, slot: int,
                a: FloatArray, listed: Any, room: Room) -> None:  # fmt: skip
     """Keep the wanted traces of the steps that were taken."""
     if slot < 0 or len(tape.u) + len(tape.a) == 0:
         return
     for t in range(taken):
         if (step + t) % tape.every == 0:
-            time = (step + t) // tape.every
-            outputs(room.u[t], open_, cell, a, listed)
-            keep(tape.u, time, slot, room.u[t], tape.neurons)
+            time, u = (step + t) // tape.every, room.u[t, : a.shape[0]]
+            outputs(u, open_, cell, a, listed)
+            keep(tape.u, time, slot, u, tape.neurons)
             keep(tape.a, time, slot, a, tape.neurons)
 
 
-@ordered_kernel
-def rate_lateral(b: FloatArray, wave: FloatArray, open_: Any, lateral: FloatArray, cell: Cell,
-                 n_steps: int, tape: Tape, slot: int, u: FloatArray, a: FloatArray, listed: Any,
-                 room: Room) -> None:  # fmt: skip
-    """``u' = k (b + d - L a - u) + u``, from u to u."""
-    step, last, n = 0, 0, 0
-    for j in range(b.shape[0]):
+@ordered_part
+def set_out(b: FloatArray, open_: FloatArray, u: FloatArray, cell: Cell, room: Room) -> None:
+    """Thresholds, drive and state of a sample; places behind the last neuron never fire."""
+    n = b.shape[0]
+    room.bar[n:], room.u[0, n:], room.pace[n:] = np.inf, 0, 0
+    for j in range(n):
         room.bar[j] = cell.lam if open_[j] else np.inf
-        room.c[0, j] = b[j]
-    room.u[0] = u
-    while step < n_steps:
-        span, n_wanted = plan(cell.k, cell.two_sided, room.c[last], room)
-        n = gather(lateral, n, n_wanted, room)
-        span = min(span, n_steps - step) if n <= MOST else 1
-        meet(b, n, room)
-        follow(wave, cell, step, span, n, room)
-        inhibit(b, wave, step, span, n, room)
-        integrate(cell, span, n, room)
-        taken = trusted(cell.two_sided, span, room)
-        write_down(open_, cell, step, taken, tape, slot, a, listed, room)
-        room.u[0] = room.u[taken]
-        last, step = taken - 1, step + taken
-    u[:] = room.u[0]
-    outputs(u, open_, cell, a, listed)
+        room.c[0, j], room.u[0, j], room.pace[j] = b[j], u[j], b[j] - u[j]
+    room.rest[:] = room.bar
+
+
+@ordered_part
+def go_on(k: Any, taken: int, room: Room) -> None:
+    """The end of a span is the start of the next, and tells how fast u moves."""
+    u, before, now = room.u[0], room.u[taken - 1], room.u[taken]
+    one = u.dtype.type(1)
+    gain = one / k - one
+    for j in range(u.shape[0]):
+        room.pace[j] = gain * (now[j] - before[j])
+    for j in range(u.shape[0]):
+        u[j] = now[j]
+
+
+@ordered_kernel
+def rate_lateral(first: int, b: FloatArray, waves: FloatArray, open_: FloatArray,
+                 tiles: FloatArray, cell: Cell, n_steps: int, tape: Tape, slots: Any,
+                 u: FloatArray, a: FloatArray, listed: Any, room: Room) -> None:  # fmt: skip
+    """``u' = k (b + d - L a - u) + u`` of some samples, from u to u; the first is number first."""
+    waving, width = int(waves.shape[0] > 0), tiles.shape[2]
+    for row in range(b.shape[0]):
+        step, n = 0, 0
+        set_out(b[row], open_[row], u[row], cell, room)
+        while step < n_steps:
+            span = min(SPAN, n_steps - step)
+            n_wanted = foresee(cell.k, cell.two_sided, room)
+            charge(b[row], waves, first + row, step, span, room)
+            if n_wanted <= MOST:
+                n = gather(tiles, n, n_wanted, room)
+                meet(n, room)
+                follow(cell, waving, span, n, width, room)
+                advance(tiles, waving, cell, span, heed(span, n, room), room)
+                taken = trusted(cell.two_sided, span, width, room)
+            else:
+                taken = min(SINGLE, span)
+                one_by_one(tiles, waving, cell, taken, room)
+            write_down(cell, open_[row], step, taken, tape, slots[row], a[row], listed, room)
+            go_on(cell.k, taken, room)
+            step += taken
+        u[row] = room.u[0, : u.shape[1]]
+        outputs(u[row], open_[row], cell, a[row], listed)
