@@ -18,7 +18,7 @@ from sklearn.dummy import DummyClassifier
 from spikelca.cli import main
 from spikelca.datasets import load_images
 from spikelca.experiments import linked, scoring, settings, table
-from spikelca.experiments.scoring import LOGISTIC, Candidate, score, search
+from spikelca.experiments.scoring import LOGISTIC, RBF_SVM, Candidate, score, search
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +122,15 @@ def test_what_is_clearly_worse_on_a_part_of_the_rows_is_not_tried_on_all_of_them
     assert (constants, accuracy) == ({"C": 1.0}, 1.0)
     assert {c for n, c in seen if n == 40} == {0.1, 0.9, 0.3, 1.0}
     assert {c for n, c in seen if n == 80} == {0.9, 1.0}
+
+
+def test_ready_kernels_give_the_accuracies_of_the_classifier_itself():
+    images = load_images("digits")
+    X, y = images.X_train[:300].astype(np.float32), images.y_train[:300]
+    plain = replace(RBF_SVM, trials=None)
+    slow, quick = (scoring._cross_validated(c, c.grid, X, y, 0) for c in (plain, RBF_SVM))
+    assert len(set(slow)) > 3
+    assert np.array_equal(slow, quick)
 
 
 def test_after_an_interrupt_no_further_classifier_is_fitted(monkeypatch):
