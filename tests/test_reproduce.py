@@ -78,7 +78,7 @@ def test_shuffled_test_labels_do_not_change_what_is_learned():
         )
     )  # fmt: skip
     chosen = replace(settings.QUICK, thresholds=(0.03, 0.05))
-    picks = [linked.choose_threshold("linked", m, chosen, 0) for m in (material, shuffled)]
+    picks = [linked.choose_thresholds(["linked"], m, chosen, 0) for m in (material, shuffled)]
     assert picks[0] == picks[1]
     models = [
         linked.learn_kind("ordinal", m, settings.QUICK, 0.05, 0) for m in (material, shuffled)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from spikelca.drivers import OrdinalDriver
 from spikelca.estimators import LinkedLCA
 from spikelca.experiments.scoring import JUDGES, search
 from spikelca.experiments.settings import HANDWRITTEN, PRINTED, Settings
+from spikelca.experiments.side_by_side import side_by_side
 from spikelca.metrics import block_sums
 from spikelca.validation import FloatArray
 
@@ -102,28 +103,40 @@ def learn_kind(
     return model.fit(X, material.images.y_train)
 
 
-def choose_threshold(kind: str, material: Material, settings: Settings, seed: int) -> float:
-    """The lam whose codes classify held-out *training* images best.
+def choose_thresholds(
+    kinds: Sequence[str], material: Material, settings: Settings, seed: int
+) -> dict[str, float]:
+    """For each kind the lam whose codes classify held-out *training* images best.
 
     Each candidate learns a short dictionary on one part of the training images; a linear and an RBF
     SVM are cross-validated on codes of another part. The test set is not seen.
     """
-    if len(settings.thresholds) == 1:
-        return settings.thresholds[0]
+    candidates = settings.thresholds
+    if len(candidates) == 1:
+        return dict.fromkeys(kinds, candidates[0])
+    jobs = [
+        (kind, material, settings, threshold, seed) for kind in kinds for threshold in candidates
+    ]
+    marks = np.reshape(list(side_by_side(judge_threshold, jobs)), (len(kinds), -1))
+    best = marks.argmax(axis=1)
+    return {kind: candidates[k] for kind, k in zip(kinds, best, strict=True)}
+
+
+def judge_threshold(
+    kind: str, material: Material, settings: Settings, threshold: float, seed: int
+) -> float:
+    """How well the codes of a short learning with this lam are read, summed over the judges."""
     y = material.images.y_train
     rows = np.random.default_rng(seed).permutation(len(y))
     n_scored = min(settings.tuning_samples, len(y) // 3)
     held, shown = rows[:n_scored], rows[n_scored:]
-    marks = []
-    for threshold in settings.thresholds:
-        X = material.train[shown] if kind == "single" else material.linked(shown)
-        model = estimator(
-            kind, material, settings, threshold, seed,
-            n_batches=settings.tuning_batches, n_samples=len(shown),
-        )  # fmt: skip
-        codes = model.fit(X, y[shown]).transform(material.train[held])
-        marks.append(sum(search(judge, codes, y[held], seed)[1] for judge in JUDGES))
-    return settings.thresholds[int(np.argmax(marks))]
+    X = material.train[shown] if kind == "single" else material.linked(shown)
+    model = estimator(
+        kind, material, settings, threshold, seed,
+        n_batches=settings.tuning_batches, n_samples=len(shown),
+    )  # fmt: skip
+    codes = model.fit(X, y[shown]).transform(material.train[held])
+    return sum(search(judge, codes, y[held], seed)[1] for judge in JUDGES)
 
 
 def recall(model: LinkedLCA, codes: FloatArray, material: Material) -> float:

@@ -22,13 +22,14 @@ from spikelca.experiments.linked import (
     KINDS,
     Material,
     block_readout,
-    choose_threshold,
+    choose_thresholds,
     leaky_codes,
     learn_kind,
     recall,
 )
 from spikelca.experiments.scoring import LINEAR_SVM, LOGISTIC, RBF_SVM, Score, score
 from spikelca.experiments.settings import HANDWRITTEN, Settings
+from spikelca.experiments.side_by_side import side_by_side
 from spikelca.validation import FloatArray
 
 CLASSIFIERS = (LOGISTIC, LINEAR_SVM, RBF_SVM)
@@ -124,26 +125,29 @@ def _make_table(
     leaky: bool,
     say: Callable[[str], None],
 ) -> Table:
-    thresholds = {}
-    for kind in KINDS:
-        thresholds[kind] = choose_threshold(kind, material, settings, seeds[0])
-        say(f"lambda of the {kind} dictionary, by cross-validation: {thresholds[kind]:g}")
+    say("choosing lambda by cross-validation on training images")
+    thresholds = choose_thresholds(KINDS, material, settings, seeds[0])
+    for kind, threshold in thresholds.items():
+        say(f"lambda of the {kind} dictionary: {threshold:g}")
     recalls: dict[str, list[float]] = {"linked": [], "ordinal": []}
     blocks: list[float] = []
     models: dict[str, LinkedLCA] = {}
     work: list[Codes] = [Codes("raw", seeds[0], material.images.X_train, material.images.X_test)]
-    for seed in seeds:
-        for kind in KINDS:
-            say(f"seed {seed}: learning the {kind} dictionary")
-            model = learn_kind(kind, material, settings, thresholds[kind], seed)
-            models.setdefault(kind, model)
-            extra = seed == seeds[0]
-            work.extend(_codes_of(kind, seed, model, material, spiking and extra, leaky and extra))
-            test = next(codes.test for codes in work if (codes.name, codes.seed) == (kind, seed))
-            if kind != "single":
-                recalls[kind].append(recall(model, test, material))
-            if kind == "ordinal":
-                blocks.append(block_readout(model, test, material.images.y_test))
+    jobs = list(product(seeds, KINDS))
+
+    def learned(seed: int, kind: str) -> LinkedLCA:
+        say(f"seed {seed}: learning the {kind} dictionary")
+        return learn_kind(kind, material, settings, thresholds[kind], seed)
+
+    for (seed, kind), model in zip(jobs, side_by_side(learned, jobs), strict=True):
+        models.setdefault(kind, model)
+        extra = seed == seeds[0]
+        work.extend(_codes_of(kind, seed, model, material, spiking and extra, leaky and extra))
+        test = next(codes.test for codes in work if (codes.name, codes.seed) == (kind, seed))
+        if kind != "single":
+            recalls[kind].append(recall(model, test, material))
+        if kind == "ordinal":
+            blocks.append(block_readout(model, test, material.images.y_test))
     say(f"scoring {len(work)} codes with {len(CLASSIFIERS)} classifiers each")
     rows = _score_all(work, material, settings)
     return Table(tuple(rows), recalls, blocks, models)

@@ -8,7 +8,6 @@ driver; labels only colour and count.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from spikelca.experiments.figures.base import Evidence, Picture, new_figure
+from spikelca.experiments.side_by_side import side_by_side
 from spikelca.plotting import draw_embedding
 from spikelca.validation import FloatArray
 
@@ -39,8 +39,7 @@ def cluster_figure(evidence: Evidence) -> Picture:
     spaces = {"raw": evidence.material.images.X_test, **evidence.codes}
     spaces = {name: spaces[name][rows] for name in NAMES}
     jobs = [(name, plane) for plane in reversed(PLANES) for name in NAMES]
-    with ThreadPoolExecutor(2) as pool:
-        flat = list(pool.map(lambda job: flatten(spaces[job[0]], job[1], evidence.seed), jobs))
+    flat = side_by_side(flatten, [(spaces[name], plane, evidence.seed) for name, plane in jobs])
     points = dict(zip(jobs, flat, strict=True))
     facts = [
         {"code": name, "plane": plane, "n_samples": len(rows), "seed": evidence.seed}

@@ -19,6 +19,7 @@ from spikelca.experiments.figures.base import Evidence, Picture, new_figure
 from spikelca.experiments.linked import estimator
 from spikelca.experiments.scoring import unit_scale
 from spikelca.experiments.settings import PRINTED
+from spikelca.experiments.side_by_side import side_by_side
 from spikelca.metrics import block_selectivity, block_sums
 from spikelca.plotting.style import colour_of, titled, trim
 
@@ -42,7 +43,7 @@ PANELS = (
 def control_figure(evidence: Evidence) -> Picture:
     """Figure 7."""
     knob = KNOB.get(evidence.settings.reading, "inhibition")
-    found = [measure(evidence, knob, strength) for strength in STRENGTHS]
+    found = list(side_by_side(measure, [(evidence, knob, strength) for strength in STRENGTHS]))
     arrays = {name: np.array([one[name] for one in found]) for name in MEASURES}
     unit = "λ" if knob == "inhibition" else "√λ"
     figure = _draw(arrays, f"{knob} of the driver, in {unit}")
