@@ -8,13 +8,11 @@ images; the test labels are read once, to count.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from spikelca.certificate import relative_gap
 from spikelca.estimators import LinkedLCA
@@ -112,20 +110,8 @@ def make_table(
     say : callable
         Hears what is being done.
     """
-    with threadpool_limits(1, "blas"):
-        # Two fits side by side with one BLAS thread each: threads of threads wait for each other.
-        return _make_table(material, settings, seeds, spiking, leaky, say)
-
-
-def _make_table(
-    material: Material,
-    settings: Settings,
-    seeds: Sequence[int],
-    spiking: bool,
-    leaky: bool,
-    say: Callable[[str], None],
-) -> Table:
-    say("choosing lambda by cross-validation on training images")
+    if len(settings.thresholds) > 1:
+        say("choosing lambda by cross-validation on training images")
     thresholds = choose_thresholds(KINDS, material, settings, seeds[0])
     for kind, threshold in thresholds.items():
         say(f"lambda of the {kind} dictionary: {threshold:g}")
@@ -226,21 +212,12 @@ def _score_all(work: Sequence[Codes], material: Material, settings: Settings) ->
     rounds = [first, [codes for codes in work if codes.seed != work[0].seed]]
     scores: dict[tuple[str, int, str], Score] = {}
     n_fits = len(CLASSIFIERS) * len(work)
-    with (
-        ThreadPoolExecutor(2) as pool,
-        tqdm(total=n_fits, desc="score", unit="fit", leave=False, disable=None) as bar,
-    ):
+    with tqdm(total=n_fits, desc="score", unit="fit", leave=False, disable=None) as bar:
         for part in rounds:
-            futures = {}
-            for candidate, codes in product(reversed(CLASSIFIERS), part):
-                future = pool.submit(one, codes, candidate)
-                future.add_done_callback(lambda _: bar.update())
-                futures[codes.name, codes.seed, candidate.name] = future
-            try:
-                scores |= {key: future.result() for key, future in futures.items()}
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: no further fit begins
-                raise
+            jobs = [(codes, candidate) for candidate in reversed(CLASSIFIERS) for codes in part]
+            for (codes, candidate), found in zip(jobs, side_by_side(one, jobs), strict=True):
+                scores[codes.name, codes.seed, candidate.name] = found
+                bar.update()
             constants |= {(name, kind): s.constants for (name, _, kind), s in scores.items()}
     return [_row(codes, scores) for codes in work]
 

@@ -145,8 +145,8 @@ def write_nir(circuit: Circuit, path: str | os.PathLike[str], dt: Any) -> None:
     >>> circuit = Circuit(SpikingNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "circuit.nir"
     >>> write_nir(circuit, path, dt=1e-4)
-    >>> path.stat().st_size > 0
-    True
+    >>> read_nir(path).neuron
+    SpikingNeuron(tau=0.01, quantum=0.02, floor=-0.02)
     """
     graph, whole = to_nir(circuit, dt), io.BytesIO()
     needed("nir", "A NIR file").write(whole, graph)
@@ -230,14 +230,13 @@ def read_nir(path: str | os.PathLike[str]) -> Circuit:
 
     Examples
     --------
-    >>> import pathlib, tempfile
-    >>> import numpy as np
-    >>> from spikelca import Circuit, Dictionary, SoftThreshold, SpikingNeuron
-    >>> circuit = Circuit(SpikingNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "circuit.nir"
-    >>> write_nir(circuit, path, dt=1e-4)
-    >>> read_nir(path).neuron
-    SpikingNeuron(tau=0.01, quantum=0.02, floor=-0.02)
+    `write_nir` shows the way there and back; a file of anything else is refused.
+
+    >>> from tempfile import NamedTemporaryFile
+    >>> with NamedTemporaryFile() as file:
+    ...     read_nir(file.name)
+    Traceback (most recent call last):
+    spikelca.modelfile.container.ModelFileError: ...
     """
     nir = needed("nir", "A NIR file")
     with naming(path):
