@@ -63,7 +63,7 @@ def make_inputs(
 ) -> tuple[InputPopulation, ...]:
     """Pair each stimulus with its synapses."""
     return tuple(
-        InputPopulation(d.name, stimuli[d.name], d.atoms, d.weight, d.synapses, d.inputs)
+        InputPopulation(d.name, stimuli[d.name], d.atoms, d.weight, d.layouts, d.inputs)
         for d in dictionaries
         if d.name in stimuli
     )

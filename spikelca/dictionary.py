@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spikelca.inputs import AnalogInput, Inputs
+from spikelca.layouts import Layouts, transposed
 from spikelca.plasticity import Hebbian
 from spikelca.validation import FloatArray, check_matrix, frozen, positive
 
@@ -79,11 +80,14 @@ class Dictionary:
         return int(self.atoms.shape[1])
 
     @cached_property
+    def layouts(self) -> Layouts:
+        """The atoms as engines want them, each layout made once."""
+        return Layouts(self.atoms)
+
+    @property
     def synapses(self) -> FloatArray:
         """Phi_i, one column a neuron, contiguous: (n_inputs, n_neurons)."""
-        synapses = np.ascontiguousarray(self.atoms.T)
-        synapses.setflags(write=False)
-        return synapses
+        return self.layouts.by(transposed)
 
     def with_atoms(self, atoms: FloatArray) -> Dictionary:
         """The same population with other atoms, which the caller vouches for: no check, no copy.

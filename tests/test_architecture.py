@@ -22,7 +22,7 @@ LONGEST_BODY = 45
 FLOORS = """
 _version
 atomic blas memory validation
-transfer
+layouts transfer
 plasticity
 waveforms
 neurons

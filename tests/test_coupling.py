@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from circuits import RATE, SPIKING, random_circuit, random_stimuli, same
@@ -83,6 +87,24 @@ def test_a_run_leaves_stimuli_and_synapses_as_they_were(wiring, widths):
     for d, phi in zip(circuit.dictionaries, atoms, strict=True):
         np.testing.assert_array_equal(d.atoms, phi)
         np.testing.assert_array_equal(d.synapses, phi.T)
+
+
+def test_a_layout_is_made_once_for_all_threads_and_stays_behind_when_a_circuit_is_sent():
+    made = []
+
+    def slowly(array):
+        made.append(array)
+        time.sleep(0.01)
+        return array.copy()
+
+    layouts = random_circuit(SPIKING).dictionaries[0].layouts
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: layouts.by(slowly), range(4)))
+    assert len(made) == 1
+    assert all(one is found[0] and not one.flags.writeable for one in found)
+    sent = pickle.loads(pickle.dumps(layouts))
+    np.testing.assert_array_equal(sent.by(slowly), found[0])
+    assert len(made) == 2
 
 
 def test_rows_and_columns_of_a_larger_array_are_simulated_like_copies():

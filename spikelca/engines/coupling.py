@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from spikelca.layouts import Layouts
 from spikelca.spectrum import automatic_step, step_limit
 from spikelca.validation import FloatArray
 
@@ -53,6 +54,11 @@ class Coupling:
         if theta not in self._scaled:
             self._scaled[theta] = self.lateral * theta
         return self._scaled[theta]
+
+    @cached_property
+    def layouts(self) -> Layouts:
+        """The Gram matrix as engines want it."""
+        return Layouts(self.gram)
 
     @cached_property
     def step_limit(self) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.inputs import AnalogInput, Inputs, PoissonInput, SpikingResidual
+from spikelca.layouts import Layouts, transposed
 from spikelca.validation import FloatArray
 
 
@@ -23,8 +24,8 @@ class InputPopulation:
     atoms : (n_neurons, n_inputs)
     weight : float
         w_i of Eq. 6.
-    synapses : (n_inputs, n_neurons)
-        Phi_i: the atoms transposed, contiguous, for engines that go through the inputs.
+    layouts : Layouts
+        The atoms as engines want them.
     cells : AnalogInput, PoissonInput or SpikingResidual
         How the stimulus is told.
     first : int
@@ -44,13 +45,18 @@ class InputPopulation:
     stimulus: FloatArray
     atoms: FloatArray
     weight: float
-    synapses: FloatArray
+    layouts: Layouts
     cells: Inputs = field(default_factory=AnalogInput)
     first: int = 0
 
     def with_atoms(self, atoms: FloatArray) -> InputPopulation:
         """The same population with other atoms."""
-        return replace(self, atoms=atoms, synapses=np.ascontiguousarray(atoms.T))
+        return replace(self, atoms=atoms, layouts=Layouts(atoms))
+
+    @property
+    def synapses(self) -> FloatArray:
+        """Phi_i: the atoms transposed, contiguous, for engines that go through the inputs."""
+        return self.layouts.by(transposed)
 
     def rows(self, first: int, last: int) -> InputPopulation:
         """The same population for some of its samples."""

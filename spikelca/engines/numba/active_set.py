@@ -30,7 +30,8 @@ import numpy as np
 from numba import types
 
 from spikelca.engines.numba.block import NOBODY, ZERO
-from spikelca.engines.numba.certify import excesses, highest, relative_gap
+from spikelca.engines.numba.borrow import borrowed
+from spikelca.engines.numba.certify import excesses, largest, relative_gap
 from spikelca.engines.numba.compile import body, entry, filled, given, kernel, numbers
 from spikelca.engines.numba.drive import excess_drive
 from spikelca.engines.numba.members import (
@@ -38,7 +39,8 @@ from spikelca.engines.numba.members import (
     exchange,
     let_in,
     line_up,
-    make_room,
+    refresh,
+    room_type,
     set_goal,
     take_up,
     walk,
@@ -48,7 +50,7 @@ from spikelca.validation import FloatArray
 SHARE = 0.6
 """A round considers the neurons whose excess is at least this part of the largest one."""
 
-PATIENCE = 3
+PATIENCE = 10
 """Rounds without progress after which the active set gives up."""
 
 
@@ -99,7 +101,7 @@ def settle_sample(
         excess_drive(b, gram, room.members, room.a, n, room.c)
         excesses(room.c, up, down, room.excess)
         ab, ac, cost, steepest = look(b, up, down, room, n)
-        excess = highest(room.excess, room.tree)
+        excess = largest(room.excess)
         # A member that has not arrived strains the dual point as much as a silent neuron does.
         over = max(np.float64(excess), steepest, 0.0)
         report[0] = np.nan
@@ -113,12 +115,14 @@ def settle_sample(
         stale = 0 if primal < best else stale + 1
         if stale >= PATIENCE:
             return n
+        if stale > 0:
+            refresh(gram, room, n)
         best, share = min(best, primal), share if stale == 0 else b.dtype.type(1)
         set_goal(room, n)
         before, inside = n, NOBODY
         if excess > 0:
             cut = share * excess
-            n_waiting = line_up(b.shape[0], cut, room)
+            n_waiting = line_up(cut, room)
             grown, inside = let_in(gram, up, down, n_waiting, cut, singular, room, n)
             if grown < 0:
                 return n
@@ -143,8 +147,8 @@ def _signature(real: Any) -> tuple[Any, ...]:
         wide,
         settings,
         types.int64,
-        types.int64,
         types.boolean,
+        room_type(real),
         filled(real, 2),
         filled(types.float64, 2),
     )
@@ -160,8 +164,8 @@ def settle_rows(
     x2: FloatArray,
     settings: tuple[float, float, float, float],
     max_iter: int,
-    cap: int,
     warm: bool,
+    room: Room,
     code: FloatArray,
     reports: FloatArray,
 ) -> None:
@@ -174,10 +178,11 @@ def settle_rows(
         outside the span of the active ones below which it counts as inside.
     """
     lam, tol, strict, inside = settings
-    n_samples, n_neurons = b.shape
-    room = make_room(cap, n_neurons, b)
+    b, gram, up, down = borrowed(b), borrowed(gram), borrowed(up), borrowed(down)
+    weakest, x2, room = borrowed(weakest), borrowed(x2), borrowed(room)
+    code, reports = borrowed(code), borrowed(reports)
     singular = b.dtype.type(inside)
-    for row in range(n_samples):
+    for row in range(b.shape[0]):
         bound, n = row if up.shape[0] > 1 else 0, ZERO
         if warm:
             n = take_up(gram, code[row], singular, room)

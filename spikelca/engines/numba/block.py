@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from spikelca.engines.numba.compile import kernel
+from spikelca.engines.numba.lanes import alike, more, put, take, width_of
 from spikelca.validation import FloatArray
 
 ZERO: Any = np.intp(0)
@@ -32,31 +33,32 @@ def padded(n: int) -> int:
 def times(rows: FloatArray, x: FloatArray, n: int, width: int, y: FloatArray) -> None:
     """``y = sum_q x_q rows_q`` over n rows of a width: ``Q x`` for a symmetric Q.
 
-    No sum runs across a vector.
+    No sum runs across a vector; four run side by side, so that none waits for the one before.
     """
-    m = padded(width)
-    for p in range(m):
-        y[p] = 0
-    full = n - n % 4
-    for q in range(0, full, 4):
-        x0, x1, x2, x3 = x[q], x[q + 1], x[q + 2], x[q + 3]
-        r0, r1, r2, r3 = rows[q], rows[q + 1], rows[q + 2], rows[q + 3]
-        for p in range(m):
-            y[p] += x0 * r0[p] + x1 * r1[p] + x2 * r2[p] + x3 * r3[p]
-    for q in range(full, n):
-        x0, r0 = x[q], rows[q]
-        for p in range(m):
-            y[p] += x0 * r0[p]
+    zero, one = alike(rows, y.dtype.type(0)), y.dtype.type(1)
+    stride, full = rows.shape[1], n - n % 4
+    for first in range(0, padded(width), width_of(rows)):
+        y0 = y1 = y2 = y3 = zero
+        for q in range(0, full, 4):
+            place = q * stride + first
+            y0 = more(y0, x[q], take(rows, place))
+            y1 = more(y1, x[q + 1], take(rows, place + stride))
+            y2 = more(y2, x[q + 2], take(rows, place + 2 * stride))
+            y3 = more(y3, x[q + 3], take(rows, place + 3 * stride))
+        for q in range(full, n):
+            y0 = more(y0, x[q], take(rows, q * stride + first))
+        put(y, first, more(more(y0, one, y1), one, more(y2, one, y3)))
 
 
 @kernel
 def add_outer(Q: FloatArray, t: FloatArray, scale: Any, n: int) -> None:
     """``Q += scale t t'``."""
-    m = padded(n)
-    for p in range(n):
-        row, scaled = Q[p], scale * t[p]
-        for q in range(m):
-            row[q] += scaled * t[q]
+    stride = Q.shape[1]
+    for first in range(0, padded(n), width_of(Q)):
+        part = take(t, first)
+        for p in range(n):
+            place = p * stride + first
+            put(Q, place, more(take(Q, place), scale * t[p], part))
 
 
 @kernel
@@ -93,13 +95,13 @@ def border(Q: FloatArray, members: Any, n: int, j: int, schur: Any, t: FloatArra
 def dismiss(Q: FloatArray, members: Any, n: int, p: int, t: FloatArray) -> None:
     """Take member p out; the last member takes its place."""
     last, row = n - 1, Q[p]
-    for q in range(n):
-        t[q] = row[q]
+    for first in range(0, padded(n), width_of(Q)):
+        put(t, first, take(row, first))
     add_outer(Q, t, t.dtype.type(-1) / t[p], n)
     if p != last:
         end = Q[last]
-        for q in range(n):
-            row[q] = end[q]
+        for first in range(0, padded(n), width_of(Q)):
+            put(row, first, take(end, first))
         for q in range(n):
             Q[q, p] = row[q]
         row[p] = end[last]

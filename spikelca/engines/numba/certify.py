@@ -5,41 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 from spikelca.engines.numba.compile import kernel
+from spikelca.engines.numba.lanes import beyond, higher, highest, opposite, put, take, width_of
 from spikelca.validation import FloatArray
 
 
 @kernel
 def excesses(c: FloatArray, up: FloatArray, down: FloatArray, excess: FloatArray) -> None:
     """How far each neuron is driven beyond one of its two thresholds; negative for none."""
-    for j in range(c.shape[0]):
-        above, below = c[j] - up[j], -c[j] - down[j]
-        excess[j] = above if above > below else below
+    for first in range(0, c.shape[0], width_of(c)):
+        now = take(c, first)
+        above, below = beyond(now, take(up, first)), beyond(opposite(now), take(down, first))
+        put(excess, first, higher(above, below))
 
 
 @kernel
-def highest(values: FloatArray, tree: FloatArray) -> Any:
-    """The largest of a power of two of values, by halving; ``tree`` has room for as many.
+def largest(values: FloatArray) -> Any:
+    """The largest of values that fill whole groups of four lines of the cache.
 
-    A running maximum would be one long chain of comparisons; halves are compared as vectors. Each
-    half goes to a place of its own: written over one of its sources it would become a masked store,
-    which some processors do very slowly.
+    A running maximum would be one long chain of comparisons; here there are four short ones.
     """
-    half = values.shape[0] // 2
-    upper, into = values[half:], tree[:half]
-    for j in range(half):
-        into[j] = values[j] if values[j] > upper[j] else upper[j]
-    first = 0
-    while half > 8:
-        half //= 2
-        lower, upper = tree[first : first + half], tree[first + half : first + 2 * half]
-        first += 2 * half
-        into = tree[first : first + half]
-        for j in range(half):
-            into[j] = lower[j] if lower[j] > upper[j] else upper[j]
-    best = tree[first]
-    for j in range(first + 1, first + half):
-        best = tree[j] if tree[j] > best else best
-    return best
+    width = width_of(values)
+    x0, x1 = take(values, 0), take(values, width)
+    x2, x3 = take(values, 2 * width), take(values, 3 * width)
+    for first in range(4 * width, values.shape[0], 4 * width):
+        x0, x1 = higher(x0, take(values, first)), higher(x1, take(values, first + width))
+        x2 = higher(x2, take(values, first + 2 * width))
+        x3 = higher(x3, take(values, first + 3 * width))
+    return highest(higher(higher(x0, x1), higher(x2, x3)))
 
 
 @kernel

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from spikelca.engines.numba.borrow import borrowed
 from spikelca.engines.numba.certify import relative_gap
 from spikelca.engines.numba.compile import entry, filled, given, kernel, numbers, routine
 from spikelca.validation import FloatArray
@@ -112,6 +113,10 @@ def descend_rows(
 ) -> None:
     """Settle every row from the code that it brings; arguments as those of `settle_rows`."""
     lam, tol, strict = settings
+    b, gram, up, down = borrowed(b), borrowed(gram), borrowed(up), borrowed(down)
+    weakest, x2, code, reports = (
+        borrowed(weakest), borrowed(x2), borrowed(code), borrowed(reports),
+    )  # fmt: skip
     c = np.empty(b.shape[1], b.dtype)
     for row in range(b.shape[0]):
         bound, report = row if up.shape[0] > 1 else 0, reports[row]

@@ -1,11 +1,11 @@
 """The feed-forward drive ``b = sum_i w_i Phi_i^T x_i``, row by row, and what is left of it.
 
-Inputs that are zero are skipped, and what is left is added four inputs at a time. Each row is
-summed in one fixed order that does not depend on its neighbours: a code is the same to the last bit
-whatever the batch, the chunk or the number of threads.
+Inputs that are zero are skipped: first those that are not are listed for each row (`list_live`).
+Then all rows pass by one tile of neurons after the other, so that the synapses of a tile stay near
+the core, and the sums of a row wait in registers until all its inputs were added (`pass_by`).
 
-With many neurons the synapses outgrow the cache next to the core. Then all rows pass by one tile of
-neurons after the other, and the synapses of a tile are first laid side by side.
+Each row is summed in one fixed order that does not depend on its neighbours: a code is the same to
+the last bit whatever the batch, the chunk or the number of threads.
 """
 
 from __future__ import annotations
@@ -14,97 +14,136 @@ from typing import Any
 
 import numpy as np
 from numba import types
+from numpy.typing import NDArray
 
+from spikelca.engines.numba.borrow import borrowed
 from spikelca.engines.numba.compile import entry, filled, given, kernel, routine
+from spikelca.engines.numba.lanes import (
+    alike,
+    lowest_bit,
+    more,
+    put,
+    take,
+    which_differ,
+    width_of,
+)
+from spikelca.engines.numba.layout import side_by_side
 from spikelca.validation import FloatArray
-
-TILE = 256
-"""Neurons of one tile."""
-
-WORTH = 32
-"""Rows from which on it is worth to lay the synapses of a tile side by side."""
 
 
 @routine
-def pass_by(
-    X: FloatArray, phi: FloatArray, first: int, weight: Any, live: Any, b: FloatArray
-) -> None:
-    """Add the drive of the neurons from ``first`` on, as many as phi has columns."""
-    last = first + phi.shape[1]
-    for row in range(X.shape[0]):
-        x, out, n_live = X[row], b[row, first:last], 0
-        for k in range(X.shape[1]):
-            live[n_live] = k
-            n_live += x[k] != 0
-        full = n_live - n_live % 4
-        for m in range(0, full, 4):
-            k0, k1, k2, k3 = live[m], live[m + 1], live[m + 2], live[m + 3]
-            x0, x1, x2, x3 = weight * x[k0], weight * x[k1], weight * x[k2], weight * x[k3]
-            p0, p1, p2, p3 = phi[k0], phi[k1], phi[k2], phi[k3]
-            for j in range(phi.shape[1]):
-                out[j] += x0 * p0[j] + x1 * p1[j] + x2 * p2[j] + x3 * p3[j]
-        for m in range(full, n_live):
-            x0, p0 = weight * x[live[m]], phi[live[m]]
-            for j in range(phi.shape[1]):
-                out[j] += x0 * p0[j]
+def list_live(X: FloatArray, row: int, weight: Any, live: Any, values: FloatArray) -> int:
+    """List the inputs of a row that are not zero, and their weighed values; returns how many."""
+    n, n_inputs, width, x = 0, X.shape[1], width_of(X), X[row]
+    zero, whole = alike(X, X.dtype.type(0)), n_inputs - n_inputs % width
+    for first in range(0, whole, width):
+        bits = which_differ(take(x, first), zero)
+        while bits != 0:
+            k = first + lowest_bit(bits)
+            live[n], values[n] = k, weight * x[k]
+            bits &= bits - 1
+            n += 1
+    for k in range(whole, n_inputs):
+        live[n], values[n] = k, weight * x[k]
+        n += x[k] != 0
+    return n
+
+
+@routine
+def pass_by(tile: FloatArray, counts: Any, live: Any, values: FloatArray, b: FloatArray,
+            first: int) -> None:  # fmt: skip
+    """Add the drive of the neurons of one tile, the first of which has this number, to all rows."""
+    width, stride, wide = width_of(b), tile.shape[1], b.shape[1]
+    for row in range(counts.shape[0]):
+        place = row * wide + first
+        c0, c1 = take(b, place), take(b, place + width)
+        c2, c3 = take(b, place + 2 * width), take(b, place + 3 * width)
+        inputs, x = live[row], values[row]
+        for m in range(counts[row]):
+            at = np.int64(inputs[m]) * stride
+            c0 = more(c0, x[m], take(tile, at))
+            c1 = more(c1, x[m], take(tile, at + width))
+            c2 = more(c2, x[m], take(tile, at + 2 * width))
+            c3 = more(c3, x[m], take(tile, at + 3 * width))
+        put(b, place, c0)
+        put(b, place + width, c1)
+        put(b, place + 2 * width, c2)
+        put(b, place + 3 * width, c3)
+
+
+def make_drive_room(
+    n_rows: int, n_places: int, n_inputs: int, dtype: np.dtype[Any]
+) -> tuple[FloatArray, FloatArray, NDArray[np.int32]]:
+    """Room for b, for the values that are not zero, and for their inputs."""
+    b, values = side_by_side([(n_rows, n_places), (n_rows, n_inputs + 1)], dtype)
+    return b, values, np.empty((n_rows, n_inputs + 1), np.int32)
 
 
 def _signature(real: Any) -> tuple[Any, ...]:
-    matrix = given(real, 2)
-    return matrix, matrix, real, filled(real, 2), filled(types.float64, 1)
+    return (
+        given(real, 2),
+        given(real, 3),
+        real,
+        filled(real, 2),
+        filled(types.float64, 1),
+        filled(types.int32, 2),
+        filled(real, 2),
+    )
 
 
 @entry(_signature)
 def add_drive(
-    X: FloatArray, synapses: FloatArray, weight: Any, b: FloatArray, x2: FloatArray
+    X: FloatArray,
+    tiles: FloatArray,
+    weight: Any,
+    b: FloatArray,
+    x2: FloatArray,
+    live: Any,
+    values: FloatArray,
 ) -> None:
     """Add ``weight * X @ synapses`` to b and ``weight * |X|^2`` to x2, for each row.
 
     Parameters
     ----------
     X : (n_samples, n_inputs)
-    synapses : (n_inputs, n_neurons)
-        Phi, one column a neuron.
+    tiles : (n_tiles, n_inputs, width)
+        The synapses, see `layout.synapses_in_tiles`.
     weight : scalar of the dtype of X
-    b : (n_samples, n_neurons)
+    b : (n_samples, n_tiles * width)
     x2 : (n_samples,) float64
+    live, values : (n_samples or more, n_inputs + 1)
+        Scratch.
     """
-    n_inputs, n_neurons = synapses.shape
-    live = np.empty(n_inputs + 4, np.int64)
+    X, tiles, b, x2 = borrowed(X), borrowed(tiles), borrowed(b), borrowed(x2)
+    live, values = borrowed(live), borrowed(values)
+    counts = np.empty(X.shape[0], np.int64)
     for row in range(X.shape[0]):
+        counts[row] = list_live(X, row, weight, live[row], values[row])
         total = 0.0
-        for k in range(n_inputs):
-            total += np.float64(X[row, k]) * np.float64(X[row, k])
-        x2[row] += np.float64(weight) * total
-    if n_neurons <= 2 * TILE or X.shape[0] < WORTH:
-        pass_by(X, synapses, 0, weight, live, b)
-        return
-    tile = np.empty((n_inputs, TILE), X.dtype)
-    for first in range(0, n_neurons, TILE):
-        last = min(first + TILE, n_neurons)
-        phi = tile if last - first == TILE else np.empty((n_inputs, last - first), X.dtype)
-        for k in range(n_inputs):
-            for j in range(last - first):
-                phi[k, j] = synapses[k, first + j]
-        pass_by(X, phi, first, weight, live, b)
+        for m in range(counts[row]):
+            k = np.int64(live[row, m])
+            total += np.float64(values[row, m]) * np.float64(X[row, k])
+        x2[row] += total
+    for tile in range(tiles.shape[0]):
+        pass_by(tiles[tile], counts, live, values, b, tile * tiles.shape[2])
 
 
 @kernel
 def excess_drive(
     b: FloatArray, gram: FloatArray, members: Any, a: FloatArray, n: int, c: FloatArray
 ) -> None:
-    """``c = b - G a`` for a sparse a with n active members."""
-    n_neurons = b.shape[0]
-    for j in range(n_neurons):
-        c[j] = b[j]
-    full = n - n % 4
-    for m in range(0, full, 4):
-        a0, a1, a2, a3 = a[m], a[m + 1], a[m + 2], a[m + 3]
-        g0, g1 = gram[members[m]], gram[members[m + 1]]
-        g2, g3 = gram[members[m + 2]], gram[members[m + 3]]
-        for j in range(n_neurons):
-            c[j] -= a0 * g0[j] + a1 * g1[j] + a2 * g2[j] + a3 * g3[j]
-    for m in range(full, n):
-        a0, g0 = a[m], gram[members[m]]
-        for j in range(n_neurons):
-            c[j] -= a0 * g0[j]
+    """``c = b - G a`` for a sparse a with n active members; G in padded rows."""
+    width, stride = width_of(b), gram.shape[1]
+    for first in range(0, b.shape[0], 4 * width):
+        p, q, r = first + width, first + 2 * width, first + 3 * width
+        c0, c1, c2, c3 = take(b, first), take(b, p), take(b, q), take(b, r)
+        for m in range(n):
+            place, less = members[m] * stride, -a[m]
+            c0 = more(c0, less, take(gram, place + first))
+            c1 = more(c1, less, take(gram, place + p))
+            c2 = more(c2, less, take(gram, place + q))
+            c3 = more(c3, less, take(gram, place + r))
+        put(c, first, c0)
+        put(c, p, c1)
+        put(c, q, c2)
+        put(c, r, c3)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spikelca.engines.numba.compile import ordered_part
-from spikelca.engines.numba.lanes import LINE
+from spikelca.engines.numba.layout import aligned, padded
 from spikelca.validation import FloatArray
 
 SPAN = 16
@@ -73,19 +73,6 @@ class Room(NamedTuple):
     heard: Any
 
 
-def padded(n_neurons: int) -> int:
-    """Places for n neurons in whole groups of four tiles, whatever the precision."""
-    return -(-n_neurons // LINE) * LINE
-
-
-def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> FloatArray:
-    """Zeros that begin with a line of the cache, so that no vector lies across two of them."""
-    size, line = int(np.prod(shape)), LINE // dtype.itemsize
-    raw = np.zeros(size + line, dtype)
-    first = -raw.ctypes.data % LINE // dtype.itemsize
-    return raw[first : first + size].reshape(shape)
-
-
 def make_room(n_neurons: int, dtype: np.dtype[Any]) -> Room:
     """Scratch for n neurons."""
     wide = padded(n_neurons)
@@ -101,19 +88,6 @@ def make_room(n_neurons: int, dtype: np.dtype[Any]) -> Room:
     parts += [*(numbers(wide) for _ in range(3)), numbers(SPAN, wide)]
     parts += [np.zeros(wide, np.int32), np.zeros(wide + 1, np.uintp)]
     return Room(*parts)
-
-
-def in_tiles(lateral: FloatArray) -> FloatArray:
-    """-L as (n_tiles, n_rows, width): what all neurons say to a few lies together.
-
-    There is an odd number of rows, so that the parts of one do not fall on one place of the cache.
-    """
-    n, width = len(lateral), LINE // lateral.itemsize
-    tiles = aligned((padded(n) // width, n | 1, width), lateral.dtype)
-    for tile, part in enumerate(tiles):
-        columns = lateral[:, tile * width : (tile + 1) * width]
-        np.negative(columns, out=part[:n, : columns.shape[1]])
-    return tiles
 
 
 @ordered_part

@@ -25,23 +25,18 @@ import numpy as np
 from numba import types
 
 from spikelca.engines.numba.block import ZERO
-from spikelca.engines.numba.compile import (
-    body,
-    entry,
-    filled,
-    given,
-    numbers,
-)
+from spikelca.engines.numba.borrow import borrowed
+from spikelca.engines.numba.compile import body, entry, filled, given, numbers
 from spikelca.engines.numba.drive import excess_drive
 from spikelca.engines.numba.pursuit import (
     Field,
     arrive,
     catch_up,
+    field_type,
     find_active,
     follow,
     gather,
     look_ahead,
-    make_field,
     residual_of,
     set_goal,
 )
@@ -110,7 +105,7 @@ def _signature(real: Any) -> tuple[Any, ...]:
         matrix,
         settings,
         types.int64,
-        types.int64,
+        field_type(real),
         filled(real, 2),
         filled(types.float64, 2),
     )
@@ -125,7 +120,7 @@ def settle_hard_rows(
     down: FloatArray,
     settings: tuple[float, float],
     max_iter: int,
-    cap: int,
+    field: Field,
     code: FloatArray,
     reports: FloatArray,
 ) -> None:
@@ -133,18 +128,20 @@ def settle_hard_rows(
 
     Parameters
     ----------
-    total : (n_samples, n_neurons)
-        b + d.
+    total : (n_samples, n_places)
+        b + d; gram, up and down in whole lines too, see `layout.py`.
     k : scalar of the same precision
         The automatic step.
     settings : (lam, tol)
         Threshold, and largest residual in units of it.
     """
     lam, tol = settings
-    field = make_field(cap, total.shape[1], total)
+    total, gram, up, down = borrowed(total), borrowed(gram), borrowed(up), borrowed(down)
+    code, reports, field = borrowed(code), borrowed(reports), borrowed(field)
+    n_neurons = code.shape[1]
     for row in range(total.shape[0]):
         bound = row if up.shape[0] > 1 else 0
-        field.u[:] = code[row]
+        field.u[:n_neurons], field.u[n_neurons:] = code[row], 0
         n = settle_sample(
             total[row],
             gram,

@@ -61,6 +61,17 @@ def take(typingctx: Any, array: Any, first: Any) -> Any:
 
 
 @operation
+def width_of(typingctx: Any, array: Any) -> Any:
+    """How many numbers of an array stand side by side."""
+    count = Lanes(array.dtype).count
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return ir.IntType(64)(count)
+
+    return types.intp(array), build
+
+
+@operation
 def put(typingctx: Any, array: Any, first: Any, values: Any) -> Any:
     """Write numbers to a place and what follows."""
     size = array.dtype.bitwidth // 8
@@ -99,6 +110,27 @@ def more(typingctx: Any, x: Any, a: Any, y: Any) -> Any:
 
 
 @operation
+def alike(typingctx: Any, array: Any, value: Any) -> Any:
+    """A number at every place; the array tells how many places there are."""
+    kind = Lanes(array.dtype)
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _spread(builder, context.get_value_type(kind), args[1])
+
+    return kind(array, array.dtype), build
+
+
+@operation
+def beyond(typingctx: Any, x: Any, y: Any) -> Any:
+    """``x - y``."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fsub(*args)
+
+    return x(x, x), build
+
+
+@operation
 def nearer(typingctx: Any, u: Any, k: Any, c: Any) -> Any:
     """``k (c - u) + u`` for a number k."""
 
@@ -130,12 +162,63 @@ def opposite(typingctx: Any, x: Any) -> Any:
 
 
 @operation
+def highest(typingctx: Any, x: Any) -> Any:
+    """The largest of the numbers."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        (x,), half = args, args[0].type.count
+        while half > 1:
+            half //= 2
+            places = ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(half)))
+            others = ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(half, 2 * half)))
+            lower = builder.shuffle_vector(x, ir.Constant(x.type, ir.Undefined), places)
+            upper = builder.shuffle_vector(x, ir.Constant(x.type, ir.Undefined), others)
+            x = builder.select(builder.fcmp_ordered(">", lower, upper), lower, upper)
+        return builder.extract_element(x, ir.IntType(32)(0))
+
+    return x.real(x), build
+
+
+def _bits(builder: Any, truths: Any) -> Any:
+    return builder.bitcast(truths, ir.IntType(truths.type.count))
+
+
+@operation
 def any_above(typingctx: Any, x: Any, y: Any) -> Any:
     """Whether some number of x is above that of y."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        above = builder.fcmp_ordered(">", *args)
-        bits = ir.IntType(above.type.count)
-        return builder.icmp_unsigned("!=", builder.bitcast(above, bits), bits(0))
+        bits = _bits(builder, builder.fcmp_ordered(">", *args))
+        return builder.icmp_unsigned("!=", bits, bits.type(0))
 
     return types.boolean(x, x), build
+
+
+@operation
+def which_reach(typingctx: Any, x: Any, y: Any) -> Any:
+    """Where a number of x is at least that of y: a bit for each, the first one lowest."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.zext(_bits(builder, builder.fcmp_ordered(">=", *args)), ir.IntType(64))
+
+    return types.int64(x, x), build
+
+
+@operation
+def which_differ(typingctx: Any, x: Any, y: Any) -> Any:
+    """Where a number of x is not that of y, as bits."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.zext(_bits(builder, builder.fcmp_unordered("!=", *args)), ir.IntType(64))
+
+    return types.int64(x, x), build
+
+
+@operation
+def lowest_bit(typingctx: Any, bits: Any) -> Any:
+    """The place of the lowest bit that is set; there must be one."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return types.int64(types.int64), build

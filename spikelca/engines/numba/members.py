@@ -9,18 +9,19 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
 
 from spikelca.engines.numba.block import (
-    LANES,
     NOBODY,
     ZERO,
     border,
     dismiss,
-    padded,
     project,
     times,
 )
-from spikelca.engines.numba.compile import kernel, routine
+from spikelca.engines.numba.compile import filled, kernel, routine
+from spikelca.engines.numba.lanes import LINE, alike, lowest_bit, take, which_reach, width_of
+from spikelca.engines.numba.layout import padded, side_by_side
 from spikelca.validation import FloatArray
 
 KEEP = 0.5
@@ -41,25 +42,24 @@ class Room(NamedTuple):
 
     c: FloatArray
     excess: FloatArray
-    tree: FloatArray
     queue: Any
 
 
-@routine
-def make_room(cap: int, n_neurons: int, like: FloatArray) -> Room:
-    """Scratch for `cap` active neurons out of n."""
+def make_room(cap: int, n_neurons: int, dtype: np.dtype[Any]) -> Room:
+    """Scratch for `cap` active neurons out of n, who fill whole groups of four lines."""
     # The leading dimension is odd in cache lines, or the rows of Q would fall on one another.
-    wide, span = padded(cap) + LANES, 1
-    while span < n_neurons:
-        span *= 2
-    excess = np.empty(max(span, 2), like.dtype)
-    excess[:] = -np.inf
-    return Room(
-        np.empty((cap, wide), like.dtype), np.empty(cap, np.int64), np.empty(wide, like.dtype),
-        np.empty(wide, like.dtype), np.empty(wide, like.dtype), np.empty(wide, like.dtype),
-        np.empty(wide, like.dtype), np.empty(wide, like.dtype), np.empty(n_neurons, like.dtype),
-        excess, np.empty(len(excess), like.dtype), np.empty(n_neurons + 1, np.int64),
-    )  # fmt: skip
+    wide = padded(cap) + LINE // dtype.itemsize
+    shapes = [(cap, wide), *6 * [(wide,)], (n_neurons,), (n_neurons,)]
+    Q, sign, a, goal, slope, w, t, c, excess = side_by_side(shapes, dtype)
+    members, queue = np.empty(cap, np.int64), np.empty(n_neurons + 1, np.int64)
+    return Room(Q, members, sign, a, goal, slope, w, t, c, excess, queue)
+
+
+def room_type(real: Any) -> Any:
+    """The type of `Room` in a precision."""
+    number, index = filled(real, 1), filled(types.int64, 1)
+    parts = (filled(real, 2), index, *6 * (number,), number, number, index)
+    return types.NamedTuple(parts, Room)  # type: ignore[no-untyped-call]
 
 
 @kernel
@@ -104,13 +104,15 @@ def walk(room: Room, n: int) -> int:
 
 
 @kernel
-def line_up(n_neurons: int, cut: Any, room: Room) -> int:
+def line_up(cut: Any, room: Room) -> int:
     """The silent neurons whose excess is at least ``cut``; returns their number."""
-    n = 0
-    # Written without a branch: which neurons they are cannot be predicted.
-    for j in range(n_neurons):
-        room.queue[n] = j
-        n += room.excess[j] >= cut
+    n, width, bar = 0, width_of(room.excess), alike(room.excess, cut)
+    for first in range(0, room.excess.shape[0], width):
+        bits = which_reach(take(room.excess, first), bar)
+        while bits != 0:
+            room.queue[n] = first + lowest_bit(bits)
+            bits &= bits - 1
+            n += 1
     return n
 
 
@@ -157,6 +159,15 @@ def let_in(
 
 
 @routine
+def refresh(gram: FloatArray, room: Room, n: int) -> None:
+    """Compute the inverse of the block anew: errors add up while members come and go."""
+    for p in range(n):
+        j = room.members[p]
+        schur = project(gram, room.Q, room.members, p, j, room.w, room.t)
+        border(room.Q, room.members, p, j, schur, room.t)
+
+
+@routine
 def exchange(
     b: FloatArray,
     gram: FloatArray,
@@ -189,6 +200,8 @@ def exchange(
     for p in range(n):
         room.a[p] -= side * step * room.t[p]
     n = leave(room, n, first)
+    # The inverse of a block that was nearly singular a moment ago is full of errors.
+    refresh(gram, room, n)
     schur = project(gram, room.Q, room.members, n, j, room.w, room.t)
     if schur <= gram[j, j] * singular:
         return -1 - n

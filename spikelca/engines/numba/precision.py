@@ -27,8 +27,7 @@ def in_float64(problem: Problem) -> Problem:
         return None if x is None else np.asarray(x, dtype=np.float64)
 
     inputs = tuple(
-        replace(p, stimulus=wide(p.stimulus), atoms=wide(p.atoms), synapses=wide(p.synapses))
-        for p in problem.inputs
+        replace(p, stimulus=wide(p.stimulus)).with_atoms(wide(p.atoms)) for p in problem.inputs
     )
     gram = np.asarray(sum(p.weight * (p.atoms @ p.atoms.T) for p in inputs))
     gram = 0.5 * (gram + gram.T) + problem.gain * np.eye(len(gram))

@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
 
-from spikelca.engines.numba.block import LANES, border, padded, project, times
+from spikelca.engines.numba.block import border, project, times
 from spikelca.engines.numba.certify import excesses
-from spikelca.engines.numba.compile import (
-    kernel,
-    routine,
-)
+from spikelca.engines.numba.compile import filled, kernel, routine
 from spikelca.engines.numba.drive import excess_drive
+from spikelca.engines.numba.lanes import LINE
+from spikelca.engines.numba.layout import padded, side_by_side
 from spikelca.validation import FloatArray
 
 SINGULAR = 1e-5
@@ -45,19 +45,22 @@ class Field(NamedTuple):
     traits: FloatArray
 
 
-@routine
-def make_field(cap: int, n_neurons: int, like: FloatArray) -> Field:
-    """Scratch for n neurons, at most `cap` of which are followed closely."""
-    wide = padded(cap) + LANES
-    return Field(
-        np.empty(n_neurons, like.dtype), np.empty(n_neurons, like.dtype),
-        np.empty(n_neurons, like.dtype), np.empty(n_neurons + 1, np.int64),
-        np.empty(n_neurons + 1, like.dtype), np.empty((cap, wide), like.dtype),
-        np.empty(cap, np.int64), np.empty(wide, like.dtype), np.empty(wide, like.dtype),
-        np.empty(wide, like.dtype), np.empty(n_neurons + 1, np.int64),
-        np.empty((cap, wide), like.dtype), np.empty(wide, like.dtype), np.empty(wide, like.dtype),
-        np.empty(wide, like.dtype), np.zeros((4, wide), like.dtype),
-    )  # fmt: skip
+def make_field(cap: int, n_neurons: int, dtype: np.dtype[Any]) -> Field:
+    """Scratch for n neurons in whole groups of lines, at most `cap` of which are followed."""
+    wide = padded(cap) + LINE // dtype.itemsize
+    line, row, block = (n_neurons,), (wide,), (cap, wide)
+    shapes = [line, line, line, (n_neurons + 1,), block, row, row, row, block, row, row, row]
+    u, c, excess, a, Q, goal, w, t, rows, v, y, h = side_by_side(shapes, dtype)
+    members, followed = (np.empty(n_neurons + 1, np.int64) for _ in range(2))
+    order, traits = np.empty(cap, np.int64), np.zeros((4, wide), dtype)
+    return Field(u, c, excess, members, a, Q, order, goal, w, t, followed, rows, v, y, h, traits)
+
+
+def field_type(real: Any) -> Any:
+    """The type of `Field` in a precision."""
+    line, block, index = filled(real, 1), filled(real, 2), filled(types.int64, 1)
+    parts = (line, line, line, index, line, block, index, line, line, line)
+    return types.NamedTuple((*parts, index, block, line, line, line, block), Field)  # type: ignore[no-untyped-call]
 
 
 @kernel
@@ -149,7 +152,7 @@ def look_ahead(
         field.excess[j] = field.u[j]
         field.u[j], field.c[j] = 0, -np.inf
     f = n
-    for j in range(total.shape[0]):
+    for j in range(gram.shape[0]):
         reach = strength * np.sqrt(gram[j, j])
         above, below = max(field.u[j], field.c[j] + reach), max(-field.u[j], reach - field.c[j])
         field.followed[f] = j

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,13 @@ from spikelca.certificate import STRICT, settled
 from spikelca.engines.base import Problem, Response
 from spikelca.engines.numba.active_set import settle_rows
 from spikelca.engines.numba.descent import descend_rows
-from spikelca.engines.numba.drive import add_drive
+from spikelca.engines.numba.drive import add_drive, make_drive_room
 from spikelca.engines.numba.hard import settle_hard_rows
+from spikelca.engines.numba.layout import gram_in_rows, padded, synapses_in_tiles
+from spikelca.engines.numba.members import Room, make_room
 from spikelca.engines.numba.precision import empty, in_float64, put, samples_of, unsettled
-from spikelca.engines.numba.threads import over_blocks
+from spikelca.engines.numba.pursuit import Field, make_field
+from spikelca.engines.numba.threads import kept, over_blocks
 from spikelca.transfer import SoftThreshold
 from spikelca.validation import FloatArray
 
@@ -63,19 +67,20 @@ def settle_soft(problem: Problem, tol: float, max_iter: int) -> Response:
     code, reports, warm = _start(problem)
     if warm:
         _keep_to_what_may_fire(code, up, down)
-    b, x2 = np.zeros_like(code), _offset(problem)
-    cap = min(problem.n_neurons, LARGEST_BLOCK)
+    gram, cap = problem.coupling.layouts.by(gram_in_rows), _largest_block(problem)
 
-    def work(first: int, last: int) -> None:
-        rows = slice(first, last)
-        bound = _rows(up, rows)
-        _drive(problem, rows, b, x2)
+    def make(n_rows: int) -> tuple[Drive, Room]:
+        room = kept(make_room, cap, padded(problem.n_neurons), problem.dtype)
+        return Drive(problem, n_rows), room
+
+    def work(rows: slice, own: tuple[Drive, Room]) -> None:
+        (b, x2), bound = own[0].of(rows), _rows(up, rows)
         settle_rows(
-            b[rows], problem.gram, up[bound], down[bound], weakest[bound], x2[rows], settings,
-            max_iter, cap, warm, code[rows], reports[rows],
+            b, gram, up[bound], down[bound], weakest[bound], x2, settings, max_iter, warm, own[1],
+            code[rows], reports[rows],
         )  # fmt: skip
 
-    over_blocks(work, problem.n_samples)
+    over_blocks(work, make, problem.n_samples)
     return Response(code, reports[:, 1], reports[:, 0], reports[:, 2].astype(np.int64))
 
 
@@ -85,18 +90,18 @@ def descend(problem: Problem, tol: float, max_iter: int) -> Response:
     settings = (problem.transfer.threshold, tol, _strict(tol))
     code, reports, _ = _start(problem)
     _keep_to_what_may_fire(code, up, down)
-    b, x2 = np.zeros_like(code), _offset(problem)
+    n = problem.n_neurons
+    up, down = np.ascontiguousarray(up[:, :n]), np.ascontiguousarray(down[:, :n])
 
-    def work(first: int, last: int) -> None:
-        rows = slice(first, last)
+    def work(rows: slice, drive: Drive) -> None:
+        b, x2 = drive.of(rows)
         bound = _rows(up, rows)
-        _drive(problem, rows, b, x2)
         descend_rows(
-            b[rows], problem.gram, up[bound], down[bound], weakest[bound], x2[rows], settings,
-            max_iter, code[rows], reports[rows],
+            np.ascontiguousarray(b[:, :n]), problem.gram, up[bound], down[bound], weakest[bound],
+            x2, settings, max_iter, code[rows], reports[rows],
         )  # fmt: skip
 
-    over_blocks(work, problem.n_samples)
+    over_blocks(work, partial(Drive, problem), problem.n_samples)
     return Response(code, reports[:, 1], reports[:, 0], reports[:, 2].astype(np.int64))
 
 
@@ -105,27 +110,52 @@ def settle_hard(problem: Problem, tol: float, max_iter: int) -> Response:
     up, down = _hard_thresholds(problem)
     k = problem.dtype.type(problem.coupling.automatic_step)
     code, reports, _ = _start(problem)
-    total, current = np.zeros_like(code), problem.current.astype(problem.dtype)
-    cap = min(problem.n_neurons, LARGEST_BLOCK)
+    gram, cap = problem.coupling.layouts.by(gram_in_rows), _largest_block(problem)
+    current = problem.current.astype(problem.dtype)
 
-    def work(first: int, last: int) -> None:
-        rows = slice(first, last)
+    def make(n_rows: int) -> tuple[Drive, Field]:
+        field = kept(make_field, cap, padded(problem.n_neurons), problem.dtype)
+        return Drive(problem, n_rows), field
+
+    def work(rows: slice, own: tuple[Drive, Field]) -> None:
+        total, _ = own[0].of(rows)
+        total[:, : problem.n_neurons] += current[_rows(current, rows)]
         bound = _rows(up, rows)
-        _drive(problem, rows, total, np.zeros(problem.n_samples))
-        total[rows] += current[_rows(current, rows)]
         settle_hard_rows(
-            total[rows], problem.gram, k, up[bound], down[bound], (problem.transfer.threshold, tol),
-            max_iter, cap, code[rows], reports[rows],
+            total, gram, k, up[bound], down[bound], (problem.transfer.threshold, tol), max_iter,
+            own[1], code[rows], reports[rows],
         )  # fmt: skip
 
-    over_blocks(work, problem.n_samples)
+    over_blocks(work, make, problem.n_samples)
     return Response(code, reports[:, 1], None, reports[:, 2].astype(np.int64))
 
 
-def _drive(problem: Problem, rows: slice, b: FloatArray, x2: FloatArray) -> None:
-    for p in problem.inputs:
-        x = np.ascontiguousarray(p.stimulus[rows])
-        add_drive(x, p.synapses, problem.dtype.type(p.weight), b[rows], x2[rows])
+class Drive:
+    """The feed-forward drive of one block of samples after the other; the room of one thread."""
+
+    def __init__(self, problem: Problem, n_rows: int) -> None:
+        self.problem = problem
+        self.tiles = [p.layouts.by(synapses_in_tiles) for p in problem.inputs]
+        n_inputs = max(p.atoms.shape[1] for p in problem.inputs)
+        n_places = padded(problem.n_neurons)
+        self.b, self.values, self.live = kept(
+            make_drive_room, n_rows, n_places, n_inputs, problem.dtype
+        )
+
+    def of(self, rows: slice) -> tuple[FloatArray, NDArray[np.float64]]:
+        """``b`` of some samples, good until the next are asked for, and ``sum_i w_i |x_i|^2``."""
+        n, offset = rows.stop - rows.start, self.problem.offset
+        # What drivers add to |x|^2: a linked driver is a stimulus too.
+        b, x2 = self.b[:n], np.zeros(n) if offset is None else offset[rows].astype(np.float64)
+        b[:] = 0
+        for p, tiles in zip(self.problem.inputs, self.tiles, strict=True):
+            x = np.ascontiguousarray(p.stimulus[rows])
+            add_drive(x, tiles, b.dtype.type(p.weight), b, x2, self.live, self.values)
+        return b, x2
+
+
+def _largest_block(problem: Problem) -> int:
+    return min(problem.n_neurons, LARGEST_BLOCK)
 
 
 def _rows(bounds: FloatArray, rows: slice) -> slice:
@@ -135,13 +165,6 @@ def _rows(bounds: FloatArray, rows: slice) -> slice:
 
 def _strict(tol: float) -> float:
     return tol if tol < STRICT else np.inf
-
-
-def _offset(problem: Problem) -> FloatArray:
-    """What drivers add to ``|x|^2``: a copy, to which the stimuli are added."""
-    if problem.offset is None:
-        return np.zeros(problem.n_samples)
-    return np.array(problem.offset, dtype=np.float64)
 
 
 def _start(problem: Problem) -> tuple[FloatArray, NDArray[np.float64], bool]:
@@ -154,28 +177,31 @@ def _start(problem: Problem) -> tuple[FloatArray, NDArray[np.float64], bool]:
 
 def _keep_to_what_may_fire(code: FloatArray, up: FloatArray, down: FloatArray) -> None:
     """Set to zero what is no number, or cannot fire on its side: its threshold is infinite."""
-    code[~np.isfinite(code) | np.isinf(np.where(code < 0, down, up))] = 0
+    n = code.shape[1]
+    code[~np.isfinite(code) | np.isinf(np.where(code < 0, down[:, :n], up[:, :n]))] = 0
 
 
 def _thresholds(problem: Problem) -> tuple[FloatArray, FloatArray, NDArray[np.float64]]:
     """What neuron j must exceed to fire upwards and downwards, its current counted; the least."""
     lam = problem.transfer.threshold
     up = _clamped(problem, lam - problem.current)
-    least = up.min(axis=1)
-    if not problem.transfer.two_sided:
-        return up, np.full(up.shape, np.inf, problem.dtype), least.astype(np.float64)
-    down = _clamped(problem, lam + problem.current)
-    return up, down, np.minimum(least, down.min(axis=1)).astype(np.float64)
+    down = _clamped(problem, lam + problem.current if problem.transfer.two_sided else None)
+    return up, down, np.minimum(up.min(axis=1), down.min(axis=1)).astype(np.float64)
 
 
 def _hard_thresholds(problem: Problem) -> tuple[FloatArray, FloatArray]:
     """What the potential of neuron j must exceed to fire upwards and downwards."""
-    up = np.full((1, problem.n_neurons), problem.transfer.threshold)
-    down = up if problem.transfer.two_sided else np.full_like(up, np.inf)
-    return _clamped(problem, up), _clamped(problem, down)
+    lam = np.full((1, problem.n_neurons), problem.transfer.threshold)
+    return _clamped(problem, lam), _clamped(problem, lam if problem.transfer.two_sided else None)
 
 
-def _clamped(problem: Problem, threshold: FloatArray) -> FloatArray:
-    if problem.allowed is not None:
-        threshold = np.where(problem.allowed, threshold, np.inf)
-    return np.ascontiguousarray(threshold, problem.dtype)
+def _clamped(problem: Problem, threshold: FloatArray | None) -> FloatArray:
+    """Thresholds in whole lines; infinite where a neuron may not fire, and behind the last one."""
+    allowed = problem.allowed
+    if allowed is not None:
+        threshold = np.where(allowed, np.inf if threshold is None else threshold, np.inf)
+    n_rows = len(problem.current) if threshold is None else len(threshold)
+    whole = np.full((n_rows, padded(problem.n_neurons)), np.inf, problem.dtype)
+    if threshold is not None:
+        whole[:, : problem.n_neurons] = threshold
+    return whole

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 
 from spikelca.engines.base import Problem, Response, Spikes
 from spikelca.engines.numba.afferents import afferents_of
-from spikelca.engines.numba.foresight import in_tiles, make_room
+from spikelca.engines.numba.foresight import make_room
+from spikelca.engines.numba.layout import lateral_in_tiles
 from spikelca.engines.numba.rate import (
     Cell,
     Tape,
@@ -82,8 +82,10 @@ def simulate(problem: Problem) -> Response:
     if problem.residual_wiring:
         work = spike_residual if spiking else rate_by_residual
     else:
-        work = spike_lateral if spiking else partial(rate_by_lateral, in_tiles(problem.lateral))
-    over_blocks(lambda first, last: work(run, first, last), problem.n_samples)
+        work = spike_lateral if spiking else rate_by_lateral
+    over_blocks(
+        lambda rows, _: work(run, rows.start, rows.stop), lambda n_rows: None, problem.n_samples
+    )
     return respond(run)
 
 
@@ -240,9 +242,10 @@ def _scratch(problem: Problem) -> tuple[FloatArray, FloatArray, NDArray[np.int64
     return np.zeros(m, problem.dtype), np.zeros(m, problem.dtype), np.zeros(m + 1, np.int64)
 
 
-def rate_by_lateral(tiles: FloatArray, run: Run, first: int, last: int) -> None:
-    """Rate neurons, one layer; L stands in tiles."""
+def rate_by_lateral(run: Run, first: int, last: int) -> None:
+    """Rate neurons, one layer."""
     p, rows = run.problem, slice(first, last)
+    tiles = p.coupling.layouts.by(lateral_in_tiles)
     b, room = total_drive(run, first, last), make_room(p.n_neurons, p.dtype)
     waves = np.zeros((0, 1, 1)) if p.waveform is None else p.waveform
     waves = np.ascontiguousarray(waves, p.dtype)

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from spikelca.engines.numba.borrow import borrowed
 from spikelca.engines.numba.compile import ordered_kernel, ordered_part
 from spikelca.engines.numba.foresight import MOST, SINGLE, SPAN, Room, foresee, gather, meet
 from spikelca.engines.numba.lanes import any_above, higher, more, nearer, opposite, put, take
@@ -208,6 +209,9 @@ def rate_lateral(first: int, b: FloatArray, waves: FloatArray, open_: FloatArray
                  tiles: FloatArray, cell: Cell, n_steps: int, tape: Tape, slots: Any,
                  u: FloatArray, a: FloatArray, listed: Any, room: Room) -> None:  # fmt: skip
     """``u' = k (b + d - L a - u) + u`` of some samples, from u to u; the first is number first."""
+    b, waves, open_, tiles = borrowed(b), borrowed(waves), borrowed(open_), borrowed(tiles)
+    u, a, listed, room = borrowed(u), borrowed(a), borrowed(listed), borrowed(room)
+    tape = borrowed(tape)
     waving, width = int(waves.shape[0] > 0), tiles.shape[2]
     for row in range(b.shape[0]):
         step, n = 0, 0
