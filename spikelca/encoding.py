@@ -18,7 +18,7 @@ from spikelca.validation import FloatArray, check_matrix, check_values
 if TYPE_CHECKING:
     from scipy import sparse
 
-CHUNK = 4096
+CHUNK = 16_384
 """Samples compiled into one Problem: large enough to keep the cores busy, small in memory."""
 
 

@@ -328,6 +328,38 @@ def test_chunks_threads_and_order_do_not_touch_a_bit(dtype, transfer, monkeypatc
         np.testing.assert_array_equal(code, whole)
 
 
+def test_scratch_is_lent_to_one_at_a_time_and_only_the_last_size_is_kept():
+    made = []
+
+    def make(n):
+        made.append(n)
+        return [n]
+
+    with threads.lent(make, 3) as one, threads.lent(make, 3) as other:
+        assert one is not other
+    with threads.lent(make, 3) as again:
+        assert again is one or again is other
+    with threads.lent(make, 4), threads.lent(make, 3):
+        pass
+    assert made == [3, 3, 4]
+    with threads.lent(make, 3):
+        pass
+    assert made == [3, 3, 4, 3]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_blocks_cover_every_sample_once_and_an_error_comes_through(n_threads, monkeypatch):
+    monkeypatch.setattr(threads, "SERIAL", 4)
+    monkeypatch.setattr(threads, "BLOCK", 7)
+    monkeypatch.setattr(numba, "get_num_threads", lambda: n_threads)
+    for n in (0, 1, 8, 100):
+        seen = []
+        threads.over_blocks(lambda rows, _, seen=seen: seen.append(rows), n, threads.no_room)
+        assert sorted(i for rows in seen for i in range(n)[rows]) == list(range(n))
+    with pytest.raises(ZeroDivisionError):
+        threads.over_blocks(lambda rows, _: 1 // 0, 100, threads.no_room)
+
+
 # ---------------------------------------------------------------- narrow places
 
 

@@ -10,7 +10,7 @@ the last bit whatever the batch, the chunk or the number of threads.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
@@ -71,12 +71,18 @@ def pass_by(tile: FloatArray, counts: Any, live: Any, values: FloatArray, b: Flo
         put(b, place + 3 * width, c3)
 
 
-def make_drive_room(
-    n_rows: int, n_places: int, n_inputs: int, dtype: np.dtype[Any]
-) -> tuple[FloatArray, FloatArray, NDArray[np.int32]]:
-    """Room for b, for the values that are not zero, and for their inputs."""
+class DriveRoom(NamedTuple):
+    """Scratch of one thread: b, the values that are not zero, and their inputs."""
+
+    b: FloatArray
+    values: FloatArray
+    live: NDArray[np.int32]
+
+
+def make_drive_room(n_rows: int, n_places: int, n_inputs: int, dtype: np.dtype[Any]) -> DriveRoom:
+    """Scratch for so many rows, neurons (in whole lines) and inputs."""
     b, values = side_by_side([(n_rows, n_places), (n_rows, n_inputs + 1)], dtype)
-    return b, values, np.empty((n_rows, n_inputs + 1), np.int32)
+    return DriveRoom(b, values, np.empty((n_rows, n_inputs + 1), np.int32))
 
 
 def _signature(real: Any) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,13 @@ from spikelca.certificate import STRICT, settled
 from spikelca.engines.base import Problem, Response
 from spikelca.engines.numba.active_set import settle_rows
 from spikelca.engines.numba.descent import descend_rows
-from spikelca.engines.numba.drive import add_drive, make_drive_room
+from spikelca.engines.numba.drive import DriveRoom, add_drive, make_drive_room
 from spikelca.engines.numba.hard import settle_hard_rows
 from spikelca.engines.numba.layout import gram_in_rows, padded, synapses_in_tiles
 from spikelca.engines.numba.members import Room, make_room
 from spikelca.engines.numba.precision import empty, in_float64, put, samples_of, unsettled
 from spikelca.engines.numba.pursuit import Field, make_field
-from spikelca.engines.numba.threads import kept, over_blocks
+from spikelca.engines.numba.threads import over_blocks
 from spikelca.transfer import SoftThreshold
 from spikelca.validation import FloatArray
 
@@ -67,20 +67,16 @@ def settle_soft(problem: Problem, tol: float, max_iter: int) -> Response:
     code, reports, warm = _start(problem)
     if warm:
         _keep_to_what_may_fire(code, up, down)
-    gram, cap = problem.coupling.layouts.by(gram_in_rows), _largest_block(problem)
+    gram, drive = problem.coupling.layouts.by(gram_in_rows), drives(problem)
 
-    def make(n_rows: int) -> tuple[Drive, Room]:
-        room = kept(make_room, cap, padded(problem.n_neurons), problem.dtype)
-        return Drive(problem, n_rows), room
-
-    def work(rows: slice, own: tuple[Drive, Room]) -> None:
-        (b, x2), bound = own[0].of(rows), _rows(up, rows)
+    def work(rows: slice, own: tuple[DriveRoom, Room]) -> None:
+        (b, x2), bound = drive(rows, own[0]), _rows(up, rows)
         settle_rows(
             b, gram, up[bound], down[bound], weakest[bound], x2, settings, max_iter, warm, own[1],
             code[rows], reports[rows],
         )  # fmt: skip
 
-    over_blocks(work, make, problem.n_samples)
+    over_blocks(work, problem.n_samples, _soft_room, *_sizes(problem), _largest_block(problem))
     return Response(code, reports[:, 1], reports[:, 0], reports[:, 2].astype(np.int64))
 
 
@@ -92,16 +88,17 @@ def descend(problem: Problem, tol: float, max_iter: int) -> Response:
     _keep_to_what_may_fire(code, up, down)
     n = problem.n_neurons
     up, down = np.ascontiguousarray(up[:, :n]), np.ascontiguousarray(down[:, :n])
+    drive = drives(problem)
 
-    def work(rows: slice, drive: Drive) -> None:
-        b, x2 = drive.of(rows)
+    def work(rows: slice, own: DriveRoom) -> None:
+        b, x2 = drive(rows, own)
         bound = _rows(up, rows)
         descend_rows(
             np.ascontiguousarray(b[:, :n]), problem.gram, up[bound], down[bound], weakest[bound],
             x2, settings, max_iter, code[rows], reports[rows],
         )  # fmt: skip
 
-    over_blocks(work, partial(Drive, problem), problem.n_samples)
+    over_blocks(work, problem.n_samples, make_drive_room, *_sizes(problem))
     return Response(code, reports[:, 1], reports[:, 0], reports[:, 2].astype(np.int64))
 
 
@@ -110,15 +107,11 @@ def settle_hard(problem: Problem, tol: float, max_iter: int) -> Response:
     up, down = _hard_thresholds(problem)
     k = problem.dtype.type(problem.coupling.automatic_step)
     code, reports, _ = _start(problem)
-    gram, cap = problem.coupling.layouts.by(gram_in_rows), _largest_block(problem)
+    gram, drive = problem.coupling.layouts.by(gram_in_rows), drives(problem)
     current = problem.current.astype(problem.dtype)
 
-    def make(n_rows: int) -> tuple[Drive, Field]:
-        field = kept(make_field, cap, padded(problem.n_neurons), problem.dtype)
-        return Drive(problem, n_rows), field
-
-    def work(rows: slice, own: tuple[Drive, Field]) -> None:
-        total, _ = own[0].of(rows)
+    def work(rows: slice, own: tuple[DriveRoom, Field]) -> None:
+        total, _ = drive(rows, own[0])
         total[:, : problem.n_neurons] += current[_rows(current, rows)]
         bound = _rows(up, rows)
         settle_hard_rows(
@@ -126,32 +119,44 @@ def settle_hard(problem: Problem, tol: float, max_iter: int) -> Response:
             own[1], code[rows], reports[rows],
         )  # fmt: skip
 
-    over_blocks(work, make, problem.n_samples)
+    over_blocks(work, problem.n_samples, _hard_room, *_sizes(problem), _largest_block(problem))
     return Response(code, reports[:, 1], None, reports[:, 2].astype(np.int64))
 
 
-class Drive:
-    """The feed-forward drive of one block of samples after the other; the room of one thread."""
+def drives(problem: Problem) -> Callable[[slice, DriveRoom], tuple[FloatArray, FloatArray]]:
+    """What gives ``b`` of some samples, in the scratch of a thread, and ``sum_i w_i |x_i|^2``."""
+    tiles = [p.layouts.by(synapses_in_tiles) for p in problem.inputs]
+    offset = problem.offset
 
-    def __init__(self, problem: Problem, n_rows: int) -> None:
-        self.problem = problem
-        self.tiles = [p.layouts.by(synapses_in_tiles) for p in problem.inputs]
-        n_inputs = max(p.atoms.shape[1] for p in problem.inputs)
-        n_places = padded(problem.n_neurons)
-        self.b, self.values, self.live = kept(
-            make_drive_room, n_rows, n_places, n_inputs, problem.dtype
-        )
-
-    def of(self, rows: slice) -> tuple[FloatArray, NDArray[np.float64]]:
-        """``b`` of some samples, good until the next are asked for, and ``sum_i w_i |x_i|^2``."""
-        n, offset = rows.stop - rows.start, self.problem.offset
+    def of(rows: slice, room: DriveRoom) -> tuple[FloatArray, FloatArray]:
+        n = rows.stop - rows.start
         # What drivers add to |x|^2: a linked driver is a stimulus too.
-        b, x2 = self.b[:n], np.zeros(n) if offset is None else offset[rows].astype(np.float64)
+        x2 = np.zeros(n) if offset is None else offset[rows].astype(np.float64)
+        b = room.b[:n]
         b[:] = 0
-        for p, tiles in zip(self.problem.inputs, self.tiles, strict=True):
+        for p, part in zip(problem.inputs, tiles, strict=True):
             x = np.ascontiguousarray(p.stimulus[rows])
-            add_drive(x, tiles, b.dtype.type(p.weight), b, x2, self.live, self.values)
+            add_drive(x, part, b.dtype.type(p.weight), b, x2, room.live, room.values)
         return b, x2
+
+    return of
+
+
+def _sizes(problem: Problem) -> tuple[int, int, np.dtype[Any]]:
+    n_inputs = max(p.atoms.shape[1] for p in problem.inputs)
+    return padded(problem.n_neurons), n_inputs, problem.dtype
+
+
+def _soft_room(
+    n_rows: int, n_places: int, n_inputs: int, dtype: np.dtype[Any], cap: int
+) -> tuple[DriveRoom, Room]:
+    return make_drive_room(n_rows, n_places, n_inputs, dtype), make_room(cap, n_places, dtype)
+
+
+def _hard_room(
+    n_rows: int, n_places: int, n_inputs: int, dtype: np.dtype[Any], cap: int
+) -> tuple[DriveRoom, Field]:
+    return make_drive_room(n_rows, n_places, n_inputs, dtype), make_field(cap, n_places, dtype)
 
 
 def _largest_block(problem: Problem) -> int:

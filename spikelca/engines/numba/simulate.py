@@ -25,7 +25,7 @@ from spikelca.engines.numba.rate import (
 )
 from spikelca.engines.numba.spans import rate_lateral
 from spikelca.engines.numba.spiking import Spiker, Tally, spiking_lateral, spiking_residual
-from spikelca.engines.numba.threads import over_blocks
+from spikelca.engines.numba.threads import no_room, over_blocks
 from spikelca.engines.outcome import rate_response, spiking_response
 from spikelca.neurons import SpikingNeuron
 from spikelca.transfer import HardThreshold
@@ -83,9 +83,7 @@ def simulate(problem: Problem) -> Response:
         work = spike_residual if spiking else rate_by_residual
     else:
         work = spike_lateral if spiking else rate_by_lateral
-    over_blocks(
-        lambda rows, _: work(run, rows.start, rows.stop), lambda n_rows: None, problem.n_samples
-    )
+    over_blocks(lambda rows, _: work(run, rows.start, rows.stop), problem.n_samples, no_room)
     return respond(run)
 
 

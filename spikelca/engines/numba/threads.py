@@ -6,7 +6,7 @@ nothing is left behind that a fork could break.
 
 from __future__ import annotations
 
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,21 +22,26 @@ BLOCK = 256
 
 Room = TypeVar("Room")
 
-_own = threading.local()
+_free: dict[Callable[..., Any], tuple[Any, deque[Any]]] = {}
 
 
-def kept(make: Callable[..., Room], *size: Any) -> Room:
-    """What ``make(*size)`` gives, made anew only if this thread made another size before.
+@contextmanager
+def lent(make: Callable[..., Room], *size: Any) -> Iterator[Room]:
+    """What ``make(*size)`` gives, for one user at a time; what is given back is lent again.
 
-    For scratch, of which a thread needs one at a time: to ask for memory costs more than to settle
-    a sample.
+    For scratch: to ask the system for memory costs more than to settle a sample. Of every maker one
+    size is kept, the last that was used, and no more of it than there may be threads.
     """
-    known = getattr(_own, make.__name__, None)
-    if known is None or known[0] != size:
-        known = (size, make(*size))
-        setattr(_own, make.__name__, known)
-    room: Room = known[1]
-    return room
+    known, free = _free.get(make, (None, None))
+    try:
+        room: Room = free.pop() if free is not None and known == size else make(*size)
+    except IndexError:
+        room = make(*size)
+    yield room
+    known, free = _free.get(make, (None, None))
+    if free is None or known != size:
+        _free[make] = known, free = size, deque(maxlen=most_threads())
+    free.append(room)
 
 
 def most_threads() -> int:
@@ -55,24 +60,28 @@ def threads(n_threads: int) -> Iterator[None]:
         numba.set_num_threads(before)
 
 
+def no_room(n_rows: int) -> None:
+    """For work that brings its own."""
+
+
 def over_blocks(
-    work: Callable[[slice, Room], None], make_room: Callable[[int], Room], n_samples: int
+    work: Callable[[slice, Room], None], n_samples: int, make: Callable[..., Room], *size: Any
 ) -> None:
     """Call ``work(rows, room)`` for blocks that cover all samples.
 
     The number of threads is ``numba.get_num_threads()``, hence ``NUMBA_NUM_THREADS``. Every thread
     takes the next block when it is done with one, so that a slow block does not hold up the others;
-    all its blocks use one room, ``make_room(n_rows)``, whose memory stays near and is not asked of
-    the system again and again.
+    all its blocks use one room, ``make(n_rows, *size)``.
     """
     n_threads = min(numba.get_num_threads(), max(n_samples // SERIAL, 1))
-    size = max(min(BLOCK, -(-n_samples // (4 * n_threads if n_threads > 1 else 1))), 1)
-    blocks = iter([slice(i, min(i + size, n_samples)) for i in range(0, n_samples, size)])
+    n_blocks = 4 * n_threads if n_threads > 1 else 1
+    n_rows = max(min(BLOCK, -(-n_samples // n_blocks)), 1)
+    blocks = iter([slice(i, min(i + n_rows, n_samples)) for i in range(0, n_samples, n_rows)])
 
     def take_turns() -> None:
-        room = make_room(size)
-        for rows in blocks:
-            work(rows, room)
+        with lent(make, n_rows, *size) as room:
+            for rows in blocks:
+                work(rows, room)
 
     if n_threads == 1:
         take_turns()
