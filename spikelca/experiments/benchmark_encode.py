@@ -105,9 +105,9 @@ def encode_suite(
         if large is not None:
             for name, make, n, target in (
                 ("SPAMS", peers.spams_lasso, 300, ">= 10"),
-                ("scikit-learn Lasso", peers.sklearn_lasso, 20, ">= 40"),
+                ("scikit-learn Lasso", peers.sklearn_lasso, 100, ">= 40"),
             ):
-                yield from meet(large, Contest(name, make, n, target=target), 3, skipped)
+                yield from meet(large, Contest(name, make, n, target=target), 5, skipped)
 
 
 def against_the_product(problem: Lasso, rounds: int) -> Row:
