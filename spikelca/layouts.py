@@ -7,7 +7,6 @@ kept beside them, so that a run of one sample does not pay for it again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -39,16 +38,18 @@ class Layouts:
     def __init__(self, array: FloatArray) -> None:
         self._array = array
         self._made: dict[Layout, FloatArray] = {}
-        self._lock = Lock()
 
     def by(self, layout: Layout) -> FloatArray:
-        """The array in a layout, read-only."""
-        with self._lock:
-            if layout not in self._made:
-                made = layout(self._array)
-                made.setflags(write=False)
-                self._made[layout] = made
-            return self._made[layout]
+        """The array in a layout, read-only.
+
+        Without a lock, which a fork could leave closed: two threads may both make it, and then both
+        go on with one of the two.
+        """
+        if layout not in self._made:
+            made = layout(self._array)
+            made.setflags(write=False)
+            self._made.setdefault(layout, made)
+        return self._made[layout]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """The array alone: what was made of it is made again where it is needed."""

@@ -245,26 +245,19 @@ def test_no_vector_loop_of_a_simulation_in_single_precision_computes_in_double()
 # ---------------------------------------------------------------- what is borrowed
 
 
-def test_what_is_borrowed_is_the_same_and_is_not_counted():
-    def last(rows, pair):
-        found = 0.0
+def test_what_is_borrowed_is_the_same_and_its_owner_keeps_it():
+    @numba.njit
+    def total(rows, pair):
+        rows, pair, found = borrowed(rows), borrowed(pair), 0.0
         for i in range(rows.shape[0]):
             row = rows[i]
             found += row[0] + pair[0][i] + pair[1][i]
         return found
 
-    @numba.njit
-    def counted(rows, pair):
-        return last_(rows, pair)
-
-    @numba.njit
-    def uncounted(rows, pair):
-        return last_(borrowed(rows), borrowed(pair))
-
-    last_ = numba.njit(last)
     rows, pair = np.arange(6.0).reshape(3, 2), (np.ones(3), np.arange(3))
     holders = sys.getrefcount(rows)
-    assert counted(rows, pair) == uncounted(rows, pair) == last(rows, pair)
+    for _ in range(3):
+        assert total(rows, pair) == 12.0
     assert sys.getrefcount(rows) == holders
 
 
@@ -375,12 +368,16 @@ def doubled(n_neurons, spread, dtype, seed=0):
 @pytest.mark.parametrize("lam", [0.01, 0.1])
 @pytest.mark.parametrize("spread", [1e-2, 1e-4, 1e-6])
 def test_twins_and_more_atoms_than_inputs_seldom_need_descent(spread, lam):
-    done = []
+    done, rounds = [], []
     for seed in range(10):
         atoms, X = doubled(30, spread, np.float64, seed)
         problem = circuit_of(atoms, SoftThreshold(lam)).problem({"x": X})
-        done.append(settle_soft(problem, 1e-6, 1000).gap <= 1e-6)
-    assert np.mean(done) > 0.97
+        response = settle_soft(problem, 1e-6, 100_000)
+        done.append(response.gap <= 1e-6)
+        rounds.append(response.n_iter.max())
+    assert np.mean(done) > 0.985
+    # What it cannot settle it gives up soon.
+    assert max(rounds) < 1000
 
 
 @pytest.mark.parametrize("spread", [1e-2, 1e-4, 1e-6])

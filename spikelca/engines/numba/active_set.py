@@ -53,6 +53,9 @@ SHARE = 0.6
 PATIENCE = 10
 """Rounds without progress after which the active set gives up."""
 
+PROGRESS = 1e-3
+"""A round makes progress if the energy falls by this part of what the tolerance allows."""
+
 
 @kernel
 def look(
@@ -112,7 +115,7 @@ def settle_sample(
         if (report[1] <= limit and not report[0] > tol) or round_ == max_iter:
             return n
         primal = 0.5 * (x2 - ab - ac) + cost
-        stale = 0 if primal < best else stale + 1
+        stale = 0 if primal < best * (1.0 - PROGRESS * tol) else stale + 1
         if stale >= PATIENCE:
             return n
         if stale > 0:

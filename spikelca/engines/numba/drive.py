@@ -127,9 +127,9 @@ def add_drive(
         counts[row] = list_live(X, row, weight, live[row], values[row])
         total = 0.0
         for m in range(counts[row]):
-            k = np.int64(live[row, m])
-            total += np.float64(values[row, m]) * np.float64(X[row, k])
-        x2[row] += total
+            x = np.float64(X[row, np.int64(live[row, m])])
+            total += x * x
+        x2[row] += np.float64(weight) * total
     for tile in range(tiles.shape[0]):
         pass_by(tiles[tile], counts, live, values, b, tile * tiles.shape[2])
 

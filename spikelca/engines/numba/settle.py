@@ -76,7 +76,7 @@ def settle_soft(problem: Problem, tol: float, max_iter: int) -> Response:
             code[rows], reports[rows],
         )  # fmt: skip
 
-    over_blocks(work, problem.n_samples, _soft_room, *_sizes(problem), _largest_block(problem))
+    over_blocks(work, problem.n_samples, _rooms, make_room, _cap(problem), *_sizes(problem))
     return Response(code, reports[:, 1], reports[:, 0], reports[:, 2].astype(np.int64))
 
 
@@ -119,7 +119,7 @@ def settle_hard(problem: Problem, tol: float, max_iter: int) -> Response:
             own[1], code[rows], reports[rows],
         )  # fmt: skip
 
-    over_blocks(work, problem.n_samples, _hard_room, *_sizes(problem), _largest_block(problem))
+    over_blocks(work, problem.n_samples, _rooms, make_field, _cap(problem), *_sizes(problem))
     return Response(code, reports[:, 1], None, reports[:, 2].astype(np.int64))
 
 
@@ -147,20 +147,16 @@ def _sizes(problem: Problem) -> tuple[int, int, np.dtype[Any]]:
     return padded(problem.n_neurons), n_inputs, problem.dtype
 
 
-def _soft_room(
-    n_rows: int, n_places: int, n_inputs: int, dtype: np.dtype[Any], cap: int
-) -> tuple[DriveRoom, Room]:
-    return make_drive_room(n_rows, n_places, n_inputs, dtype), make_room(cap, n_places, dtype)
-
-
-def _hard_room(
-    n_rows: int, n_places: int, n_inputs: int, dtype: np.dtype[Any], cap: int
-) -> tuple[DriveRoom, Field]:
-    return make_drive_room(n_rows, n_places, n_inputs, dtype), make_field(cap, n_places, dtype)
-
-
-def _largest_block(problem: Problem) -> int:
+def _cap(problem: Problem) -> int:
     return min(problem.n_neurons, LARGEST_BLOCK)
+
+
+def _rooms(
+    n_rows: int, make: Callable[..., Any], cap: int, n_places: int, n_inputs: int,
+    dtype: np.dtype[Any],
+) -> tuple[DriveRoom, Any]:  # fmt: skip
+    """Scratch of one thread: for the drive, and for what follows from it."""
+    return make_drive_room(n_rows, n_places, n_inputs, dtype), make(cap, n_places, dtype)
 
 
 def _rows(bounds: FloatArray, rows: slice) -> slice:
