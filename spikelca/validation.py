@@ -21,6 +21,9 @@ FEW = 4096
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
+LARGEST = {dtype: 1e-3 * float(np.sqrt(np.finfo(dtype).max)) for dtype in FLOATS}
+"""What overflows neither once it is squared nor once many such squares are summed."""
+
 
 def seconds(value: Any, name: str) -> float:
     """Turn a time into seconds: a plain number, or a Brian2 quantity such as ``10*ms``.
@@ -94,6 +97,8 @@ def as_float(X: ArrayLike, name: str, dtype: np.dtype[Any] | None = None) -> Flo
     if dtype is None:
         single = X.dtype.kind == "f" and X.dtype.itemsize <= 4
         dtype = np.dtype(np.float32 if single else np.float64)
+    if X.dtype == dtype:
+        return X
     # What is too large for the precision becomes infinity, and is told by `check_finite`.
     with np.errstate(over="ignore"):
         return X.astype(dtype, copy=False)
@@ -105,7 +110,7 @@ def check_finite(X: FloatArray, name: str, first_row: int = 0) -> None:
     Overlarge is what overflows once it is squared and summed, as energies do. ``first_row`` is the
     place of X in a larger array of which it is a part.
     """
-    largest = 1e-3 * float(np.sqrt(np.finfo(X.dtype).max))
+    largest = LARGEST[X.dtype]
     # Of few values the sum of squares tells at once that none is large, infinite or no number.
     if X.size <= FEW and X.flags.c_contiguous and np.vdot(X, X) <= largest * largest:
         return

@@ -184,10 +184,13 @@ def _keep_to_what_may_fire(code: FloatArray, up: FloatArray, down: FloatArray) -
 
 def _thresholds(problem: Problem) -> tuple[FloatArray, FloatArray, NDArray[np.float64]]:
     """What neuron j must exceed to fire upwards and downwards, its current counted; the least."""
-    lam = problem.transfer.threshold
+    lam, two_sided = problem.transfer.threshold, problem.transfer.two_sided
     up = _clamped(problem, lam - problem.current)
-    down = _clamped(problem, lam + problem.current if problem.transfer.two_sided else None)
-    return up, down, np.minimum(up.min(axis=1), down.min(axis=1)).astype(np.float64)
+    down = _clamped(problem, lam + problem.current if two_sided else None)
+    least = up.min(axis=1)
+    if two_sided:
+        least = np.minimum(least, down.min(axis=1))
+    return up, down, least.astype(np.float64)
 
 
 def _hard_thresholds(problem: Problem) -> tuple[FloatArray, FloatArray]:
@@ -201,8 +204,9 @@ def _clamped(problem: Problem, threshold: FloatArray | None) -> FloatArray:
     allowed = problem.allowed
     if allowed is not None:
         threshold = np.where(allowed, np.inf if threshold is None else threshold, np.inf)
-    n_rows = len(problem.current) if threshold is None else len(threshold)
-    whole = np.full((n_rows, padded(problem.n_neurons)), np.inf, problem.dtype)
-    if threshold is not None:
-        whole[:, : problem.n_neurons] = threshold
+    if threshold is None:
+        return np.full((len(problem.current), padded(problem.n_neurons)), np.inf, problem.dtype)
+    n = problem.n_neurons
+    whole = np.empty((len(threshold), padded(n)), problem.dtype)
+    whole[:, :n], whole[:, n:] = threshold, np.inf
     return whole

@@ -73,15 +73,16 @@ def over_blocks(
     takes the next block when it is done with one, so that a slow block does not hold up the others;
     all its blocks use one room, ``make(n_rows, *size)``.
     """
-    n_threads = min(numba.get_num_threads(), max(n_samples // SERIAL, 1))
+    most = n_samples // SERIAL
+    n_threads = min(numba.get_num_threads(), most) if most > 1 else 1
     n_blocks = 4 * n_threads if n_threads > 1 else 1
     n_rows = max(min(BLOCK, -(-n_samples // n_blocks)), 1)
-    blocks = iter([slice(i, min(i + n_rows, n_samples)) for i in range(0, n_samples, n_rows)])
+    starts = iter(range(0, n_samples, n_rows))
 
     def take_turns() -> None:
         with lent(make, n_rows, *size) as room:
-            for rows in blocks:
-                work(rows, room)
+            for first in starts:
+                work(slice(first, min(first + n_rows, n_samples)), room)
 
     if n_threads == 1:
         take_turns()
