@@ -6,6 +6,7 @@ import math
 import mmap
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikelca.certificate import deciding, settled
 from spikelca.engines import Engine, Problem, Response
-from spikelca.validation import FloatArray, check_matrix, check_values
+from spikelca.validation import check_matrix, check_values
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -61,7 +62,7 @@ def encode_in_chunks(
             total = _room_for(part, n_samples) if total is None else total
             _put(part, total, rows)
     assert total is not None
-    warn_unsettled(total.residual, total.gap, tol)
+    warn_unsettled(total, tol, max_iter, dtype)
     return total
 
 
@@ -76,12 +77,17 @@ def encode_sparse(
     """The codes alone, as a sparse array: memory grows with the active neurons, not with all."""
     from scipy import sparse  # who asks for no sparse codes does not wait for it
 
-    codes, residuals, gaps = [], [], []
-    for _, part in settled_chunks(make_problem, stimuli, None, None, dtype, engine, tol, max_iter):
+    codes, total = [], None
+    n_samples = len(next(iter(stimuli.values())))
+    for rows, part in settled_chunks(
+        make_problem, stimuli, None, None, dtype, engine, tol, max_iter
+    ):
         codes.append(sparse.csr_array(part.code))
-        residuals.append(part.residual)
-        gaps += [] if part.gap is None else [part.gap]
-    warn_unsettled(np.concatenate(residuals), np.concatenate(gaps) if gaps else None, tol)
+        report = replace(part, code=part.code[:, :0])
+        total = _room_for(report, n_samples) if total is None else total
+        _put(report, total, rows)
+    assert total is not None
+    warn_unsettled(total, tol, max_iter, dtype)
     return sparse.vstack(codes, format="csr")
 
 
@@ -168,16 +174,23 @@ def release(X: NDArray[Any], rows: slice) -> None:
         file.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
-def warn_unsettled(residual: FloatArray, gap: FloatArray | None, tol: float) -> None:
-    """Warn with a ConvergenceWarning that counts the codes above the tolerance."""
-    if not settled(residual, gap, tol):
-        reached = deciding(residual, gap, tol)
-        missed = reached[~(reached <= tol)]
-        from sklearn.exceptions import ConvergenceWarning
+def warn_unsettled(response: Response, tol: float, max_iter: int, dtype: np.dtype[Any]) -> None:
+    """Warn with a ConvergenceWarning that counts the codes above the tolerance, and advises."""
+    if settled(response.residual, response.gap, tol):
+        return
+    reached = deciding(response.residual, response.gap, tol)
+    missed = ~(reached <= tol)
+    if response.n_iter is not None and (response.n_iter[missed] >= max_iter).any():
+        advice = f"Increase max_iter, now {max_iter}, or tol."
+    elif dtype == np.float32:
+        advice = "This is the limit of float32: use float64 atoms or a larger tol."
+    else:
+        advice = "This is the limit of float64: use a larger tol."
+    from sklearn.exceptions import ConvergenceWarning
 
-        warnings.warn(
-            f"{missed.size} of {len(residual)} codes did not settle within tol={tol:g} (worst "
-            f"{missed.max():.2g}). Raise max_iter, take a larger tol, or float64 atoms.",
-            ConvergenceWarning,
-            stacklevel=4,
-        )
+    warnings.warn(
+        f"{missed.sum()} of {len(reached)} codes did not settle within tol={tol:g} (worst "
+        f"{reached[missed].max():.2g}). {advice}",
+        ConvergenceWarning,
+        stacklevel=4,
+    )

@@ -250,6 +250,21 @@ def count_in(told) -> int:
     return int(re.match(r"(\d+) of \d+ codes did not settle", message)[1])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "tol", "max_iter", "advice"),
+    [
+        (np.float64, 1e-4, 1, "Increase max_iter, now 1, or tol"),
+        (np.float32, 1e-20, 1000, "limit of float32: use float64 atoms or a larger tol"),
+        (np.float64, 1e-20, 1000, "limit of float64: use a larger tol"),
+    ],
+)
+def test_convergence_warning_names_the_remedy(dtype, tol, max_iter, advice):
+    rng = np.random.default_rng(0)
+    circuit = make(rng.random((20, 8)), dtype=dtype)
+    with pytest.warns(ConvergenceWarning, match=advice):
+        circuit.encode({"x": rng.random((5, 8)).astype(dtype)}, tol=tol, max_iter=max_iter)
+
+
 class Push(Driver):
     """A current above the threshold into one neuron: it fires with no input at all."""
 

@@ -25,8 +25,8 @@ from spikelca.engines.numba import threads
 from spikelca.engines.numba.active_set import settle_rows
 from spikelca.engines.numba.block import border, dismiss, project
 from spikelca.engines.numba.borrow import borrowed
-from spikelca.engines.numba.descent import descend_rows
 from spikelca.engines.numba.drive import add_drive, make_drive_room, pass_by
+from spikelca.engines.numba.exact_active_set import solve_rows
 from spikelca.engines.numba.foresight import make_room
 from spikelca.engines.numba.hard import settle_hard_rows
 from spikelca.engines.numba.lanes import (
@@ -54,7 +54,7 @@ from spikelca.engines.numba.layout import (
     synapses_in_tiles,
 )
 from spikelca.engines.numba.rate import Cell, Tape
-from spikelca.engines.numba.settle import descend, settle_soft
+from spikelca.engines.numba.settle import settle_soft
 from spikelca.engines.numba.spans import rate_lateral
 
 
@@ -92,11 +92,10 @@ PASS_BY = (REAL[:, ::1], INDEX[::1], types.int32[:, ::1], REAL[:, ::1], REAL[:, 
     ("function", "signature"),
     [
         (settle_rows.function, settle_rows.signature(types.float32)),
-        (descend_rows.function, descend_rows.signature(types.float32)),
         (pass_by.py_func, PASS_BY),
         (settle_hard_rows.function, settle_hard_rows.signature(types.float32)),
     ],
-    ids=["active set", "descent", "drive", "hard threshold"],
+    ids=["active set", "drive", "hard threshold"],
 )
 def test_no_vector_loop_of_a_single_precision_kernel_computes_in_double(function, signature):
     code = intermediate(function, signature)
@@ -261,7 +260,7 @@ def test_what_is_borrowed_is_the_same_and_its_owner_keeps_it():
     assert sys.getrefcount(rows) == holders
 
 
-@pytest.mark.parametrize("entry", [settle_rows, add_drive, settle_hard_rows, descend_rows])
+@pytest.mark.parametrize("entry", [settle_rows, add_drive, settle_hard_rows, solve_rows])
 def test_no_loop_of_an_entry_counts_who_holds_an_array(entry):
     body = intermediate(entry.function, entry.signature(types.float32)).split("\ndefine ")[1]
     assert len(body.splitlines()) > 300
@@ -351,60 +350,6 @@ def test_blocks_cover_every_sample_once_and_an_error_comes_through(n_threads, mo
         assert sorted(i for rows in seen for i in range(n)[rows]) == list(range(n))
     with pytest.raises(ZeroDivisionError):
         threads.over_blocks(lambda rows, _: 1 // 0, 100, threads.no_room)
-
-
-# ---------------------------------------------------------------- narrow places
-
-
-def doubled(n_neurons, spread, dtype, seed=0):
-    """A dictionary in which every atom has a twin, a little apart."""
-    atoms, X = atoms_and_samples(n_neurons, 12, 40, seed, np.float64)
-    rng = np.random.default_rng(seed + 1)
-    twins = atoms + spread * rng.standard_normal(atoms.shape)
-    stacked = np.vstack([atoms, twins / np.linalg.norm(twins, axis=1, keepdims=True)])
-    return stacked.astype(dtype), X.astype(dtype)
-
-
-@pytest.mark.parametrize("lam", [0.01, 0.1])
-@pytest.mark.parametrize("spread", [1e-2, 1e-4, 1e-6])
-def test_twins_and_more_atoms_than_inputs_seldom_need_descent(spread, lam):
-    done, rounds = [], []
-    for seed in range(10):
-        atoms, X = doubled(30, spread, np.float64, seed)
-        problem = circuit_of(atoms, SoftThreshold(lam)).problem({"x": X})
-        response = settle_soft(problem, 1e-6, 100_000)
-        done.append(response.gap <= 1e-6)
-        rounds.append(response.n_iter.max())
-    assert np.mean(done) > 0.985
-    # What it cannot settle it gives up soon.
-    assert max(rounds) < 1000
-
-
-@pytest.mark.parametrize("spread", [1e-2, 1e-4, 1e-6])
-def test_what_single_precision_leaves_open_is_finished_in_double(spread):
-    atoms, X = doubled(30, spread, np.float32)
-    response = circuit_of(atoms, SoftThreshold(0.01)).encode({"x": X}, tol=1e-5)
-    assert response.code.dtype == np.float32
-    assert (response.gap <= 1e-5).all()
-
-
-def test_what_the_active_set_is_not_given_room_for_is_finished_by_descent(monkeypatch):
-    atoms, X = atoms_and_samples(dtype=np.float64)
-    circuit = circuit_of(atoms, SoftThreshold(0.02))
-    right = circuit.encode({"x": X}, tol=1e-8)
-    # The package's name `settle` is the function; the module is only to be had by its full name.
-    monkeypatch.setattr(sys.modules["spikelca.engines.numba.settle"], "LARGEST_BLOCK", 3)
-    cramped = circuit.encode({"x": X}, tol=1e-8)
-    assert (cramped.gap <= 1e-8).all()
-    np.testing.assert_allclose(cramped.code, right.code, atol=1e-5)
-
-
-def test_descent_alone_reaches_the_same_code():
-    atoms, X = atoms_and_samples(dtype=np.float64)
-    circuit = circuit_of(atoms)
-    response = descend(circuit.problem({"x": X}), 1e-10, 100_000)
-    assert (response.gap <= 1e-10).all()
-    np.testing.assert_allclose(response.code, circuit.encode({"x": X}, tol=1e-10).code, atol=1e-6)
 
 
 # ---------------------------------------------------------------- hard threshold

@@ -97,10 +97,10 @@ def settle_sample(
 
     ``report`` becomes relative gap, residual and rounds.
     """
-    best, stale, share = np.inf, 0, b.dtype.type(SHARE)
+    best, stale, share, stuck = np.inf, 0, b.dtype.type(SHARE), False
     # Where no dual point is known the residual decides.
     limit = strict if weakest > 0 else tol
-    for round_ in range(max_iter + 1):
+    while True:
         excess_drive(b, gram, room.members, room.a, n, room.c)
         excesses(room.c, up, down, room.excess)
         ab, ac, cost, steepest = look(b, up, down, room, n)
@@ -111,9 +111,10 @@ def settle_sample(
         if weakest > 0:
             report[0] = relative_gap(x2, ab, ac, cost, 1.0 + over / weakest)
         report[1] = over / lam
-        report[2] += round_ < max_iter
-        if (report[1] <= limit and not report[0] > tol) or round_ == max_iter:
+        done = report[1] <= limit and not report[0] > tol
+        if done or stuck or report[2] >= max_iter:
             return n
+        report[2] += 1
         primal = 0.5 * (x2 - ab - ac) + cost
         stale = 0 if primal < best * (1.0 - PROGRESS * tol) else stale + 1
         if stale >= PATIENCE:
@@ -133,9 +134,9 @@ def settle_sample(
         n, grew = walk(room, n), n > before
         if inside >= 0 and not grew:
             n = exchange(b, gram, up, down, inside, singular, room, n)
-            if n < 0:
-                return -1 - n
-    return n
+            # If no neuron can make room, the code has changed all the same: report what it is.
+            stuck = n < 0
+            n = -1 - n if stuck else n
 
 
 def _signature(real: Any) -> tuple[Any, ...]:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from spikelca.certificate import deciding
 from spikelca.engines.base import Coupling, Problem, Response
-from spikelca.transfer import SoftThreshold
 
 
 def unsettled(response: Response, tol: float) -> NDArray[np.int64]:
@@ -53,17 +52,6 @@ def samples_of(problem: Problem, rows: NDArray[np.int64]) -> Problem:
         allowed=pick(problem.allowed),
         offset=pick(problem.offset),
         start=start,
-    )
-
-
-def empty(problem: Problem) -> Response:
-    """A response in which nothing is settled yet."""
-    n_samples = problem.n_samples
-    return Response(
-        np.zeros((n_samples, problem.n_neurons), problem.dtype),
-        np.full(n_samples, np.nan),
-        np.full(n_samples, np.nan) if isinstance(problem.transfer, SoftThreshold) else None,
-        np.zeros(n_samples, np.int64),
     )
 
 

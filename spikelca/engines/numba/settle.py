@@ -1,7 +1,8 @@
 """`settle` of the fast engine: arrays around the kernels, and the order in which these are tried.
 
-Active set in the precision of the circuit; what it leaves open, active set in float64; what is
-still open, coordinate descent in float64. Nearly every sample is done by the first.
+For a soft threshold, a fast active set in the precision of the circuit, which converges for nearly
+every sample. It leaves coherent atoms, and digits that float32 cannot reach, to an active set in
+float64 that always terminates.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from numpy.typing import NDArray
 from spikelca.certificate import STRICT, settled
 from spikelca.engines.base import Problem, Response
 from spikelca.engines.numba.active_set import settle_rows
-from spikelca.engines.numba.descent import descend_rows
 from spikelca.engines.numba.drive import DriveRoom, add_drive, make_drive_room
+from spikelca.engines.numba.exact_active_set import solve_rows
 from spikelca.engines.numba.hard import settle_hard_rows
 from spikelca.engines.numba.layout import gram_in_rows, padded, synapses_in_tiles
 from spikelca.engines.numba.members import Room, make_room
-from spikelca.engines.numba.precision import empty, in_float64, put, samples_of, unsettled
+from spikelca.engines.numba.precision import in_float64, put, samples_of, unsettled
 from spikelca.engines.numba.pursuit import Field, make_field
 from spikelca.engines.numba.threads import over_blocks
 from spikelca.transfer import SoftThreshold
@@ -31,33 +32,28 @@ INSIDE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-11}
 """An atom of which no more than this lies outside the span of the active ones is not let in."""
 
 LARGEST_BLOCK = 512
-"""Active neurons of one sample that the active set keeps; beyond, coordinate descent."""
+"""Active neurons of one sample that the fast active set has space for."""
 
-Solver = Callable[[Problem, float, int], Response]
+ROUNDS = 64
+"""Rounds after which the fast active set leaves a sample to the one that always terminates."""
 
 
 def settle(problem: Problem, tol: float, max_iter: int) -> Response:
     """The fixed point of the circuit for every sample, to the tolerance."""
     soft = isinstance(problem.transfer, SoftThreshold)
-    solvers: list[Solver] = [settle_soft, descend] if soft else [settle_hard]
-    # float32 cannot reach the last digits: why try.
-    if problem.dtype == np.float32 and tol >= STRICT:
-        response = solvers[0](problem, tol, max_iter)
-        if settled(response.residual, response.gap, tol):
-            return response
+    solve = settle_soft if soft else settle_hard
+    # float32 cannot reach the last digits.
+    wide = in_float64(problem) if tol < STRICT else problem
+    response = solve(wide, tol, max_iter)
+    if not settled(response.residual, response.gap, tol):
         left = unsettled(response, tol)
-    else:
-        response, left = empty(problem), np.arange(problem.n_samples)
-    for solver in solvers:
-        if not left.size:
-            break
-        part = in_float64(samples_of(problem, left))
-        if solver is descend:
-            part = replace(part, start={"a": response.code[left].astype(np.float64)})
-        answer = solver(part, tol, max_iter)
-        put(answer, response, left)
-        left = left[unsettled(answer, tol)]
-    return response
+        if soft:
+            left = left[np.asarray(response.n_iter)[left] < max_iter]
+            part = in_float64(samples_of(wide, left))
+            put(settle_exactly(part, response, left, tol, max_iter), response, left)
+        elif wide.dtype == np.float32:
+            put(settle_hard(in_float64(samples_of(wide, left)), tol, max_iter), response, left)
+    return replace(response, code=response.code.astype(problem.dtype, copy=False))
 
 
 def settle_soft(problem: Problem, tol: float, max_iter: int) -> Response:
@@ -68,11 +64,12 @@ def settle_soft(problem: Problem, tol: float, max_iter: int) -> Response:
     if warm:
         _keep_to_what_may_fire(code, up, down)
     gram, drive = problem.coupling.layouts.by(gram_in_rows), drives(problem)
+    n_rounds = min(max_iter, ROUNDS, 2 * problem.n_neurons)
 
     def work(rows: slice, own: tuple[DriveRoom, Room]) -> None:
         (b, x2), bound = drive(rows, own[0]), _rows(up, rows)
         settle_rows(
-            b, gram, up[bound], down[bound], weakest[bound], x2, settings, max_iter, warm, own[1],
+            b, gram, up[bound], down[bound], weakest[bound], x2, settings, n_rounds, warm, own[1],
             code[rows], reports[rows],
         )  # fmt: skip
 
@@ -80,26 +77,39 @@ def settle_soft(problem: Problem, tol: float, max_iter: int) -> Response:
     return Response(code, reports[:, 1], reports[:, 0], reports[:, 2].astype(np.int64))
 
 
-def descend(problem: Problem, tol: float, max_iter: int) -> Response:
-    """The same by coordinate descent."""
-    up, down, weakest = _thresholds(problem)
-    settings = (problem.transfer.threshold, tol, _strict(tol))
-    code, reports, _ = _start(problem)
-    _keep_to_what_may_fire(code, up, down)
-    n = problem.n_neurons
-    up, down = np.ascontiguousarray(up[:, :n]), np.ascontiguousarray(down[:, :n])
-    drive = drives(problem)
+def settle_exactly(
+    problem: Problem, reached: Response, rows: NDArray[np.int64], tol: float, max_iter: int
+) -> Response:
+    """The same by the active set that always terminates, from the codes reached before.
 
-    def work(rows: slice, own: DriveRoom) -> None:
-        b, x2 = drive(rows, own)
-        bound = _rows(up, rows)
-        descend_rows(
-            np.ascontiguousarray(b[:, :n]), problem.gram, up[bound], down[bound], weakest[bound],
-            x2, settings, max_iter, code[rows], reports[rows],
+    Parameters
+    ----------
+    problem : Problem
+        In float64, of the samples that have not converged.
+    reached : Response
+        Of all samples.
+    rows : (n_samples,)
+        Where the samples of the problem are in ``reached``.
+    tol : float
+    max_iter : int
+        Limit of all rounds together, those before included.
+    """
+    up, down, weakest = _thresholds(problem)
+    settings = (problem.transfer.threshold, tol, _strict(tol), INSIDE[problem.dtype])
+    code, reports = reached.code[rows].astype(np.float64), np.zeros((len(rows), 3))
+    reports[:, 2] = before = np.asarray(reached.n_iter)[rows]
+    gram, drive = problem.coupling.layouts.by(gram_in_rows), drives(problem)
+
+    def work(rows: slice, own: tuple[DriveRoom, Room]) -> None:
+        (b, x2), bound = drive(rows, own[0]), _rows(up, rows)
+        solve_rows(
+            b, gram, up[bound], down[bound], weakest[bound], x2, settings, max_iter, own[1],
+            code[rows], reports[rows],
         )  # fmt: skip
 
-    over_blocks(work, problem.n_samples, make_drive_room, *_sizes(problem))
-    return Response(code, reports[:, 1], reports[:, 0], reports[:, 2].astype(np.int64))
+    over_blocks(work, problem.n_samples, _rooms, make_room, problem.n_neurons, *_sizes(problem))
+    rounds = reports[:, 2].astype(np.int64) - before
+    return Response(code, reports[:, 1], reports[:, 0], rounds)
 
 
 def settle_hard(problem: Problem, tol: float, max_iter: int) -> Response:
