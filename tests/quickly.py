@@ -27,8 +27,8 @@ def one_at_a_time(name):
         yield
 
 
-def quick_results(factory) -> Path:
-    """The folder of ``spikelca reproduce --quick --leaky --report``; pytest clears it away.
+def shared_folder(factory) -> Path:
+    """A temporary folder that all processes of this run of the tests share; pytest clears it away.
 
     Parameters
     ----------
@@ -36,7 +36,17 @@ def quick_results(factory) -> Path:
     """
     base = factory.getbasetemp()
     shared = WORKER and fcntl is not None
-    folder = (base.parent if shared else base) / "quick"
+    return base.parent if shared else base
+
+
+def quick_results(factory) -> Path:
+    """The folder of ``spikelca reproduce --quick --leaky --report``.
+
+    Parameters
+    ----------
+    factory : TempPathFactory
+    """
+    folder = shared_folder(factory) / "quick"
     with one_at_a_time("quick"):
         if not (folder / "results.json").exists():
             assert main([*WORDS, "--out", str(folder)]) == 0
