@@ -15,15 +15,20 @@ except ImportError:  # no such locks on this system
     fcntl = None
 
 WORDS = ("reproduce", "--quick", "--leaky", "--report", "--quiet")
+HANGS = 600
+"""Seconds after which a process is taken to hang, however slow the machine."""
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 
 
 @contextmanager
 def one_at_a_time(name):
     """What only one of the processes that run the tests does at a time."""
-    with open(Path(tempfile.gettempdir(), f"spikelca-tests-{name}.lock"), "w") as lock:
-        if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    if fcntl is None:
+        yield
+        return
+    # Each user has its own lock, because none can open the file of another.
+    with open(Path(tempfile.gettempdir(), f"spikelca-{os.getuid()}-{name}.lock"), "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

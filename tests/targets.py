@@ -59,7 +59,7 @@ def is_x86() -> bool:
 def missing_features(target: Target) -> list[str]:
     """Flags that the processor lacks to run the target's code; none are known outside Linux."""
     path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     flags = {flag for line in lines if line.startswith("flags") for flag in line.split()}
     return [flag for flag in target.needs if flag not in flags]
 

@@ -36,8 +36,8 @@ def code_of(tmp_path_factory):
                     capture_output=True, text=True,
                 )  # fmt: skip
                 assert done.returncode == 0, done.stderr
-                kept.write_text(done.stdout)
-        return kept.read_text()
+                kept.write_text(done.stdout, encoding="utf-8")
+        return kept.read_text(encoding="utf-8")
 
     return code
 
