@@ -13,13 +13,12 @@ from shutil import which
 
 import numpy as np
 import pytest
-from quickly import WORDS, quick_results
+from quickly import HANGS, WORDS, quick_results
 
 from spikelca.cli import main
 from spikelca.cli.files import read_rows
 from spikelca.experiments import page
 
-rng = np.random.default_rng(0)
 COMMANDS = ("reproduce", "fit", "encode", "simulate", "info", "bench")
 
 
@@ -38,19 +37,6 @@ def failing(words, capsys):
     said = capsys.readouterr().err.strip()
     assert len(said.splitlines()) == 1
     return said
-
-
-def test_help_comes_within_half_a_second():
-    command = [sys.executable, "-c", "from spikelca.cli import main; main(['--help'])"]
-    seconds = []
-    for _ in range(3):
-        before = os.times()
-        subprocess.run(command, check=True, capture_output=True)
-        after = os.times()
-        # Seconds of the processor: those of the clock depend on what else this machine does.
-        user = after.children_user - before.children_user
-        seconds.append(user + after.children_system - before.children_system)
-    assert min(seconds) < 0.5
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -75,11 +61,19 @@ def test_every_example_of_the_help_is_understood(command, capsys):
         make_parser().parse_args(line.split())
 
 
+HELP = """
+import atexit, sys
+from spikelca.cli import main
+atexit.register(lambda: print(*sorted(sys.modules), file=sys.stderr))
+main(["--help"])
+"""
+
+
 def test_help_imports_nothing_heavy():
-    heavy = "{'numpy', 'scipy', 'numba', 'sklearn', 'matplotlib', 'brian2'}"
-    code = f"import spikelca.cli.main, sys; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['numpy']"
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
+    heavy = {"numpy", "scipy", "numba", "sklearn", "matplotlib", "brian2", "PIL", "pandas", "dask"}
+    assert "usage: spikelca" in done.stdout
+    assert heavy & set(done.stderr.split()) == {"numpy"}
 
 
 def test_a_fitted_model_codes_images_with_their_certificates(model, tmp_path, capsys):
@@ -116,6 +110,7 @@ def test_the_same_seed_learns_the_same_model(tmp_path):
 
 
 def test_two_modalities_of_your_own_are_linked_and_ordered(tmp_path, capsys):
+    rng = np.random.default_rng(0)
     np.save(tmp_path / "a.npy", rng.random((60, 9)))
     np.savez(tmp_path / "b.npz", other=rng.random((60, 2)), spectra=rng.random((60, 4)))
     np.save(tmp_path / "y.npy", np.arange(60) % 3)
@@ -144,7 +139,7 @@ def _as_idx(images):
 
 @pytest.mark.parametrize("ending", ["npy", "npz", "csv", "idx3-ubyte"])
 def test_images_are_read_from_every_kind_of_file(ending, tmp_path):
-    images = rng.integers(1, 255, (5, 3, 4)).astype(np.uint8)
+    images = np.random.default_rng(0).integers(1, 255, (5, 3, 4)).astype(np.uint8)
     path = tmp_path / f"images.{ending}"
     if ending == "npy":
         np.save(path, images)
@@ -245,18 +240,19 @@ def test_wrong_usage_ends_with_two(words):
 
 
 def test_an_interrupt_leaves_no_half_written_file(tmp_path):
-    out = tmp_path / "model.spikelca"
+    mark, out = tmp_path / "checkpoint", tmp_path / "model.spikelca"
     code = "import sys; from spikelca.cli import main; sys.exit(main(sys.argv[1:]))"
-    words = ["fit", "digits", "--epochs", "100000", "-o", str(out)]
+    words = ["fit", "digits", "--epochs", "100000", "--checkpoint", str(mark), "-o", str(out)]
     run = subprocess.Popen(
         [sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True, env=os.environ
     )
-    time.sleep(5)
+    while run.poll() is None and not mark.exists():  # learning has not begun yet
+        time.sleep(0.05)
     run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=60)
+    _, said = run.communicate(timeout=HANGS)
     assert run.returncode == 1, said
     assert said.strip().endswith("spikelca: interrupted")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [mark]
 
 
 LOST = """
@@ -276,7 +272,7 @@ sys.exit(main(["info", "any"]))
 
 def test_an_interrupt_that_falls_into_a_callback_of_c_is_not_lost():
     done = subprocess.run(
-        [sys.executable, "-c", LOST], capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, "-c", LOST], capture_output=True, text=True, timeout=HANGS, check=False
     )
     assert done.returncode == 1, done.stderr
     assert done.stderr.strip() == "spikelca: interrupted"
@@ -288,7 +284,7 @@ def report(tmp_path_factory):
 
 
 def test_the_report_holds_everything_and_asks_for_nothing(report):
-    text = report.read_text()
+    text = report.read_text(encoding="utf-8")
     assert text.count("data:image/png;base64,") == 7
     assert " ".join(["spikelca", *WORDS]) in text
     assert "numba" in text
@@ -315,13 +311,13 @@ def test_a_browser_opens_the_report(report, tmp_path):
     ]  # fmt: skip
     done = subprocess.run(
         [browser, *options, "--virtual-time-budget=5000", "--dump-dom", report.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, timeout=HANGS, check=True,
     )  # fmt: skip
     assert done.stdout.count("<figure>") == 7
     assert 'id="table"' in done.stdout
     shot = tmp_path / "page.png"
     subprocess.run(
         [browser, *options, f"--screenshot={shot}", "--window-size=1000,1400", report.as_uri()],
-        capture_output=True, timeout=120, check=True,
+        capture_output=True, timeout=HANGS, check=True,
     )  # fmt: skip
     assert shot.stat().st_size > 20_000

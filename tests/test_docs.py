@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from quickly import HANGS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -17,12 +18,12 @@ EXAMPLES = sorted((ROOT / "examples").rglob("plot_*.py"))
 
 
 def snippets(page):
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
 
 
 def run_alone(code, log):
     """Run code as a script of its own, and leave what it says in a file."""
-    with open(log, "w") as file:
+    with open(log, "w", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     exec(compile(code, "<snippet>", "exec"), {"__name__": "__main__"})
@@ -44,8 +45,8 @@ def test_the_snippets_of_a_page_run_one_after_the_other(page, processes, tmp_pat
     log = tmp_path / "log"
     run = processes.Process(target=run_alone, args=("\n".join(snippets(page)), log))
     run.start()
-    run.join(300)
-    assert run.exitcode == 0, log.read_text()
+    run.join(HANGS)
+    assert run.exitcode == 0, log.read_text(encoding="utf-8")
 
 
 def test_there_are_at_least_ten_examples_and_three_from_papers():
@@ -55,7 +56,7 @@ def test_there_are_at_least_ten_examples_and_three_from_papers():
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 def test_every_example_is_short_and_ends_in_a_picture(path):
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[-1] == "plt.show()"
     assert len(lines) <= 50
     assert any(set(line) == {"="} for line in lines[:4]), "a title, underlined"
@@ -69,12 +70,14 @@ def test_every_page_has_its_place_in_a_table_of_contents(page):
     if page.name == "index.md":
         index = ROOT / "docs" / "index.md"
     name = str(page.relative_to(index.parent).with_suffix(""))
-    assert name in index.read_text().splitlines()
+    assert name in index.read_text(encoding="utf-8").splitlines()
 
 
 def test_every_equation_of_the_pages_becomes_mathml():
     convert = pytest.importorskip("latex2mathml.converter").convert
-    text = "\n".join(re.sub(r"^```.*?^```", "", p.read_text(), flags=re.M | re.S) for p in PAGES)
+    text = "\n".join(
+        re.sub(r"^```.*?^```", "", p.read_text(encoding="utf-8"), flags=re.M | re.S) for p in PAGES
+    )
     found = re.findall(r"\$\$(.+?)\$\$|(?<!\$)\$([^$\n]+)\$", text, re.S)
     assert len(found) > 30
     for block, line in found:
@@ -84,7 +87,7 @@ def test_every_equation_of_the_pages_becomes_mathml():
 
 
 def test_what_the_readme_points_to_is_there_and_its_picture_is_small():
-    targets = re.findall(r"\]\(([^)]+)\)", README.read_text())
+    targets = re.findall(r"\]\(([^)]+)\)", README.read_text(encoding="utf-8"))
     assert len(targets) > 8
     assert all((ROOT / target).exists() for target in targets)
     pictures = [ROOT / target for target in targets if target.endswith(".png")]

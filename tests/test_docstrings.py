@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-NAMES = re.findall(r"^   ([\w.]+)$", (ROOT / "docs" / "api.rst").read_text(), re.M)
+NAMES = re.findall(r"^   ([\w.]+)$", (ROOT / "docs" / "api.rst").read_text(encoding="utf-8"), re.M)
 MODULES = (
     "", "estimators", "learning", "drivers", "waveforms", "transfer", "neurons", "persistence",
     "engines", "readout", "metrics", "plotting", "datasets",
@@ -127,7 +127,9 @@ def test_public_methods_say_what_they_take_and_give(name):
 
 
 def test_the_pages_of_classes_show_inherited_methods_and_none_of_other_libraries():
-    template = (ROOT / "docs" / "_templates" / "autosummary" / "class.rst").read_text()
+    template = (ROOT / "docs" / "_templates" / "autosummary" / "class.rst").read_text(
+        encoding="utf-8"
+    )
     [told] = re.findall(r":inherited-members: (.*)", template)
     bases = {base for name in CLASSES for base in found(name).__mro__}
     foreign = {base.__name__ for base in bases if base.__module__.startswith("sklearn.")}

@@ -52,7 +52,7 @@ def test_no_half_written_file_is_left(out):
 
 
 def test_the_numbers_of_the_clusters_are_in_the_results(out):
-    clusters = json.loads((out / "results.json").read_text())["clusters"]
+    clusters = json.loads((out / "results.json").read_text(encoding="utf-8"))["clusters"]
     found = {(one["code"], one["plane"]) for one in clusters}
     codes = ("raw", "single", "linked", "ordinal")
     assert found == {(code, plane) for code in codes for plane in ("pca", "tsne", "full")}
@@ -61,7 +61,7 @@ def test_the_numbers_of_the_clusters_are_in_the_results(out):
 
 
 def test_the_price_of_control_is_in_the_results(out):
-    control = json.loads((out / "results.json").read_text())["control"]
+    control = json.loads((out / "results.json").read_text(encoding="utf-8"))["control"]
     assert [one["strength"] for one in control] == sorted(one["strength"] for one in control)
     assert control[-1]["own_block"] > control[0]["own_block"]
 

@@ -20,25 +20,26 @@ from spikelca.plotting.codes import dot_size
 from spikelca.plotting.images import mosaic, runs, scaled
 from spikelca.plotting.style import DIVERGING, SEQUENTIAL, map_of
 
-rng = np.random.default_rng(0)
-ATOMS = rng.random((7, 12))
+RNG = np.random.default_rng(0)
+ATOMS, POTENTIALS = RNG.random((7, 12)), RNG.random((20, 15))
+POINTS, NEURONS = RNG.random((9, 2)), RNG.integers(0, 7, 20)
 TIMES = np.linspace(0, 0.1, 20)
 OWNER = np.array([0, 0, 0, 1, 1, 1, -1])
 
 PICTURES = {
     "dictionary": lambda ax: draw.draw_dictionary(ATOMS, (3, 4), ax, owner=OWNER, title="title"),
     "membrane": lambda ax: draw.draw_membrane(
-        TIMES, rng.random((20, 15)), ax, threshold=0.2, title="title"
+        TIMES, POTENTIALS, ax, threshold=0.2, title="title"
     ),
     "raster": lambda ax: draw.draw_raster(
-        TIMES, rng.integers(0, 7, 20), ax, owner=OWNER, title="title"
+        TIMES, NEURONS, ax, owner=OWNER, title="title"
     ),
     "code": lambda ax: draw.draw_code(ATOMS[:, 0], ax, owner=OWNER, title="title"),
     "codes": lambda ax: draw.draw_code(ATOMS.T, ax, owner=OWNER, title="title"),
     "energy": lambda ax: draw.draw_energy(TIMES, {"a": TIMES, "b": TIMES + 1}, ax, title="title"),
     "blocks": lambda ax: draw.draw_blocks(np.eye(3), ax, title="title"),
     "embedding": lambda ax: draw.draw_embedding(
-        rng.random((9, 2)), np.arange(9) % 3, ax, note="note", title="title"
+        POINTS, np.arange(9) % 3, ax, note="note", title="title"
     ),
     "recall": lambda ax: draw.draw_recall(
         [ATOMS, ATOMS], ["seen", "recalled"], (3, 4), ax, wrong=OWNER < 0, title="title"
@@ -190,6 +191,7 @@ def test_every_class_is_written_at_the_heart_of_its_points():
 
 
 def test_a_class_of_two_clusters_is_named_inside_the_larger_one():
+    rng = np.random.default_rng(0)
     points = np.concatenate([rng.random((30, 2)), 10 + rng.random((20, 2))])
     [text] = draw.draw_embedding(points, np.zeros(50, int)).texts
     assert max(text.get_position()) < 1

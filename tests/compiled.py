@@ -1,0 +1,65 @@
+"""LLVM code of the kernels: ``python tests/compiled.py "active set"`` prints that of one of them.
+
+The entries are compiled with the settings of `spikelca.engines.numba.compile`, without its cache.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numba
+import numpy as np
+from numba import types
+
+from spikelca.engines.numba.active_set import settle_rows
+from spikelca.engines.numba.compile import _FAST
+from spikelca.engines.numba.drive import add_drive, pass_by
+from spikelca.engines.numba.exact_active_set import solve_rows
+from spikelca.engines.numba.foresight import make_room
+from spikelca.engines.numba.hard import settle_hard_rows
+from spikelca.engines.numba.layout import lateral_in_tiles
+from spikelca.engines.numba.rate import Cell, Tape
+from spikelca.engines.numba.spans import rate_lateral
+
+ENTRIES = {
+    "active set": settle_rows,
+    "exact active set": solve_rows,
+    "drive": add_drive,
+    "hard threshold": settle_hard_rows,
+}
+REAL, INDEX = types.float32, types.int64
+PASS_BY = (REAL[:, ::1], INDEX[::1], types.int32[:, ::1], REAL[:, ::1], REAL[:, ::1], INDEX)
+
+
+def code_of(function, signature):
+    """The code of a function that is compiled here, for a signature."""
+    compiled = numba.njit(signature, nogil=True, error_model="numpy", fastmath=_FAST)(function)
+    return compiled.inspect_llvm(compiled.signatures[0])
+
+
+def code_of_simulation():
+    """The code of a simulation in single precision, compiled for what it is called with."""
+    function = numba.njit(rate_lateral.py_func, fastmath={"contract"}, error_model="numpy")
+    one, many = np.zeros((1, 64), np.float32), np.zeros((0, 1, 1), np.float32)
+    cell = Cell(np.float32(0.1), np.float32(0.1), False, True, np.float32(1))
+    tape = Tape(1, np.arange(0), many, many, many, many, many)
+    room, tiles = make_room(64, one.dtype), lateral_in_tiles(np.eye(64, dtype=np.float32))
+    values = (0, one, many, one, tiles, cell, 1, tape, np.array([-1]), one, one,
+              np.zeros(65, np.int64), room)  # fmt: skip
+    function.compile(tuple(numba.typeof(value) for value in values))
+    (code,) = function.inspect_llvm().values()
+    return code
+
+
+def main(name):
+    if name == "simulation":
+        print(code_of_simulation())
+    elif name == "tile":
+        print(code_of(pass_by.py_func, PASS_BY))
+    else:
+        entry = ENTRIES[name]
+        print(code_of(entry.function, entry.signature(REAL)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
