@@ -62,7 +62,7 @@ class Circuit(RunsInTime):
     wiring : {"lateral", "residual"}, default="lateral"
         One layer with lateral inhibition, or two layers in which the inputs hold the
         reconstruction error. Equal in exact arithmetic.
-    idle : IdleAtoms, optional
+    idle : IdleAtoms, default=IdleAtoms()
         What happens to atoms that fall silent while learning.
     plasticity : PlasticityState, optional
         What the learning rule remembers; fresh unless told.

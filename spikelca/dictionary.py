@@ -31,11 +31,11 @@ class Dictionary:
         is kept.
     weight : float, default=1.0
         w_i, the weight of this modality's error in the energy of Eq. 6.
-    plasticity : Hebbian or None
+    plasticity : Hebbian or None, default=Hebbian()
         How these synapses learn; None for synapses that never change.
-    inputs : AnalogInput, PoissonInput or SpikingResidual
-        What the input cells are when the circuit is simulated; analog unless told. `encode` and
-        the batch rule know the mean only, which is the same for all.
+    inputs : AnalogInput, PoissonInput or SpikingResidual, default=AnalogInput()
+        What the input cells are when the circuit is simulated. `encode` and the batch rule know
+        the mean only, which is the same for all.
 
     Raises
     ------

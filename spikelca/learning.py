@@ -77,7 +77,7 @@ class Progress:
         Mean number of active neurons.
     error : mapping of modality to float
         Mean ``|x - Phi a|^2 / |x|^2`` before the step.
-    redrawn : int
+    redrawn : int, default=0
         Idle atoms that were drawn anew.
 
     Examples
@@ -119,12 +119,12 @@ def learn(
         Batches seen before, when a learning is resumed.
     tol : float, default=1e-3
         Tolerance of the settled codes, see `Circuit.encode`.
-    engine : {"numba", "reference"} or Engine
+    engine : {"numba", "reference"} or Engine, default="numba"
     rng : numpy Generator, optional
         Draws new atoms for idle neurons; without it they stay.
     contrast : Contrast, optional
         Makes the last part of the learning contrastive; it needs ``n_batches``.
-    observe : sequence of str
+    observe : sequence of str, default=()
         With contrast: the modalities that will be observed when the codes are used.
 
     Yields

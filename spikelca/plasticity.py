@@ -128,7 +128,7 @@ class PlasticityState:
         ``H``, the decayed sum of squared activity.
     silent : (n_neurons,) int64
         Presentations since the neuron last fired.
-    redrawn : int
+    redrawn : int, default=0
         Atoms that were drawn anew in the last step.
 
     Examples

@@ -51,7 +51,7 @@ class RunsInTime(HasParts):
             Seconds. Without dt a step is chosen from the spectrum of the Gram matrix (and, for
             spiking neurons, from the strongest drive).
         engine : {"numba", "brian2", "reference"} or Engine, default="numba"
-        record : sequence of {"u", "a", "v", "s", "r", "current", "spikes"}
+        record : sequence of {"u", "a", "v", "s", "r", "current", "spikes"}, default=()
             What to keep, as far as the circuit has it; ``traces[name]`` is (n_times, n_samples,
             n_neurons), that of "r" is ``traces["r:<modality>"]``.
         every : int, default=1
@@ -113,16 +113,18 @@ class RunsInTime(HasParts):
         ----------
         stimuli : mapping of modality to (n_samples, n_inputs)
             Shown one after the other.
-        presentation, dt : float or Brian2 quantity
-            Seconds of one presentation, and of one step.
+        presentation : float or Brian2 quantity, default=0.15
+            Seconds of one presentation.
+        dt : float or Brian2 quantity, optional
+            Seconds of one step.
         rate : float, default=1.0
             eta, for a whole presentation, of dictionaries with a plasticity. As in `Hebbian` the
             step of neuron j is ``rate / H_j``, H_j a decayed sum of its squared activity, so that
             one is a full Newton step along each single atom.
         memory : float in [0, 1), default=0.995
             What is left of H after one presentation.
-        labels, engine
-            As in `simulate`.
+        labels : (n_samples,) int, optional
+        engine : {"numba", "brian2"} or Engine, default="numba"
         **options
             ``window``, ``record=("spikes",)`` and ``start`` as in `simulate`.
 

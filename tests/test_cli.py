@@ -87,6 +87,25 @@ def test_a_fitted_model_codes_images_with_their_certificates(model, tmp_path, ca
         assert found["gap"].max() <= 1.5e-4
 
 
+def test_the_printed_certificate_is_the_one_written(model, tmp_path, capsys):
+    from spikelca import HardThreshold, load, save
+
+    hard, out = tmp_path / "hard.spikelca", tmp_path / "codes.npz"
+    circuit = load(model).circuit_.observe("handwritten")
+    save(circuit.with_parts(transfer=HardThreshold(0.2)), hard)
+    for path, name in ((model, "gap"), (hard, "residual")):
+        assert main(["encode", str(path), "digits", "--tol", "1e-3", "-o", str(out)]) == 0
+        said = capsys.readouterr().out
+        with np.load(out) as found:
+            largest = {
+                key: f"{found[key].max():.1e}" for key in ("gap", "residual") if key in found
+            }
+            active = np.count_nonzero(found["code"], axis=1).mean()
+        assert re.findall(r"largest (.*); written", said) == [f"{name} {largest[name]}"]
+        assert len(set(largest.values())) == len(largest)
+        assert f"{active:.1f} of 30 neurons active" in said
+
+
 def test_the_codes_are_those_of_the_library(model, tmp_path):
     from spikelca import load
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import spikelca.engines
+import spikelca.inputs
 
 ROOT = Path(__file__).parent.parent
 NAMES = re.findall(r"^   ([\w.]+)$", (ROOT / "docs" / "api.rst").read_text(encoding="utf-8"), re.M)
@@ -46,10 +51,13 @@ def section(docstring, title):
 def listed(docstring, title="Parameters"):
     """Names in a section of a numpydoc docstring."""
     text = section(docstring, title)
-    if text is None:
-        return None
-    heads = re.findall(r"^(\*{0,2}\w[\w, *]*?)(?: : .*)?$", text, re.M)
-    return [name.strip().lstrip("*") for head in heads for name in head.split(",")]
+    return None if text is None else [name for name, _ in described(text)]
+
+
+def described(text):
+    """Names in the text of such a section, each with what stands behind its colon."""
+    heads = re.findall(r"^(\*{0,2}\w[\w, *]*?)(?: : (.*))?$", text, re.M)
+    return [(name.strip().lstrip("*"), kind) for head, kind in heads for name in head.split(",")]
 
 
 def parameters(thing):
@@ -76,6 +84,11 @@ def inside(name):
     return name.startswith("engines.")
 
 
+VALUES = (
+    vars(spikelca.engines) | vars(spikelca.inputs) | {n: found(n) for n in ("Hebbian", "IdleAtoms")}
+)
+BY_WORDS = (type(None), np.ndarray, dict)
+"""Defaults that a docstring puts into words: optional, or empty."""
 FUNCTIONS = [name for name in NAMES if inspect.isfunction(found(name))]
 CLASSES = [name for name in NAMES if inspect.isclass(found(name))]
 
@@ -97,6 +110,54 @@ def test_a_public_docstring_lists_exactly_its_parameters(name):
     if told is None:
         told = listed(thing.__doc__ or "", "Attributes") or []
     assert sorted(told) == sorted(parameters(thing)) or (inside(name) and not told)
+
+
+def defaults(thing):
+    """Default of every parameter that has one; fields of a dataclass as they are made."""
+    try:
+        signature = inspect.signature(thing)
+    except ValueError:  # exceptions have none
+        return {}
+    made = {f.name: f.default_factory for f in fields(thing)} if is_dataclass(thing) else {}
+    for name, parameter in signature.parameters.items():
+        if name in made and made[name] is not MISSING:
+            yield name, made[name]()
+        elif parameter.default is not inspect.Parameter.empty:
+            yield name, parameter.default
+
+
+def told_default(kind):
+    """What a docstring says behind ``default=``, as a value; None where it says nothing."""
+    found = re.search(r"default=(.*)$", kind)
+    if found is None:
+        return None
+    milliseconds = re.fullmatch(r"([\d.]+) ms", found[1])
+    return float(milliseconds[1]) / 1e3 if milliseconds else eval(found[1], VALUES)
+
+
+def callables():
+    """Every public name that is called, and the public methods of classes."""
+    for name in NAMES:
+        yield name, found(name), found(name).__doc__
+        if inspect.isclass(found(name)):
+            for method, function in methods(found(name)):
+                yield f"{name}.{method}", function, inspect.getdoc(getattr(found(name), method))
+
+
+def test_defaults_of_signature_and_docstring_are_equal():
+    wrong, n_checked = [], 0
+    for name, thing, docstring in callables():
+        texts = [section(docstring or "", title) for title in ("Parameters", "Attributes")]
+        told = {n: told_default(kind) for text in texts if text for n, kind in described(text)}
+        true = {n: value for n, value in defaults(thing) if not isinstance(value, BY_WORDS)}
+        for n in {n for n, value in told.items() if value is not None} | (
+            true.keys() & told.keys()
+        ):
+            n_checked += 1
+            if repr(told[n]) != repr(true.get(n)):
+                wrong.append((name, n, told[n], true.get(n)))
+    assert n_checked > 80
+    assert not wrong
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
+from models import assert_same_circuit
 from sklearn.base import clone
 from sklearn.decomposition import SparseCoder
 from sklearn.linear_model import LogisticRegression
@@ -11,8 +14,11 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from spikelca import Fade, LCACoder, LinkedLCA, OrdinalDriver
+from spikelca import Fade, IdleAtoms, LCACoder, LinkedLCA, OrdinalDriver
 from spikelca.datasets import linked_bars
+from spikelca.drivers import Driver, Injection
+from spikelca.learning import learn
+from spikelca.metrics import block_selectivity
 
 
 class Eye:
@@ -82,17 +88,51 @@ def test_a_driver_is_off_in_transform(X, y):
     assert np.array_equal(lca.transform(X), settled)
 
 
-def test_labels_steer_learning_and_order_the_blocks(X, y):
-    plain = make(driver=OrdinalDriver(2, inhibition=0.04)).fit(X, y)
-    swapped = make(driver=OrdinalDriver(2, inhibition=0.04)).fit(X, 1 - y)
-    assert not np.array_equal(plain.components_, swapped.components_)
-    assert list(plain.classes_) == [0, 1]
+@pytest.mark.parametrize("classes", [["cat", "dog"], [7, 3]], ids=str)
+def test_blocks_stand_in_the_order_of_classes(classes):
+    """One cause in a sample, four of each class, four neurons in a block: all order is there."""
+    world = linked_bars(n_samples=400, size=4, n_active=1, random_state=0)
+    X, owner = np.hstack([world.X["bars"], world.X["marks"]]), np.repeat([0, 1], 4)
+    number = world.codes.argmax(axis=1) % 2
+    for labels in (np.asarray(classes)[number], np.asarray(classes)[1 - number]):
+        driver = OrdinalDriver(2, inhibition=0.3)
+        lca = make(driver=driver, n_epochs=5).fit(X, labels)
+        assert list(lca.classes_) == sorted(classes)
+        found = np.searchsorted(lca.classes_, labels)
+        share = block_selectivity(lca.transform(X), found, owner, 2)
+        np.testing.assert_allclose(share, np.eye(2), atol=0.02)
 
 
-def test_a_fading_driver_learns_something_else(X, y):
-    constant = make(driver=OrdinalDriver(2, inhibition=0.04)).fit(X, y)
-    faded = make(driver=OrdinalDriver(2, inhibition=0.04, fade=Fade(0.0, 0.5))).fit(X, y)
-    assert not np.array_equal(constant.components_, faded.components_)
+class Told(Driver):
+    """A driver without a current that keeps the fractions it is faded by."""
+
+    def __init__(self):
+        self.fractions = []
+
+    def inject(self, labels, n_samples, n_neurons):
+        return Injection(np.zeros((1, n_neurons)))
+
+    def check(self, n_neurons, transfer):
+        pass
+
+    def faded(self, fraction):
+        self.fractions.append(fraction)
+        return self
+
+
+def test_a_driver_fades_over_all_batches(X, y):
+    told = Told()
+    make(driver=told).fit(X, y)  # cloned estimators share a driver, which is a value
+    assert told.fractions == [batch / 16 for batch in range(16)]
+
+
+def test_a_driver_fading_to_itself_is_constant(X, y):
+    atoms = [
+        make(driver=OrdinalDriver(2, inhibition=0.04, fade=fade)).fit(X, y).components_
+        for fade in (None, Fade(floor=1.0), Fade(floor=0.0, until=0.5))
+    ]
+    assert np.array_equal(atoms[0], atoms[1])
+    assert not np.array_equal(atoms[0], atoms[2])
 
 
 def test_translate_recalls_the_unseen_modality(X, bars):
@@ -111,12 +151,23 @@ def test_inverse_transform_gives_all_columns_or_one_modality(X):
     assert np.square(both - X).sum() < 0.1 * np.square(X).sum()
 
 
-def test_partial_fit_goes_on_from_where_it_was(X):
-    lca = make()
-    for first in range(0, 400, 100):
-        lca.partial_fit(X[first : first + 100])
-    assert lca.n_steps_ == 8
-    assert lca.transform(X).shape == (400, 8)
+@pytest.mark.parametrize("fitted", [False, True])
+def test_partial_fit_takes_the_steps_of_learn(X, y, fitted):
+    driver = OrdinalDriver(2, inhibition=0.04, fade=Fade())
+    lca = make(driver=driver, idle=IdleAtoms(patience=5))
+    lca = lca.fit(X[:100], y[:100]) if fitted else lca.partial_fit(X[:100], y[:100])
+    n_iter, circuit, rng = lca.n_iter_, lca.circuit_, deepcopy(lca._rng)
+    assert n_iter == (lca.n_epochs if fitted else 1)
+    for call, first in enumerate((100, 200, 300), start=1):
+        rows = [slice(first, first + 50), slice(first + 50, first + 100)]
+        batches = [({"bars": X[r, :16], "marks": X[r, 16:]}, y[r]) for r in rows]
+        *_, (circuit, report) = learn(circuit, batches, first=lca.n_steps_, rng=rng)
+        lca.partial_fit(X[first : first + 100], y[first : first + 100])
+        assert_same_circuit(lca.circuit_, circuit)
+        assert (lca.n_iter_, lca.n_steps_) == (n_iter + call, report.batch)
+    assert lca.n_redrawn_ > 0
+    stacked = np.hstack([d.atoms for d in circuit.dictionaries])
+    assert np.array_equal(lca.components_, stacked)
 
 
 def test_pipeline_and_grid_search_work(X, y):

@@ -63,13 +63,24 @@ def gap_of(circuit, X, **options):
 # ---------------------------------------------------------------- the law of the cells
 
 
-def test_random_spikes_bring_in_the_stimulus_in_the_mean():
-    x, cells = np.array([0.0, 0.3, -0.2, 0.01]), PoissonInput(0.02, seed=5)
-    steps, fired = cells.spikes(x, 0.02, 200_000, 0)
-    mean = 0.02 * np.bincount(fired, minlength=4) / (200_000 * 0.02)
-    np.testing.assert_allclose(mean, np.abs(x), atol=6e-3, rtol=0.03)
+def test_random_spikes_bring_in_the_mean_stimulus():
+    """Within four standard errors of the binomial count, for each of 400 inputs."""
+    theta, k, n_steps = 0.02, 0.02, 20_000
+    x = np.linspace(-0.6, 0.6, 400) * np.array([1.0, 0.01] * 200)
+    steps, fired = PoissonInput(theta, seed=5).spikes(x, k, n_steps, 0)
+    counts, chance = np.bincount(fired, minlength=400), k * np.abs(x) / theta
+    error = (counts - n_steps * chance) / np.sqrt(n_steps * chance * (1 - chance))
+    assert np.abs(error).max() < 4
+    # The errors are those of independent draws: neither a bias nor a spread of another size.
+    assert abs(error.mean()) < 4 / np.sqrt(400)
+    assert abs(error.var() - 1) < 4 * np.sqrt(2 / 400)
     assert (np.diff(steps) >= 0).all()
-    assert steps.max() < 200_000
+    assert steps.max() < n_steps
+
+
+def test_an_input_of_zero_never_fires():
+    _, fired = PoissonInput(0.02, seed=5).spikes(np.array([0.0, 0.3, -0.0]), 0.02, 5000, 0)
+    assert set(fired) == {1}
 
 
 def test_a_seed_and_a_sample_number_make_the_spikes(monkeypatch):
@@ -178,6 +189,30 @@ def test_live_objects_show_the_input_cells():
     np.testing.assert_array_equal(live.array("p:b"), circuit.simulate(X, 0.04, 4e-4).state["p:b"])
     with pytest.raises(NotImplementedError, match="random spikes of"):
         live.present(replace(live.problem))
+
+
+@pytest.mark.parametrize("wiring", ["lateral", "residual"])
+def test_synaptic_events_equal_a_count_by_hand(wiring):
+    circuit = random_circuit(SPIKING, wiring=wiring)
+    atoms = [np.where(d.atoms > np.median(d.atoms), d.atoms, 0.0) for d in circuit.dictionaries]
+    parts = [d.with_atoms(phi) for d, phi in zip(circuit.dictionaries, atoms, strict=True)]
+    cells = PoissonInput(0.1, seed=4)
+    circuit = with_inputs(circuit.with_parts(dictionaries=tuple(parts)), cells, AnalogInput())
+    X = random_stimuli(circuit)
+    response = circuit.simulate(X, 0.06, 4e-4, record=("spikes",))
+    for sample, x in enumerate(X["a"]):
+        events = 0
+        for neuron in response.spikes.neuron[response.spikes.sample == sample]:
+            row = np.hstack(atoms)[neuron]
+            if wiring == "lateral":
+                row = np.delete(sum(phi @ phi[neuron] for phi in atoms), neuron)
+            events += np.count_nonzero(row)
+        _, arrived = cells.spikes(x, 4e-4 / TAU, 150, sample)
+        for cell in arrived:
+            # In the residual wiring a spike charges the residual neuron of its own input.
+            events += np.count_nonzero(atoms[0][:, cell]) if wiring == "lateral" else 1
+        assert response.events["synaptic_events"][sample] == events
+        assert response.events["input_spikes"][sample] == len(arrived) > 0
 
 
 # ---------------------------------------------------------------- the code that comes of it

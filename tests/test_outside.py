@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from spikelca import LCACoder, LinkedLCA, OrdinalDriver, encoding, load, save
 from spikelca.datasets import DataError, RowFile
 from spikelca.estimators import outside
+from spikelca.estimators.samples import in_order
 
 
 class Shelf:
@@ -35,6 +37,7 @@ class Shelf:
         return found
 
 
+SMAPS = Path("/proc/self/smaps")
 SOURCES = {
     "memory map": lambda path: np.load(path, mmap_mode="r"),
     "row file": RowFile,
@@ -146,6 +149,59 @@ def test_memory_grows_with_the_active_neurons_only(tmp_path):
     dense = 4 * np.prod(codes.shape)
     assert 0 < codes.nnz < 0.1 * np.prod(codes.shape)
     assert peaks[1] - peaks[0] < dense / 4
+
+
+def read_all_ways(X):
+    """Read every row by each function that releases pages of a memory map."""
+    coder = LCACoder(np.eye(X.shape[1]), threshold=0.5)
+    coder.fit(X).transform(X)
+    coder.set_params(sparse_output=True).transform(X)
+    LinkedLCA(4, threshold=0.5, batch_size=64, random_state=0).partial_fit(X)
+
+
+@pytest.mark.parametrize("mode", ["c", "r+"])
+def test_a_changed_memory_map_keeps_every_byte(tmp_path, mode):
+    path, changed = tmp_path / "rows.npy", rows_of("float64", 700)
+    np.save(path, changed[::-1])
+    before, X = path.read_bytes(), np.load(path, mmap_mode=mode)
+    X[:] = changed
+    read_all_ways(X)
+    assert np.array_equal(X, changed)
+    # The changes of a private map exist nowhere else; those of "r+" are in the file.
+    X.flush()
+    assert (path.read_bytes() == before) == (mode == "c")
+
+
+def resident_bytes(path):
+    """Bytes of a file that are mapped into this process and resident, from the kernel's table."""
+    found, inside = 0, False
+    for line in SMAPS.read_text().splitlines():
+        word = line.split()[0]
+        if "-" in word:
+            inside = line.endswith(str(path.resolve()))
+        elif inside and word == "Rss:":
+            found += 1024 * int(line.split()[1])
+    return found
+
+
+@pytest.mark.skipif(not SMAPS.exists(), reason="this system does not list resident pages")
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_resident_pages_do_not_grow_with_rows(tmp_path, mode):
+    path = tmp_path / "rows.npy"
+    np.save(path, rows_of("float32", 32 * 64, 256))  # 32 chunks of 64 KiB
+    X = np.load(path, mmap_mode=mode)
+    coder = LCACoder(np.eye(256), threshold=20.0)
+    X.sum()
+    assert resident_bytes(path) > 0
+    for read in (
+        coder.transform,
+        coder.set_params(sparse_output=True).transform,
+        outside.check_outside,
+        lambda X: list(in_order({"x": X}, None, 64)),
+    ):
+        X.sum()
+        read(X)
+        assert resident_bytes(path) < X.nbytes / 8
 
 
 # ---------------------------------------------------------------- sparse codes

@@ -72,16 +72,16 @@ def linked_bars(
 
     Parameters
     ----------
-    n_samples : int, default 2000
+    n_samples : int, default=2000
         Number of samples.
-    size : int, default 8
+    size : int, default=8
         Side of the grid in pixels; there are ``2 * size`` causes.
-    n_active : int or pair of int, default (2, 3)
+    n_active : int or pair of int, default=(2, 3)
         How many causes are active in a sample: this many, or evenly from the first to the second
         number, both included.
-    noise : float, default 0.0
+    noise : float, default=0.0
         Standard deviation of the Gaussian noise added to every input.
-    random_state : int, numpy.random.Generator or None, default 0
+    random_state : int, numpy.random.Generator or None, default=0
         The source of chance; None draws anew each time.
 
     Returns

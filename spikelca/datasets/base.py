@@ -87,7 +87,7 @@ def load_images(source: str | os.PathLike[str] = "digits") -> ImageData:
 
     Parameters
     ----------
-    source : {"digits", "mnist"} or path
+    source : {"digits", "mnist"} or path, default="digits"
         ``"digits"``: the 8x8 digits that scikit-learn carries, no network needed.
         ``"mnist"``: MNIST from the folder that the environment variable ``SPIKELCA_DATA`` names;
         when that variable is not set, from OpenML's server or scikit-learn's cache of it.

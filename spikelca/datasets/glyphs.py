@@ -63,7 +63,7 @@ def printed_digits(
 
     Parameters
     ----------
-    shape : tuple of int, default (28, 28)
+    shape : tuple of int, default=(28, 28)
         ``(h, w)`` in pixels, each 4 or more. Digits fill the same part of the shorter side always.
     font : str or path, optional
         None: the shipped pictures of Arimo, averaged over areas for another `shape` than 28x28.

@@ -99,7 +99,7 @@ def load_mnist_folder(folder: str | os.PathLike[str], verify: bool = True) -> Im
     folder : path
         Holds ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte``
         and ``t10k-labels-idx1-ubyte``; a dot may stand before ``idx``, and each may end in ``.gz``.
-    verify : bool, default True
+    verify : bool, default=True
         Whether the decoded files must be MNIST's, by SHA-256. Without it any data set in the same
         four files is taken, and its name says that it was not verified.
 

@@ -68,7 +68,7 @@ def read_npz(path: str | os.PathLike[str], key: str = "") -> NDArray[Any]:
     Parameters
     ----------
     path : path
-    key : str
+    key : str, default=""
         Its name; may be left out if there is only one array.
 
     Returns

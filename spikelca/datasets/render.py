@@ -36,7 +36,7 @@ def render(face: Face, shape: tuple[int, int] = (28, 28)) -> Pictures:
     ----------
     face : Face
         From :func:`spikelca.datasets.fonts.find_face` or ``read_faces``.
-    shape : tuple of int, default (28, 28)
+    shape : tuple of int, default=(28, 28)
         ``(h, w)`` in pixels.
 
     Returns

@@ -115,7 +115,7 @@ def certified(
     X : dask.array.Array of (n_samples, n_inputs)
         Its number of samples known.
     tol : float
-    engine : str or Engine
+    engine : str or Engine, default="numba"
 
     Returns
     -------

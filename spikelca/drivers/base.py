@@ -23,7 +23,7 @@ class Injection:
         Added to the drive.
     allowed : (n_samples, n_neurons) bool, optional
         False where the code is held at zero.
-    gain : float
+    gain : float, default=0.0
         g^2, added to the diagonal of the Gram matrix.
     offset : (n_samples,), optional
         Added to the squared norm of the stimulus.

@@ -73,17 +73,17 @@ class Problem:
         Driver current that does not change over time; of one row if all samples share it.
     allowed : (n_samples, n_neurons) bool, optional
         False where a driver clamps the code at zero.
-    gain : float
+    gain : float, default=0.0
         What linked drivers added to the diagonal of the Gram matrix.
     offset : (n_samples,)
         What drivers add to the squared norm of the stimulus (a linked driver is a stimulus too).
     waveform : (n_steps, 1 or n_samples, n_neurons), optional
         Driver current that changes with each step, added to ``current``.
-    residual_wiring : bool
+    residual_wiring : bool, default=False
         Whether the inputs are populations of residual neurons (two layers) or plain drive.
     clock : Clock, optional
         None for ``settle``.
-    record : Record
+    record : Record, default=Record()
     start : mapping of str to array, optional
         State to start from: "u" (and "v", "s", "r:<name>"); or "a", a first guess, for ``settle``.
 

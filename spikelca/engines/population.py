@@ -26,9 +26,9 @@ class InputPopulation:
         w_i of Eq. 6.
     layouts : Layouts
         The atoms as engines want them.
-    cells : AnalogInput, PoissonInput or SpikingResidual
+    cells : AnalogInput, PoissonInput or SpikingResidual, default=AnalogInput()
         How the stimulus is told.
-    first : int
+    first : int, default=0
         Number of the first sample in the whole batch, of which this may be a part.
 
     Examples

@@ -98,13 +98,13 @@ class Record:
 
     Parameters
     ----------
-    names : tuple of str
+    names : tuple of str, default=()
         Out of `RECORDABLE`, as far as the circuit has them.
-    every : int
+    every : int, default=1
         Every how many steps a trace keeps a value.
     neurons, samples : int arrays
         Which neurons and which samples the traces hold.
-    window : float in (0, 1]
+    window : float in (0, 1], default=0.25
         The last part of the run in which spikes are read out.
 
     Examples

@@ -68,7 +68,7 @@ class DictionaryDisplay(_Display):
     image_shape : (height, width), optional
     owner : (n_neurons,) int, optional
         Class of each neuron.
-    modality : str
+    modality : str, default=""
 
     Examples
     --------
@@ -128,7 +128,7 @@ class BlocksDisplay(_Display):
     ----------
     shares : (n_classes, n_classes)
         Row: class of the sample; column: block.
-    classes : sequence
+    classes : sequence, default=()
 
     Examples
     --------

@@ -152,7 +152,7 @@ def draw_energy(
     optimum : float, optional
         The lowest energy there is. What is drawn then is the relative distance to it, on a
         logarithmic scale.
-    xlabel : str
+    xlabel : str, default="time (ms)"
     title : str, optional
 
     Returns
