@@ -27,7 +27,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from population import Change, choose, population
-from trial import WORK, attempt, copy, record
+from trial import Copy, record
 
 KEY = ("path", "kind", "text", "old", "new")
 
@@ -63,17 +63,18 @@ def main() -> None:
         rows = [json.loads(line) for line in a.json.read_text().splitlines()]
     done = {tuple(row[k] for k in (*KEY, "line")) for row in rows}
     todo = [change for change in chosen if (*change.key(), change.line) not in done]
-    folders: SimpleQueue[Path] = SimpleQueue()
-    for number in range(a.jobs):
-        folders.put(copy(number))
-    known = record(WORK / "0" / "checkout", a.jobs)
+    copies = [Copy(number) for number in range(a.jobs)]
+    known = record(copies[0].folder, a.jobs)
+    free: SimpleQueue[Copy] = SimpleQueue()
+    for each in copies:
+        free.put(each)
 
     def one(change: Change) -> dict[str, Any]:
-        folder = folders.get()
+        mine = free.get()
         try:
-            return attempt(change, folder, known, a.whole)
+            return mine.attempt(change, known, a.whole)
         finally:
-            folders.put(folder)
+            free.put(mine)
 
     with ThreadPoolExecutor(a.jobs) as pool:
         for finished in as_completed([pool.submit(one, change) for change in todo]):

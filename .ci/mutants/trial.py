@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -24,6 +25,7 @@ WORK = Path(tempfile.gettempdir()) / "spikelca-mutants"
 KERNELS = "spikelca/engines/numba/"
 KERNEL_TESTS = ["kernels", "encode", "simulate", "spiking", "coupling", "inputs", "plastic"]
 SHARED = re.compile(r"scope=|@cache|quick_results")  # one test's work serves others of its file
+COMMON = ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "mutants_plugin"]
 
 
 def record(folder: Path, jobs: int) -> dict[str, Any]:
@@ -34,18 +36,21 @@ def record(folder: Path, jobs: int) -> dict[str, Any]:
     kept = WORK / f"record-{digest.hexdigest()[:12]}.json"
     if kept.exists():
         return json.loads(kept.read_text())
-    data = WORK / "coverage"
-    shutil.rmtree(data, ignore_errors=True)
-    data.mkdir()
+    data = clear(WORK / "coverage")
+    clear(folder.parent / "temporary")
     (data / "settings").write_text(
         f"[run]\nsource = {folder / 'spikelca'}\ndata_file = {data / 'data'}\nparallel = true\n"
         "context = ${MUTANTS_TEST-}\nconcurrency = thread,multiprocessing\npatch = subprocess\n"
     )
     print("recording which test reaches which line ...", flush=True)
     settings = f"--rcfile={data / 'settings'}"
-    words = ["-m", "coverage", "run", settings, "-m", "pytest", "-m", "not mnist", "-n", str(jobs)]
+    words = ["run", settings, "-m", "pytest", *COMMON, "-m", "not mnist", "-n", str(jobs)]
+    more = {"MUTANTS_FOLDER": str(data), "COVERAGE_PROCESS_START": str(data / "settings")}
     with open(data / "log", "w") as log:
-        run(words, folder, data, log, COVERAGE_PROCESS_START=str(data / "settings"))
+        subprocess.run(
+            [sys.executable, "-m", "coverage", *words],
+            cwd=folder, env=environment(folder) | more, stdout=log, stderr=log, check=False,
+        )  # fmt: skip
     subprocess.run([sys.executable, "-m", "coverage", "combine", "-q", settings], check=True)
     return gather(folder, data, kept)
 
@@ -70,32 +75,20 @@ def gather(folder: Path, data: Path, kept: Path) -> dict[str, Any]:
     return json.loads(kept.read_text())
 
 
-def run(
-    words: list[str], folder: Path, plan: Path, log: Any, limit: float | None = None, **more: str
-) -> int:
-    """Python in a copy of the checkout, with what it leaves behind cleared away; its exit code."""
-    common = ["-q", "-x", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "mutants_plugin"]
-    temporary = folder.parent / "temporary"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    env = os.environ | {
-        "PYTHONPATH": f"{folder}{os.pathsep}{Path(__file__).parent}", "MUTANTS_FOLDER": str(plan),
-        "NUMBA_CACHE_DIR": str(folder.parent / "kernels"), "TMPDIR": str(temporary),
-        "MPLBACKEND": "Agg", **more,
+def environment(folder: Path) -> dict[str, str]:
+    """Variables by which Python finds a copy, and leaves everything next to it."""
+    return os.environ | {
+        "PYTHONPATH": f"{folder}{os.pathsep}{Path(__file__).parent}", "MPLBACKEND": "Agg",
+        "MUTANTS_FOLDER": str(folder.parent / "plan"), "TMPDIR": str(folder.parent / "temporary"),
+        "NUMBA_CACHE_DIR": str(folder.parent / "kernels"),
     }  # fmt: skip
-    if "coverage" in words:
-        common.remove("-x")
-    process = subprocess.Popen(
-        [sys.executable, *words, *common],
-        cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True,
-    )  # fmt: skip
-    try:
-        return process.wait(limit)
-    except subprocess.TimeoutExpired:
-        return -signal.SIGKILL
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+
+
+def clear(folder: Path) -> Path:
+    """An empty folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def reached(change: Change, lines: dict[str, dict[str, list[str]]]) -> set[str]:
@@ -154,45 +147,68 @@ def order(change: Change, known: dict[str, Any], whole: bool) -> dict[str, float
     return {t: tests[t] for group in groups for t in sorted(by_file[group], key=tests.__getitem__)}
 
 
-def attempt(change: Change, folder: Path, known: dict[str, Any], whole: bool) -> dict[str, Any]:
-    """Make a change in a copy, run the tests, and undo it."""
-    plan = folder.parent / "plan"
-    shutil.rmtree(plan, ignore_errors=True)
-    plan.mkdir()
-    limits = order(change, known, whole)
-    cold = change.path.startswith(KERNELS) or not (folder.parent / "kernels").exists()
-    slack = 400 if cold else 60  # seconds; compiling takes long
-    files = list(dict.fromkeys([*own_files(change), *(t.partition("::")[0] for t in limits)]))
-    plan_text = {"order": limits, "known": known["known"], "slack": slack}
-    (plan / "plan.json").write_text(json.dumps(plan_text))
-    target, begun, code = folder / change.path, time.monotonic(), 0
-    source, before = target.read_bytes(), target.stat()
-    target.write_bytes(changed(source, change))
-    try:
-        with open(plan / "log", "w") as log:
-            words = ["-m", "pytest", "-n", "0", *(files or ["tests/test_architecture.py"])]
-            code = run(words, folder, plan, log, 5 * sum(limits.values()) + 3 * slack)
-    finally:
-        target.write_bytes(source)
-        os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
-    by = ""
-    if code not in (0, 5):  # 5: no test was left
-        left = [plan / name for name in ("failed", "running") if (plan / name).exists()]
-        by = left[0].read_text() if left else "the import"
-        by += "" if left and left[0].name == "failed" else f" (exit code {code})"
-    seconds = round(time.monotonic() - begun, 1)
-    return change._asdict() | {"by": by, "tests": len(limits), "seconds": seconds}
-
-
-def copy(number: int) -> Path:
+def copy(folder: Path) -> Path:
     """A copy of the checkout as it stands, with the times of its files, which Numba looks at."""
-    folder = WORK / str(number) / "checkout"
     names = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"],
         cwd=ROOT, capture_output=True, check=True, text=True,
     ).stdout  # fmt: skip
-    shutil.rmtree(folder, ignore_errors=True)
+    clear(folder)
     for name in filter(None, names.split("\0")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
     return folder
+
+
+class Copy:
+    """A copy of the checkout, in which one change after the other is tried."""
+
+    def __init__(self, number: int) -> None:
+        self.folder = copy(WORK / str(number) / "checkout")
+        clear(self.folder.parent / "temporary")
+        self.server = subprocess.Popen(
+            [sys.executable, Path(__file__).parent / "warm.py"], cwd=self.folder, text=True,
+            env=environment(self.folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, files: list[str], plan: Path, limit: float) -> int:
+        """The exit code of pytest; whatever it has started is ended with it."""
+        assert self.server.stdin
+        assert self.server.stdout
+        words = [*COMMON, "-x", "-n", "0", *files, str(plan / "log")]
+        print(json.dumps(words), file=self.server.stdin, flush=True)
+        child = int(self.server.stdout.readline())
+        end = threading.Timer(limit, os.killpg, (child, signal.SIGKILL))
+        end.start()
+        code = int(self.server.stdout.readline())
+        end.cancel()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        return code
+
+    def attempt(self, change: Change, known: dict[str, Any], whole: bool) -> dict[str, Any]:
+        """Make a change in a copy, run the tests, and undo it."""
+        plan = clear(self.folder.parent / "plan")
+        clear(self.folder.parent / "temporary")
+        limits = order(change, known, whole)
+        cold = change.path.startswith(KERNELS) or not (self.folder.parent / "kernels").exists()
+        slack = 400 if cold else 60  # seconds; compiling takes long
+        files = list(dict.fromkeys([*own_files(change), *(t.partition("::")[0] for t in limits)]))
+        content = {"order": limits, "known": known["known"], "slack": slack}
+        (plan / "plan.json").write_text(json.dumps(content))
+        target, begun = self.folder / change.path, time.monotonic()
+        source, before = target.read_bytes(), target.stat()
+        target.write_bytes(changed(source, change))
+        try:
+            limit = 5 * sum(limits.values()) + 3 * slack
+            code = self.run(files or ["tests/test_architecture.py"], plan, limit)
+        finally:
+            target.write_bytes(source)
+            os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+        by = ""
+        if code not in (0, 5):  # 5: no test was left
+            left = [plan / name for name in ("failed", "running") if (plan / name).exists()]
+            by = left[0].read_text() if left else "the import"
+            by += "" if left and left[0].name == "failed" else f" (exit code {code})"
+        seconds = round(time.monotonic() - begun, 1)
+        return change._asdict() | {"by": by, "tests": len(limits), "seconds": seconds}
