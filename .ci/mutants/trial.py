@@ -23,7 +23,9 @@ from population import ROOT, Change, changed
 
 WORK = Path(tempfile.gettempdir()) / "spikelca-mutants"
 KERNELS = "spikelca/engines/numba/"
-KERNEL_TESTS = ["kernels", "encode", "simulate", "spiking", "coupling", "inputs", "plastic"]
+STEPS = {"simulate", "rate", "spiking", "spans", "foresight", "afferents", "plastic", "lanes"}
+STEPS_TESTS = ["simulate", "spiking", "inputs", "plastic", "coupling"]
+ENCODE_TESTS = ["kernels", "encode"]
 SHARED = re.compile(r"scope=|@cache|quick_results")  # one test's work serves others of its file
 COMMON = ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "mutants_plugin"]
 
@@ -60,8 +62,8 @@ def gather(folder: Path, data: Path, kept: Path) -> dict[str, Any]:
     from coverage import CoverageData
 
     seconds: dict[str, float | None] = {}
-    for path in data.glob("seconds.*.json"):
-        seconds |= json.loads(path.read_text())
+    for path in data.glob("seconds.*"):
+        seconds |= dict(map(json.loads, path.read_text().splitlines()))
     tests = {name: value for name, value in seconds.items() if value is not None}
     found = CoverageData(data / "data")
     found.read()
@@ -121,7 +123,9 @@ def own_files(change: Change) -> list[str]:
     """The test files that are named after the changed module or a folder above it."""
     stems = [*reversed(Path(change.path).with_suffix("").parts)]
     if change.path.startswith(KERNELS):
-        stems = KERNEL_TESTS
+        stems = STEPS_TESTS + ENCODE_TESTS
+        if Path(change.path).stem not in STEPS:
+            stems = ENCODE_TESTS + STEPS_TESTS
     names = (f"tests/test_{stem}.py" for stem in stems)
     return [name for name in names if (ROOT / name).exists()]
 
