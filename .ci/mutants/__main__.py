@@ -27,7 +27,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from population import Change, choose, population
-from trial import Copy, record
+from trial import KERNELS, Copy, record
 
 KEY = ("path", "kind", "text", "old", "new")
 
@@ -63,6 +63,7 @@ def main() -> None:
         rows = [json.loads(line) for line in a.json.read_text().splitlines()]
     done = {tuple(row[k] for k in (*KEY, "line")) for row in rows}
     todo = [change for change in chosen if (*change.key(), change.line) not in done]
+    todo.sort(key=lambda change: change.path.startswith(KERNELS))  # these take longest: last
     copies = [Copy(number) for number in range(a.jobs)]
     known = record(copies[0].folder, a.jobs)
     free: SimpleQueue[Copy] = SimpleQueue()
