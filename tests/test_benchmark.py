@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from spikelca.experiments import benchmark, benchmark_encode
+from spikelca.experiments import (
+    benchmark,
+    benchmark_encode,
+    benchmark_scaling,
+    benchmark_spikes,
+    benchmark_time,
+    benchmark_workers,
+)
 from spikelca.experiments.benchmark import format_benchmark, run_benchmark
 from spikelca.experiments.benchmark_encode import Contest, gap_of, meet, objective_of, ours
-from spikelca.experiments.benchmark_measure import Spread, agree, interleaved, judged
+from spikelca.experiments.benchmark_measure import Row, Spread, agree, interleaved, judged
 from spikelca.experiments.benchmark_peers import Lasso, numpy_fista, sklearn_lasso, spams_lasso
 from spikelca.experiments.benchmark_spikes import spike_coder
 
@@ -108,3 +116,121 @@ def test_images_one_by_one_give_the_codes_of_the_whole_batch():
     alone = spike_coder(problem, "numba", 1)()
     assert len(alone) == 5
     np.testing.assert_array_equal(np.vstack([r.code for r in alone]), whole.code)
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """Every task runs once, and each takes a second more than the one before it: 2, 3, ..."""
+
+    def constant(tasks, rounds, clock=None):
+        for task in tasks.values():
+            task()
+        return {name: np.full(rounds, 2.0 + place) for place, name in enumerate(tasks)}
+
+    for module in (
+        benchmark_encode, benchmark_scaling, benchmark_spikes, benchmark_time, benchmark_workers
+    ):  # fmt: skip
+        monkeypatch.setattr(module, "interleaved", constant)
+
+
+def assert_microseconds_a_sample(row, n, seconds):
+    assert row.times == pytest.approx({name: s / n * 1e6 for name, s in seconds.items()})
+
+
+def test_ratios_and_times_follow_the_clock(stopped):
+    problem, skipped = tiny(4), []
+    X = np.random.default_rng(2).random((500, 16)).astype(np.float32)
+    two = {"ours": 2.0, "peer": 3.0}
+    unit = replace(problem, X=problem.X / np.linalg.norm(problem.X, axis=1, keepdims=True))
+    for row, n, seconds in (
+        (benchmark_encode.against_the_product(problem, 2), 4, {"ours": 2.0, "product": 3.0}),
+        (*benchmark_time.learn_suite(problem, X, True, skipped), 500, two),
+        (*benchmark_time.rate_beside_dense(problem, True, skipped), 4, two),
+        (benchmark_scaling.warm_start(problem), 4, {"rest": 2.0, "near": 3.0}),
+        (benchmark_spikes.whole_set(unit), 4, {"ours": 2.0}),
+    ):
+        assert_microseconds_a_sample(row, n, seconds)
+        reached = {"ours", "product"} <= set(seconds) or "rest" in seconds
+        first, second = (*seconds.values(), 1.0)[:2]
+        ratio = first / second if reached or len(seconds) == 1 else second / first
+        assert row.value.median == pytest.approx(ratio)
+    assert not skipped
+
+
+def test_scaling_counts_samples_and_keeps_whole_batches(stopped):
+    found = list(benchmark_scaling.batches(tiny(100), True))
+    assert [row.measure for row in found] == ["batch of 10", "batch of 100"]
+    assert [row.value.median for row in found] == pytest.approx([0.2e6, 0.02e6])
+    assert benchmark_scaling.timed(tiny(5), "five").value.median == pytest.approx(0.4e6)
+    assert benchmark_scaling.latency(tiny(5), True).value.median == pytest.approx(2e6)
+
+
+def test_memory_is_the_peak_beyond_the_codes(monkeypatch):
+    class Peak:
+        peak = 3 << 30
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr(benchmark_scaling, "resident", lambda: 1 << 30)
+    monkeypatch.setattr(benchmark_scaling, "Watch", Peak)
+    row = benchmark_scaling.memory(tiny(), True)
+    codes = 20_000 * (12 * 4 + 3 * 8) / 2**20  # residual, gap and rounds in double precision
+    assert row.value.median == pytest.approx(2048 - codes, abs=1)
+    assert row.met is False
+
+
+def test_workers_are_one_and_two_over_the_same_samples(stopped, monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="needs dask")
+    X, made = np.random.default_rng(3).random((60, 16)).astype(np.float32), []
+
+    def cluster(n_workers):
+        made.append(n_workers)
+        return distributed.LocalCluster(
+            n_workers=n_workers, threads_per_worker=1, processes=False, dashboard_address=None
+        )
+
+    monkeypatch.setattr(benchmark_workers, "_cluster", cluster)
+    rows = {row.measure: row for row in benchmark_workers.workers_suite(tiny(), X, True, [])}
+    assert made == [1, 2]
+    for name in ("encode 60 samples", "step of 60 samples"):
+        row = rows[f"{name}: one worker / two"]
+        assert_microseconds_a_sample(row, 60, {"one": 2.0, "two": 3.0})
+        assert row.value.median == pytest.approx(2 / 3)
+
+
+def test_other_spikes_and_worse_atoms_give_no_ratio(stopped, monkeypatch):
+    class Circuit:
+        def __init__(self, *parts):
+            pass
+
+        def simulate(self, stimuli, duration, *, engine, record):
+            return type("Response", (), {"spikes": (np.array([engine == "numba"]),)})
+
+    skipped = []
+    monkeypatch.setattr(benchmark_time, "Circuit", Circuit)
+    assert list(benchmark_time.spikes_beside_brian2(tiny(2), True, skipped)) == []
+    monkeypatch.setattr(benchmark_time, "learn_epoch", lambda X, start, lam: start[:, ::-1])
+    X = np.random.default_rng(2).random((500, 16)).astype(np.float32)
+    assert list(benchmark_time.learn_suite(tiny(), X, True, skipped)) == []
+    assert [item["peer"] for item in skipped] == ["Brian2", "MiniBatchDictionaryLearning"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "quick"), [((256, 784), False), ((256, 784), True), ((9, 4), False)]
+)
+def test_suites_are_told_apart_and_targets_are_official(small, monkeypatch, shape, quick):
+    for suite in benchmark.SUITES:
+        row = Row(suite, "m", Spread(6.0, 6.0, 6.0, 1), target=">= 5", met=True)
+        monkeypatch.setattr(benchmark, f"{suite}_suite", lambda *_, row=row: iter([row]))
+    problem = Lasso(np.ones((2, shape[1])), np.ones(shape), 0.1)
+    monkeypatch.setattr(benchmark, "learned_problem", lambda train, test, n: problem)
+    found = run_benchmark(quick=quick)
+    assert [row["suite"] for row in found["rows"]] == list(benchmark.SUITES)
+    official = shape == (256, 784) and not quick
+    assert {(row["target"], row["met"]) for row in found["rows"]} == {
+        (">= 5", True) if official else ("", None)
+    }

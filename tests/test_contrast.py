@@ -234,6 +234,26 @@ def test_the_rule_of_each_modality_keeps_its_own_rate():
     np.testing.assert_allclose(after, before, atol=1e-9)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.25, 1.0])
+def test_contrast_fades_linearly_over_its_share(share):
+    contrast, left = Contrast(share=share), np.linspace(0.99, 0.0, 12)
+    found = [contrast.strength(1 - share * part) for part in left]
+    np.testing.assert_allclose(found, left, atol=1e-12)
+    assert share == 1 or contrast.strength(0.999 * (1 - share)) == 0
+
+
+def test_usage_is_forgotten_at_the_longest_memory():
+    x = {"written": unit((20, 8), 2), "printed": unit((20, 4), 3)}
+    parts = [Dictionary(d.name, d.atoms, d.weight, Hebbian(memory=m)) for d, m in
+             zip(linked().dictionaries, (0.25, 0.5), strict=True)]  # fmt: skip
+    circuit = Circuit(RateNeuron(), SoftThreshold(0.05), parts)
+    code = circuit.encode(x).code
+    once = circuit.learn(x, code)
+    free = free_code(circuit, x, ("written",), 1e-4, "numba")
+    for twice in (once.learn(x, code), step(once, x, code, free, ("written",), Contrast())):
+        np.testing.assert_allclose(twice.plasticity.usage, 1.5 * once.plasticity.usage)
+
+
 def test_contrast_on_workers_is_refused_before_anything_is_learned():
     array = pytest.importorskip("dask.array", reason="needs dask")
     X, label, y, _, _ = digits()

@@ -71,6 +71,13 @@ def test_fit_twice_with_one_seed_gives_the_same_bits(X):
     assert np.array_equal(first.fit(X).components_, again)
 
 
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_every_seed_draws_its_own_initial_atoms(X, method):
+    made = [make(n_epochs=1, random_state=seed) for seed in range(64)]
+    found = {getattr(lca, method)(X[:100]).components_.tobytes() for lca in made}
+    assert len(found) == 64
+
+
 def test_transform_sees_the_observed_columns_only(X, bars):
     lca = make().fit(X)
     full, observed = lca.transform(X), lca.transform(bars.X["bars"])
