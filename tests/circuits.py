@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold, SpikingNeuron
@@ -34,6 +36,12 @@ def random_circuit(
         for name, (phi, weight) in zip("abcdef", pairs, strict=False)
     ]
     return Circuit(neuron, transfer, dictionaries, drivers, wiring)
+
+
+def with_inputs(circuit, *cells):
+    """The circuit with other input cells, one kind for each modality."""
+    pairs = zip(circuit.dictionaries, cells, strict=True)
+    return replace(circuit, dictionaries=[replace(d, inputs=kind) for d, kind in pairs])
 
 
 def random_stimuli(circuit, n_samples=5, seed=1, size=0.8):

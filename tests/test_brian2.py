@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import glob
 import itertools
 import os
@@ -10,17 +11,20 @@ import sys
 import tempfile
 import textwrap
 import warnings
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
-from circuits import RATE, SPIKING, random_circuit, random_stimuli, same
+from circuits import RATE, SPIKING, random_circuit, random_stimuli, same, with_inputs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import spikelca
 from spikelca import CurrentDriver, HardThreshold, OrdinalDriver, SoftThreshold, SpikingNeuron
 from spikelca.engines.brian2 import Brian2Engine
+from spikelca.engines.brian2.blocks import trace_of
+from spikelca.inputs import AnalogInput, PoissonInput, SpikingResidual
 from spikelca.waveforms import Noise, Sine
 
 brian2 = pytest.importorskip("brian2")
@@ -122,13 +126,55 @@ def test_every_threshold_is_the_same_in_brian2(neuron, transfer):
     same(fast, brian)
 
 
-@pytest.mark.parametrize("record", [("spikes",), ("u", "spikes")])
-def test_blocks_of_samples_change_nothing(record):
-    circuit = random_circuit(SPIKING)
+@pytest.mark.parametrize("traces", [False, True], ids=["spikes", "traces"])
+@pytest.mark.parametrize(("neuron", "wiring"), [(SPIKING, "lateral"), (SPIKING, "residual"),
+                                                (RATE, "residual")], ids=repr)  # fmt: skip
+def test_blocks_of_samples_change_nothing(neuron, wiring, traces):
+    circuit = random_circuit(neuron, wiring=wiring)
     X = random_stimuli(circuit, n_samples=8)
-    whole = circuit.simulate(X, 0.03, 4e-4, record=record, samples=[6, 1, 4])
-    engine = Brian2Engine(block=3)
-    same(whole, circuit.simulate(X, 0.03, 4e-4, engine=engine, record=record, samples=[6, 1, 4]))
+    record = records(circuit) if traces else ("spikes",) * (neuron is SPIKING)
+    whole, blocks = (
+        circuit.simulate(X, 0.03, 4e-4, engine=engine, record=record, samples=[6, 1, 7, 0, 4])
+        for engine in ("numba", Brian2Engine(block=3))
+    )
+    same(whole, blocks)
+
+
+def test_a_trace_outlives_its_monitor():
+    live = random_circuit(SPIKING).to_brian2(n_samples=2, dt=4e-4, record=("u",))
+    live.network.store()
+    live.array("b")[:] = 0.5
+    live.run(live.problem.n_steps * live.problem.clock.dt)
+    trace = trace_of(live, "u")
+    kept = trace.copy()
+    live.network.restore()
+    assert kept.any()
+    np.testing.assert_array_equal(trace, kept)
+    assert trace.base is None or trace.base.flags.owndata
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 2.0])
+def test_a_trace_with_other_steps_raises(share):
+    live = random_circuit(SPIKING, wiring="residual").to_brian2(dt=4e-4, record=("u", "r"))
+    if share:
+        live.run(share * live.problem.n_steps * live.problem.clock.dt)
+    for name in ("u", "r:a"):
+        with pytest.raises(RuntimeError, match=rf"monitor of '{name}' must have recorded"):
+            trace_of(live, name)
+
+
+def test_a_monitor_that_recorded_nothing_raises(monkeypatch):
+    import spikelca.engines.brian2 as engine
+
+    def build_without_recording(*args, build=engine.build):
+        live = build(*args)
+        live.monitors["a"].active = False
+        return live
+
+    monkeypatch.setattr(engine, "build", build_without_recording)
+    circuit = random_circuit(SPIKING)
+    with pytest.raises(RuntimeError, match="monitor of 'a' must have recorded 25 steps"):
+        circuit.simulate(random_stimuli(circuit), 0.01, 4e-4, engine="brian2", record=("u", "a"))
 
 
 def test_a_float32_circuit_is_widened_at_the_border():
@@ -177,6 +223,20 @@ def test_the_residual_circuit_hands_out_its_inputs_and_synapses():
     live.run(0.04)
     whole = circuit.simulate(X, 0.04, 4e-4)
     np.testing.assert_array_equal(live.array("r:a"), whole.state["r:a"])
+
+
+def test_weights_keep_their_memory():
+    circuit = random_circuit(SPIKING, wiring="residual")
+    live = circuit.to_brian2(random_stimuli(circuit), dt=4e-4)
+    weights, variable = live.weights("b"), weakref.ref(live.synapses["b"].variables["w"])
+    weights[2, 1, 0] = 7.0
+    assert live.synapses["b"].w[2 * 55 + 11] == 7.0
+    del live
+    gc.collect()
+    assert variable() is not None
+    del weights
+    gc.collect()
+    assert variable() is None
 
 
 def test_a_users_own_objects_run_along():
@@ -252,6 +312,42 @@ def test_preferences_seeds_and_the_default_clock_stay_as_the_user_left_them():
     assert {name: brian2.prefs[name] for name in brian2.prefs} == before
     assert brian2.defaultclock.dt_ == dt
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+
+
+CELLS = {
+    "analog": ("residual", AnalogInput(), AnalogInput()),
+    "random": ("lateral", PoissonInput(0.1, 0), AnalogInput()),
+    "random and signed": ("residual", PoissonInput(0.1, 0), SpikingResidual(0.05)),
+}
+
+
+@pytest.mark.parametrize("drivers", ["shared wave", "clamp"])
+@pytest.mark.parametrize("cells", CELLS)
+def test_runs_and_live_circuits_log_no_warning(cells, drivers, monkeypatch):
+    # What was logged once in this process would not be logged again.
+    monkeypatch.setattr(brian2.BrianLogger, "_log_messages", set())
+    wiring, *kinds = CELLS[cells]
+    circuit = random_circuit(SPIKING, drivers=DRIVERS[drivers], wiring=wiring)
+    circuit, X = with_inputs(circuit, *kinds), random_stimuli(circuit)
+    run = {"labels": [0, 1, 1, 0, 1], "dt": 4e-4}
+    with brian2.utils.logger.catch_logs() as logs:
+        circuit.simulate(X, 0.01, engine=Brian2Engine(block=2), record=records(circuit), **run)
+        live = circuit.to_brian2(X, record=records(circuit), **run)
+        live.run(0.01)
+        del live
+        circuit.to_brian2(X, **run)
+        gc.collect()
+    assert logs == []
+
+
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+def test_learning_in_brian2_logs_no_warning(neuron, monkeypatch):
+    monkeypatch.setattr(brian2.BrianLogger, "_log_messages", set())
+    circuit = random_circuit(neuron, wiring="residual")
+    with brian2.utils.logger.catch_logs() as logs:
+        circuit.learn_in_simulation(random_stimuli(circuit), 0.01, 4e-4, engine="brian2")
+        gc.collect()
+    assert logs == []
 
 
 def test_a_fresh_process_leaves_no_log_no_message_and_no_hook(tmp_path):

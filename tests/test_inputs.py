@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from circuits import RATE, SPIKING, random_circuit, random_stimuli, same
+from circuits import RATE, SPIKING, random_circuit, random_stimuli, same, with_inputs
 from sklearn.datasets import load_digits
 
 from spikelca import (
@@ -25,12 +25,6 @@ from spikelca.learning import learn
 TAU = 10e-3
 FINE = SpikingNeuron(tau=TAU, quantum=0.02)
 LABELS = [0, 1, 1, 0, 1]
-
-
-def with_inputs(circuit, *cells):
-    """The circuit with other input cells, one kind for each modality."""
-    pairs = zip(circuit.dictionaries, cells, strict=True)
-    return replace(circuit, dictionaries=[replace(d, inputs=kind) for d, kind in pairs])
 
 
 @pytest.fixture(scope="module")

@@ -78,11 +78,11 @@ def _connect(synapses: Any, problem: Problem, p: InputPopulation) -> None:
         sample, cell = np.zeros(1, np.int64), np.zeros(1, np.int64)
     source = sample * p.stimulus.shape[1] + cell
     if problem.residual_wiring:
-        synapses.connect(i=source, j=source)
+        synapses.connect(i=source, j=source, namespace={})
         kicks: FloatArray = charge[sample, cell]
     else:
         targets = sample[:, None] * problem.n_neurons + np.arange(problem.n_neurons)
-        synapses.connect(i=np.repeat(source, problem.n_neurons), j=targets.ravel())
+        synapses.connect(i=np.repeat(source, problem.n_neurons), j=targets.ravel(), namespace={})
         scaled = charge[sample, cell] * p.weight
         kicks = (p.synapses[cell] * scaled[:, None]).ravel()
     synapses.variables["kick"].get_value()[:] = kicks

@@ -53,16 +53,40 @@ def part_of(circuit: BrianCircuit, first: int) -> Part:
     """Read state, traces and spikes off the objects; ``first`` is the block's first sample."""
     problem = circuit.problem
     state = {name: circuit.array(name).copy() for name in problem.state_widths()}
-    n_kept, traces = len(problem.record.samples), {}
-    for name, monitor in circuit.monitors.items():
-        if name.split(":")[0] in RECORDABLE and name != "spikes":
-            values = np.asarray(getattr(monitor, f"{name.split(':')[0]}_")).T
-            traces[name] = values.reshape(len(values), n_kept, -1)
+    traces = {
+        name: trace_of(circuit, name)
+        for name in circuit.monitors
+        if name.split(":")[0] in RECORDABLE and name != "spikes"
+    }
     seen = arrived(problem, circuit.monitors)
     if not isinstance(problem.neuron, SpikingNeuron):
         return Part(first, state, traces, None, seen)
     sample, neuron, step = circuit.spikes()
     return Part(first, state, traces, Spikes(sample + first, neuron, step), seen)
+
+
+def trace_of(circuit: BrianCircuit, name: str) -> FloatArray:
+    """Copy a recorded trace out of its monitor: (n_times, n_kept_samples, width).
+
+    A view is not enough. From version 2.10 on, Brian2 frees recorded values with their monitor,
+    even if arrays still point to them, and in every version `restore` sets them to zero.
+
+    Raises
+    ------
+    RuntimeError
+        If the monitor has not recorded every step that was asked for, and no other.
+    """
+    problem, monitor = circuit.problem, circuit.monitors[name]
+    values = np.array(monitor.variables[name.split(":")[0]].get_value())
+    steps = np.rint(monitor.variables["t"].get_value() / circuit.clock.dt_).astype(np.int64)
+    expected = np.arange(0, problem.n_steps, problem.record.every)
+    if len(values) != len(expected) or not np.array_equal(steps, expected):
+        raise RuntimeError(
+            f"Brian2's monitor of {name!r} must have recorded {len(expected)} steps, "
+            f"{problem.record.every} apart, got {len(values)} rows of values and the steps "
+            f"{steps.tolist()[:5]}. Install another version of Brian2, or take engine='numba'."
+        )
+    return values.reshape(len(values), len(problem.record.samples), -1)
 
 
 def joined(problem: Problem, parts: list[Part]) -> Response:

@@ -64,6 +64,9 @@ def build(problem: Problem, code: Any) -> BrianCircuit:
         parts = [population, *inputs.values(), *synapses.values(), *monitors.values(),
                  *random.values(), *arrivals.values()]  # fmt: skip
         network = brian2.Network(*parts, *([] if lateral is None else [lateral]))
+    for each in network:
+        # Brian2 notes this at the first run only, and warns of objects that are gone without one.
+        each._network = network.id
     return BrianCircuit(
         network, population, inputs, synapses, lateral, monitors, str(texts), clock, problem
     )
@@ -172,7 +175,7 @@ def _connect(synapses: Any, n_samples: int, pre: NDArray[np.int64], post: NDArra
     block = np.arange(n_samples, dtype=np.int32)[:, None]
     sources = (pre.astype(np.int32) + block * np.int32(widths[0])).ravel()
     targets = (post.astype(np.int32) + block * np.int32(widths[1])).ravel()
-    synapses.connect(i=sources, j=targets)
+    synapses.connect(i=sources, j=targets, namespace={})
     synapses.variables["w"].get_value().reshape(n_samples, -1)[:] = weights
 
 

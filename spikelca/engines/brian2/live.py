@@ -15,6 +15,18 @@ from spikelca.inputs import PoissonInput
 from spikelca.validation import FloatArray, positive_seconds
 
 
+class SharedMemory:
+    """The memory of a Brian2 variable, for an array that keeps the variable alive.
+
+    From version 2.10 on, the values of synapses are freed with their variable, even if arrays still
+    point to them.
+    """
+
+    def __init__(self, variable: Any) -> None:
+        self.variable = variable
+        self.__array_interface__ = variable.get_value().__array_interface__
+
+
 @dataclass(frozen=True, eq=False)
 class BrianCircuit:
     """A circuit as a running Brian2 simulation.
@@ -112,9 +124,12 @@ class BrianCircuit:
         return np.asarray(values).reshape(self.problem.n_samples, -1)
 
     def weights(self, modality: str) -> FloatArray:
-        """A live view of the weights of a modality: (n_samples, n_inputs, n_neurons)."""
-        values = self.synapses[modality].variables["w"].get_value()
-        return np.asarray(values).reshape(self.problem.n_samples, -1, self.problem.n_neurons)
+        """A live view of the weights of a modality: (n_samples, n_inputs, n_neurons).
+
+        It is valid as long as no synapse is added.
+        """
+        weights = np.asarray(SharedMemory(self.synapses[modality].variables["w"]))
+        return weights.reshape(self.problem.n_samples, -1, self.problem.n_neurons)
 
     def spikes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Sample, neuron and step of all spikes so far, in this order of precedence for sorting."""
