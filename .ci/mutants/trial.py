@@ -26,6 +26,7 @@ KERNELS = "spikelca/engines/numba/"
 STEPS = {"simulate", "rate", "spiking", "spans", "foresight", "afferents", "plastic", "lanes"}
 STEPS_TESTS = ["simulate", "spiking", "inputs", "plastic", "coupling"]
 ENCODE_TESTS = ["kernels", "encode"]
+SLOW = 20.0  # seconds; longer tests run only for what they are about, or with --whole
 SHARED = re.compile(r"scope=|@cache|quick_results")  # one test's work serves others of its file
 COMMON = ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "mutants_plugin"]
 
@@ -134,18 +135,20 @@ def order(change: Change, known: dict[str, Any], whole: bool) -> dict[str, float
     """The tests to run for a change, one file after the other, with their seconds."""
     tests = known["tests"]
     near = reached(change, known["lines"])
+    if not whole and not change.path.startswith(("spikelca/experiments/", "spikelca/cli/")):
+        near = {test for test in near if tests[test] < SLOW}
     files = {test.partition("::")[0] for test in near}
     shared = {f for f in files if SHARED.search((ROOT / f).read_text(encoding="utf-8"))}
     by_file: dict[tuple[bool, str], list[str]] = defaultdict(list)
     for test in tests:
         file = test.partition("::")[0]
-        if test in near or whole or file in shared:
+        if test in near or whole or (file in shared and tests[test] < SLOW):
             by_file[(test not in near, file)].append(test)
     own = own_files(change)
 
     def urgency(group: tuple[bool, str]) -> tuple[bool, int, float]:
         place = own.index(group[1]) if group[1] in own else len(own)
-        return group[0], place, sum(tests[test] for test in by_file[group])
+        return group[0], place, sum(tests[t] for t in by_file[group]) / len(by_file[group])
 
     groups = sorted(by_file, key=urgency)
     return {t: tests[t] for group in groups for t in sorted(by_file[group], key=tests.__getitem__)}
