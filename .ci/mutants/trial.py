@@ -19,6 +19,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from population import ROOT, Change, changed
 
 WORK = Path(tempfile.gettempdir()) / "spikelca-mutants"
@@ -131,7 +132,7 @@ def own_files(change: Change) -> list[str]:
     return [name for name in names if (ROOT / name).exists()]
 
 
-def order(change: Change, known: dict[str, Any], whole: bool) -> dict[str, float]:
+def order(change: Change, known: dict[str, Any], whole: bool, budget: float) -> dict[str, float]:
     """The tests to run for a change, one file after the other, with their seconds."""
     tests = known["tests"]
     near = reached(change, known["lines"])
@@ -151,7 +152,9 @@ def order(change: Change, known: dict[str, Any], whole: bool) -> dict[str, float
         return group[0], place, sum(tests[t] for t in by_file[group]) / len(by_file[group])
 
     groups = sorted(by_file, key=urgency)
-    return {t: tests[t] for group in groups for t in sorted(by_file[group], key=tests.__getitem__)}
+    names = [t for group in groups for t in sorted(by_file[group], key=tests.__getitem__)]
+    total = np.cumsum([tests[name] for name in names])
+    return {name: tests[name] for name, spent in zip(names, total, strict=True) if spent <= budget}
 
 
 def copy(folder: Path) -> Path:
@@ -193,11 +196,13 @@ class Copy:
             os.killpg(child, signal.SIGKILL)
         return code
 
-    def attempt(self, change: Change, known: dict[str, Any], whole: bool) -> dict[str, Any]:
+    def attempt(
+        self, change: Change, known: dict[str, Any], whole: bool, budget: float
+    ) -> dict[str, Any]:
         """Make a change in a copy, run the tests, and undo it."""
         plan = clear(self.folder.parent / "plan")
         clear(self.folder.parent / "temporary")
-        limits = order(change, known, whole)
+        limits = order(change, known, whole, budget)
         cold = change.path.startswith(KERNELS) or not (self.folder.parent / "kernels").exists()
         slack = 400 if cold else 60  # seconds; compiling takes long
         files = list(dict.fromkeys([*own_files(change), *(t.partition("::")[0] for t in limits)]))
