@@ -254,6 +254,16 @@ def test_a_worker_that_is_killed_in_an_epoch_changes_nothing(monkeypatch, cluste
     assert np.array_equal(codes.compute(), here.transform(X))
 
 
+def test_a_scheduler_without_a_worker_is_an_error(monkeypatch):
+    monkeypatch.setattr("spikelca.distributed.cluster.PATIENCE", 1)
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, **NO_DASHBOARD) as empty,
+        pytest.raises(ConnectionError, match="has no worker"),
+        connected(empty.scheduler_address),
+    ):
+        pytest.fail("entered")
+
+
 def test_a_scheduler_that_does_not_answer_is_told(monkeypatch):
     monkeypatch.setattr("spikelca.distributed.cluster.PATIENCE", 0.2)
     with pytest.raises(ConnectionError, match=r"tcp://127.0.0.1:1 does not answer.*dask scheduler"):

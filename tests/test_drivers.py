@@ -18,6 +18,7 @@ from spikelca import (
     SoftThreshold,
 )
 from spikelca.drivers import Injection
+from spikelca.waveforms import Array, Callable, Noise
 
 READINGS = ["current", "linked", "clamp"]
 LABELS = [1, 0]
@@ -237,3 +238,33 @@ def test_a_driver_favours_its_own_block_and_the_free_neurons():
     expected = [[False, False, True, True, True], [True, True, False, False, True]]
     np.testing.assert_array_equal(driver().favours(LABELS, 2, 5), expected)
     assert driver().favours(None, 2, 5) is None
+
+
+@pytest.mark.parametrize("sd", [-0.1, np.nan])
+def test_noise_needs_a_finite_deviation(sd):
+    with pytest.raises(ValueError, match="sd"):
+        Noise(sd, seed=0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_of_a_function_are_finite(value):
+    with pytest.raises(ValueError, match="function"):
+        Callable(lambda t: value if t else 0.0).values(np.array([0.0, 1.0]), (1, 2))
+
+
+def test_an_array_is_a_copy_that_stays():
+    given = np.array([0.1, 0.2])
+    wave = Array(given, dt=0.5)
+    given[:] = 7.0
+    np.testing.assert_array_equal(wave.values(np.array([0.0, 0.5]), (1, 1)).ravel(), [0.1, 0.2])
+    with pytest.raises(ValueError, match="read-only"):
+        wave.array[0] = 7.0
+
+
+@pytest.mark.parametrize("n_values", [1, 2, 5])
+def test_an_array_serves_until_its_last_value_ends(n_values):
+    wave, dt = Array(np.arange(1.0, n_values + 1), dt=0.5), 0.5
+    inside = np.arange(n_values) * dt + 0.4
+    np.testing.assert_array_equal(wave.values(inside, (1, 1)).ravel(), np.arange(n_values) + 1)
+    with pytest.raises(ValueError, match="longer array"):
+        wave.values(np.append(inside, n_values * dt), (1, 1))

@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for one line per change")
     parser.add_argument("--resume", action="store_true", help="leave out what the file holds")
     parser.add_argument("--survivors", type=Path, help="file of an earlier run to go through again")
+    parser.add_argument("--budget", type=float, default=float("inf"), help="seconds of tests each")
     parser.add_argument("--whole", action="store_true", help="run all tests before giving up")
     a = parser.parse_args()
     changes = population(a.only)
@@ -73,7 +74,7 @@ def main() -> None:
     def one(change: Change) -> dict[str, Any]:
         mine = free.get()
         try:
-            return mine.attempt(change, known, a.whole)
+            return mine.attempt(change, known, a.whole, a.budget)
         finally:
             free.put(mine)
 

@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(config, items):
         wanted = [item for item in items if item.nodeid in rank or item.nodeid not in known]
         wanted = [item for item in wanted if not CLOCK.search(inspect.getsource(item.function))]
         items[:] = sorted(wanted, key=lambda item: rank.get(item.nodeid, -1))
-        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+        resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
         config.limits, config.slack = plan["order"], plan["slack"]
 
 

@@ -19,6 +19,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from population import ROOT, Change, changed
 
 WORK = Path(tempfile.gettempdir()) / "spikelca-mutants"
@@ -26,6 +27,7 @@ KERNELS = "spikelca/engines/numba/"
 STEPS = {"simulate", "rate", "spiking", "spans", "foresight", "afferents", "plastic", "lanes"}
 STEPS_TESTS = ["simulate", "spiking", "inputs", "plastic", "coupling"]
 ENCODE_TESTS = ["kernels", "encode"]
+SLOW = 20.0  # seconds; longer tests run only for what they are about, or with --whole
 SHARED = re.compile(r"scope=|@cache|quick_results")  # one test's work serves others of its file
 COMMON = ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "mutants_plugin"]
 
@@ -130,25 +132,29 @@ def own_files(change: Change) -> list[str]:
     return [name for name in names if (ROOT / name).exists()]
 
 
-def order(change: Change, known: dict[str, Any], whole: bool) -> dict[str, float]:
+def order(change: Change, known: dict[str, Any], whole: bool, budget: float) -> dict[str, float]:
     """The tests to run for a change, one file after the other, with their seconds."""
     tests = known["tests"]
     near = reached(change, known["lines"])
+    if not whole and not change.path.startswith(("spikelca/experiments/", "spikelca/cli/")):
+        near = {test for test in near if tests[test] < SLOW}
     files = {test.partition("::")[0] for test in near}
     shared = {f for f in files if SHARED.search((ROOT / f).read_text(encoding="utf-8"))}
     by_file: dict[tuple[bool, str], list[str]] = defaultdict(list)
     for test in tests:
         file = test.partition("::")[0]
-        if test in near or whole or file in shared:
+        if test in near or whole or (file in shared and tests[test] < SLOW):
             by_file[(test not in near, file)].append(test)
     own = own_files(change)
 
     def urgency(group: tuple[bool, str]) -> tuple[bool, int, float]:
         place = own.index(group[1]) if group[1] in own else len(own)
-        return group[0], place, sum(tests[test] for test in by_file[group])
+        return group[0], place, sum(tests[t] for t in by_file[group]) / len(by_file[group])
 
     groups = sorted(by_file, key=urgency)
-    return {t: tests[t] for group in groups for t in sorted(by_file[group], key=tests.__getitem__)}
+    names = [t for group in groups for t in sorted(by_file[group], key=tests.__getitem__)]
+    total = np.cumsum([tests[name] for name in names])
+    return {name: tests[name] for name, spent in zip(names, total, strict=True) if spent <= budget}
 
 
 def copy(folder: Path) -> Path:
@@ -190,11 +196,13 @@ class Copy:
             os.killpg(child, signal.SIGKILL)
         return code
 
-    def attempt(self, change: Change, known: dict[str, Any], whole: bool) -> dict[str, Any]:
+    def attempt(
+        self, change: Change, known: dict[str, Any], whole: bool, budget: float
+    ) -> dict[str, Any]:
         """Make a change in a copy, run the tests, and undo it."""
         plan = clear(self.folder.parent / "plan")
         clear(self.folder.parent / "temporary")
-        limits = order(change, known, whole)
+        limits = order(change, known, whole, budget)
         cold = change.path.startswith(KERNELS) or not (self.folder.parent / "kernels").exists()
         slack = 400 if cold else 60  # seconds; compiling takes long
         files = list(dict.fromkeys([*own_files(change), *(t.partition("::")[0] for t in limits)]))
