@@ -30,7 +30,7 @@ from spikelca.engines import Engine
 from spikelca.lessons import Sums
 from spikelca.plasticity import PlasticityState, normalise_stacked, to_stacked
 from spikelca.relearning import room
-from spikelca.validation import FloatArray, positive
+from spikelca.validation import FloatArray, finite, positive
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ class Contrast:
     def __post_init__(self) -> None:
         for name in ("rate", "recall"):
             object.__setattr__(self, name, positive(getattr(self, name), name))
+        for name in ("amount", "share"):
+            object.__setattr__(self, name, finite(getattr(self, name), name))
         if not (0 <= self.amount <= 1 and 0 < self.share <= 1):
             raise ValueError(
                 f"amount is {self.amount} and share is {self.share}; "

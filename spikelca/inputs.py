@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.validation import FloatArray, positive
+from spikelca.validation import FloatArray, positive, whole
 
 STEPS_AT_ONCE = 1024
 """Steps whose random numbers are drawn together; the numbers do not depend on it."""
@@ -76,8 +76,7 @@ class PoissonInput:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "quantum", positive(self.quantum, "quantum"))
-        if not (isinstance(self.seed, (int, np.integer)) and self.seed >= 0):
-            raise ValueError(f"seed is {self.seed!r}; a whole number from zero on was awaited.")
+        object.__setattr__(self, "seed", whole(self.seed, "seed", 0))
 
     def spikes(
         self, x: FloatArray, k: Any, n_steps: int, sample: int

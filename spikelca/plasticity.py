@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.validation import FloatArray, positive
+from spikelca.validation import FloatArray, finite, positive, whole
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Hebbian:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rate", positive(self.rate, "rate"))
+        object.__setattr__(self, "memory", finite(self.memory, "memory"))
         if not 0 <= self.memory < 1:
             raise ValueError(f"memory is {self.memory}; a number in [0, 1) was awaited.")
 
@@ -230,8 +231,7 @@ class IdleAtoms:
     def __post_init__(self) -> None:
         if self.source not in _SOURCES:
             raise ValueError(f"source is {self.source!r}; one of {sorted(_SOURCES)} was awaited.")
-        if not self.patience >= 1:
-            raise ValueError(f"patience is {self.patience}; one presentation or more was awaited.")
+        object.__setattr__(self, "patience", whole(self.patience, "patience", 1))
 
     def material(self, stimulus: FloatArray, residual: FloatArray) -> FloatArray:
         """The array whose rows become new atoms.

@@ -49,7 +49,7 @@ class RunsInTime(HasParts):
             Constant over the run.
         duration, dt : float or Brian2 quantity
             Seconds. Without dt a step is chosen from the spectrum of the Gram matrix (and, for
-            spiking neurons, from the strongest drive).
+            spiking neurons, from the strongest drive, currents of drivers included).
         engine : {"numba", "brian2", "reference"} or Engine, default="numba"
         record : sequence of {"u", "a", "v", "s", "r", "current", "spikes"}, default=()
             What to keep, as far as the circuit has it; ``traces[name]`` is (n_times, n_samples,

@@ -16,13 +16,26 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spikelca.drivers import CurrentDriver, Driver
-from spikelca.engines import RECORDABLE, WINDOW, Clock, Coupling, Engine, Problem, Record, Response
+from spikelca.engines import (
+    LONGEST_WINDOW,
+    RECORDABLE,
+    WINDOW,
+    Clock,
+    Coupling,
+    Engine,
+    Problem,
+    Record,
+    Response,
+)
 from spikelca.memory import available_bytes, readable
 from spikelca.neurons import SpikingNeuron
 from spikelca.pairs import folded, needs_pairs, paired
 from spikelca.saturation import automatic_k, check_inputs, check_saturation
 from spikelca.transfer import SoftThreshold
 from spikelca.validation import FloatArray, as_float, check_finite, indices, positive_seconds
+
+MOST_CLOCKS = 8
+"""How many times the step of a run without dt is shortened until its waveforms fit."""
 
 
 def simulate(
@@ -85,6 +98,20 @@ def timed(
         spiking neuron would saturate.
     """
     clock = make_clock(problem, duration, dt)
+    run = under_currents(problem, clock, drivers)
+    # At a shorter step a waveform may reach a higher value, which asks for a shorter one still.
+    for _ in range(MOST_CLOCKS if dt is None else 0):
+        shorter = make_clock(problem, duration, automatic_k(run) * problem.neuron.tau)
+        if shorter.dt >= clock.dt * (1 - 1e-9) or shorter.n_steps > LONGEST_WINDOW:
+            break
+        clock = shorter
+        run = under_currents(problem, clock, drivers)
+    check_saturation(run)
+    return run
+
+
+def under_currents(problem: Problem, clock: Clock, drivers: Sequence[Driver]) -> Problem:
+    """The problem with a clock and the currents of `CurrentDriver` at its times."""
     current, waveform = problem.current, None
     for driver in drivers:
         if isinstance(driver, CurrentDriver):
@@ -95,9 +122,7 @@ def timed(
                 waveform = d if waveform is None else waveform + d
     if waveform is not None:
         waveform = waveform.astype(problem.dtype)
-    run = replace(problem, clock=clock, current=current, waveform=waveform)
-    check_saturation(run)
-    return run
+    return replace(problem, clock=clock, current=current, waveform=waveform)
 
 
 def make_clock(problem: Problem, duration: Any, dt: Any | None) -> Clock:

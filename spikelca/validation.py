@@ -64,6 +64,34 @@ def positive(value: Any, name: str) -> float:
     return number
 
 
+def finite(value: Any, name: str) -> float:
+    """A finite number.
+
+    Raises
+    ------
+    ValueError
+        If the value is NaN or infinite.
+    """
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be a finite number, got {number}.")
+    return number
+
+
+def whole(value: Any, name: str, least: int) -> int:
+    """A whole number of any type, as an int.
+
+    Raises
+    ------
+    ValueError
+        If the value is no whole number, or below the least.
+    """
+    number = value if isinstance(value, (int, np.integer)) else finite(value, name)
+    if number != int(number) or number < least:
+        raise ValueError(f"{name} must be a whole number of {least} or more, got {value!r}.")
+    return int(number)
+
+
 def as_float(X: ArrayLike, name: str, dtype: np.dtype[Any] | None = None) -> FloatArray:
     """Turn real numbers of any kind into a float32 or float64 array.
 

@@ -7,7 +7,6 @@ Currents have the unit of the membrane potential, times are seconds.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections import abc
 from dataclasses import dataclass
@@ -16,7 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikelca.validation import FloatArray, check_finite, positive_seconds, seconds
+from spikelca.validation import (
+    FloatArray,
+    check_finite,
+    finite,
+    positive_seconds,
+    seconds,
+    whole,
+)
 
 Shape = tuple[int, int]
 
@@ -52,13 +58,6 @@ class Waveform(ABC):
     def __add__(self, other: Waveform) -> Waveform:
         """Both currents at once."""
         return Sum(self, other)
-
-
-def _finite(value: Any, name: str) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{name} is {number}; a finite number was awaited.")
-    return number
 
 
 def _everywhere(values: FloatArray) -> FloatArray:
@@ -110,7 +109,7 @@ class Constant(Waveform):
     level: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "level", _finite(self.level, "level"))
+        object.__setattr__(self, "level", finite(self.level, "level"))
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         return _everywhere(np.full(len(times), self.level))
@@ -198,7 +197,7 @@ class Sine(Waveform):
 
     def __post_init__(self) -> None:
         for name in ("amplitude", "frequency", "phase"):
-            object.__setattr__(self, name, _finite(getattr(self, name), name))
+            object.__setattr__(self, name, finite(getattr(self, name), name))
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         return _everywhere(self.amplitude * np.sin(2 * np.pi * self.frequency * times + self.phase))
@@ -231,9 +230,11 @@ class Noise(Waveform):
     hold: float = 1e-3
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "sd", finite(self.sd, "sd"))
+        object.__setattr__(self, "seed", whole(self.seed, "seed", 0))
         object.__setattr__(self, "hold", positive_seconds(self.hold, "hold"))
-        if not (math.isfinite(self.sd) and self.sd >= 0):
-            raise ValueError(f"sd is {self.sd}; a finite number at or above zero was awaited.")
+        if self.sd < 0:
+            raise ValueError(f"sd must be a number of 0 or more, got {self.sd}.")
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         place = _place(times, self.hold)
@@ -338,7 +339,7 @@ def _place(times: NDArray[np.float64], hold: float) -> NDArray[np.int64]:
 
 def _interval(wave: Any, name: str) -> None:
     """Check the height and the two times of a pulse or a ramp."""
-    object.__setattr__(wave, name, _finite(getattr(wave, name), name))
+    object.__setattr__(wave, name, finite(getattr(wave, name), name))
     for edge in ("start", "stop"):
         object.__setattr__(wave, edge, seconds(getattr(wave, edge), edge))
     if not wave.start < wave.stop:

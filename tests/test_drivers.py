@@ -193,13 +193,13 @@ def test_no_two_sided_cell_fires_that_sees_nothing(kind, reading):
     ],
 )
 def test_senseless_numbers_are_refused(parts):
-    with pytest.raises(ValueError, match="awaited"):
+    with pytest.raises(ValueError, match=next(iter(parts))):
         driver(**parts)
 
 
 @pytest.mark.parametrize(("floor", "until"), [(-0.1, 1), (1.1, 1), (0, 0), (0, 1.1), (np.nan, 1)])
 def test_a_fade_is_between_nothing_and_everything(floor, until):
-    with pytest.raises(ValueError, match="awaited"):
+    with pytest.raises(ValueError, match="floor"):
         Fade(floor, until)
 
 

@@ -307,7 +307,7 @@ def test_synapses_do_not_learn_from_random_spikes():
     lambda: SpikingResidual(float("nan")),
 ])  # fmt: skip
 def test_input_cells_of_impossible_numbers_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"awaited|above zero"):
+    with pytest.raises(ValueError, match=r"seed must be|(quantum|threshold) is"):
         wrong()
 
 

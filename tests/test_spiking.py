@@ -25,7 +25,7 @@ from spikelca.datasets import load_images
 from spikelca.learning import learn
 from spikelca.plasticity import normalise_stacked
 from spikelca.readout import event_energy, exponential, latency, membrane, spike_count, tapered
-from spikelca.waveforms import Pulse
+from spikelca.waveforms import Callable, Constant, Pulse, Sine
 
 FINE = SpikingNeuron(tau=10e-3, quantum=0.02)
 TAU = 10e-3
@@ -327,6 +327,22 @@ def test_without_dt_a_strong_drive_shortens_the_step():
     response = circuit.simulate({"x": [[8.0]]}, 0.3)
     assert response.clock.dt <= FINE.quantum / 7.9 * TAU * 1.001
     assert response.code[0, 0] == pytest.approx(7.9, rel=1e-2)
+
+
+@pytest.mark.parametrize("wave", [Constant(5.0), Pulse(5.0, 0.02, 0.05), Sine(5.0, 7.0)], ids=repr)
+def test_a_strong_current_shortens_the_step(wave):
+    circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(1))], [CurrentDriver(wave)])
+    response = circuit.simulate({"x": [[0.1]]}, 0.1)
+    assert response.clock.dt == pytest.approx(FINE.quantum / 5.0 * TAU, rel=1e-3)
+    with pytest.raises(ValueError, match="dt of at most"):
+        circuit.simulate({"x": [[0.1]]}, 0.1, 1.01 * response.clock.dt)
+
+
+def test_a_current_without_a_bound_is_rejected():
+    pole = CurrentDriver(Callable(lambda t: 1 / max(t, 1e-12)))
+    circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(1))], [pole])
+    with pytest.raises(ValueError, match="asks for a code"):
+        circuit.simulate({"x": [[0.1]]}, 1e-3)
 
 
 def test_a_rate_that_saturates_through_excitation_is_found_afterwards():

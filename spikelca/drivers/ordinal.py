@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikelca.drivers.base import Driver, Injection
 from spikelca.transfer import Transfer
-from spikelca.validation import check_labels
+from spikelca.validation import check_labels, finite, whole
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Fade:
     until: float = 0.8
 
     def __post_init__(self) -> None:
+        for name in ("floor", "until"):
+            object.__setattr__(self, name, finite(getattr(self, name), name))
         if not (0 <= self.floor <= 1 and 0 < self.until <= 1):
             raise ValueError(
                 f"floor is {self.floor} and until is {self.until}; "
@@ -120,17 +122,14 @@ class OrdinalDriver(Driver):
     def __post_init__(self) -> None:
         if self.reading not in _READINGS:
             raise ValueError(f"reading is {self.reading!r}; one of {list(_READINGS)} was awaited.")
-        if self.n_classes < 1 or (self.block is not None and self.block < 1):
-            raise ValueError(
-                f"n_classes is {self.n_classes} and block is {self.block}; "
-                "one or more of each was awaited."
-            )
-        strengths = (self.excitation, self.inhibition, self.gain)
-        if not all(np.isfinite(s) and s >= 0 for s in strengths):
-            raise ValueError(
-                f"excitation, inhibition and gain are {strengths}; "
-                "finite numbers at or above zero were awaited."
-            )
+        object.__setattr__(self, "n_classes", whole(self.n_classes, "n_classes", 1))
+        if self.block is not None:
+            object.__setattr__(self, "block", whole(self.block, "block", 1))
+        for name in ("excitation", "inhibition", "gain"):
+            strength = finite(getattr(self, name), name)
+            object.__setattr__(self, name, strength)
+            if strength < 0:
+                raise ValueError(f"{name} must be a number of 0 or more, got {strength}.")
 
     def block_size(self, n_neurons: int) -> int:
         """Neurons of one class.

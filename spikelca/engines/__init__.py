@@ -16,9 +16,10 @@ from spikelca.engines.base import (
     Spikes,
 )
 from spikelca.engines.plastic import Stream, StreamRule
-from spikelca.engines.response import WINDOW
+from spikelca.engines.response import LONGEST_WINDOW, WINDOW
 
 __all__ = [
+    "LONGEST_WINDOW",
     "RECORDABLE",
     "WINDOW",
     "Clock",

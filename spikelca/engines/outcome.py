@@ -153,7 +153,7 @@ def check_backlog(v: FloatArray, neuron: SpikingNeuron, clock: Clock) -> None:
     if late.any():
         sample, cell = np.argwhere(late)[0]
         raise ValueError(
-            f"Neuron {cell} of sample {sample} was charged faster than one spike a step can carry "
+            f"Cell {cell} of sample {sample} was charged faster than one spike a step can carry "
             f"away: {v[sample, cell] / neuron.quantum:.0f} spikes are left over, and its rate is "
             f"wrong. Take a quantum above {neuron.quantum:.3g}, or a dt below {clock.dt:.3g} s."
         )
