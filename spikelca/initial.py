@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 from spikelca.plasticity import normalise_stacked
 from spikelca.validation import FloatArray
 
+ALIKE = 1e-6
+"""Distance of two directions that are one and the same but for the rounding of float32."""
+
+ROWS = 1024
+"""Atoms that are compared with those before them at a time."""
+
 JITTER = 0.05
 """Noise, as a part of an atom's norm, that tells apart atoms which start from equal samples."""
 
@@ -63,14 +69,27 @@ def _without_repeats(
     return np.concatenate(rounds)[:size]
 
 
+def _repeats(directions: FloatArray) -> NDArray[np.bool_]:
+    """Whether an earlier row lies within `ALIKE`; rows have norm one, or zero.
+
+    Rounding would be no test: two rows that differ in their last bits may round apart.
+    """
+    found = np.zeros(len(directions), dtype=np.bool_)
+    for first in range(0, len(directions), ROWS):
+        rows = slice(first, first + ROWS)
+        # |d - e|^2 = 2 - 2 d.e
+        near = directions[rows] @ directions[: rows.stop].T > 1 - 0.5 * ALIKE**2
+        found[rows] = np.tril(near, first - 1).any(axis=1)
+    return found
+
+
 def _tell_apart(atoms: Mapping[str, FloatArray], rng: np.random.Generator) -> None:
     """Add noise to blank atoms and to every atom that another one equals or scales."""
     stacked = np.hstack(list(atoms.values())).astype(np.float64)
     norms = np.linalg.norm(stacked, axis=1)
-    directions = np.round(stacked / np.where(norms > 0, norms, 1.0)[:, None], 6) + 0.0
-    _, first = np.unique(directions, axis=0, return_index=True)
-    again = np.setdiff1d(np.arange(len(stacked)), first)
-    unclear = np.union1d(again, np.flatnonzero(norms == 0)).astype(np.int64)
+    unclear = np.flatnonzero(
+        _repeats(stacked / np.where(norms > 0, norms, 1.0)[:, None]) | (norms == 0)
+    )
     scale = np.where(norms[unclear] > 0, norms[unclear] * JITTER, 1.0)
     for phi in atoms.values():
         noise = rng.standard_normal((unclear.size, phi.shape[1])) / np.sqrt(stacked.shape[1])

@@ -17,6 +17,7 @@ from spikelca import (
     OrdinalDriver,
     RateNeuron,
     SoftThreshold,
+    initial,
     lessons,
 )
 from spikelca.blas import one_blas_thread
@@ -60,6 +61,34 @@ def cosines(found, true):
 def stacked_norm(circuit):
     parts = circuit.dictionaries
     return stacked_norms([d.atoms for d in parts], [d.weight for d in parts])
+
+
+# ---------------------------------------------------------------------- initial atoms
+
+
+@pytest.mark.parametrize("rows", [1024, 5])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_two_initial_atoms_are_alike(monkeypatch, dtype, rows):
+    """Five samples, each in scaled copies: the first stays as it is, the others are moved."""
+    monkeypatch.setattr(initial, "ROWS", rows)
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        base, scale = rng.random((5, 8)), rng.uniform(0.1, 10, (20, 1))
+        X = {"x": (np.tile(base, (4, 1)) * scale).astype(dtype)}
+        atoms = initial_atoms(X, {"x": 1.0}, 20, rng)["x"].astype(float)
+        assert np.abs(np.linalg.norm(atoms, axis=1) - 1).max() < 1e-6
+        distances = np.linalg.norm(atoms[:, None] - atoms, axis=2) + np.eye(20)
+        assert distances.min() > 1e-3
+        unit = base / np.linalg.norm(base, axis=1, keepdims=True)
+        unmoved = np.linalg.norm(atoms[:, None] - unit, axis=2) < 1e-6
+        assert (unmoved.sum(axis=0) == 1).all()
+
+
+def test_initial_atoms_of_distinct_samples_are_the_samples():
+    X = {"x": np.random.default_rng(0).random((12, 6))}
+    X["x"] /= np.linalg.norm(X["x"], axis=1, keepdims=True)
+    atoms = initial_atoms(X, {"x": 1.0}, 12, np.random.default_rng(1))["x"]
+    np.testing.assert_allclose(np.sort(atoms, axis=0), np.sort(X["x"], axis=0), rtol=1e-15)
 
 
 # ---------------------------------------------------------------------- recovery
