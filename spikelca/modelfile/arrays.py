@@ -46,7 +46,7 @@ class Arrays:
                 "booleans or words were awaited."
             )
         stored = array.astype(_STORED_AS[name])
-        if not np.array_equal(stored.astype(name), array, equal_nan=array.dtype.kind == "f"):
+        if array.dtype.kind == "u" and stored.min(initial=0) < 0:
             raise TypeError(f"{place} holds {name} values beyond int64; smaller ones were awaited.")
         self.held[place] = stored
         return name

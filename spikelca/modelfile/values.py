@@ -140,14 +140,15 @@ def _plain_array(value: NDArray[Any], place: str, arrays: Arrays) -> dict[str, A
 
 
 def _plain_random_state(value: np.random.RandomState, place: str, arrays: Arrays) -> dict[str, Any]:
-    name, key, position, has_gauss, gauss = value.get_state()
+    state = value.get_state(legacy=False)
+    name = state["bit_generator"]
     if name != "MT19937":
         raise TypeError(f"{place} is a RandomState over {name}; MT19937 was awaited.")
     return {
-        "key": arrays.put(f"{place}.key", np.asarray(key)),
-        "position": int(position),
-        "has_gauss": int(has_gauss),
-        "gauss": float(gauss),
+        "key": arrays.put(f"{place}.key", np.asarray(state["state"]["key"])),
+        "position": int(state["state"]["pos"]),
+        "has_gauss": int(state["has_gauss"]),
+        "gauss": float(state["gauss"]),
     }
 
 
