@@ -131,6 +131,58 @@ def test_a_random_state_comes_back_where_it_was(path, X):
     assert np.array_equal(load(path).random_state.rand(5), lca.random_state.rand(5))
 
 
+UNWRITTEN = [
+    {"words": "ab", "dtype": "U"}, {"words": ["a", 1], "dtype": "U"}, {"words": [], "dtype": "S"},
+    {"words": ["a"], "dtype": None}, {"words": ["a"]}, {"map": ["ab"]}, {"map": [["a"]]},
+    {"map": [[1, 2]]}, {"map": [["a", 1], ["a", 2]]}, {"list": "ab"}, {"tuple": "ab"},
+    {"float": "1.0"}, {"set": []}, {}, [], float("inf"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("found", UNWRITTEN, ids=str)
+def test_what_no_value_is_written_as_is_rejected(found):
+    with pytest.raises(ValueError, match="place"):
+        read_value(found, "place", Arrays())
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"position": -1}, {"position": 625}, {"position": 3.0}, {"position": True},
+        {"has_gauss": 2}, {"gauss": 1}, {"gauss": None}, {"key": "int64"}, {"key": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_forged_random_state_is_rejected(part):
+    arrays = Arrays()
+    told = plain(np.random.RandomState(3), "place", arrays)["mt19937"]
+    with pytest.raises(ValueError, match="place"):
+        read_value({"mt19937": told | part}, "place", arrays)
+
+
+@pytest.mark.parametrize("position", [0, 1, 624])
+def test_every_position_of_a_random_state_comes_back(position):
+    arrays, state = Arrays(), np.random.RandomState(3)
+    state.set_state((*state.get_state()[:2], position, 1, 0.25))
+    back = read_value(plain(state, "place", arrays), "place", arrays)
+    assert str(back.get_state()) == str(state.get_state())
+    assert np.array_equal(back.normal(size=3), state.normal(size=3))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.array(["a", 1], dtype=object), np.array([["a"], ["b"]]), np.array([1j]), {1: 2},
+        np.random.RandomState(np.random.PCG64(0)),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:get_state")
+def test_what_a_file_cannot_hold_is_not_saved(value):
+    with pytest.raises(TypeError, match="place"):
+        plain(value, "place", Arrays())
+
+
 @pytest.mark.parametrize(
     "dictionary", [atoms(5, 8), atoms(5, 8, np.float32), np.eye(8, dtype=np.int32), np.eye]
 )
