@@ -169,6 +169,8 @@ def test_every_pool_is_held_to_the_threads():
     def pools():
         return [pool["num_threads"] for pool in threadpool_info()]
 
+    with pinned(1):  # loads what it needs
+        pass
     with threadpool_limits(2):
         before = pools()
         with pinned(1):

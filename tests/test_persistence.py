@@ -177,7 +177,6 @@ def test_every_position_of_a_random_state_comes_back(position):
     ],
     ids=str,
 )  # fmt: skip
-@pytest.mark.filterwarnings("ignore:get_state")
 def test_what_a_file_cannot_hold_is_not_saved(value):
     with pytest.raises(TypeError, match="place"):
         plain(value, "place", Arrays())
