@@ -17,6 +17,7 @@ import pytest
 from quickly import quick_results
 from sklearn.dummy import DummyClassifier
 
+from spikelca import Contrast
 from spikelca.cli import main
 from spikelca.datasets import load_images
 from spikelca.experiments import linked, page, report, scoring, settings, table
@@ -118,6 +119,13 @@ def test_drivers_scale_with_the_threshold():
     assert four.excitation == pytest.approx(4 * one.excitation)
     assert four.inhibition == pytest.approx(4 * one.inhibition)
     assert four.gain == pytest.approx(2 * one.gain)  # its square is what enters the Gram matrix
+
+
+def test_a_single_dictionary_has_no_contrast():
+    one = settings.Settings(contrast_amount=0.5, contrast_share=0.125)
+    assert one.contrast("linked") == one.contrast("ordinal") == Contrast(0.5, 0.125)
+    assert one.contrast("single") is None
+    assert replace(one, contrast_share=0).contrast("linked") is None
 
 
 def test_shuffled_test_labels_do_not_change_what_is_learned():
