@@ -36,6 +36,7 @@ from spikelca import (
 from spikelca.atomic import replacing
 from spikelca.modelfile import read_archive, write_archive
 from spikelca.modelfile.arrays import Arrays
+from spikelca.modelfile.circuits import plain_generator, read_generator
 from spikelca.modelfile.values import KNOWN, plain, read_value
 from spikelca.persistence import ModelFileError
 from spikelca.plasticity import PlasticityState
@@ -158,6 +159,47 @@ def test_a_forged_random_state_is_rejected(part):
     told = plain(np.random.RandomState(3), "place", arrays)["mt19937"]
     with pytest.raises(ValueError, match="place"):
         read_value({"mt19937": told | part}, "place", arrays)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("usage", np.nan), ("usage", np.inf), ("usage", -1.0), ("silent", -1)]
+)
+def test_one_bad_number_of_a_learning_state_is_rejected(path, name, number):
+    circuit = make_circuit().with_parts(plasticity=PlasticityState.fresh(6))
+    save(circuit, path)
+    found, held = read_archive(path)
+    (place,) = (place for place in held if place.endswith(name))
+    for index in (0, 5):
+        forged = held[place].copy()
+        forged[index] = number
+        write_archive(path, found, held | {place: forged})
+        with pytest.raises(ModelFileError, match="plasticity"):
+            load(path)
+
+
+GENERATOR = np.random.PCG64(3).state
+
+
+def test_every_state_of_a_generator_comes_back():
+    top = {"state": {"state": (1 << 128) - 1, "inc": 1}, "has_uint32": 1, "uinteger": (1 << 32) - 1}
+    for state in (GENERATOR, GENERATOR | top, GENERATOR | {"state": {"state": 0, "inc": 3}}):
+        assert read_generator(plain_generator(state), "place") == state
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"state": "x"}, {"state": str(1 << 128)}, {"state": "-1"}, {"state": 1},
+        {"state": "9" * 40},
+        {"inc": "2"}, {"inc": str((1 << 128) + 1)}, {"inc": None}, {"has_uint32": 2},
+        {"has_uint32": -1}, {"has_uint32": True}, {"uinteger": 1 << 32}, {"uinteger": -1},
+        {"uinteger": "0"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_forged_generator_is_rejected(part):
+    with pytest.raises(ValueError, match="place"):
+        read_generator(plain_generator(GENERATOR) | part, "place")
 
 
 @pytest.mark.parametrize("position", [0, 1, 624])
