@@ -177,6 +177,13 @@ def test_one_bad_number_of_a_learning_state_is_rejected(path, name, number):
             load(path)
 
 
+@pytest.mark.parametrize("number", [-1, 256])
+def test_a_number_beyond_its_dtype_is_rejected(number):
+    assert Arrays({"place": np.array([0, 255])}).take("place", "uint8").dtype == np.uint8
+    with pytest.raises(ValueError, match="uint8"):
+        Arrays({"place": np.array([0, number])}).take("place", "uint8")
+
+
 GENERATOR = np.random.PCG64(3).state
 
 

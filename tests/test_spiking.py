@@ -322,6 +322,19 @@ def test_a_current_counts_when_saturation_is_judged():
         circuit.simulate({"x": [[0.1]]}, 0.2, 2e-4)
 
 
+def test_saturation_is_judged_neuron_by_neuron():
+    stimuli, wave = {"x": np.array([[0.9, 0.1]])}, Pulse(0.8, start=0.01, stop=0.02)
+    for neuron, fits in ((1, True), (0, False)):
+        driver = CurrentDriver(wave, neurons=[neuron])
+        circuit = Circuit(SPIKING, SoftThreshold(0.1), [Dictionary("x", np.eye(2))], [driver])
+        dt = SPIKING.tau * SPIKING.quantum  # a code of one is one spike a step
+        if fits:
+            circuit.simulate(stimuli, 0.03, dt)
+        else:
+            with pytest.raises(ValueError, match=r"code of 1\.6"):
+                circuit.simulate(stimuli, 0.03, dt)
+
+
 def test_without_dt_a_strong_drive_shortens_the_step():
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(1))])
     response = circuit.simulate({"x": [[8.0]]}, 0.3)
