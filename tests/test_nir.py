@@ -250,7 +250,8 @@ def change(graph, how):
 HOWS = """a word of the circuit
 an atom|a lateral weight|the bias|the threshold|another kind of node|a node less
 an edge less|words of a node|quantum|dt|dt of words|precision|schema|no JSON|deep JSON
-JSON of another thing|no JSON at all|an array too many|an array less|weights of words|atoms that are no numbers"""
+JSON of another thing|no JSON at all|an array too many|an array less|weights of words
+atoms that are no numbers"""
 
 
 @pytest.mark.parametrize("how", HOWS.replace("\n", "|").split("|"))

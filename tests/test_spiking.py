@@ -270,6 +270,12 @@ def test_an_exponential_filter_reads_a_steady_rate_without_bias():
     assert exponential(response, tau=0.05)[0, 0] == pytest.approx(0.5, abs=6e-3)
 
 
+def test_the_filter_keeps_five_time_constants(settled):
+    response = settled[2]
+    expected = exponential(response, tau=5 * response.tau)
+    np.testing.assert_array_equal(exponential(response), expected)
+
+
 def test_the_first_spike_is_the_earlier_the_stronger_the_drive():
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(4))])
     response = circuit.simulate({"x": [[0.9, 0.5, 0.2, 0.05]]}, 0.3, 2e-4, record=("spikes",))
