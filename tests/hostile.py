@@ -51,6 +51,8 @@ ATOMS = 1  # behind the array of a driver's waveform
 HOSTILE = {
     "a newer schema": (put(["schema"], 3), "schema version 3.*Update spikelca"),
     "no schema": (put(["schema"], None), "schema version None"),
+    "a schema before the first": (put(["schema"], 0), "schema version 0"),
+    "a schema that is true": (put(["schema"], True), "schema version True"),
     "another format": (put(["format"], "pickle"), "format"),
     "an entry too many": (put(["code"], "print(1)"), "entries"),
     "a kind that is none": (put(["model", "kind"], "os.system"), "'os.system'"),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from spikelca.experiments import (
     benchmark,
@@ -18,7 +19,14 @@ from spikelca.experiments import (
 )
 from spikelca.experiments.benchmark import format_benchmark, run_benchmark
 from spikelca.experiments.benchmark_encode import Contest, gap_of, meet, objective_of, ours
-from spikelca.experiments.benchmark_measure import Row, Spread, agree, interleaved, judged
+from spikelca.experiments.benchmark_measure import (
+    Row,
+    Spread,
+    agree,
+    interleaved,
+    judged,
+    pinned,
+)
 from spikelca.experiments.benchmark_peers import Lasso, numpy_fista, sklearn_lasso, spams_lasso
 from spikelca.experiments.benchmark_spikes import spike_coder
 
@@ -155,6 +163,19 @@ def test_ratios_and_times_follow_the_clock(stopped):
         ratio = first / second if reached or len(seconds) == 1 else second / first
         assert row.value.median == pytest.approx(ratio)
     assert not skipped
+
+
+def test_every_pool_is_held_to_the_threads():
+    def pools():
+        return [pool["num_threads"] for pool in threadpool_info()]
+
+    with pinned(1):  # loads what it needs
+        pass
+    with threadpool_limits(2):
+        before = pools()
+        with pinned(1):
+            assert pools() == [1] * len(before)
+        assert pools() == before
 
 
 def test_scaling_counts_samples_and_keeps_whole_batches(stopped):

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 from shutil import which
 
 import numpy as np
@@ -67,6 +68,52 @@ from spikelca.cli import main
 atexit.register(lambda: print(*sorted(sys.modules), file=sys.stderr))
 main(["--help"])
 """
+
+
+def options():
+    """All options of all commands, by the words that set them."""
+    from spikelca.cli import make_parser
+
+    (commands,) = (a for a in make_parser()._actions if hasattr(a.choices, "items"))
+    return {
+        (command, action.option_strings[-1]): action
+        for command, parser in commands.choices.items()
+        for action in parser._actions
+        if action.option_strings and action.dest != "help"
+    }
+
+
+def test_defaults_are_those_of_the_help():
+    said = {key: re.search(r"\bdefault ([\w./-]+)", o.help or "") for key, o in options().items()}
+    assert sum(found is not None for found in said.values()) > 15
+    for key, found in said.items():
+        default = options()[key].default
+        default = default[0] if isinstance(default, list) else default
+        if found and default is not None:
+            word = found[1].rstrip("/")
+            assert word == default if isinstance(default, str) else float(word) == default, key
+
+
+def test_options_take_what_their_metavar_names():
+    types = {"N": int, "LAM": float, "S": float, "MODEL": Path}
+    for key, option in options().items():
+        assert option.type is types.get(option.metavar, option.type), key
+        if isinstance(option.default, int | float) and option.nargs != 0:
+            assert option.type is type(option.default), key
+        assert option.default is False or option.nargs != 0, key  # a switch is off
+
+
+def test_a_word_that_is_no_choice_is_wrong_usage(capsys):
+    chosen = {key: option.choices for key, option in options().items() if option.choices}
+    assert {key[1] for key in chosen} == {
+        "--transfer", "--driver", "--wiring", "--neuron", "--engine"
+    }  # fmt: skip
+    for (command, word), choices in chosen.items():
+        assert options()[command, word].default in choices
+        with pytest.raises(SystemExit) as stop:
+            main([command, *(["x", "-o", "y"] if command == "fit" else []), word, "other"])
+        assert stop.value.code == 2
+        assert "invalid choice: 'other'" in capsys.readouterr().err
 
 
 def test_help_imports_nothing_heavy():

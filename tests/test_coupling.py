@@ -16,7 +16,7 @@ from spikelca import OrdinalDriver, SoftThreshold
 from spikelca.engines import Clock, Coupling
 from spikelca.engines.outcome import certificates
 from spikelca.metrics import fixed_point_residual, relative_gap
-from spikelca.spectrum import step_limit
+from spikelca.spectrum import largest_eigenvalue, step_limit
 
 
 @pytest.fixture
@@ -39,6 +39,17 @@ def test_what_follows_from_a_gram_matrix_is_what_the_sums_say(sparse_gram):
     np.testing.assert_array_equal(coupling.fan_out, reached)
     assert coupling.step_limit == step_limit(sparse_gram)
     assert coupling.automatic_step == min(0.5 * coupling.step_limit, 0.1)
+
+
+@pytest.mark.parametrize("kind", ["rectified", "signed", "one atom", "equal atoms", "zero"])
+def test_the_largest_eigenvalue_comes_from_above(kind):
+    for seed in range(40):
+        atoms = np.random.default_rng(seed).normal(size=(1 if kind == "one atom" else 12, 16))
+        atoms = {"rectified": np.abs(atoms), "equal atoms": atoms[:1].repeat(3, 0)}.get(kind, atoms)
+        gram = atoms @ atoms.T * (kind != "zero")
+        exact = np.linalg.eigvalsh(gram).max()
+        found = largest_eigenvalue(gram)
+        assert (1 - 1e-12) * exact <= found <= 1.05 * exact + 1e-12
 
 
 def test_nobody_can_change_a_gram_matrix_behind_its_consequences(sparse_gram):

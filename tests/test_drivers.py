@@ -259,6 +259,7 @@ def test_an_array_is_a_copy_that_stays():
     np.testing.assert_array_equal(wave.values(np.array([0.0, 0.5]), (1, 1)).ravel(), [0.1, 0.2])
     with pytest.raises(ValueError, match="read-only"):
         wave.array[0] = 7.0
+    assert Array([1, 2], dt=0.5).array.dtype == np.float64
 
 
 @pytest.mark.parametrize("n_values", [1, 2, 5])

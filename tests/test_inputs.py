@@ -135,6 +135,15 @@ def test_every_engine_fires_the_same_spikes(kind, two_sided, drivers):
             np.testing.assert_array_equal(counted, other.events[name], err_msg=name)
 
 
+@pytest.mark.parametrize("wiring", ["lateral", "residual"])
+def test_blocks_get_random_spikes_of_their_own(wiring):
+    cells = PoissonInput(0.1, 0), PoissonInput(0.08, 1)
+    circuit = with_inputs(random_circuit(SPIKING, wiring=wiring), *cells)
+    X = random_stimuli(circuit, n_samples=5)
+    whole = circuit.simulate(X, 0.03, 4e-4, record=("spikes",))
+    same(whole, circuit.simulate(X, 0.03, 4e-4, engine=Brian2Engine(block=2), record=("spikes",)))
+
+
 def test_a_log_of_one_spike_loses_no_random_one(monkeypatch):
     circuit = with_inputs(random_circuit(SPIKING), *KINDS["random, both"][1:])
     X = random_stimuli(circuit)

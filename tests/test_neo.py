@@ -86,6 +86,15 @@ def test_the_spikes_come_back_as_they_were():
         same_spikes(to_neo(run), run)
 
 
+def test_a_train_needs_sample_and_cell_only():
+    run = simulated()
+    block = to_neo(run)
+    for segment in block.segments:
+        for train in segment.spiketrains:
+            train.annotations = {name: train.annotations[name] for name in ("sample", "cell")}
+    same_spikes(block, run)
+
+
 def test_a_file_of_nix_keeps_every_spike_every_trace_and_every_name(tmp_path):
     pytest.importorskip("nixio", reason="needs nixio, which comes with the extra test")
     run, path = simulated(), str(tmp_path / "run.nix")

@@ -231,6 +231,9 @@ def change(graph, how):
         "a word of the circuit": lambda: told.update(
             circuit=told["circuit"].replace('"memory": 0.95', '"memory": 0.9')
         ),
+        "precision": lambda: setattr(
+            node["lateral"], "weight", node["lateral"].weight.astype(np.float16)
+        ),
         "schema": lambda: told.update(schema=99),
         "no JSON": lambda: told.update(circuit="{"),
         "deep JSON": lambda: told.update(circuit="[" * 100_000),
@@ -246,8 +249,9 @@ def change(graph, how):
 
 HOWS = """a word of the circuit
 an atom|a lateral weight|the bias|the threshold|another kind of node|a node less
-an edge less|words of a node|quantum|dt|dt of words|schema|no JSON|deep JSON|JSON of another thing
-no JSON at all|an array too many|an array less|weights of words|atoms that are no numbers"""
+an edge less|words of a node|quantum|dt|dt of words|precision|schema|no JSON|deep JSON
+JSON of another thing|no JSON at all|an array too many|an array less|weights of words
+atoms that are no numbers"""
 
 
 @pytest.mark.parametrize("how", HOWS.replace("\n", "|").split("|"))

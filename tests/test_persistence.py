@@ -36,6 +36,7 @@ from spikelca import (
 from spikelca.atomic import replacing
 from spikelca.modelfile import read_archive, write_archive
 from spikelca.modelfile.arrays import Arrays
+from spikelca.modelfile.circuits import plain_generator, read_generator
 from spikelca.modelfile.values import KNOWN, plain, read_value
 from spikelca.persistence import ModelFileError
 from spikelca.plasticity import PlasticityState
@@ -129,6 +130,105 @@ def test_a_random_state_comes_back_where_it_was(path, X):
     lca = make_linked(random_state=np.random.RandomState(3)).fit(X)
     save(lca, path)
     assert np.array_equal(load(path).random_state.rand(5), lca.random_state.rand(5))
+
+
+UNWRITTEN = [
+    {"words": "ab", "dtype": "U"}, {"words": ["a", 1], "dtype": "U"}, {"words": [], "dtype": "S"},
+    {"words": ["a"], "dtype": None}, {"words": ["a"]}, {"map": ["ab"]}, {"map": [["a"]]},
+    {"map": [[1, 2]]}, {"map": [["a", 1], ["a", 2]]}, {"list": "ab"}, {"tuple": "ab"},
+    {"float": "1.0"}, {"set": []}, {}, [], float("inf"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("found", UNWRITTEN, ids=str)
+def test_what_no_value_is_written_as_is_rejected(found):
+    with pytest.raises(ValueError, match="place"):
+        read_value(found, "place", Arrays())
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"position": -1}, {"position": 625}, {"position": 3.0}, {"position": True},
+        {"has_gauss": 2}, {"gauss": 1}, {"gauss": None}, {"key": "int64"}, {"key": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_forged_random_state_is_rejected(part):
+    arrays = Arrays()
+    told = plain(np.random.RandomState(3), "place", arrays)["mt19937"]
+    with pytest.raises(ValueError, match="place"):
+        read_value({"mt19937": told | part}, "place", arrays)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("usage", np.nan), ("usage", np.inf), ("usage", -1.0), ("silent", -1)]
+)
+def test_one_bad_number_of_a_learning_state_is_rejected(path, name, number):
+    circuit = make_circuit().with_parts(plasticity=PlasticityState.fresh(6))
+    save(circuit, path)
+    found, held = read_archive(path)
+    (place,) = (place for place in held if place.endswith(name))
+    for index in (0, 5):
+        forged = held[place].copy()
+        forged[index] = number
+        write_archive(path, found, held | {place: forged})
+        with pytest.raises(ModelFileError, match="plasticity"):
+            load(path)
+
+
+@pytest.mark.parametrize("number", [-1, 256])
+def test_a_number_beyond_its_dtype_is_rejected(number):
+    assert Arrays({"place": np.array([0, 255])}).take("place", "uint8").dtype == np.uint8
+    with pytest.raises(ValueError, match="uint8"):
+        Arrays({"place": np.array([0, number])}).take("place", "uint8")
+
+
+GENERATOR = np.random.PCG64(3).state
+
+
+def test_every_state_of_a_generator_comes_back():
+    top = {"state": {"state": (1 << 128) - 1, "inc": 1}, "has_uint32": 1, "uinteger": (1 << 32) - 1}
+    for state in (GENERATOR, GENERATOR | top, GENERATOR | {"state": {"state": 0, "inc": 3}}):
+        assert read_generator(plain_generator(state), "place") == state
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"state": "x"}, {"state": str(1 << 128)}, {"state": "-1"}, {"state": 1},
+        {"state": "9" * 40},
+        {"inc": "2"}, {"inc": str((1 << 128) + 1)}, {"inc": None}, {"has_uint32": 2},
+        {"has_uint32": -1}, {"has_uint32": True}, {"uinteger": 1 << 32}, {"uinteger": -1},
+        {"uinteger": "0"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_forged_generator_is_rejected(part):
+    with pytest.raises(ValueError, match="place"):
+        read_generator(plain_generator(GENERATOR) | part, "place")
+
+
+@pytest.mark.parametrize("position", [0, 1, 624])
+def test_every_position_of_a_random_state_comes_back(position):
+    arrays, state = Arrays(), np.random.RandomState(3)
+    state.set_state((*state.get_state()[:2], position, 1, 0.25))
+    back = read_value(plain(state, "place", arrays), "place", arrays)
+    assert str(back.get_state()) == str(state.get_state())
+    assert np.array_equal(back.normal(size=3), state.normal(size=3))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.array(["a", 1], dtype=object), np.array([["a"], ["b"]]), np.array([1j]), {1: 2},
+        np.random.RandomState(np.random.PCG64(0)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_a_file_cannot_hold_is_not_saved(value):
+    with pytest.raises(TypeError, match="place"):
+        plain(value, "place", Arrays())
 
 
 @pytest.mark.parametrize(

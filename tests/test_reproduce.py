@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from quickly import HANGS, quick_results
 from sklearn.dummy import DummyClassifier
 
+from spikelca import Contrast
 from spikelca.cli import main
 from spikelca.datasets import load_images
-from spikelca.experiments import linked, scoring, settings, table
+from spikelca.experiments import linked, page, report, scoring, settings, table
 from spikelca.experiments.scoring import LOGISTIC, RBF_SVM, Candidate, score, search
 
 
@@ -65,6 +68,64 @@ def test_the_dictionaries_are_written(out):
     with np.load(out / "dictionary_ordinal.npz") as arrays:
         assert arrays["handwritten"].shape == (50, 64)
         assert arrays["printed"].shape == (50, 64)
+
+
+ROWS = (
+    table.Row("raw", 0, 0.5, 0.5, 0.5),
+    table.Row("linked", 0, 0.9, 0.25, 0.6, active=10.0, gap=1e-5),
+    table.Row("linked", 1, 0.8, 0.25, 0.6, active=13.0, gap=2e-5),
+    table.Row("linked-LEAKY", 0, 1.0, 1.0, 1.0, active=5.0, gap=3e-5),
+)
+
+
+def printed(rows):
+    material = SimpleNamespace(
+        images=SimpleNamespace(name="noise"), printed=SimpleNamespace(font="none")
+    )
+    return report.format_table(table.Table(rows, {}, []), material, (0, 1), settings.QUICK)
+
+
+def paged(rows, command=""):
+    rest = {"data": "noise", "font": "none", "settings": {}, "versions": {}}
+    return page.page({"rows": [asdict(row) for row in rows], **rest}, "", command, [])
+
+
+def test_text_and_page_show_mean_spread_and_gap():
+    lines = {line.split()[0]: line.split() for line in printed(ROWS).splitlines() if line}
+    assert lines["raw"][1:4] == ["0.5000"] * 3
+    assert lines["linked"][1:9] == [
+        "0.8500", "±0.0707", "0.2500", "±0.0000", "0.6000", "±0.0000", "11.5", "2e-05"
+    ]  # fmt: skip
+    assert lines["linked-LEAKY"][1:6] == ["1.0000", "1.0000", "1.0000", "5.0", "3e-05"]
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", paged(ROWS).partition("</table>")[0])
+    assert cells[:6] == ["raw", "0.5000", "0.5000", "0.5000", "", ""]
+    assert cells[7:13] == [
+        "linked", "0.8500 ± 0.0707", "0.2500 ± 0.0000", "0.6000 ± 0.0000", "11.5", "2e-05"
+    ]  # fmt: skip
+    assert cells[14:20] == ["linked-LEAKY", "1.0000", "1.0000", "1.0000", "5.0", "3e-05"]
+
+
+def test_text_and_page_warn_of_leaky_rows():
+    assert report.LEAK in printed(ROWS)
+    assert report.LEAK not in printed(ROWS[:3])
+    assert "at test time. They" in paged(ROWS)
+    assert "at test time. They" not in paged(ROWS[:3])
+    assert "A quick run" in paged((), "spikelca reproduce --quick")
+    assert "A quick run" not in paged((), "spikelca reproduce")
+
+
+def test_drivers_scale_with_the_threshold():
+    one, four = (settings.MNIST.driver(10, threshold) for threshold in (0.05, 0.2))
+    assert four.excitation == pytest.approx(4 * one.excitation)
+    assert four.inhibition == pytest.approx(4 * one.inhibition)
+    assert four.gain == pytest.approx(2 * one.gain)  # its square is what enters the Gram matrix
+
+
+def test_a_single_dictionary_has_no_contrast():
+    one = settings.Settings(contrast_amount=0.5, contrast_share=0.125)
+    assert one.contrast("linked") == one.contrast("ordinal") == Contrast(0.5, 0.125)
+    assert one.contrast("single") is None
+    assert replace(one, contrast_share=0).contrast("linked") is None
 
 
 def test_shuffled_test_labels_do_not_change_what_is_learned():

@@ -16,6 +16,7 @@ from spikelca import (
     SoftThreshold,
     SpikingNeuron,
 )
+from spikelca.simulating import expected_spikes, prepared
 from spikelca.waveforms import Array, Noise, Sine
 
 TRANSFERS = [
@@ -309,6 +310,20 @@ def test_a_recording_that_would_not_fit_is_refused_before_it_starts(monkeypatch)
     with pytest.raises(MemoryError, match=r"214\.8 KiB.* 214\.8 KiB are free.*every="):
         circuit.simulate(X, 0.1, 4e-4, record=("u", "a"))
     circuit.simulate(X, 0.1, 4e-4, record=("u", "a"), every=2)
+
+
+@pytest.mark.parametrize("transfer", TRANSFERS, ids=str)
+@pytest.mark.parametrize("current", [0.0, 0.25, -0.15, -0.8])
+def test_a_neuron_alone_fires_the_expected_spikes(transfer, current):
+    drivers = [CurrentDriver(current)] if current else []
+    one = Circuit(SPIKING, transfer, [Dictionary("x", np.eye(1))], drivers)
+    stimuli, duration, dt = {"x": np.full((1, 1), 0.6)}, 1.0, 1e-4
+    problem = prepared(
+        one.without_drivers().problem(stimuli), one.drivers, True, duration, dt, record=("spikes",)
+    )
+    fired = one.simulate(stimuli, duration, dt, record=("spikes",)).spikes
+    rise = 3 + 0.05 * len(fired)  # of the potential at the start
+    assert len(fired) <= expected_spikes(problem) <= len(fired) + rise
 
 
 def test_a_recording_of_years_is_refused_at_once():

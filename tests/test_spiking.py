@@ -270,6 +270,12 @@ def test_an_exponential_filter_reads_a_steady_rate_without_bias():
     assert exponential(response, tau=0.05)[0, 0] == pytest.approx(0.5, abs=6e-3)
 
 
+def test_the_filter_keeps_five_time_constants(settled):
+    response = settled[2]
+    expected = exponential(response, tau=5 * response.tau)
+    np.testing.assert_array_equal(exponential(response), expected)
+
+
 def test_the_first_spike_is_the_earlier_the_stronger_the_drive():
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(4))])
     response = circuit.simulate({"x": [[0.9, 0.5, 0.2, 0.05]]}, 0.3, 2e-4, record=("spikes",))
@@ -320,6 +326,19 @@ def test_a_current_counts_when_saturation_is_judged():
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(1))], [driver])
     with pytest.raises(ValueError, match="asks for a code"):
         circuit.simulate({"x": [[0.1]]}, 0.2, 2e-4)
+
+
+def test_saturation_is_judged_neuron_by_neuron():
+    stimuli, wave = {"x": np.array([[0.9, 0.1]])}, Pulse(0.8, start=0.01, stop=0.02)
+    for neuron, fits in ((1, True), (0, False)):
+        driver = CurrentDriver(wave, neurons=[neuron])
+        circuit = Circuit(SPIKING, SoftThreshold(0.1), [Dictionary("x", np.eye(2))], [driver])
+        dt = SPIKING.tau * SPIKING.quantum  # a code of one is one spike a step
+        if fits:
+            circuit.simulate(stimuli, 0.03, dt)
+        else:
+            with pytest.raises(ValueError, match=r"code of 1\.6"):
+                circuit.simulate(stimuli, 0.03, dt)
 
 
 def test_without_dt_a_strong_drive_shortens_the_step():

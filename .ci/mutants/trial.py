@@ -24,11 +24,12 @@ from population import ROOT, Change, changed
 
 WORK = Path(tempfile.gettempdir()) / "spikelca-mutants"
 KERNELS = "spikelca/engines/numba/"
+RUNS = ("spikelca/experiments/", "spikelca/cli/")  # whose tests share one long run
 STEPS = {"simulate", "rate", "spiking", "spans", "foresight", "afferents", "plastic", "lanes"}
 STEPS_TESTS = ["simulate", "spiking", "inputs", "plastic", "coupling"]
 ENCODE_TESTS = ["kernels", "encode"]
 SLOW = 20.0  # seconds; longer tests run only for what they are about, or with --whole
-SHARED = re.compile(r"scope=|@cache|quick_results")  # one test's work serves others of its file
+SHARED = re.compile(r"scope=|@cache")  # one test's work serves others of its file
 COMMON = ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "mutants_plugin"]
 
 
@@ -136,10 +137,16 @@ def order(change: Change, known: dict[str, Any], whole: bool, budget: float) -> 
     """The tests to run for a change, one file after the other, with their seconds."""
     tests = known["tests"]
     near = reached(change, known["lines"])
-    if not whole and not change.path.startswith(("spikelca/experiments/", "spikelca/cli/")):
+    if not whole and not change.path.startswith(RUNS):
         near = {test for test in near if tests[test] < SLOW}
     files = {test.partition("::")[0] for test in near}
-    shared = {f for f in files if SHARED.search((ROOT / f).read_text(encoding="utf-8"))}
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in files}
+    shared = {
+        name
+        for name in files
+        if SHARED.search(texts[name])
+        and (change.path.startswith(RUNS) or "quick_results" not in texts[name])
+    }
     by_file: dict[tuple[bool, str], list[str]] = defaultdict(list)
     for test in tests:
         file = test.partition("::")[0]
@@ -204,7 +211,7 @@ class Copy:
         clear(self.folder.parent / "temporary")
         limits = order(change, known, whole, budget)
         cold = change.path.startswith(KERNELS) or not (self.folder.parent / "kernels").exists()
-        slack = 400 if cold else 60  # seconds; compiling takes long
+        slack = 400 if cold else 200  # seconds; compiling takes long, and so do shared fixtures
         files = list(dict.fromkeys([*own_files(change), *(t.partition("::")[0] for t in limits)]))
         content = {"order": limits, "known": known["known"], "slack": slack}
         (plan / "plan.json").write_text(json.dumps(content))

@@ -141,9 +141,11 @@ def _plain_array(value: NDArray[Any], place: str, arrays: Arrays) -> dict[str, A
 
 def _plain_random_state(value: np.random.RandomState, place: str, arrays: Arrays) -> dict[str, Any]:
     state = value.get_state(legacy=False)
-    name = state["bit_generator"]
-    if name != "MT19937":
-        raise TypeError(f"{place} is a RandomState over {name}; MT19937 was awaited.")
+    if state["bit_generator"] != "MT19937":
+        raise TypeError(
+            f"{place} must be a RandomState over MT19937, got {state['bit_generator']}. Take "
+            "numpy.random.RandomState(seed)."
+        )
     return {
         "key": arrays.put(f"{place}.key", np.asarray(state["state"]["key"])),
         "position": int(state["state"]["pos"]),
