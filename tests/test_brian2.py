@@ -386,10 +386,8 @@ def test_a_fresh_process_leaves_no_log_no_message_and_no_hook(tmp_path):
     assert glob.glob(str(scratch / "brian_*")) == []
 
 
-@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
-def test_orthogonal_atoms_need_no_synapses(neuron):
-    circuit = Circuit(neuron, SoftThreshold(0.1), [Dictionary("x", np.eye(3))])
-    X = {"x": np.random.default_rng(0).random((2, 3))}
-    record = ("u",) if neuron is RATE else ("u", "spikes")
+def test_orthogonal_atoms_need_no_synapses():
+    circuit = Circuit(SPIKING, SoftThreshold(0.1), [Dictionary("x", np.eye(3))])
+    X, record = {"x": np.random.default_rng(0).random((2, 3))}, ("u", "spikes")
     found = circuit.simulate(X, 0.03, 4e-4, engine="brian2", record=record)
     same(circuit.simulate(X, 0.03, 4e-4, record=record), found)
