@@ -21,7 +21,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import spikelca
-from spikelca import CurrentDriver, HardThreshold, OrdinalDriver, SoftThreshold, SpikingNeuron
+from spikelca import (
+    Circuit,
+    CurrentDriver,
+    Dictionary,
+    HardThreshold,
+    OrdinalDriver,
+    SoftThreshold,
+    SpikingNeuron,
+)
 from spikelca.engines.brian2 import Brian2Engine
 from spikelca.engines.brian2.blocks import trace_of
 from spikelca.inputs import AnalogInput, PoissonInput, SpikingResidual
@@ -376,3 +384,10 @@ def test_a_fresh_process_leaves_no_log_no_message_and_no_hook(tmp_path):
     assert list(scratch.iterdir()) == []
     assert Path(tempfile.gettempdir()) != scratch
     assert glob.glob(str(scratch / "brian_*")) == []
+
+
+def test_orthogonal_atoms_need_no_synapses():
+    circuit = Circuit(SPIKING, SoftThreshold(0.1), [Dictionary("x", np.eye(3))])
+    X, record = {"x": np.random.default_rng(0).random((2, 3))}, ("u", "spikes")
+    found = circuit.simulate(X, 0.03, 4e-4, engine="brian2", record=record)
+    same(circuit.simulate(X, 0.03, 4e-4, record=record), found)

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from quickly import HANGS, WORDS, quick_results
 
+from spikelca import load
 from spikelca.cli import main
+from spikelca.cli.common import circuit_of
 from spikelca.cli.files import read_rows
 from spikelca.experiments import page
 
@@ -30,6 +32,24 @@ def model(tmp_path_factory):
         main(["fit", "digits", "--neurons", "30", "--epochs", "2", "--quiet", "-o", str(path)]) == 0
     )
     return path
+
+
+@pytest.mark.parametrize("option", [[], ["--no-scale"]], ids=["scaled", "as it is"])
+def test_rows_have_unit_norm_unless_given_as_they_are(model, tmp_path, option):
+    rows = np.random.default_rng(0).random((40, 64)) / 4
+    data, out = tmp_path / "x.npy", tmp_path / "out.npz"
+    np.save(data, rows)
+    seen = rows if option else rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    circuit = circuit_of(load(model))
+    [name] = circuit.widths
+    assert main(["encode", str(model), str(data), "-o", str(out), *option]) == 0
+    with np.load(out) as found:
+        np.testing.assert_allclose(found["code"], circuit.encode({name: seen}).code, atol=1e-5)
+    words = ["--image", "3", "--neuron", "rate", "-o", str(out), "--quiet", *option]
+    assert main(["simulate", str(model), str(data), *words]) == 0
+    with np.load(out) as found:
+        code = circuit.simulate({name: seen[[3]]}, 0.2).code
+        np.testing.assert_allclose(np.ravel(found["code"]), code.ravel(), atol=1e-5)
 
 
 def failing(words, capsys):

@@ -267,6 +267,13 @@ def test_a_graph_that_was_changed_is_one_clear_error(how):
 # ------------------------------------------------------------------------------- odd files
 
 
+def test_a_newer_schema_is_named():
+    graph = to_nir(spiking(), DT)
+    graph.metadata.update(schema=99)
+    with pytest.raises(ValueError, match=r"schema version 99.*Update spikelca"):
+        from_nir(graph)
+
+
 @pytest.fixture
 def file(tmp_path):
     write_nir(spiking(), tmp_path / "circuit.nir", DT)

@@ -8,6 +8,7 @@ matplotlib.use("Agg")
 
 import numpy as np
 import pytest
+from circuits import SPIKING, random_circuit, random_stimuli
 from matplotlib import colormaps, pyplot
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from spikelca import LinkedLCA, OrdinalDriver
 from spikelca import plotting as draw
 from spikelca.datasets import linked_bars
+from spikelca.experiments.pictures import draw_run
 from spikelca.plotting.codes import dot_size
 from spikelca.plotting.images import mosaic, runs, scaled
 from spikelca.plotting.style import DIVERGING, SEQUENTIAL, map_of
@@ -270,3 +272,18 @@ def test_a_display_draws_what_is_recalled(fitted):
 def test_atoms_that_are_white_at_zero_stand_apart_on_grey():
     assert draw.draw_dictionary(ATOMS, (3, 4)).get_facecolor()[:3] != (1, 1, 1)
     assert draw.draw_dictionary(ATOMS - 0.5, (3, 4)).get_facecolor()[:3] == (1, 1, 1)
+
+
+def test_a_run_is_drawn_with_the_spikes_of_its_first_sample():
+    circuit = random_circuit(SPIKING)
+    X = random_stimuli(circuit, n_samples=3, size=0.5)
+    run = circuit.simulate(X, 0.1, 4e-4, record=("u", "spikes"))
+    alone = circuit.simulate(X, 0.1, 4e-4, record=("u",))
+    membrane, raster = draw_run(run, 0.1, "three").axes
+    assert membrane.get_title() == "three"
+    own = run.spikes.sample == 0
+    assert 0 < own.sum() < len(own)
+    drawn = raster.collections[0].get_offsets()
+    np.testing.assert_allclose(drawn[:, 0], run.spikes.step[own] * 0.4)
+    np.testing.assert_array_equal(drawn[:, 1], run.spikes.neuron[own])
+    assert len(draw_run(alone, 0.1, "three").axes) == 1

@@ -17,7 +17,7 @@ import pytest
 from quickly import HANGS, quick_results
 from sklearn.dummy import DummyClassifier
 
-from spikelca import Contrast
+from spikelca import Contrast, LinkedLCA, SpikingNeuron
 from spikelca.cli import main
 from spikelca.datasets import load_images
 from spikelca.experiments import linked, page, report, scoring, settings, table
@@ -119,6 +119,21 @@ def test_drivers_scale_with_the_threshold():
     assert four.excitation == pytest.approx(4 * one.excitation)
     assert four.inhibition == pytest.approx(4 * one.inhibition)
     assert four.gain == pytest.approx(2 * one.gain)  # its square is what enters the Gram matrix
+
+
+def test_spiking_codes_are_those_of_spiking_neurons():
+    X = np.random.default_rng(0).random((30, 8))
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    model = LinkedLCA(6, {"handwritten": 8, "printed": 8}, observe="handwritten", n_epochs=1)
+    model = model.set_params(threshold=0.05, random_state=0, duration=0.4).fit(np.hstack([X, X]))
+    shown = SimpleNamespace(train=X[:5], test=X[5:12])
+    codes = table._spiking_codes("linked-spiking", 0, model, shown)
+    circuit = model.circuit_.without_drivers().observe("handwritten")
+    spiking = circuit.with_parts(neuron=SpikingNeuron())
+    for part, found in ((shown.train, codes.train), (shown.test, codes.test)):
+        expected = spiking.simulate({"handwritten": part}, model.duration).code
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert np.abs(codes.test - model.transform(shown.test)).max() > 1e-4
 
 
 def test_a_single_dictionary_has_no_contrast():
