@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from pathlib import Path
 
 import pytest
 
@@ -65,14 +66,20 @@ def figure(request):
 
 
 @pytest.fixture
-def quick_compiler(full):
-    """Let Brian2 compile without optimising, which takes half the time; as users do with --full."""
+def quick_compiler(full, tmp_path):
+    """Let Brian2 compile without optimising, which takes half the time; as users do with --full.
+
+    What it compiles is kept in the home folder for the next run, if there is one to write to.
+    """
     brian2 = pytest.importorskip("brian2")
-    before = brian2.prefs.codegen.cpp.extra_compile_args
+    flags, cython = brian2.prefs.codegen.cpp, brian2.prefs.codegen.runtime.cython
+    before = flags.extra_compile_args, cython.cache_dir
     if not full:
-        brian2.prefs.codegen.cpp.extra_compile_args = ["-w", "-O0", "-std=c++11"]
+        flags.extra_compile_args = ["-w", "-O0", "-std=c++11"]
+    if not os.access(Path.home(), os.W_OK):
+        cython.cache_dir = str(tmp_path)
     yield
-    brian2.prefs.codegen.cpp.extra_compile_args = before
+    flags.extra_compile_args, cython.cache_dir = before
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -324,7 +324,7 @@ def test_every_file_that_the_library_writes_is_written_by_the_one_helper():
 # ------------------------------------------------------------------ hostile files
 
 
-SLOWEST = 500
+SLOWEST = 100
 """How many times as long as a whole file a mutant may occupy the processor."""
 
 WATCHED = ("exec", "compile", "pickle.find_class", "os.system", "subprocess.Popen", "os.exec")

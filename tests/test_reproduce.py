@@ -234,7 +234,8 @@ def test_after_an_interrupt_no_further_classifier_is_fitted(monkeypatch):
         (["--quick", "--out", "/proc/nowhere"], "nowhere"),
     ],
 )
-def test_what_fails_says_why_in_one_line(arguments, message, capsys):
+def test_what_fails_says_why_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # results are written to the current folder
     assert main(["reproduce", *arguments]) == 1
     error = capsys.readouterr().err.strip()
     assert message in error
