@@ -117,7 +117,8 @@ def name_exists(name):
     value = spikelca
     for part in name.split("."):
         members = getattr(value, "__dataclass_fields__", {})
-        if isinstance(value, ModuleType) and find_spec(f"{value.__name__}.{part}"):
+        is_package = isinstance(value, ModuleType) and hasattr(value, "__path__")
+        if is_package and find_spec(f"{value.__name__}.{part}"):
             value = import_module(f"{value.__name__}.{part}")
         elif part in members or hasattr(value, part):
             value = members.get(part) or getattr(value, part)
