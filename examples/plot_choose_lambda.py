@@ -1,9 +1,9 @@
 """
-How the threshold trades sparsity for faithfulness
-==================================================
+Sparsity and reconstruction error for several thresholds
+========================================================
 
-lam is the only knob of Eq. 1. A low one explains every stroke with many neurons; a high one keeps
-the few that matter.
+The threshold λ is the only parameter of Eq. 1. A low threshold gives a small error with many active
+neurons, a high threshold a sparse code with a larger error.
 """
 
 import matplotlib.pyplot as plt
@@ -23,15 +23,15 @@ active = [np.count_nonzero(a, axis=1).mean() for a in codes]
 error = [squared_error(X, atoms, a).mean() for a in codes]
 
 # %%
-# Left: the trade; right: one line of reconstructions for each threshold.
+# Left: error and active neurons; right: one row of reconstructions for each threshold.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
 axes[0].plot(active, error, "o-")
-for lam, place in zip(thresholds, zip(active, error, strict=True), strict=True):
-    axes[0].annotate(f"{lam:g}", place, xytext=(6, 4), textcoords="offset points")
+for lam, point in zip(thresholds, zip(active, error, strict=True), strict=True):
+    axes[0].annotate(f"{lam:g}", point, xytext=(6, 4), textcoords="offset points")
 axes[0].margins(0.15)
 axes[0].set(xlabel="active neurons (mean)", ylabel="squared error (mean)", ylim=(0, None))
-axes[0].set_title("each point a threshold λ")
+axes[0].set_title("one point per threshold λ")
 rows = [X[:8], *(a[:8] @ atoms for a in codes)]
 draw_recall(rows, ["image", *(f"λ = {lam:g}" for lam in thresholds)], ax=axes[1])
 plt.show()

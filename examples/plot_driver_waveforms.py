@@ -1,9 +1,9 @@
 """
-Currents of any shape
-=====================
+Driver currents with waveforms
+==============================
 
-A `CurrentDriver` is an experimenter's electrode: a waveform into chosen neurons. Here a sine and a
-pulse tip the competition for one image, and the code follows.
+A `CurrentDriver` injects an external current with any waveform into chosen neurons. Here a sine and
+a pulse bias the competition for one image, and the code changes with them.
 """
 
 import matplotlib.pyplot as plt
@@ -23,7 +23,7 @@ circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("image", X[:40])
 run = circuit.simulate({"image": X[[100]]}, duration=0.4, record=("u", "current"))
 
 # %%
-# Above the currents, below the membranes: those of the two driven neurons in the same colours.
+# Top: the currents. Bottom: the membrane potentials, driven neurons in the same colours.
 
 figure, axes = plt.subplots(2, 1, figsize=(8, 5.5), layout="constrained", sharex=True)
 draw_membrane(run.times, run.traces["u"][:, 0], axes[1], threshold=0.1, most=0)

@@ -1,9 +1,9 @@
 """
-Spikes analysed by Elephant
-===========================
+Spike train analysis with Elephant
+==================================
 
-`to_neo` hands the spikes of a simulation to the tools of electrophysiology. Here Elephant says how
-fast, how regularly and how independently the neurons of the code fire. It needs
+`to_neo` converts the spikes of a simulation for tools of electrophysiology. Here Elephant computes
+the firing rates, the regularity and the correlation of the neurons of the code. It requires
 ``pip install 'spikelca[neo]' elephant``.
 """
 
@@ -25,23 +25,23 @@ circuit = Circuit(SpikingNeuron(), SoftThreshold(0.1), [Dictionary("image", X[:6
 run = circuit.simulate({"image": X[[100]]}, duration=2.0, dt=2e-4, record=("spikes",))
 
 # %%
-# The second half of the run, when the competition is over, of the neurons that still fire.
+# Neurons that are active in the second half of the run, after the competition.
 
 trains = [t.time_slice(1 * pq.s, 2 * pq.s) for t in to_neo(run).segments[0].spiketrains]
 trains = [train for train in trains if len(train) > 5]
 names = [train.annotations["neuron"] for train in trains]
 rates = [float(mean_firing_rate(train).rescale("Hz")) for train in trains]
-irregular = [cv(isi(train)) for train in trains]
-together = correlation_coefficient(BinnedSpikeTrain(trains, bin_size=5 * pq.ms))
+variation = [cv(isi(train)) for train in trains]
+correlation = correlation_coefficient(BinnedSpikeTrain(trains, bin_size=5 * pq.ms))
 
 figure, axes = plt.subplots(2, 2, figsize=(9, 6), layout="constrained")
 draw_raster(run.spikes.step * run.clock.dt, run.spikes.neuron, axes[0, 0], n_neurons=60)
-axes[0, 0].set(xlim=(0, 250), title="the competition and what it leaves")
+axes[0, 0].set(xlim=(0, 250), title="competition and steady state")
 axes[0, 1].bar(np.arange(len(names)), rates, tick_label=names, color="#88CCEE")
 axes[0, 1].set(xlabel="neuron", ylabel="mean rate (Hz)")
-axes[1, 0].bar(np.arange(len(names)), irregular, tick_label=names, color="#DDCC77")
+axes[1, 0].bar(np.arange(len(names)), variation, tick_label=names, color="#DDCC77")
 axes[1, 0].set(xlabel="neuron", ylabel="CV of intervals (Poisson: 1)", ylim=(0, 1))
-image = axes[1, 1].imshow(together, cmap="RdBu_r", vmin=-1, vmax=1)
+image = axes[1, 1].imshow(correlation, cmap="RdBu_r", vmin=-1, vmax=1)
 axes[1, 1].set_xticks(range(len(names)), names)
 axes[1, 1].set_yticks(range(len(names)), names)
 axes[1, 1].set(xlabel="neuron", ylabel="neuron", title="correlation of counts in 5 ms")

@@ -1,9 +1,9 @@
 """
-A first code
-============
+A first sparse code
+===================
 
-One handwritten digit becomes the activity of a few neurons, and the activity becomes the digit
-again. The dictionary is learned in a second or two.
+A handwritten digit is encoded by a few active neurons and reconstructed from the code. Learning the
+dictionary takes a second or two.
 """
 
 import matplotlib.pyplot as plt
@@ -22,11 +22,11 @@ code = lca.transform(X_test[:8])
 print(f"{(code > 0).mean():.0%} of the neurons are active")
 
 # %%
-# Every neuron owns one atom. What a code says is the sum of its active atoms.
+# Every neuron has one atom. The reconstruction is the sum of the atoms, weighted by the code.
 
 figure, axes = plt.subplot_mosaic("db;dc", figsize=(10, 5), layout="constrained")
 draw_dictionary(lca.components_, ax=axes["d"], title="the dictionary")
 draw_code(code[0], axes["b"], title="the code of the first image")
-recalled = np.maximum(lca.inverse_transform(code), 0)  # ink is never negative
-draw_recall([X_test[:8], recalled], ["image", "from its code"], ax=axes["c"])
+reconstructed = np.maximum(lca.inverse_transform(code), 0)  # pixels are not negative
+draw_recall([X_test[:8], reconstructed], ["image", "from its code"], ax=axes["c"])
 plt.show()

@@ -1,9 +1,9 @@
 """
-Watching a dictionary grow
-==========================
+Observe a dictionary during training
+====================================
 
-`learn` is a generator: between two batches you may look, save, or stop. Here the atoms start from
-noise; the first batches make digits of them, the later ones parts that many digits share.
+`learn` is a generator: between two batches you can plot, save or stop. Here the atoms start from
+noise; after the first batches they resemble digits, later parts that many digits have in common.
 """
 
 import matplotlib.pyplot as plt
@@ -21,17 +21,17 @@ atoms = normalize(rng.random((36, 64)))
 circuit = Circuit(RateNeuron(), SoftThreshold(0.05), [Dictionary("image", atoms)])
 batches = [({"image": X[rng.integers(0, len(X), 100)]}, None) for _ in range(150)]
 
-looks, seen, errors = (0, 5, 20, 149), [], []
+checkpoints, snapshots, errors = (0, 5, 20, 149), [], []
 for n, (learned, progress) in enumerate(learn(circuit, batches, rng=rng)):
     errors.append(progress.error["image"])
-    if n in looks:
-        seen.append(learned.dictionary("image").atoms)
+    if n in checkpoints:
+        snapshots.append(learned.dictionary("image").atoms)
 
 # %%
 # The dictionary after 1, 6, 21 and 150 batches, and the relative error of each batch.
 
 figure, axes = plt.subplots(1, 5, figsize=(15, 3.2), layout="constrained")
-for ax, n, phi in zip(axes, looks, seen, strict=False):
+for ax, n, phi in zip(axes, checkpoints, snapshots, strict=False):
     draw_dictionary(phi, ax=ax, title=f"batch {n + 1}")
 axes[4].plot(np.arange(1, 151), errors)
 axes[4].set(xlabel="batch", ylabel="relative squared error", ylim=(0, None))

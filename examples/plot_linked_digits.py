@@ -1,9 +1,9 @@
 """
-Linked dictionaries recall what was not seen
-============================================
+Cross-modal reconstruction with linked dictionaries
+===================================================
 
-While the dictionaries are learned, a handwritten digit and the printed digit of its label share one
-code. Afterwards the handwritten image alone makes the code, and the code recalls the print.
+In training, a handwritten digit and the printed digit of its label have one common code. Afterwards
+the code is inferred from the handwritten image alone and reconstructs the printed digit.
 """
 
 import matplotlib.pyplot as plt
@@ -25,11 +25,11 @@ lca = LinkedLCA(
 ).fit(np.hstack([X, glyphs]))  # fmt: skip
 
 # %%
-# At use only the handwritten columns are there; `translate` recalls the others.
+# At inference only the handwritten columns are observed; `translate` reconstructs the others.
 
 expected = glyphs_for(digits.y_test[:10], printed)
 recalled = np.maximum(lca.translate(X_test[:10], to="printed"), 0)
 RecallDisplay(
-    [X_test[:10], recalled, expected], ["handwritten, seen", "print, recalled", "print, expected"]
+    [X_test[:10], recalled, expected], ["handwritten", "recalled print", "expected print"]
 ).plot()
 plt.show()

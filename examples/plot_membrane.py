@@ -1,9 +1,9 @@
 """
-Competition in time
-===================
+Competition of membrane potentials over time
+============================================
 
-The rate circuit of Eq. 3: every membrane is charged by its input, and whoever crosses the threshold
-inhibits the neurons whose atoms are like its own. The energy falls to that of the settled code.
+The rate circuit of Eq. 3: the drive charges every membrane potential, and neurons that cross the
+threshold inhibit neurons with similar atoms. The energy decreases to that of the steady-state code.
 """
 
 import matplotlib.pyplot as plt
@@ -20,13 +20,13 @@ circuit = Circuit(RateNeuron(tau=10e-3), SoftThreshold(0.1), [Dictionary("image"
 image = {"image": X[[100]]}
 
 run = circuit.simulate(image, duration=0.25, record=("u", "a"))
-settled = circuit.encode(image, tol=1e-8)
-optimum = circuit.energy(image, settled.code)[0]
+steady = circuit.encode(image, tol=1e-8)
+optimum = circuit.energy(image, steady.code)[0]
 energies = [circuit.energy(image, a)[0] for a in run.traces["a"]]
 print(f"fixed-point residual after {run.clock.n_steps} steps: {run.residual[0]:.1e}")
 
 # %%
-# Left: membranes; right: how far the energy is above the optimum of the LASSO.
+# Left: membrane potentials; right: the energy above the LASSO optimum.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
 draw_membrane(run.times, run.traces["u"][:, 0], axes[0], threshold=0.1, most=6)

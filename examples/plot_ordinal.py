@@ -1,9 +1,9 @@
 """
-An ordinal code: drivers put the neurons in order
-=================================================
+An ordinal code by driver currents
+==================================
 
-A driver current holds back all neurons outside the block of the class while the dictionary is
-learned. The driver is off when images are encoded; the order stays.
+In training, a driver current inhibits all neurons outside the block of the class. The driver is off
+when images are encoded; the order remains.
 """
 
 import matplotlib.pyplot as plt
@@ -22,8 +22,8 @@ lca = LinkedLCA(
 ).fit(X, digits.y_train)
 
 # %%
-# Row c of the dictionary is the block of digit c. On the right: where the activity of unseen images
-# falls. Nothing told the circuit their class.
+# Row c of the dictionary is the block of digit c. Right: the activity for test images in each
+# block, encoded without their labels.
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
 DictionaryDisplay.from_estimator(lca, ax=axes[0], title="blocks of the dictionary")

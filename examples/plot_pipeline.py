@@ -1,9 +1,9 @@
 """
-In a Pipeline, under GridSearchCV
-=================================
+LinkedLCA in a Pipeline with GridSearchCV
+=========================================
 
 `LinkedLCA` is a scikit-learn transformer. The threshold is chosen by cross-validation, together
-with the classifier behind it, and never sees a test image.
+with the classifier, without access to test images.
 """
 
 import matplotlib.pyplot as plt
@@ -28,7 +28,7 @@ score = search.score(digits.X_test, digits.y_test)
 print(f"chosen: {search.best_params_}; test accuracy {score:.3f}")
 
 # %%
-# Cross-validated accuracy, with the spread over the folds.
+# Cross-validated accuracy; error bars are the standard deviation over the folds.
 
 table = search.cv_results_
 figure, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
@@ -39,5 +39,5 @@ ax.errorbar(
 ax.set(xlabel="threshold λ", ylabel="cross-validated accuracy", xscale="log")
 ax.set_xticks(grid["linkedlca__threshold"], grid["linkedlca__threshold"])
 ax.minorticks_off()
-ax.set_title(f"test accuracy of the chosen one: {score:.3f}")
+ax.set_title(f"test accuracy with the chosen threshold: {score:.3f}")
 plt.show()

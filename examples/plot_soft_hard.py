@@ -2,8 +2,9 @@
 Soft and hard thresholds
 ========================
 
-Eq. 2 as it is printed is a hard threshold: it counts active neurons and does not shrink them. The
-soft one shrinks, is convex, and carries a certificate.
+Eq. 2 as printed in the paper is a hard threshold: the cost is the number of active neurons, and
+their outputs are not reduced. The soft threshold reduces the outputs; its energy is convex, and
+every code has a duality gap.
 """
 
 import matplotlib.pyplot as plt

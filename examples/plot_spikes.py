@@ -1,9 +1,10 @@
 """
-Spikes compute the same code
-============================
+Steady-state code of a spiking circuit
+======================================
 
-The spiking circuit has the same atoms, inhibition and threshold; its neurons speak in spikes that
-carry a quantum each. Read over the last quarter of the run, the rates are the settled code.
+The spiking circuit has the same atoms, inhibition and threshold as the rate circuit; its neurons
+communicate by spikes of fixed amplitude (`quantum`). The firing rates in the last quarter of the
+run approximate the steady-state code.
 """
 
 import matplotlib.pyplot as plt
@@ -20,17 +21,17 @@ circuit = Circuit(neuron, SoftThreshold(0.1), [Dictionary("image", X[:60])])
 image = {"image": X[[100]]}
 
 run = circuit.simulate(image, duration=0.4, dt=2e-4, record=("u", "spikes"))
-settled = circuit.encode(image, tol=1e-8).code[0]
+steady_code = circuit.encode(image, tol=1e-8).code[0]
 
 # %%
-# The membrane jumps with every spike of a neighbour, and settles in the mean.
+# Every spike of another neuron changes the membrane potential, which converges on average.
 
 figure, axes = plt.subplots(3, 1, figsize=(8, 8), layout="constrained")
 draw_membrane(run.times, run.traces["u"][:, 0], axes[0], threshold=0.1, most=5)
 draw_raster(run.spikes.step * run.clock.dt, run.spikes.neuron, axes[1], n_neurons=60)
 axes[1].sharex(axes[0])
-draw_code(settled, axes[2])
-firing = np.flatnonzero(run.code[0])
-axes[2].plot(firing, run.code[0, firing], "o", color=colour_of(1), label="quantum x rate x tau")
-axes[2].legend(frameon=False, title="bars: the settled code")
+draw_code(steady_code, axes[2])
+active = np.flatnonzero(run.code[0])
+axes[2].plot(active, run.code[0, active], "o", color=colour_of(1), label="quantum x rate x tau")
+axes[2].legend(frameon=False, title="bars: steady-state code")
 plt.show()

@@ -2,8 +2,8 @@
 Lateral and residual wiring
 ===========================
 
-One layer with lateral inhibition, or two layers in which the input neurons hold the reconstruction
-error: in exact arithmetic it is the same circuit, and in double precision nearly so.
+Lateral wiring, and residual wiring in which an input population represents the reconstruction
+error: both are equal in exact arithmetic, and nearly equal in double precision.
 """
 
 import matplotlib.pyplot as plt
@@ -15,18 +15,18 @@ from spikelca.plotting import draw_membrane
 
 X = load_images("digits").X_train.astype(float)
 X /= np.linalg.norm(X, axis=1, keepdims=True)
-parts = (RateNeuron(), SoftThreshold(0.1), [Dictionary("image", X[:40])])
+fields = (RateNeuron(), SoftThreshold(0.1), [Dictionary("image", X[:40])])
 image = {"image": X[[100]]}
 
 runs = {
-    wiring: Circuit(*parts, wiring=wiring).simulate(image, 0.15, 2e-4, record=("u",))
+    wiring: Circuit(*fields, wiring=wiring).simulate(image, 0.15, 2e-4, record=("u",))
     for wiring in ("lateral", "residual")
 }
-apart = np.abs(runs["lateral"].traces["u"] - runs["residual"].traces["u"]).max()
-print(f"largest difference of any membrane at any time: {apart:.1e}")
+difference = np.abs(runs["lateral"].traces["u"] - runs["residual"].traces["u"]).max()
+print(f"largest difference of membrane potentials: {difference:.1e}")
 
 # %%
-# Two pictures, and no eye tells them apart.
+# The two plots are visually identical.
 
 figure, axes = plt.subplots(1, 2, figsize=(12, 3.6), layout="constrained")
 for ax, (wiring, run) in zip(axes, runs.items(), strict=True):

@@ -29,7 +29,8 @@ def stopping_value(
 ) -> NDArray[np.float64]:
     """What must not exceed the tolerance, for each sample.
 
-    The duality gap; the fixed-point residual where there is no gap; below `STRICT_TOL` the larger one.
+    The duality gap; the fixed-point residual where there is no gap; below `STRICT_TOL` the larger
+    one.
     """
     if gap is None:
         return residual

@@ -213,7 +213,8 @@ def _serialise_coder(model: LCACoder, arrays: ArrayStore) -> dict[str, Any]:
         if not names:
             raise TypeError(
                 f"dictionary is the function {dictionary!r}, which a model file cannot hold; an "
-                f"array or one of {list(_NAMED_DICTIONARIES)} was awaited. Call it, and hand over the array."
+                f"array or one of {list(_NAMED_DICTIONARIES)} was awaited. Call it, and hand "
+                "over the array."
             )
         told: Any = names[0]
     else:

@@ -1,9 +1,10 @@
-"""The rooms of the house: imports run only downwards, and no room outgrows a reader's patience."""
+"""Package structure: import order, size limits, and the map in docs/architecture.md."""
 
 from __future__ import annotations
 
 import ast
 import io
+import re
 import subprocess
 import sys
 import tokenize
@@ -17,10 +18,11 @@ import pytest
 import spikelca
 
 ROOT = Path(spikelca.__file__).parent
-LONGEST_FILE = 400  # lines of code, without docstrings, comments and blank lines
-LONGEST_BODY = 45
+MAP = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+MAX_FILE_LINES = 400  # code, without docstrings, comments and blank lines
+MAX_BODY_LINES = 45
 
-# From the ground up. Packages and modules of one line do not import each other either.
+# Bottom first. Packages and modules of one line do not import each other.
 FLOORS = """
 _version
 utils datasets
@@ -44,40 +46,40 @@ cli
 __main__
 """
 PACKAGE = "<the package itself>"
-HEIGHT = {
-    room: height
-    for height, line in enumerate(FLOORS.strip().splitlines())
-    for room in ([line] if line == PACKAGE else line.split())
+LEVEL = {
+    package: level
+    for level, line in enumerate(FLOORS.strip().splitlines())
+    for package in ([line] if line == PACKAGE else line.split())
 }
 
 
-def name_of(path: Path) -> str:
-    """Dotted name below the package: "engines.numba.drive"; empty for the package itself."""
+def module_name(path: Path) -> str:
+    """Dotted name without the package: "engines.numba.jit.layout"; empty for the package itself."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
-def room_of(module: str) -> str:
-    """The room in which a module stands: the longest name on the plan that leads to it."""
+def package_of(module: str) -> str:
+    """The longest name in `FLOORS` that contains a module."""
     if not module:
         return PACKAGE
     parts = module.split(".")
-    found = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
-    return next((room for room in found if room in HEIGHT), f"unplanned: {module}")
+    prefixes = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((prefix for prefix in prefixes if prefix in LEVEL), f"not in FLOORS: {module}")
 
 
 @cache
-def tree(module: str) -> ast.Module:
+def parse(module: str) -> ast.Module:
     return ast.parse(MODULES[module].read_text(encoding="utf-8"))
 
 
-def imported(module: str, nodes: Iterator[ast.AST]) -> Iterator[tuple[int, str]]:
-    """Line and full dotted name of everything that is imported, TYPE_CHECKING and lazy too."""
-    here = ["spikelca", *filter(None, module.split("."))]
-    package = here if MODULES[module].stem == "__init__" else here[:-1]
+def list_imports(module: str, nodes: Iterator[ast.AST]) -> Iterator[tuple[int, str]]:
+    """Line and full name of each import, including lazy ones and those for type checking."""
+    path = ["spikelca", *filter(None, module.split("."))]
+    package = path if MODULES[module].stem == "__init__" else path[:-1]
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -87,66 +89,63 @@ def imported(module: str, nodes: Iterator[ast.AST]) -> Iterator[tuple[int, str]]
             yield from ((node.lineno, f"{source}.{alias.name}") for alias in node.names)
 
 
-def nodes_of(module: str) -> Iterator[ast.AST]:
-    """All nodes of a module; of the list of engines only those outside its lazy factories."""
+def walk_module(module: str) -> Iterator[ast.AST]:
+    """All nodes of a module; for `engines` without the functions that import an engine lazily."""
     if module != "engines":
-        return ast.walk(tree(module))
-    statements = (s for s in tree(module).body if not isinstance(s, ast.FunctionDef))
+        return ast.walk(parse(module))
+    statements = (s for s in parse(module).body if not isinstance(s, ast.FunctionDef))
     return (node for statement in statements for node in ast.walk(statement))
 
 
-def module_behind(name: str) -> str | None:
-    """The module of this package behind an imported name, None for foreign names."""
+def find_module(name: str) -> str | None:
+    """The module of this package that defines an imported name; None for other packages."""
     top, *parts = name.split(".")
     if top != "spikelca":
         return None
     if parts == ["__version__"]:
         return "_version"
-    found = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
-    return next((module for module in found if module in MODULES), "")
+    prefixes = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((prefix for prefix in prefixes if prefix in MODULES), "")
 
 
-def outsiders(name: str) -> dict[str, list[int]]:
-    """Which modules import a foreign package, and where."""
-    found = {
-        module: [n for n, full in imported(module, ast.walk(tree(module))) if _top(full) == name]
+def list_importers(library: str) -> set[str]:
+    """The packages in which a module imports another library."""
+    return {
+        package_of(module)
         for module in MODULES
+        for _, name in list_imports(module, ast.walk(parse(module)))
+        if name.split(".")[0] == library
     }
-    return {module: lines for module, lines in found.items() if lines}
-
-
-def _top(name: str) -> str:
-    return name.split(".")[0]
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_module_has_its_room_on_the_plan(module):
-    assert room_of(module) in HEIGHT, "say in FLOORS where this module belongs"
+def test_every_module_is_in_floors(module):
+    assert package_of(module) in LEVEL, "add this module to FLOORS"
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_run_only_downwards(module):
-    here = room_of(module)
+def test_module_imports_only_lower_layers(module):
+    package = package_of(module)
     upwards = [
         f"line {line}: {name}"
-        for line, name in imported(module, nodes_of(module))
-        if (target := module_behind(name)) is not None
-        and room_of(target) != here
-        and HEIGHT[room_of(target)] >= HEIGHT[here]
+        for line, name in list_imports(module, walk_module(module))
+        if (target := find_module(name)) is not None
+        and package_of(target) != package
+        and LEVEL[package_of(target)] >= LEVEL[package]
     ]
     assert not upwards
 
 
-def test_the_plan_would_notice_an_import_that_runs_upwards():
+def test_lazy_upward_import_is_found():
     node = ast.parse("def f():\n    from ..circuit import Circuit")
-    [(_, name)] = imported("engines.base", ast.walk(node))
+    [(_, name)] = list_imports("engines.base", ast.walk(node))
     assert name == "spikelca.circuit.Circuit"
-    assert HEIGHT[room_of(module_behind(name))] > HEIGHT[room_of("engines.base")]
+    assert LEVEL[package_of(find_module(name))] > LEVEL[package_of("engines.base")]
 
 
-def files_imported(module: str) -> set[str]:
-    """The files of the package that a file imports, lazily and for types too."""
-    targets = {module_behind(name) for _, name in imported(module, nodes_of(module))}
+def list_imported_files(module: str) -> set[str]:
+    """The files of the package that a file imports, including lazy imports and those for types."""
+    targets = {find_module(name) for _, name in list_imports(module, walk_module(module))}
     return {target for target in targets if target is not None} - {module}
 
 
@@ -168,51 +167,47 @@ def find_circle(imports: dict[str, set[str]]) -> list[str]:
     return next((circle for module in imports if (circle := visit(module, []))), [])
 
 
-def test_no_files_import_each_other_in_a_circle():
-    assert not find_circle({module: files_imported(module) for module in MODULES})
+def test_files_import_each_other_without_circle():
+    assert not find_circle({module: list_imported_files(module) for module in MODULES})
     assert find_circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
 
 
-def test_data_sets_import_nothing_of_the_package():
+def test_datasets_import_no_other_package():
     names = [
         name
         for module in MODULES
-        if room_of(module) == "datasets"
-        for _, name in imported(module, ast.walk(tree(module)))
+        if package_of(module) == "datasets"
+        for _, name in list_imports(module, ast.walk(parse(module)))
     ]
-    inside = {room_of(target) for target in map(module_behind, names) if target is not None}
-    assert inside <= {"datasets", "_version"}
+    targets = {package_of(target) for target in map(find_module, names) if target is not None}
+    assert targets <= {"datasets", "_version"}
 
 
 def test_numba_is_imported_only_by_its_engine():
-    assert {room_of(module) for module in outsiders("numba")} <= {"engines.numba"}
+    assert list_importers("numba") == {"engines.numba"}
 
 
 def test_brian2_is_imported_only_by_its_engine():
-    assert {room_of(module) for module in outsiders("brian2")} <= {"engines.brian2"}
+    assert list_importers("brian2") == {"engines.brian2"}
 
 
-def test_matplotlib_is_imported_only_where_something_is_drawn():
-    assert {room_of(module) for module in outsiders("matplotlib")} <= {
-        "plotting",
-        "experiments",
-        "cli",
-    }
+def test_matplotlib_is_imported_only_for_plots():
+    assert list_importers("matplotlib") <= {"plotting", "experiments", "cli"}
 
 
 @pytest.mark.parametrize("extra", ["nir", "neo", "quantities", "h5py"])
-def test_what_comes_with_an_extra_is_asked_for_at_run_time_and_never_imported(extra):
-    assert not outsiders(extra)
+def test_extra_is_imported_only_at_run_time(extra):
+    assert not list_importers(extra)
 
 
-def test_import_of_the_package_leaves_the_heavy_libraries_alone():
+def test_package_import_loads_no_heavy_library():
     heavy = "{'brian2', 'numba', 'sklearn', 'matplotlib', 'pandas', 'dask', 'zarr'}"
     code = f"import spikelca, sys; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
 
 
-def test_every_public_name_of_the_package_can_be_imported():
+def test_every_name_in_all_can_be_imported():
     missing = [name for name in spikelca.__all__ if getattr(spikelca, name, None) is None]
     assert not missing
     assert set(spikelca.__all__) <= set(dir(spikelca))
@@ -221,29 +216,29 @@ def test_every_public_name_of_the_package_can_be_imported():
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if "._" not in f".{m}"])
-def test_every_public_module_says_what_it_is(module):
-    assert ast.get_docstring(tree(module)), "a module opens with a docstring"
+def test_every_module_has_a_docstring(module):
+    assert ast.get_docstring(parse(module))
 
 
-def length_of_body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines from the first statement behind the docstring to the last."""
+def count_body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines from the first statement after the docstring to the last."""
     body = function.body[1:] if ast.get_docstring(function) else function.body
     return body[-1].end_lineno - body[0].lineno + 1 if body else 0
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_no_function_is_longer_than_a_screen(module):
+def test_function_bodies_are_short(module):
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    functions = (node for node in ast.walk(tree(module)) if isinstance(node, kinds))
-    lengths = {f"{f.name}, line {f.lineno}": length_of_body(f) for f in functions}
-    assert not {name: n for name, n in lengths.items() if n > LONGEST_BODY}
+    functions = (node for node in ast.walk(parse(module)) if isinstance(node, kinds))
+    lengths = {f"{f.name}, line {f.lineno}": count_body_lines(f) for f in functions}
+    assert not {name: n for name, n in lengths.items() if n > MAX_BODY_LINES}
 
 
 def count_code_lines(source: str) -> int:
-    """Lines that hold code: no docstrings, comments or blank lines."""
+    """Lines with code: no docstrings, comments or blank lines."""
     nodes = ast.walk(ast.parse(source))
-    texts = (n for n in nodes if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
-    prose = {line for n in texts for line in range(n.lineno, n.end_lineno + 1)}
+    docs = (n for n in nodes if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
+    prose = {line for n in docs for line in range(n.lineno, n.end_lineno + 1)}
     skipped = {
         tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
         tokenize.ENDMARKER,
@@ -256,20 +251,107 @@ def count_code_lines(source: str) -> int:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_no_file_holds_more_than_one_idea_can_fill(module):
-    assert count_code_lines(MODULES[module].read_text(encoding="utf-8")) <= LONGEST_FILE
+def test_files_are_short(module):
+    assert count_code_lines(MODULES[module].read_text(encoding="utf-8")) <= MAX_FILE_LINES
 
 
-def test_prose_is_not_counted_as_code():
+def test_docstrings_are_not_counted_as_code():
     assert count_code_lines('"""A\nB"""\n\nx = 1  # one\n# two\ny = """C\nD"""\n') == 3
 
 
-def test_the_package_has_few_files_at_the_top():
-    top = {name for name in MODULES if name and "." not in name}
-    files = {name for name in top if MODULES[name].stem != "__init__"}
-    assert len(files - {"__main__", "_version"}) <= 6
+TOP = {name for name in MODULES if name and "." not in name} - {"__main__", "_version"}
 
 
-def test_the_plan_runs_from_the_ground_up():
-    heights = [HEIGHT[room] for room in ("utils", "model", "circuit", "cli")]
-    assert all(low < high for low, high in pairwise(heights))
+def test_few_modules_are_at_the_top_level():
+    assert sum(MODULES[name].stem != "__init__" for name in TOP) <= 6
+
+
+def test_levels_ascend_from_utils_to_cli():
+    levels = [LEVEL[package] for package in ("utils", "model", "circuit", "cli")]
+    assert all(low < high for low, high in pairwise(levels))
+
+
+def list_blocks(heading: str) -> list[str]:
+    """The code blocks of a section of the architecture page."""
+    [section] = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", MAP, re.M | re.S)
+    return re.findall(r"^```\n(.*?)^```", section, re.M | re.S)
+
+
+def test_map_draws_layers_in_import_order():
+    [drawing] = list_blocks("Layers")
+    cells = [line.split("|", 1)[1] for line in drawing.splitlines()]
+    rows = [[word for word in re.findall(r"\w+", cell) if word in TOP] for cell in cells]
+    assert sorted(package for row in rows for package in row) == sorted(TOP)
+    # Engines extend over several levels, the lowest of them that of the metrics.
+    spans = {top: [n for p, n in LEVEL.items() if p.split(".")[0] == top] for top in TOP}
+    for upper, lower in pairwise(rows):
+        assert min(n for p in upper for n in spans[p]) >= max(n for p in lower for n in spans[p])
+        assert max(n for p in upper for n in spans[p]) > max(n for p in lower for n in spans[p])
+
+
+def test_map_lists_every_package():
+    [listing] = list_blocks("Packages")
+    names = re.findall(r"^  (\w+)(?:/|\.py)", listing, re.M)
+    assert sorted(names) == sorted(TOP)
+
+
+def find_function(path: str, name: str) -> ast.AST | None:
+    """The definition of a function, class or method; None if there is none."""
+    module = module_name(ROOT / path)
+    node: ast.AST | None = parse(module) if module in MODULES else None
+    for part in name.split("."):
+        body = getattr(node, "body", [])
+        node = next((child for child in body if getattr(child, "name", None) == part), None)
+    return node
+
+
+REFERENCES = sorted(set(re.findall(r"([\w/]+\.py)::([\w.]+)", MAP)))
+
+
+@pytest.mark.parametrize("reference", REFERENCES, ids="::".join)
+def test_function_on_the_map_exists(reference):
+    assert find_function(*reference) is not None
+
+
+def list_calls(path: str) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+    """Caller and called function of each line of a call path, by indentation."""
+    calls, stack = [], []
+    for indent, *function in re.findall(r"^( *)([\w/]+\.py)::([\w.]+)", path, re.M):
+        depth = len(indent) // 2
+        stack[depth:] = [tuple(function)]
+        if depth:
+            calls.append((stack[depth - 1], stack[depth]))
+    return calls
+
+
+def uses_name(caller: ast.AST, name: str) -> bool:
+    """Whether the source of a function contains a name or an attribute."""
+    nodes = list(ast.walk(caller))
+    return any(name in (getattr(n, "id", None), getattr(n, "attr", None)) for n in nodes)
+
+
+CALLS = [call for path in list_blocks("From a call to the kernel") for call in list_calls(path)]
+
+
+@pytest.mark.parametrize(("caller", "called"), CALLS, ids=lambda function: function[1])
+def test_call_on_the_map_is_in_source(caller, called):
+    assert uses_name(find_function(*caller), called[1].split(".")[-1])
+
+
+def test_false_call_and_name_are_found():
+    assert find_function("circuit/circuit.py", "Circuit.no_method") is None
+    assert find_function("circuit/no_file.py", "Circuit") is None
+    [((_, caller), (_, called))] = list_calls("a.py::f    text\n  b.py::C.g\n")
+    assert (caller, called) == ("f", "C.g")
+    assert not uses_name(ast.parse("def f(): h()"), "g")
+
+
+def test_map_answers_ten_questions():
+    [section] = re.findall(r"^## Where is .*?\n(.*?)(?=^## )", MAP, re.M | re.S)
+    assert len(re.findall(r"^\| .* \| `[\w/]+\.py::[\w.]+`", section, re.M)) == 10
+
+
+def test_files_named_on_the_map_exist():
+    names = re.findall(r"`([\w/]+\.py)`", MAP)
+    missing = [n for n in names if not ((ROOT / n).exists() or (ROOT.parent / n).exists())]
+    assert not missing

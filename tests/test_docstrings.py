@@ -1,4 +1,4 @@
-"""The reference is complete: every public name, what it takes and gives, and an example."""
+"""The API reference: complete, with parameters, return values, defaults and examples."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import spikelca.engines
-import spikelca.model.inputs
+from spikelca import engines, model
 
 ROOT = Path(__file__).parent.parent
 NAMES = re.findall(r"^   ([\w.]+)$", (ROOT / "docs" / "api.rst").read_text(encoding="utf-8"), re.M)
@@ -22,178 +21,176 @@ MODULES = (
 )  # fmt: skip
 
 
-def found(name):
-    """The public object behind a name of the reference."""
-    module, _, own = f"spikelca.{name}".rpartition(".")
-    return getattr(import_module(module), own)
+def resolve(name):
+    """The public object with a name of the reference."""
+    module, _, attribute = f"spikelca.{name}".rpartition(".")
+    return getattr(import_module(module), attribute)
 
 
-def public(module):
-    """The functions and classes that a module offers: its ``__all__``, or what it defines."""
-    room = import_module(f"spikelca.{module}".rstrip("."))
-    here = [name for name, one in vars(room).items() if vars_of(one) == room.__name__]
-    named = getattr(room, "__all__", [name for name in here if not name.startswith("_")])
-    return [one for one in (getattr(room, name) for name in named) if callable(one)]
+def list_public(name):
+    """The functions and classes in ``__all__`` of a module, or defined in it."""
+    module = import_module(f"spikelca.{name}".rstrip("."))
+    defined = [n for n, value in vars(module).items() if defining_module(value) == module.__name__]
+    public = getattr(module, "__all__", [n for n in defined if not n.startswith("_")])
+    return [value for value in (getattr(module, n) for n in public) if callable(value)]
 
 
-def vars_of(thing):
-    """The module that defines a function or a class."""
-    return getattr(thing, "__module__", None) if callable(thing) else None
+def defining_module(value):
+    """The module that defines a function or a class; None for other values."""
+    return getattr(value, "__module__", None) if callable(value) else None
 
 
-def section(docstring, title):
-    """A section of a numpydoc docstring, None if there is none."""
+def find_section(docstring, title):
+    """The text of a section of a numpydoc docstring; None if there is none."""
     text = inspect.cleandoc(docstring)
-    cut = re.search(rf"^{title}\n-+\n(.*?)(?=^\S[^\n]*\n-+\n|\Z)", text, re.M | re.S)
-    return None if cut is None else cut[1]
+    match = re.search(rf"^{title}\n-+\n(.*?)(?=^\S[^\n]*\n-+\n|\Z)", text, re.M | re.S)
+    return None if match is None else match[1]
 
 
-def listed(docstring, title="Parameters"):
-    """Names in a section of a numpydoc docstring."""
-    text = section(docstring, title)
-    return None if text is None else [name for name, _ in described(text)]
+def list_names(docstring, title="Parameters"):
+    """The names in a section of a numpydoc docstring; None if there is no section."""
+    text = find_section(docstring, title)
+    return None if text is None else [name for name, _ in parse_section(text)]
 
 
-def described(text):
-    """Names in the text of such a section, each with what stands behind its colon."""
+def parse_section(text):
+    """The names in the text of a section, each with its type."""
     heads = re.findall(r"^(\*{0,2}\w[\w, *]*?)(?: : (.*))?$", text, re.M)
     return [(name.strip().lstrip("*"), kind) for head, kind in heads for name in head.split(",")]
 
 
-def parameters(thing):
-    """Names in the signature of a function or of a class."""
-    return [name for name in inspect.signature(thing).parameters if name not in ("self", "cls")]
+def list_parameters(function):
+    """The names in the signature of a function or class."""
+    return [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
 
 
-def gives(function):
-    """Whether a function gives something back."""
+def has_return_value(function):
+    """Whether a function is annotated with a return value."""
     return inspect.signature(function).return_annotation not in (None, "None")
 
 
-def methods(thing):
-    """The public methods that a class has from this library, inherited ones too."""
-    ours = [base for base in reversed(thing.__mro__) if base.__module__.startswith("spikelca.")]
-    for name, one in {name: one for base in ours for name, one in vars(base).items()}.items():
-        plain = inspect.unwrap(getattr(one, "__func__", one))
-        if not name.startswith("_") and inspect.isfunction(plain):
-            yield name, plain
+def list_methods(cls):
+    """The public methods of a class that are defined in this library, inherited ones included."""
+    bases = [base for base in reversed(cls.__mro__) if base.__module__.startswith("spikelca.")]
+    for name, value in {name: v for base in bases for name, v in vars(base).items()}.items():
+        function = inspect.unwrap(getattr(value, "__func__", value))
+        if not name.startswith("_") and inspect.isfunction(function):
+            yield name, function
 
 
-def inside(name):
-    """Whether engines call it rather than people: a line may say it all, and a page shows it."""
+def is_for_engines(name):
+    """Whether a name is used by engines rather than users; its docstring may be one line."""
     return name.startswith("engines.")
 
 
-VALUES = (
-    vars(spikelca.engines)
-    | vars(spikelca.model.inputs)
-    | {n: found(n) for n in ("Hebbian", "IdleAtoms")}
-)
-BY_WORDS = (type(None), np.ndarray, dict)
-"""Defaults that a docstring puts into words: optional, or empty."""
-FUNCTIONS = [name for name in NAMES if inspect.isfunction(found(name))]
-CLASSES = [name for name in NAMES if inspect.isclass(found(name))]
+VALUES = vars(engines) | vars(model)
+UNCHECKED_TYPES = (type(None), np.ndarray, dict)
+"""Types of defaults that a docstring describes in words: optional, or empty."""
+FUNCTIONS = [name for name in NAMES if inspect.isfunction(resolve(name))]
+CLASSES = [name for name in NAMES if inspect.isclass(resolve(name))]
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_public_name_stands_in_the_reference(module):
-    known = [found(name) for name in NAMES]
-    missing = [one.__name__ for one in public(module) if one not in known]
-    assert public(module)
-    assert not missing
+def test_reference_contains_every_public_name(module):
+    documented = [resolve(name) for name in NAMES]
+    public = list_public(module)
+    assert public
+    assert not [value.__name__ for value in public if value not in documented]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_public_docstring_lists_exactly_its_parameters(name):
-    thing = found(name)
-    if inspect.isclass(thing) and (inspect.isabstract(thing) or issubclass(thing, Exception)):
+def test_docstring_lists_the_parameters(name):
+    value = resolve(name)
+    if inspect.isclass(value) and (inspect.isabstract(value) or issubclass(value, Exception)):
         return
-    told = listed(thing.__doc__ or "")
-    if told is None:
-        told = listed(thing.__doc__ or "", "Attributes") or []
-    assert sorted(told) == sorted(parameters(thing)) or (inside(name) and not told)
+    documented = list_names(value.__doc__ or "")
+    if documented is None:
+        documented = list_names(value.__doc__ or "", "Attributes") or []
+    missing_is_allowed = is_for_engines(name) and not documented
+    assert sorted(documented) == sorted(list_parameters(value)) or missing_is_allowed
 
 
-def defaults(thing):
-    """Default of every parameter that has one; fields of a dataclass as they are made."""
+def list_defaults(function):
+    """Names and defaults of parameters, and of dataclass fields with a factory."""
     try:
-        signature = inspect.signature(thing)
-    except ValueError:  # exceptions have none
-        return {}
-    made = {f.name: f.default_factory for f in fields(thing)} if is_dataclass(thing) else {}
+        signature = inspect.signature(function)
+    except ValueError:  # some exceptions have no signature
+        return
+    factories = {}
+    if is_dataclass(function):
+        factories = {f.name: f.default_factory for f in fields(function)}
     for name, parameter in signature.parameters.items():
-        if name in made and made[name] is not MISSING:
-            yield name, made[name]()
+        if factories.get(name, MISSING) is not MISSING:
+            yield name, factories[name]()
         elif parameter.default is not inspect.Parameter.empty:
             yield name, parameter.default
 
 
-def told_default(kind):
-    """What a docstring says behind ``default=``, as a value; None where it says nothing."""
-    found = re.search(r"default=(.*)$", kind)
-    if found is None:
+def read_default(kind):
+    """The value after ``default=`` in a docstring; None if there is none."""
+    match = re.search(r"default=(.*)$", kind)
+    if match is None:
         return None
-    milliseconds = re.fullmatch(r"([\d.]+) ms", found[1])
-    return float(milliseconds[1]) / 1e3 if milliseconds else eval(found[1], VALUES)
+    milliseconds = re.fullmatch(r"([\d.]+) ms", match[1])
+    return float(milliseconds[1]) / 1e3 if milliseconds else eval(match[1], VALUES)
 
 
-def callables():
-    """Every public name that is called, and the public methods of classes."""
+def list_callables():
+    """Name, function and docstring of every public name and of the public methods of classes."""
     for name in NAMES:
-        yield name, found(name), found(name).__doc__
-        if inspect.isclass(found(name)):
-            for method, function in methods(found(name)):
-                yield f"{name}.{method}", function, inspect.getdoc(getattr(found(name), method))
+        value = resolve(name)
+        yield name, value, value.__doc__
+        if inspect.isclass(value):
+            for method, function in list_methods(value):
+                yield f"{name}.{method}", function, inspect.getdoc(getattr(value, method))
 
 
 def test_defaults_of_signature_and_docstring_are_equal():
-    wrong, n_checked = [], 0
-    for name, thing, docstring in callables():
-        texts = [section(docstring or "", title) for title in ("Parameters", "Attributes")]
-        told = {n: told_default(kind) for text in texts if text for n, kind in described(text)}
-        true = {n: value for n, value in defaults(thing) if not isinstance(value, BY_WORDS)}
-        for n in {n for n, value in told.items() if value is not None} | (
-            true.keys() & told.keys()
-        ):
+    mismatched, n_checked = [], 0
+    for name, function, docstring in list_callables():
+        texts = [find_section(docstring or "", title) for title in ("Parameters", "Attributes")]
+        pairs = [pair for text in texts if text for pair in parse_section(text)]
+        documented = {n: read_default(kind) for n, kind in pairs}
+        actual = {n: v for n, v in list_defaults(function) if not isinstance(v, UNCHECKED_TYPES)}
+        with_default = {n for n, value in documented.items() if value is not None}
+        for n in with_default | (actual.keys() & documented.keys()):
             n_checked += 1
-            if repr(told[n]) != repr(true.get(n)):
-                wrong.append((name, n, told[n], true.get(n)))
+            if repr(documented[n]) != repr(actual.get(n)):
+                mismatched.append((name, n, documented[n], actual.get(n)))
     assert n_checked > 80
-    assert not wrong
+    assert not mismatched
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_public_function_says_what_it_gives_and_when_it_refuses(name):
-    function = found(name)
-    told = function.__doc__
-    if gives(function):
-        assert section(told, "Returns") or section(told, "Yields") or inside(name)
+def test_docstring_lists_return_values_and_errors(name):
+    function = resolve(name)
+    docstring = function.__doc__
+    if has_return_value(function) and not is_for_engines(name):
+        assert find_section(docstring, "Returns") or find_section(docstring, "Yields")
     if re.search(r"^\s+raise \w", inspect.getsource(function), re.M):
-        assert section(told, "Raises")
+        assert find_section(docstring, "Raises")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_public_name_has_an_example_that_runs(name):
-    assert ">>> " in (found(name).__doc__ or "")
+def test_every_public_name_has_an_example(name):
+    assert ">>> " in (resolve(name).__doc__ or "")
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_public_methods_say_what_they_take_and_give(name):
-    for method, function in methods(found(name)):
-        told = inspect.getdoc(getattr(found(name), method))
-        assert told, method
-        if inside(name):
+def test_methods_document_parameters_and_return_values(name):
+    for method, function in list_methods(resolve(name)):
+        docstring = inspect.getdoc(getattr(resolve(name), method))
+        assert docstring, method
+        if is_for_engines(name):
             continue
-        assert sorted(listed(told) or []) == sorted(parameters(function)), method
-        if gives(function):
-            assert section(told, "Returns"), method
+        assert sorted(list_names(docstring) or []) == sorted(list_parameters(function)), method
+        if has_return_value(function):
+            assert find_section(docstring, "Returns"), method
 
 
-def test_the_pages_of_classes_show_inherited_methods_and_none_of_other_libraries():
-    template = (ROOT / "docs" / "_templates" / "autosummary" / "class.rst").read_text(
-        encoding="utf-8"
-    )
-    [told] = re.findall(r":inherited-members: (.*)", template)
-    bases = {base for name in CLASSES for base in found(name).__mro__}
+def test_class_pages_exclude_methods_of_scikit_learn():
+    template = ROOT / "docs" / "_templates" / "autosummary" / "class.rst"
+    [excluded] = re.findall(r":inherited-members: (.*)", template.read_text(encoding="utf-8"))
+    bases = {base for name in CLASSES for base in resolve(name).__mro__}
     foreign = {base.__name__ for base in bases if base.__module__.startswith("sklearn.")}
-    assert foreign <= set(told.split(", "))
+    assert foreign <= set(excluded.split(", "))

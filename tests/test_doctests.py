@@ -1,4 +1,4 @@
-"""Every example in every docstring runs and prints what it says."""
+"""The examples of all docstrings run and print the documented output."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ MODULES = ["spikelca"] + [
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_the_examples_of_a_module_run(name):
+def test_examples_of_module_run(name):
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "spikelca":
             raise
-        pytest.skip(f"needs {error.name}, which comes with an extra")
+        pytest.skip(f"needs {error.name}, which an extra installs")
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     failed, _ = doctest.testmod(module, optionflags=flags)
     assert failed == 0
 
 
-def test_there_are_examples_to_run():
+def test_examples_of_circuit_are_found():
     finder = doctest.DocTestFinder(exclude_empty=True)
-    circuit = importlib.import_module("spikelca.circuit")
-    assert any(test.examples for test in finder.find(circuit))
+    module = importlib.import_module("spikelca.circuit.circuit")
+    assert any(test.examples for test in finder.find(module))

@@ -29,7 +29,9 @@ TIMES = np.linspace(0, 0.1, 20)
 CLASSES = np.array([0, 0, 0, 1, 1, 1, -1])
 
 PICTURES = {
-    "dictionary": lambda ax: draw.draw_dictionary(ATOMS, (3, 4), ax, neuron_classes=CLASSES, title="title"),
+    "dictionary": lambda ax: draw.draw_dictionary(
+        ATOMS, (3, 4), ax, neuron_classes=CLASSES, title="title"
+    ),
     "membrane": lambda ax: draw.draw_membrane(
         TIMES, POTENTIALS, ax, threshold=0.2, title="title"
     ),

@@ -1,23 +1,23 @@
-"""Equations as MathML, which browsers draw themselves: the site needs no script and no network."""
+"""Equations as MathML, which browsers render without scripts or network access."""
 
 from docutils import nodes
 from latex2mathml.converter import convert
 
 
 def inline(writer, node):
-    """An equation in a line of text."""
+    """Write an inline equation."""
     writer.body.append(convert(node.astext()))
     raise nodes.SkipNode
 
 
 def display(writer, node):
-    """An equation on lines of its own."""
+    """Write a display equation."""
     writer.body.append(writer.starttag(node, "div", CLASS="equation"))
     writer.body.append(convert(node.astext(), display="block") + "</div>\n")
     raise nodes.SkipNode
 
 
 def setup(app):
-    """Offer the renderer that ``html_math_renderer`` in conf.py chooses."""
+    """Register the renderer that ``html_math_renderer`` in conf.py selects."""
     app.add_html_math_renderer("mathml", (inline, None), (display, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,10 +1,10 @@
 """
-Rozell et al. 2008: sparse coding of image patches, soft and hard
-=================================================================
+Rozell et al. 2008: sparse coding of image patches with soft and hard thresholds
+================================================================================
 
 Signed codes of natural image patches on an overcomplete cosine basis, after the paper that
-introduced the LCA. The hard threshold reaches an error with fewer active neurons; the soft one has
-a convex energy.
+introduced the LCA. The hard threshold needs fewer active neurons for the same error; the energy of
+the soft threshold is convex.
 
 C. Rozell, D. Johnson, R. Baraniuk and B. Olshausen, *Sparse coding via thresholding and local
 competition in neural circuits*, Neural Computation 20(10), 2008.
@@ -28,7 +28,7 @@ waves = normalize(np.cos(np.pi * k * n / 8))
 atoms = np.einsum("ai,bj->abij", waves, waves).reshape(121, 64)[1:]
 
 # %%
-# Error against active neurons, along a range of thresholds.
+# Error and number of active neurons for several thresholds.
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
 draw_dictionary(atoms, ax=axes[0], n_columns=12, title="overcomplete cosine basis")

@@ -2,8 +2,9 @@
 Spiking LCA converges to the LASSO
 ==================================
 
-The longer a spiking circuit runs, the closer the code of its spike rates comes to the LASSO
-optimum: Shapero et al. (2014) built it in hardware, and Tang, Lin and Davies (2017) proved it.
+The code of the firing rates of a spiking circuit converges to the LASSO solution with increasing
+duration. Shapero et al. (2014) built such a circuit in hardware; Tang, Lin and Davies (2017) proved
+the convergence.
 
 S. Shapero, M. Zhu, J. Hasler and C. Rozell, *Optimal sparse approximation with integrate and fire
 neurons*, Int. J. Neural Systems 24(5), 2014. P. T. P. Tang, T.-H. Lin and M. Davies, *Sparse coding
@@ -22,17 +23,17 @@ images, tau = {"image": X[200:220]}, 10e-3
 circuit = Circuit(
     SpikingNeuron(tau=tau, quantum=0.02), SoftThreshold(0.1), [Dictionary("image", X[:100])]
 )
-best = circuit.energy(images, circuit.encode(images, tol=1e-10).code)
+optimum = circuit.energy(images, circuit.encode(images, tol=1e-10).code)
 
 durations = np.array([5, 10, 20, 50, 100])
 gaps = []
 for n_tau in durations:
     run = circuit.simulate(images, duration=n_tau * tau, dt=2e-4)
-    gaps.append(circuit.energy(images, run.code) / best - 1)
+    gaps.append(circuit.energy(images, run.code) / optimum - 1)
 gaps = np.array(gaps)
 
 # %%
-# Relative energy above the optimum: median of twenty images, and their range.
+# Relative energy above the optimum: median and range of twenty images.
 
 figure, ax = plt.subplots(figsize=(6, 4.2), layout="constrained")
 ax.fill_between(durations, gaps.min(axis=1), gaps.max(axis=1), color="#88CCEE", alpha=0.4)

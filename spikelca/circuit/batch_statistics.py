@@ -2,8 +2,8 @@
 
 Of the samples the step of Eq. 4 needs sums only: ``a (x) r`` for every modality that learns,
 ``a^2``, and when each neuron last fired. A sum of floating point numbers depends on its order, so
-the order is fixed. A batch is cut into blocks of `BLOCK_SAMPLES` samples as they are shown, each block is
-summed by itself, and the sums of neighbours are added pairwise::
+the order is fixed. A batch is cut into blocks of `BLOCK_SAMPLES` samples as they are shown, each
+block is summed by itself, and the sums of neighbours are added pairwise::
 
     blocks    0   1   2   3   4
     sums      (0 + 1) + 2     3 + 4

@@ -1,6 +1,6 @@
 """The circuit: populations, synapses, thresholds and drivers, described once.
 
-A `Circuit` is a value. It says what is simulated and never how: `encode` and `run_simulation` compile it
+A `Circuit` is a value. It says what is simulated and never how: `encode` and `simulate` compile it
 with the stimuli into a `Problem` and pass that to an engine; `learn` returns a new circuit. The
 lateral weights follow from the dictionaries and are never stored.
 
@@ -432,7 +432,8 @@ class Circuit:
         Parameters
         ----------
         lesson : Lesson
-            From `spikelca.lessons.make_statistics`, or from wherever the samples are.
+            From `spikelca.circuit.batch_statistics.make_statistics`, or from wherever the samples
+            are.
         favoured : callable
             Returns the samples from which each neuron may be drawn anew, (n_samples, n_neurons)
             bool, or None.
@@ -467,7 +468,8 @@ class Circuit:
         """The time-stepped equations, with traces and spikes.
 
         Spiking neurons and Brian2 compute in float64, whatever the precision of the circuit. With
-        signed codes a spiking neuron is a pair of cells; see `spikelca.pairs` for their numbers.
+        signed codes a spiking neuron is a pair of cells; see `spikelca.circuit.compile` for their
+        numbers.
 
         Parameters
         ----------
@@ -552,7 +554,7 @@ class Circuit:
         labels : (n_samples,) int, optional
         engine : {"numba", "brian2"} or Engine, default="numba"
         **options
-            ``window``, ``record=("spikes",)`` and ``start`` as in `run_simulation`.
+            ``window``, ``record=("spikes",)`` and ``start`` as in `simulate`.
 
         Returns
         -------
@@ -597,11 +599,11 @@ class Circuit:
         duration : float or Brian2 quantity, default=0.2
             Seconds for which currents that change over time are laid out.
         dt, labels
-            As in `run_simulation`.
+            As in `simulate`.
         target : {"numpy", "cython"}, default="numpy"
             How Brian2 computes.
         **options
-            ``record``, ``every``, ``neurons``, ``samples`` and ``start`` as in `run_simulation`; recorded
+            ``record``, ``every``, ``neurons``, ``samples`` and ``start`` as in `simulate`; recorded
             traces become state monitors.
 
         Returns

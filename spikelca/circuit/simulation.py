@@ -215,7 +215,8 @@ def check_memory(problem: Problem) -> None:
     if needed and needed > (free := available_bytes()):
         every = max(2, math.ceil(problem.record.every * needed / free))
         raise MemoryError(
-            f"The recording needs about {format_bytes(needed)}, and {format_bytes(free)} are free. Record "
+            f"The recording needs about {format_bytes(needed)}, and {format_bytes(free)} are "
+            "free. Record "
             f"every {every} steps or more (every=), fewer neurons (neurons=) or samples "
             "(samples=), or split the batch."
         )

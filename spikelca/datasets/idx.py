@@ -181,7 +181,8 @@ def _read_role(folder: Path, role: str, verify: bool) -> NDArray[np.uint8]:
     ndim = 3 if role.endswith("images") else 1
     if array.ndim != ndim or array.dtype != np.uint8:
         raise DataError(
-            f"{path}: found {_describe_shape(array.ndim)} of {array.dtype}; awaited {_describe_shape(ndim)} of "
+            f"{path}: found {_describe_shape(array.ndim)} of {array.dtype}; awaited "
+            f"{_describe_shape(ndim)} of "
             "uint8, as the file's name says. Was the file renamed or mixed up with another?"
         )
     if verify:

@@ -47,7 +47,7 @@ class DaskColumn:
             return np.asarray(self.X[rows])
 
     def digest(self) -> str:
-        """The digest that `spikelca.checkpoint.digest` takes on one machine."""
+        """The digest that `spikelca.learning.checkpoint.digest_array` takes on one machine."""
         stretches = self.X.rechunk((DIGEST_ROWS, -1)).to_delayed().ravel()
         with translate_errors():
             parts = needed("dask").compute(*map(needed("dask").delayed(digest_rows), stretches))

@@ -11,9 +11,10 @@ the error r of its input and the activity of its neuron.
     both      then the stacked atoms are brought back to the unit sphere, and only then is the
               image swapped: learning after the swap would learn from the error of the next image
 
-As in the batch rule (`spikelca.plasticity`) every neuron has a step of its own, which it knows from
-its own activity: ``eta_ij = rate_i / (H_j + FIRST)``. Often used atoms take small steps and rare
-ones large; from presentation to presentation the steps shrink, until as much is forgotten as seen.
+As in the batch rule (`spikelca.model.plasticity`) every neuron has a step of its own, which it
+knows from its own activity: ``eta_ij = rate_i / (H_j + FIRST)``. Often used atoms take small steps
+and rare ones large; from presentation to presentation the steps shrink, until as much is forgotten
+as seen.
 """
 
 from __future__ import annotations

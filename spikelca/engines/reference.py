@@ -3,7 +3,7 @@
 Slow on purpose. When another engine disagrees with this one, this one and the law (KKT, energy)
 decide.
 
-Input cells that spike, as their equations stand; see `spikelca.inputs`.
+Input cells that spike, as their equations stand; see `spikelca.model.inputs`.
 
 ::
 

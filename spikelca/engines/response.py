@@ -69,7 +69,8 @@ class Clock:
         first = self.window_start(window)
         if self.n_steps - first > MAX_WINDOW_STEPS:
             raise ValueError(
-                f"window is {window}, {self.n_steps - first} steps of the run; {MAX_WINDOW_STEPS} at "
+                f"window is {window}, {self.n_steps - first} steps of the run; "
+                f"{MAX_WINDOW_STEPS} at "
                 "most were awaited. Take a smaller window, or a larger dt."
             )
         return first

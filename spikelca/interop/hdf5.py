@@ -36,7 +36,8 @@ def check_hdf5(path: str | os.PathLike[str]) -> None:
     free = available_bytes()
     if needed_bytes > free:
         raise ValueError(
-            f"found arrays that take {format_bytes(needed_bytes)}, and {format_bytes(free)} are free."
+            f"found arrays that take {format_bytes(needed_bytes)}, and {format_bytes(free)} are "
+            "free."
         )
 
 

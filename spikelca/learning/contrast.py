@@ -70,7 +70,8 @@ def contrastive_step(
     ----------
     circuit : Circuit
     taught, free : Sums
-        What the batch says when settled as a+ and as a-, from `spikelca.lessons.lesson_of`.
+        What the batch says when settled as a+ and as a-, from
+        `spikelca.circuit.batch_statistics.make_statistics`.
     observed : sequence of str
         The modalities that the free code saw.
     contrast : Contrast

@@ -56,7 +56,8 @@ class RemoteBatch(ABC):
         Returns
         -------
         Lesson
-            From `spikelca.lessons.make_statistics`, or put together of the sums of blocks.
+            From `spikelca.circuit.batch_statistics.make_statistics`, or put together of the sums of
+            blocks.
         """
 
 

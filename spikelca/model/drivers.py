@@ -165,7 +165,7 @@ class CurrentDriver(Driver):
     Parameters
     ----------
     waveform : Waveform or float
-        See `spikelca.waveforms`; a number is a constant current.
+        See `spikelca.model.waveforms`; a number is a constant current.
     neurons : list of int, optional
         The neurons that it reaches; all unless told.
     samples : list of int, optional

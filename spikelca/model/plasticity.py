@@ -133,7 +133,8 @@ class PlasticityState:
 
     Examples
     --------
-    >>> state = PlasticityState.initial(2).after(Activity.from_code(np.array([[0.5, 0.0]] * 2)), 0.9)
+    >>> activity = Activity.from_code(np.array([[0.5, 0.0]] * 2))
+    >>> state = PlasticityState.initial(2).after(activity, 0.9)
     >>> state.usage, state.silent
     (array([0.5, 0. ]), array([0, 2]))
     """

@@ -12,8 +12,9 @@ RandomState                            ``{"mt19937": {..}}``
 a frozen value                         ``{"value": "SoftThreshold", "fields": {..}}``
 =====================================  ==========================================================
 
-A name in a file chooses a row of the table `SERIALISABLE` or is refused; nothing is imported, evaluated or
-looked up elsewhere. The fields of a value are checked against the table, then by the value itself.
+A name in a file chooses a row of the table `SERIALISABLE` or is refused; nothing is imported,
+evaluated or looked up elsewhere. The fields of a value are checked against the table, then by the
+value itself.
 
 The arrays of a model, each under the name of its place: what is put in, and what is taken out.
 
@@ -233,8 +234,8 @@ def _known_to_json(value: Any, place: str, arrays: ArrayStore) -> dict[str, Any]
         f"{place} is {_describe(value)}, a function, which a model file cannot hold: a file that "
         "carried code would have to be trusted. Put numbers in its place."
         if function
-        else f"{place} is {_describe(value)}, which a model file cannot hold; numbers, words, arrays "
-        f"and values of {', '.join(_BY_NAME)} were awaited."
+        else f"{place} is {_describe(value)}, which a model file cannot hold; numbers, words, "
+        f"arrays and values of {', '.join(_BY_NAME)} were awaited."
     )
 
 

@@ -96,7 +96,8 @@ def draw_dictionary(
     n_columns : int, optional
         Atoms of a row; about as many as rows unless told.
     neuron_classes : (n_neurons,) int, optional
-        Class of each neuron, negative for free ones (`OrdinalDriver.neuron_classes`): blocks are framed.
+        Class of each neuron, negative for free ones (`OrdinalDriver.neuron_classes`): blocks are
+        framed.
     each : bool, default=True
         Scale each atom to its own largest value; otherwise all share one scale.
     title : str, optional

@@ -186,7 +186,8 @@ class Brian2Engine(Engine):
         needed, free = network_bytes(problem) * problem.n_samples, available_bytes()
         if needed > free:
             raise MemoryError(
-                f"Brian2 needs about {format_bytes(needed)} for the synapses of {problem.n_samples} "
+                f"Brian2 needs about {format_bytes(needed)} for the synapses of "
+                f"{problem.n_samples} "
                 f"samples, and {format_bytes(free)} are free. Run fewer samples at a time "
                 "(Brian2Engine(block=...)), or take engine='numba'."
             )

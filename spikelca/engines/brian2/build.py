@@ -4,7 +4,7 @@ Samples are blocks of one large population: neuron j of sample s is number ``s *
 and no synapse leads from one block to another. Nothing is magic: all objects stand in one explicit
 Network on one Clock of their own.
 
-Input cells that spike, as Brian2's own objects; see `spikelca.inputs` for what they do.
+Input cells that spike, as Brian2's own objects; see `spikelca.model.inputs` for what they do.
 
 Random spikes are drawn beforehand, the same as in every engine, and told by a SpikeGeneratorGroup.
 Signed residual neurons fire of themselves; their equations stand in `equations.py`.
@@ -219,7 +219,8 @@ def _make_input(
     return group
 
 
-def _make_synapses(brian2: Any, problem: Problem, texts: ModelEquations, i: int, source: Any, target: Any,
+def _make_synapses(brian2: Any, problem: Problem, texts: ModelEquations, i: int, source: Any,
+                   target: Any,
          clock: Any, code: Any) -> Any:  # fmt: skip
     """Feed-forward, learning and feedback: all on the same weights."""
     name = suffix(problem, i)

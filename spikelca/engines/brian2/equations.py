@@ -1,7 +1,8 @@
 """The circuit as Brian2 reads it: all equations, synapses and resets, in one place.
 
-Every text is filled in by `make_equations` with what the circuit has: its transfer function, a changing
-driver current, its number of modalities. The order of one step is that of `spikelca.engines.base`.
+Every text is filled in by `make_equations` with what the circuit has: its transfer function, a
+changing driver current, its number of modalities. The order of one step is that of
+`spikelca.engines.base`.
 """
 
 from __future__ import annotations

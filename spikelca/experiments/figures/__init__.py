@@ -12,8 +12,8 @@ figure  what it shows
 7       accuracy against order as the driver grows: the price of control
 ======  =====================================================================================
 
-Each figure is one function from `FigureInputs` to a `FigureOutput`: the figure, its caption and the arrays
-that it was drawn from, written side by side as ``figure<n>.png`` and ``figure<n>.npz``.
+Each figure is one function from `FigureInputs` to a `FigureOutput`: the figure, its caption and the
+arrays that it was drawn from, written side by side as ``figure<n>.png`` and ``figure<n>.npz``.
 """
 
 from __future__ import annotations

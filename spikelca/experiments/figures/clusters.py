@@ -47,7 +47,8 @@ def cluster_figure(evidence: FigureInputs) -> FigureOutput:
         for (name, plane), X in [*points.items(), *(((n, "full"), X) for n, X in spaces.items())]
     ]
     caption = (
-        f"{describe_subset(len(rows), len(evidence.labels))} handwritten test images, seen alone, the "
+        f"{describe_subset(len(rows), len(evidence.labels))} handwritten test images, seen "
+        "alone, the "
         "driver off. Above PCA, below t-SNE (perplexity 30), of raw pixels and of three codes. "
         "Numbers: mean silhouette of the true classes in this plane, and accuracy of ten nearest "
         f"neighbours in it. {evidence.source}"

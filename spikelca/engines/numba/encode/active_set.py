@@ -23,8 +23,8 @@ Lawson and Hanson (1974), "Solving least squares problems", ch. 23; Osborne, Pre
 
 The active neurons of one sample: how they are let in, walk, change places and leave.
 
-`ActiveSetWorkspace` holds them with the inverse of their block; each function takes the number n of members and
-returns the new one. Which of them is called when stands in `active_set.py`.
+`ActiveSetWorkspace` holds them with the inverse of their block; each function takes the number n of
+members and returns the new one. Which of them is called when stands in `active_set.py`.
 """
 
 from __future__ import annotations

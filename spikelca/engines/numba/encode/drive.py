@@ -2,7 +2,8 @@
 
 Inputs that are zero are skipped: first those that are not are listed for each row (`list_nonzero`).
 Then all rows pass by one tile of neurons after the other, so that the synapses of a tile stay near
-the core, and the sums of a row wait in registers until all its inputs were added (`accumulate_tile`).
+the core, and the sums of a row wait in registers until all its inputs were added
+(`accumulate_tile`).
 
 Each row is summed in one fixed order that does not depend on its neighbours: a code is the same to
 the last bit whatever the batch, the chunk or the number of threads.

@@ -26,7 +26,8 @@ method ends at the optimum. No rule against cycling is needed: a tie removes sev
 steps of length zero, each of which makes S smaller.
 
 Rounding can only break this where the fall is below the last digits of the energy. Therefore the
-method also stops after `MAX_STALLED_ROUNDS` rounds in which neither the energy nor the gap has fallen.
+method also stops after `MAX_STALLED_ROUNDS` rounds in which neither the energy nor the gap has
+fallen.
 
 References
 ----------
@@ -220,7 +221,8 @@ def exact_active_set_sample(
 def _signature(real: Any) -> tuple[Any, ...]:
     matrix, wide = readonly_array(real, 2), readonly_array(types.float64, 1)
     return (
-        matrix, matrix, matrix, matrix, wide, wide, float_tuple(4), types.int64, active_set_workspace_type(real),
+        matrix, matrix, matrix, matrix, wide, wide, float_tuple(4), types.int64,
+        active_set_workspace_type(real),
         writable_array(real, 2), writable_array(types.float64, 2),
     )  # fmt: skip
 

@@ -12,9 +12,10 @@ While the active set S stays as it is, its end is known: ``a* = G_SS^-1 (b + d)_
     |u_j(t)| <= max(|u_j|, |c*_j| + sqrt(G_jj) sqrt(delta' G delta))    j silent, c* = b + d - G a*
 
 Three things follow. A silent neuron for which the second bound stays below the threshold need not
-be followed: only the active ones and those few that may yet fire are (`integrate_tracked`). What the others
-missed is made up for by the filtered output ``h <- h + k (a - h)`` when S changes (`update_untracked`). And
-once nobody can cross, the circuit has arrived, and the jump to a* is certain.
+be followed: only the active ones and those few that may yet fire are (`integrate_tracked`). What
+the others missed is made up for by the filtered output ``h <- h + k (a - h)`` when S changes
+(`update_untracked`). And once nobody can cross, the circuit has arrived, and the jump to a* is
+certain.
 
 Circuits with a hard threshold, followed by few neurons at a time: the steps of `hard.py`.
 

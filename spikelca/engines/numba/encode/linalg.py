@@ -1,8 +1,8 @@
 """The block of the active neurons: its inverse, kept up to date neuron by neuron.
 
-The symmetric ``Q = (Phi_S^T Phi_S)^-1`` grows by one neuron (`append_to_inverse`) and shrinks by one
-(`remove_from_inverse`), both in the square of its size. Loops run over rows padded to a multiple of `MAX_LANES`, so
-that they are whole vectors; what lies in the padding is never read.
+The symmetric ``Q = (Phi_S^T Phi_S)^-1`` grows by one neuron (`append_to_inverse`) and shrinks by
+one (`remove_from_inverse`), both in the square of its size. Loops run over rows padded to a
+multiple of `MAX_LANES`, so that they are whole vectors; what lies in the padding is never read.
 
 When a code is done: how far neurons lie beyond their thresholds, and the gap that follows.
 """
@@ -149,7 +149,7 @@ def max_element(values: FloatArray) -> Any:
 
 @kernel
 def gap_from_products(x2: float, ab: float, ac: float, cost: float, reach: float) -> float:
-    """The relative duality gap from inner products; see `spikelca.certificate.gap_from_products`."""
+    """Relative duality gap from inner products, see `metrics.relative_gap`."""
     r2, xr = max(x2 - ab - ac, 0.0), x2 - ab
     primal = 0.5 * r2 + cost
     if primal <= 0.0:

@@ -133,7 +133,7 @@ class PrecisionDispatcher:
 def dispatch_precision(
     signature: Callable[[Any], tuple[Any, ...]],
 ) -> Callable[[Callable[..., Any]], PrecisionDispatcher]:
-    """Decorate a kernel that is called from Python with its signature, see `PrecisionDispatcher`."""
+    """Decorate a kernel called from Python with its signature, see `PrecisionDispatcher`."""
     return lambda function: PrecisionDispatcher(function, signature)
 
 

@@ -334,7 +334,8 @@ def count_valid_steps(two_sided: bool, span: int, width: int, room: SpanWorkspac
 
 
 @ordered_part
-def record_span(cell: RateParams, open_: FloatArray, step: int, taken: int, tape: TraceBuffers, slot: int,
+def record_span(cell: RateParams, open_: FloatArray, step: int, taken: int, tape: TraceBuffers,
+                slot: int,
                a: FloatArray, listed: Any, room: SpanWorkspace) -> None:  # fmt: skip
     """Keep the wanted traces of the steps that were taken."""
     if slot < 0 or len(tape.u) + len(tape.a) == 0:
@@ -375,7 +376,8 @@ def shift_span(k: Any, taken: int, room: SpanWorkspace) -> None:
 @ordered_kernel
 def rate_lateral(first: int, b: FloatArray, waves: FloatArray, open_: FloatArray,
                  tiles: FloatArray, cell: RateParams, n_steps: int, tape: TraceBuffers, slots: Any,
-                 u: FloatArray, a: FloatArray, listed: Any, room: SpanWorkspace) -> None:  # fmt: skip
+                 u: FloatArray, a: FloatArray, listed: Any,
+                 room: SpanWorkspace) -> None:  # fmt: skip
     """``u' = k (b + d - L a - u) + u`` of some samples, from u to u; the first is number first."""
     b, waves, open_, tiles = (
         skip_refcount(b),

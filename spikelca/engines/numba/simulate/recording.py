@@ -95,7 +95,8 @@ def apply_transfer(u: FloatArray, open_: Any, cell: RateParams, a: FloatArray, a
 
 
 @exact_kernel
-def membrane_from_residual(r: FloatArray, phi: FloatArray, edges: Any, weights: FloatArray, s: FloatArray,
+def membrane_from_residual(r: FloatArray, phi: FloatArray, edges: Any, weights: FloatArray,
+                           s: FloatArray,
              feed: FloatArray, u: FloatArray) -> None:  # fmt: skip
     """``u = sum_i w_i Phi_i^T r_i + s``, input by input in ascending order."""
     zero = u.dtype.type(0)

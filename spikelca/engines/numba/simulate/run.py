@@ -1,4 +1,4 @@
-"""`run_numba` of the fast engine: arrays around the kernels of `rate.py` and `spiking.py`.
+"""Time-stepped runs of the fast engine: arrays around the kernels of this folder.
 
 Samples never meet: blocks of them run side by side on threads, and no result depends on how many.
 """
@@ -259,7 +259,8 @@ def run_rate_lateral(run: RunArrays, first: int, last: int) -> None:
     waves = np.zeros((0, 1, 1)) if p.waveform is None else p.waveform
     waves = np.ascontiguousarray(waves, p.dtype)
     rate_lateral(
-        first, b, waves, run.open_[rows], tiles, make_rate_params(p), p.n_steps, run.tape, run.slots[rows],
+        first, b, waves, run.open_[rows], tiles, make_rate_params(p), p.n_steps, run.tape,
+        run.slots[rows],
         run.state["u"][rows], run.code[rows], _allocate_scratch(p)[2], room,
     )  # fmt: skip
 
@@ -270,7 +271,8 @@ def run_rate_residual(run: RunArrays, first: int, last: int) -> None:
     _, feed, active = _allocate_scratch(p)
     for row in range(first, last):
         rate_residual(
-            run.x[row], run.current[row], sample_waveform(p, row), run.open_[row], run.phi, run.edges,
+            run.x[row], run.current[row], sample_waveform(p, row), run.open_[row], run.phi,
+            run.edges,
             run.weights, cell, p.n_steps, run.tape, run.slots[row], state["r"][row],
             state["s"][row], state["u"][row], run.code[row], feed, active,
         )  # fmt: skip
@@ -289,7 +291,8 @@ def run_spiking_lateral(run: RunArrays, first: int, last: int) -> None:
             return spiking_lateral(
                 b[row - first], sample_waveform(p, row), run.open_[row], run.phi, cells, inhibition,
                 cell, step, p.n_steps, run.tape, run.slots[row], state["u"][row],
-                state["v"][row], a, c, fired, make_spike_counters(run, row), log, p.record.spikes, used,
+                state["v"][row], a, c, fired, make_spike_counters(run, row), log, p.record.spikes,
+                used,
             )  # fmt: skip
 
         run.logs[row] = run_with_growing_log(go, p)
@@ -310,11 +313,13 @@ def run_spiking_residual(
                 run.x[row], run.current[row], sample_waveform(p, row), run.open_[row], run.phi,
                 run.edges, run.weights, cells, rates, cell, step, p.n_steps,
                 run.tape, run.slots[row], state["r"][row], state["s"][row], state["u"][row],
-                state["v"][row], a, feed, fired, make_spike_counters(run, row), log, p.record.spikes, used,
+                state["v"][row], a, feed, fired, make_spike_counters(run, row), log,
+                p.record.spikes, used,
             )  # fmt: skip
 
         run.logs[row] = run_with_growing_log(go, p)
-        membrane_from_residual(state["r"][row], run.phi, run.edges, run.weights, state["s"][row], feed,
+        membrane_from_residual(state["r"][row], run.phi, run.edges, run.weights, state["s"][row],
+        feed,
                  state["u"][row])  # fmt: skip
 
 

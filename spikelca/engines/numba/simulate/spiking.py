@@ -3,7 +3,7 @@
 Each kernel returns early when the log of spikes might run over, and is called again with a longer
 one: nothing is allocated while time runs. Sums and products stand as Brian2 writes them.
 
-Input cells that spike, in the fast engine; the equations stand in `spikelca.inputs`.
+Input cells that spike, in the fast engine; the equations stand in `spikelca.model.inputs`.
 
 Random spikes are drawn before a sample is run and handed to the kernel as a list in order of time.
 Signed residual neurons fire inside the time loop.
@@ -199,7 +199,8 @@ def integrate_v(u: FloatArray, v: FloatArray, open_: FloatArray, cell: SpikingPa
 
 
 @exact_kernel
-def emit_spikes(v: FloatArray, cell: SpikingParams, n: int, step: int, tally: SpikeCounters, fired: Any, log: Any,
+def emit_spikes(v: FloatArray, cell: SpikingParams, n: int, step: int, tally: SpikeCounters,
+                fired: Any, log: Any,
          logged: bool, used: int) -> int:  # fmt: skip
     """Find the n neurons that fire, count and log them; returns the log's length."""
     found, j = 0, 0
@@ -256,7 +257,8 @@ def spiking_lateral(b: FloatArray, wave: FloatArray, open_: FloatArray, phi: Flo
 
 
 @exact_kernel
-def record_neurons(tape: TraceBuffers, time: int, slot: int, u: FloatArray, v: FloatArray, open_: FloatArray,
+def record_neurons(tape: TraceBuffers, time: int, slot: int, u: FloatArray, v: FloatArray,
+                   open_: FloatArray,
                cell: SpikingParams, a: FloatArray) -> None:  # fmt: skip
     """Record u, v and a = T(u)."""
     if tape.a.shape[0] > 0:
@@ -285,10 +287,10 @@ def apply_plasticity(
 @exact_kernel
 def spiking_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_: FloatArray,
                      phi: FloatArray, edges: Any, weights: FloatArray, cells: InputSpikes,
-                     rates: FloatArray, cell: SpikingParams, first: int, n_steps: int, tape: TraceBuffers,
-                     slot: int, r: FloatArray, s: FloatArray, u: FloatArray, v: FloatArray,
-                     a: FloatArray, feed: FloatArray, fired: Any, tally: SpikeCounters, log: Any,
-                     logged: bool, used: int) -> tuple[int, int]:  # fmt: skip
+                     rates: FloatArray, cell: SpikingParams, first: int, n_steps: int, tape:
+                     TraceBuffers, slot: int, r: FloatArray, s: FloatArray, u: FloatArray, v:
+                     FloatArray, a: FloatArray, feed: FloatArray, fired: Any, tally: SpikeCounters,
+                     log: Any, logged: bool, used: int) -> tuple[int, int]:  # fmt: skip
     """``r' = k (x - r) + r``, and on a spike of j: learn, ``r -= Phi_j theta``, ``s_j += theta``.
 
     ``rates`` is described in `apply_plasticity`. Returns the step that was

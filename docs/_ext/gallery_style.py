@@ -1,10 +1,10 @@
-"""The look of the gallery: the colours of `spikelca.plotting`, and no frame around curves."""
+"""Style of the gallery: the colours of `spikelca.plotting`, no top and right spines."""
 
 from spikelca.plotting import CLASS_COLOURS
 
 
-def house_style(gallery_conf, fname):
-    """Set before every script; sphinx-gallery takes matplotlib back to its defaults in between."""
+def apply_style(gallery_conf, fname):
+    """Set the style before every script, because sphinx-gallery resets matplotlib in between."""
     import matplotlib
 
     matplotlib.rcParams |= {

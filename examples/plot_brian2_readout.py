@@ -1,9 +1,9 @@
 """
-A Brian2 population that listens to the code
-============================================
+Add a Brian2 neuron to a circuit
+================================
 
-`Circuit.to_brian2` hands out Brian2's own live objects. Here a leaky listener of your own is wired
-to the spiking code and recorded with it.
+`Circuit.to_brian2` returns the Brian2 objects of a circuit. Here a leaky readout neuron receives
+the spikes of the code and is recorded.
 """
 
 import matplotlib.pyplot as plt
@@ -19,20 +19,20 @@ circuit = Circuit(SpikingNeuron(), SoftThreshold(0.1), [Dictionary("image", X[:4
 live = circuit.to_brian2({"image": X[[100]]}, dt=2e-4, record=("spikes",))
 print(live.equations)
 
-listener = NeuronGroup(1, "dg/dt = -g / (20*ms) : 1", method="euler", clock=live.clock)
-ears = Synapses(live.population, listener, on_pre="g_post += 0.1", clock=live.clock)
-ears.connect()
-watch = StateMonitor(listener, "g", record=True, clock=live.clock)
-live.add(listener, ears, watch)
+readout = NeuronGroup(1, "dg/dt = -g / (20*ms) : 1", method="euler", clock=live.clock)
+synapses = Synapses(live.population, readout, on_pre="g_post += 0.1", clock=live.clock)
+synapses.connect()
+monitor = StateMonitor(readout, "g", record=True, clock=live.clock)
+live.add(readout, synapses, monitor)
 live.run(150 * ms)
 
 # %%
-# Above the spikes of the code, below what the listener hears.
+# Top: the spikes of the code. Bottom: the state of the readout neuron.
 
 spikes = live.monitors["spikes"]
 figure, axes = plt.subplots(2, 1, figsize=(8, 5), layout="constrained", sharex=True)
 draw_raster(spikes.t[:] / (1000 * ms), spikes.i[:], axes[0], n_neurons=40)
 axes[0].set_xlabel("")
-axes[1].plot(watch.t / ms, watch.g[0])
-axes[1].set(xlabel="time (ms)", ylabel="listener g", ylim=(0, None))
+axes[1].plot(monitor.t / ms, monitor.g[0])
+axes[1].set(xlabel="time (ms)", ylabel="state g of the readout", ylim=(0, None))
 plt.show()
