@@ -19,7 +19,7 @@ from spikelca import plotting as draw
 from spikelca.cli.figures import draw_run
 from spikelca.datasets import linked_bars
 from spikelca.plotting.codes import dot_size
-from spikelca.plotting.images import block_runs, scale_images, tile_images
+from spikelca.plotting.images import block_runs, image_pitch, scale_images, tile_images
 from spikelca.plotting.style import DIVERGING, SEQUENTIAL, colour_limits
 
 RNG = np.random.default_rng(0)
@@ -218,6 +218,17 @@ def test_the_frames_of_two_blocks_do_not_touch():
     assert upper.y1 < lower.y0
 
 
+def test_a_frame_encloses_the_images_of_its_block():
+    ax = draw.draw_dictionary(ATOMS[:3], (3, 4), neuron_classes=[0, 0, 1], n_columns=3)
+    left, right = (patch.get_bbox() for patch in ax.patches)
+    pitch = image_pitch((3, 4))[1]
+    assert left.x0 < -0.5
+    assert pitch + 3.5 < left.x1 < right.x0 < 2 * pitch - 0.5
+    assert 2 * pitch + 3.5 < right.x1 < 3 * pitch
+    assert left.y0 == right.y0 < -0.5
+    assert left.y1 == right.y1 > 2.5
+
+
 def test_wrong_recalls_are_marked_below_their_column():
     ax = draw.draw_recall([np.eye(4)] * 2, ["a", "b"], wrong=[False, True, False, False])
     assert [text.get_text() for text in ax.get_xticklabels()] == ["✗"]
@@ -276,7 +287,7 @@ def test_atoms_that_are_white_at_zero_stand_apart_on_grey():
     assert draw.draw_dictionary(ATOMS - 0.5, (3, 4)).get_facecolor()[:3] == (1, 1, 1)
 
 
-def test_a_run_is_drawn_with_the_spikes_of_its_first_sample():
+def test_a_run_is_drawn_with_its_spikes():
     circuit = random_circuit(SPIKING)
     X = random_stimuli(circuit, n_samples=3, size=0.5)
     run = circuit.simulate(X, 0.1, 4e-4, record=("u", "spikes"))
