@@ -13,8 +13,9 @@ lateral weights follow from the dictionaries and are never stored.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
@@ -170,21 +171,44 @@ class Circuit:
                 return d
         raise ValueError(f"modality is {modality!r}; one of {list(self.widths)} was awaited.")
 
-    def _replace(self, **parts: Any) -> Self:
-        """A circuit in which some fields are others, and which trusts its atoms unchecked.
+    def replace(self, **fields: Any) -> Self:
+        """Return a copy with some fields replaced, validated like a new circuit.
 
         Parameters
         ----------
-        **parts
-            Fields and what they are now, for example ``neuron=SpikingNeuron()``.
+        **fields
+            Fields of the circuit with their new values, for example ``neuron=SpikingNeuron()``.
 
         Returns
         -------
         Circuit
+
+        Raises
+        ------
+        TypeError
+            If a name is not a field of the circuit, or a value is of another type.
+        ValueError
+            If the fields do not fit together.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold, SpikingNeuron
+        >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+        >>> circuit.replace(neuron=SpikingNeuron(quantum=0.05)).neuron.quantum
+        0.05
         """
+        names = [f.name for f in dataclasses.fields(self)]
+        unknown = [name for name in fields if name not in names]
+        if unknown:
+            raise TypeError(f"The fields to replace must be from {names}, got {unknown}.")
+        return dataclasses.replace(self, **fields)
+
+    def _replace(self, **fields: Any) -> Self:
+        """Return a copy with some fields replaced, without the checks of `replace`."""
         new = object.__new__(type(self))
-        for part in fields(self):
-            object.__setattr__(new, part.name, parts.get(part.name, getattr(self, part.name)))
+        for f in dataclasses.fields(self):
+            object.__setattr__(new, f.name, fields.get(f.name, getattr(self, f.name)))
         return new
 
     def without_drivers(self) -> Self:
@@ -196,7 +220,7 @@ class Circuit:
         """
         return self if not self.drivers else self._replace(drivers=())
 
-    def faded(self, fraction: float) -> Self:
+    def _at_progress(self, progress: float) -> Self:
         """The same circuit with drivers as strong as they are after a part of the learning.
 
         Parameters
@@ -208,7 +232,7 @@ class Circuit:
         -------
         Circuit
         """
-        return self._replace(drivers=tuple(d.faded(fraction) for d in self.drivers))
+        return self._replace(drivers=tuple(d.at_progress(progress) for d in self.drivers))
 
     def observe(self, *modalities: str) -> Self:
         """The circuit that sees only these modalities.
@@ -238,7 +262,7 @@ class Circuit:
         if len(kept) == len(self.dictionaries):
             return self
         atoms = normalise_stacked([d.atoms for d in kept], [d.weight for d in kept])
-        seen = tuple(d.with_atoms(phi) for d, phi in zip(kept, atoms, strict=True))
+        seen = tuple(d._with_atoms(phi) for d, phi in zip(kept, atoms, strict=True))
         return self._replace(dictionaries=seen)
 
     def observed_norms(self, *modalities: str) -> NDArray[np.float64]:
@@ -392,7 +416,7 @@ class Circuit:
             seen.compile, arrays, labels, first, self.dtype, get_engine(engine), tol, max_iter
         )
 
-    def learn(
+    def learn_step(
         self,
         stimuli: Mapping[str, ArrayLike],
         code: ArrayLike,
@@ -419,22 +443,24 @@ class Circuit:
         """
         checked = check_stimuli(stimuli, self.widths, self.dtype)
         codes = check_code(code, len(next(iter(checked.values()))), self.n_neurons, self.dtype)
-        favoured = eligible_samples(self.drivers, labels, len(codes), self.n_neurons)
+        assignment = eligible_samples(self.drivers, labels, len(codes), self.n_neurons)
         return self._apply_statistics(
-            make_statistics(self.dictionaries, checked, codes), lambda: favoured, rng
+            make_statistics(self.dictionaries, checked, codes), lambda: assignment, rng
         )
 
     def _apply_statistics(
-        self, lesson: BatchStatistics, favoured: EligibleSamples, rng: np.random.Generator | None
+        self,
+        statistics: BatchStatistics,
+        assignment: EligibleSamples,
+        rng: np.random.Generator | None,
     ) -> Circuit:
         """The step of `learn` for a batch whose sums have been taken.
 
         Parameters
         ----------
-        lesson : Lesson
-            From `spikelca.circuit.batch_statistics.make_statistics`, or from wherever the samples
-            are.
-        favoured : callable
+        statistics : BatchStatistics
+            From `spikelca.circuit.batch_statistics.make_statistics`.
+        assignment : callable
             Returns the samples from which each neuron may be drawn anew, (n_samples, n_neurons)
             bool, or None.
         rng : numpy Generator, optional
@@ -445,9 +471,9 @@ class Circuit:
         Circuit
         """
         assert self.plasticity is not None
-        parts = (lesson, self.plasticity, self.idle, favoured, rng)
+        parts = (statistics, self.plasticity, self.idle, assignment, rng)
         atoms, state = update_atoms(self.dictionaries, *parts)
-        moved = tuple(d.with_atoms(phi) for d, phi in zip(self.dictionaries, atoms, strict=True))
+        moved = tuple(d._with_atoms(phi) for d, phi in zip(self.dictionaries, atoms, strict=True))
         return self._replace(dictionaries=moved, plasticity=state)
 
     def simulate(
