@@ -265,7 +265,7 @@ def test_beside_fixed_atoms_longer_than_one_the_others_keep_their_length(rng):
 def test_codes_that_do_not_match_the_samples_are_refused(rows, rng):
     circuit = linked(rng)
     stimuli = shown(circuit, rng)
-    for method in (circuit.learn, circuit.energy):
+    for method in (circuit.learn_step, circuit.energy):
         with pytest.raises(ValueError, match=f"code has {rows} rows; 20 were awaited"):
             method(stimuli, np.ones((rows, 6)))
 

@@ -316,3 +316,15 @@ def test_masked_values_are_refused():
     with pytest.raises(ValueError, match="masked values"):
         check_matrix(X, "X")
     assert check_matrix(np.ma.masked_equal(np.array([[1.0]]), 2.0), "X").shape == (1, 1)
+
+
+def test_replaced_fields_are_validated():
+    circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(6))])
+    spiking = circuit.replace(neuron=SpikingNeuron(), wiring="residual")
+    assert (spiking.neuron, spiking.wiring) == (SpikingNeuron(), "residual")
+    assert spiking.dictionaries == circuit.dictionaries
+    assert circuit.neuron == RateNeuron()
+    with pytest.raises(TypeError, match=r"got \['neurons'\]"):
+        circuit.replace(neurons=RateNeuron())
+    with pytest.raises(ValueError, match="wiring"):
+        circuit.replace(wiring="diagonal")

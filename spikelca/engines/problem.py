@@ -37,7 +37,7 @@ class InputPopulation:
     atoms : (n_neurons, n_inputs)
     weight : float
         w_i of Eq. 6.
-    layouts : Layouts
+    derived : DerivedArrays
         The atoms as engines want them.
     input_kind : AnalogInput, PoissonInput or SpikingResidual, default=AnalogInput()
         How the stimulus is told.
