@@ -22,8 +22,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-PICTURES = ("spikelca/plotting/", "spikelca/experiments/figures/", "spikelca/experiments/p")
-SPEED = {"PIECE", "CHUNK", "ROWS", "STEPS_AT_ONCE", "SERIAL", "BLOCK", "LARGEST_BLOCK", "FEW"}
+PICTURES = ("spikelca/plotting/", "spikelca/experiments/figures/", "spikelca/cli/figures")
+SPEED = {
+    "BATCH_ROWS", "CHUNK_BYTES", "CHUNK_SAMPLES", "DIGEST_ROWS", "STEPS_PER_DRAW",
+    "MIN_SAMPLES_PER_THREAD", "MAX_BLOCK_SAMPLES", "MAX_ACTIVE", "SMALL_SIZE",
+}  # fmt: skip
 LOOKS = {
     "stacklevel", "indent", "fontsize", "figsize", "dpi", "help", "metavar", "prog", "description",
     "epilog", "desc", "unit", "strict",

@@ -25,7 +25,7 @@ from population import ROOT, Change, changed
 WORK = Path(tempfile.gettempdir()) / "spikelca-mutants"
 KERNELS = "spikelca/engines/numba/"
 RUNS = ("spikelca/experiments/", "spikelca/cli/")  # whose tests share one long run
-STEPS = {"simulate", "rate", "spiking", "spans", "foresight", "afferents", "plastic", "lanes"}
+STEPS = "spikelca/engines/numba/simulate/"  # whose tests run time-stepped circuits
 STEPS_TESTS = ["simulate", "spiking", "inputs", "plastic", "coupling"]
 ENCODE_TESTS = ["kernels", "encode"]
 SLOW = 20.0  # seconds; longer tests run only for what they are about, or with --whole
@@ -128,7 +128,7 @@ def own_files(change: Change) -> list[str]:
     stems = [*reversed(parts), parts[-1].partition("_")[0]]  # benchmark_time: test_benchmark
     if change.path.startswith(KERNELS):
         stems = STEPS_TESTS + ENCODE_TESTS
-        if Path(change.path).stem not in STEPS:
+        if not change.path.startswith(STEPS):
             stems = ENCODE_TESTS + STEPS_TESTS
     names = (f"tests/test_{stem}.py" for stem in stems)
     return [name for name in names if (ROOT / name).exists()]
