@@ -156,7 +156,7 @@ def stopped(monkeypatch):
     for module in (
         benchmark_encode, benchmark_scaling, benchmark_spikes, benchmark_time, benchmark_workers
     ):  # fmt: skip
-        monkeypatch.setattr(module, "interleaved", constant)
+        monkeypatch.setattr(module, "time_interleaved", constant)
 
 
 def assert_microseconds_a_sample(row, n, seconds):

@@ -333,7 +333,7 @@ def after(checkpoint, mark):
     print("learning", flush=True)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
-Checkpoint.after = after
+Checkpoint.write_if_due = after
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -22,10 +22,10 @@ def inner(x):
 """
 OUTER = """
 import numpy as np
-from spikelca.engines.numba.jit.compile import entry, given
+from spikelca.engines.numba.jit.compile import dispatch_precision, readonly_array
 from spikelca.engines.numba.encode.inner import inner
 
-@entry(lambda real: (given(real, 1),))
+@dispatch_precision(lambda real: (readonly_array(real, 1),))
 def outer(x):
     return inner(x[0])
 

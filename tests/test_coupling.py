@@ -118,7 +118,7 @@ def test_all_threads_get_one_layout_which_stays_behind_when_a_circuit_is_sent():
     assert len(made) == 4
     all_here = threading.Barrier(1)
     sent = pickle.loads(pickle.dumps(derived))
-    np.testing.assert_array_equal(sent.by(together), found[0])
+    np.testing.assert_array_equal(sent.get(together), found[0])
     assert len(made) == 5
 
 

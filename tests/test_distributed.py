@@ -199,7 +199,7 @@ def test_a_checkpoint_goes_from_one_machine_to_a_cluster_and_back(
 
 def test_the_digest_of_rows_on_workers_is_that_of_one_machine(monkeypatch, X):
     monkeypatch.setattr("spikelca.learning.checkpoint.DIGEST_ROWS", 16)
-    monkeypatch.setattr("spikelca.distributed.batches.ROWS", 16)
+    monkeypatch.setattr("spikelca.distributed.batches.DIGEST_ROWS", 16)
     rows = DaskSamples(check_dask(da.from_array(X, chunks=(7, 8))), {"a": 3, "b": 5}, keep=True)
     assert [digest_array(rows[n]) for n in rows] == [digest_array(X[:, :3]), digest_array(X[:, 3:])]
 
@@ -257,7 +257,7 @@ def test_a_worker_that_is_killed_in_an_epoch_changes_nothing(monkeypatch, cluste
             victims.clear()
         return original(*parts)
 
-    monkeypatch.setattr("spikelca.distributed.batches.Lesson", strike)
+    monkeypatch.setattr("spikelca.distributed.batches.BatchStatistics", strike)
     lazy = da.from_array(X, chunks=(1500, 8))
     there = make_linked(**make).fit(lazy)
     assert not victims

@@ -22,7 +22,7 @@ from sklearn.dummy import DummyClassifier
 from spikelca import Contrast, LinkedLCA, SpikingNeuron
 from spikelca.cli import main
 from spikelca.datasets import load_images
-from spikelca.experiments import linked, page, report, scoring, settings, table
+from spikelca.experiments import linked, report, scoring, settings, table
 from spikelca.experiments.scoring import LOGISTIC, RBF_SVM, ClassifierSpec, score, tune
 
 
@@ -89,7 +89,7 @@ def printed(rows):
 
 def paged(rows, command=""):
     rest = {"data": "noise", "font": "none", "settings": {}, "versions": {}}
-    return page.page({"rows": [asdict(row) for row in rows], **rest}, "", command, [])
+    return report.render_html({"rows": [asdict(row) for row in rows], **rest}, "", command, [])
 
 
 def test_text_and_page_show_mean_spread_and_gap():

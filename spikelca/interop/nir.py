@@ -432,7 +432,7 @@ def read_nir(path: str | os.PathLike[str]) -> Circuit:
     >>> with NamedTemporaryFile() as file:
     ...     read_nir(file.name)
     Traceback (most recent call last):
-    spikelca.modelfile.container.ModelFileError: ...
+    spikelca.modelfile.archive.ModelFileError: ...
     """
     nir = require("nir", "A NIR file")
     with model_file_errors(path):

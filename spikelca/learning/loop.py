@@ -30,7 +30,7 @@ class RemoteBatch(ABC):
 
     Examples
     --------
-    >>> class Drawer(Elsewhere):
+    >>> class Drawer(RemoteBatch):
     ...     def compute_statistics(self, circuit, labels, tol, engine):
     ...         x = {"x": np.eye(2)}
     ...         return make_statistics(circuit.dictionaries, x, circuit.encode(x, tol).code)
