@@ -310,6 +310,19 @@ def test_synapses_that_would_not_fit_are_refused_before_they_are_made(monkeypatc
         circuit.simulate(random_stimuli(circuit), 0.01, engine="brian2")
 
 
+def test_memory_for_synapses_grows_with_the_samples(monkeypatch):
+    import spikelca.engines.brian2 as module
+
+    circuit = random_circuit()
+    X = random_stimuli(circuit, n_samples=3)
+    monkeypatch.setattr(module, "network_bytes", lambda problem: 100)
+    monkeypatch.setattr(module, "available_bytes", lambda: 300)
+    circuit.simulate(X, 0.01, engine="brian2")
+    monkeypatch.setattr(module, "available_bytes", lambda: 299)
+    with pytest.raises(MemoryError, match="3 samples"):
+        circuit.simulate(X, 0.01, engine="brian2")
+
+
 def test_preferences_seeds_and_the_default_clock_stay_as_the_user_left_them():
     before = {name: brian2.prefs[name] for name in brian2.prefs}
     dt, state = brian2.defaultclock.dt_, np.random.get_state()[1].copy()  # noqa: NPY002

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import struct
 from importlib.resources import files
 from pathlib import Path
 
@@ -239,6 +240,33 @@ def collection(fonts: list[bytes]) -> bytes:
             )
         out += moved
     return bytes(out)
+
+
+def font_of(records: list[tuple[int, int, int, str]]) -> bytes:
+    """A font with a table of names and nothing else: platform, language, name and text of each."""
+    texts = [
+        t.encode("mac_roman" if platform == 1 else "utf_16_be") for platform, _, _, t in records
+    ]
+    ends = np.cumsum([0, *map(len, texts)])
+    names = struct.pack(">HHH", 0, len(records), 6 + 12 * len(records))
+    for (platform, language, name, _), text, at in zip(records, texts, ends, strict=False):
+        names += struct.pack(">6H", platform, 1, language, name, len(text), at)
+    names += b"".join(texts)
+    head = struct.pack(">4sHHHH4sIII", b"\0\1\0\0", 1, 0, 0, 0, b"name", 0, 28, len(names))
+    return head + names
+
+
+@pytest.mark.parametrize("turn", range(6))
+def test_names_are_read_from_every_record(tmp_path, turn):
+    records = [
+        (3, 0x407, 1, "Eigene"), (3, 0x409, 1, "Own"), (3, 0x409, 2, "Bold"),
+        (1, 0, 5, "Version 2.5"), (1, 0, 9, "Designer"), (3, 0x409, 4, "Own Bold"),
+    ]  # fmt: skip
+    file = tmp_path / "own.ttf"
+    file.write_bytes(font_of(records[turn:] + records[:turn]))
+    (face,) = read_faces(file)
+    assert (face.family, face.style, face.full_name) == ("Own", "Bold", "Own Bold")
+    assert face.version == "2.5"
 
 
 def test_font_folders_exist_and_come_once():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -82,6 +83,14 @@ def test_no_two_initial_atoms_are_alike(monkeypatch, dtype, rows):
         unit = base / np.linalg.norm(base, axis=1, keepdims=True)
         unmoved = np.linalg.norm(atoms[:, None] - unit, axis=2) < 1e-6
         assert (unmoved.sum(axis=0) == 1).all()
+
+
+def test_blank_samples_start_atoms_without_a_warning():
+    X = {"x": np.vstack([np.zeros((3, 5)), np.eye(5)])}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        atoms = initial_atoms(X, {"x": 1.0}, 8, np.random.default_rng(0))["x"]
+    np.testing.assert_allclose(np.linalg.norm(atoms, axis=1), 1.0)
 
 
 def test_initial_atoms_of_distinct_samples_are_the_samples():

@@ -19,7 +19,7 @@ from spikelca import plotting as draw
 from spikelca.datasets import linked_bars
 from spikelca.experiments.pictures import draw_run
 from spikelca.plotting.codes import dot_size
-from spikelca.plotting.images import mosaic, runs, scaled
+from spikelca.plotting.images import mosaic, pitch_of, runs, scaled
 from spikelca.plotting.style import DIVERGING, SEQUENTIAL, map_of
 
 RNG = np.random.default_rng(0)
@@ -214,6 +214,17 @@ def test_the_frames_of_two_blocks_do_not_touch():
     ax = draw.draw_dictionary(ATOMS[:6], (3, 4), owner=np.repeat([0, 1], 3), n_columns=3)
     upper, lower = (patch.get_bbox() for patch in ax.patches)
     assert upper.y1 < lower.y0
+
+
+def test_a_frame_encloses_the_images_of_its_block():
+    ax = draw.draw_dictionary(ATOMS[:3], (3, 4), owner=[0, 0, 1], n_columns=3)
+    left, right = (patch.get_bbox() for patch in ax.patches)
+    pitch = pitch_of((3, 4))[1]
+    assert left.x0 < -0.5
+    assert pitch + 3.5 < left.x1 < right.x0 < 2 * pitch - 0.5
+    assert 2 * pitch + 3.5 < right.x1 < 3 * pitch
+    assert left.y0 == right.y0 < -0.5
+    assert left.y1 == right.y1 > 2.5
 
 
 def test_wrong_recalls_are_marked_below_their_column():
