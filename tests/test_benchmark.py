@@ -204,7 +204,7 @@ def test_memory_is_the_peak_beyond_the_codes(monkeypatch):
     assert row.met is False
 
 
-def test_workers_are_one_and_two_over_the_same_samples(stopped, monkeypatch):
+def test_one_and_two_workers_share_samples(stopped, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="needs dask")
     X, made = np.random.default_rng(3).random((60, 16)).astype(np.float32), []
 
@@ -243,7 +243,7 @@ def test_other_spikes_and_worse_atoms_give_no_ratio(stopped, monkeypatch):
 @pytest.mark.parametrize(
     ("shape", "quick"), [((256, 784), False), ((256, 784), True), ((9, 4), False)]
 )
-def test_suites_are_told_apart_and_targets_are_official(small, monkeypatch, shape, quick):
+def test_suites_and_official_targets_are_separate(small, monkeypatch, shape, quick):
     for suite in benchmark.SUITES:
         row = Row(suite, "m", Spread(6.0, 6.0, 6.0, 1), target=">= 5", met=True)
         monkeypatch.setattr(benchmark, f"{suite}_suite", lambda *_, row=row: iter([row]))

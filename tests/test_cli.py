@@ -36,7 +36,7 @@ def model(tmp_path_factory):
 
 
 @pytest.mark.parametrize("option", [[], ["--no-scale"]], ids=["scaled", "as it is"])
-def test_rows_have_unit_norm_unless_given_as_they_are(model, tmp_path, option):
+def test_rows_are_scaled_unless_no_scale(model, tmp_path, option):
     rows = np.random.default_rng(0).random((40, 64)) / 4
     data, out = tmp_path / "x.npy", tmp_path / "out.npz"
     np.save(data, rows)
@@ -124,7 +124,7 @@ def test_options_take_what_their_metavar_names():
         assert option.default is False or option.nargs != 0, key  # a switch is off
 
 
-def test_a_word_that_is_no_choice_is_wrong_usage(capsys):
+def test_an_unknown_choice_is_wrong_usage(capsys):
     chosen = {key: option.choices for key, option in options().items() if option.choices}
     assert {key[1] for key in chosen} == {
         "--transfer", "--driver", "--wiring", "--neuron", "--engine"

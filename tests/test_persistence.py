@@ -164,7 +164,7 @@ def test_a_forged_random_state_is_rejected(part):
 @pytest.mark.parametrize(
     ("name", "number"), [("usage", np.nan), ("usage", np.inf), ("usage", -1.0), ("silent", -1)]
 )
-def test_one_bad_number_of_a_learning_state_is_rejected(path, name, number):
+def test_bad_numbers_of_learning_states_are_rejected(path, name, number):
     circuit = make_circuit().with_parts(plasticity=PlasticityState.fresh(6))
     save(circuit, path)
     found, held = read_archive(path)

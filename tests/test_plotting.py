@@ -285,7 +285,7 @@ def test_atoms_that_are_white_at_zero_stand_apart_on_grey():
     assert draw.draw_dictionary(ATOMS - 0.5, (3, 4)).get_facecolor()[:3] == (1, 1, 1)
 
 
-def test_a_run_is_drawn_with_the_spikes_of_its_first_sample():
+def test_a_run_is_drawn_with_its_spikes():
     circuit = random_circuit(SPIKING)
     X = random_stimuli(circuit, n_samples=3, size=0.5)
     run = circuit.simulate(X, 0.1, 4e-4, record=("u", "spikes"))

@@ -4,16 +4,19 @@
     python .ci/mutants --count 150 --seed 0 --jobs 2 --json changes.jsonl
     python .ci/mutants --count 150 --seed 0 --jobs 2 --json changes.jsonl --resume
     python .ci/mutants --survivors changes.jsonl --whole
+    python .ci/mutants --budget 60 --json first.jsonl && python .ci/mutants --survivors first.jsonl
 
 What can be changed, and what is left alone, is listed in `population.py`. Every change is made in a
 copy of the checkout in a temporary folder, one at a time, and undone before the next. It is noticed
-if a test fails, crashes, or hangs (takes ten times as long as before, and a minute more).
+if a test fails, crashes, or hangs (takes ten times as long as before, and some minutes more).
 
 Which test reaches which line is recorded once for a package (with coverage, in child processes
 too). Compiled kernels are not traced: for these it is whatever reaches their folder. The tests that
 reach a change run first, those of the module's own test file before the others and short ones
 before long ones; then the rest of their files where fixtures are shared; with ``--whole`` all
-others follow. Tests that need MNIST are left out, and those that fail without a change.
+others follow. ``--budget`` gives each change so many seconds of tests at most: for a first look.
+Tests that need MNIST are left out, those that fail without a change, and those that read a clock.
+Tests that are not on record run first: those that were written since.
 """
 
 from __future__ import annotations

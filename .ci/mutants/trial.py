@@ -124,7 +124,8 @@ def reached(change: Change, lines: dict[str, dict[str, list[str]]]) -> set[str]:
 
 def own_files(change: Change) -> list[str]:
     """The test files that are named after the changed module or a folder above it."""
-    stems = [*reversed(Path(change.path).with_suffix("").parts)]
+    parts = Path(change.path).with_suffix("").parts
+    stems = [*reversed(parts), parts[-1].partition("_")[0]]  # benchmark_time: test_benchmark
     if change.path.startswith(KERNELS):
         stems = STEPS_TESTS + ENCODE_TESTS
         if Path(change.path).stem not in STEPS:
