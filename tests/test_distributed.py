@@ -254,6 +254,21 @@ def test_a_worker_that_is_killed_in_an_epoch_changes_nothing(monkeypatch, cluste
     assert np.array_equal(codes.compute(), here.transform(X))
 
 
+def test_as_many_local_workers_as_given(monkeypatch):
+    start = distributed.LocalCluster
+
+    def in_threads(n_workers, **options):
+        return start(n_workers=n_workers, processes=False, dashboard_address=None)
+
+    monkeypatch.setattr(distributed, "LocalCluster", in_threads)
+    for count in (1, 3):
+        with connected(f"local:{count}"):
+            assert len(distributed.default_client().ncores()) == count
+    for words in ("local:", "local:-1", "local:1.5", "local:two"):
+        with pytest.raises(ValueError, match="local:N"):
+            connected(words).__enter__()
+
+
 def test_a_scheduler_without_a_worker_is_an_error(monkeypatch):
     monkeypatch.setattr("spikelca.distributed.cluster.PATIENCE", 1)
     with (

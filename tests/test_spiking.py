@@ -387,6 +387,9 @@ def test_what_was_not_kept_cannot_be_read():
             read()
     with pytest.raises(ValueError, match="window is 2"):
         bare.rates(2.0)
+    seldom = circuit.simulate(X, 0.02, 4e-4, record=("u",), every=30)
+    with pytest.raises(ValueError, match="every=1"):
+        membrane(seldom, circuit.transfer)
     rate = replace(circuit, neuron=RATE).simulate(X, 0.02, 4e-4)
     with pytest.raises(ValueError, match="SpikingNeuron"):
         rate.rates()
