@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
 
 import numpy as np
 
 from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold, SpikingNeuron
+from spikelca.engines import Spikes
 
 RATE = RateNeuron(tau=10e-3)
 SPIKING = SpikingNeuron(tau=10e-3, quantum=0.05)
@@ -53,13 +55,16 @@ def random_stimuli(circuit, n_samples=5, seed=1, size=0.8):
 
 
 def same(first, second):
-    """Whether two responses hold the same bits: code, state, traces and spikes."""
-    for name in ("state", "traces"):
-        one, other = getattr(first, name), getattr(second, name)
-        assert one.keys() == other.keys()
-        for key in one:
-            np.testing.assert_array_equal(one[key], other[key], err_msg=f"{name} {key}")
-    np.testing.assert_array_equal(first.code, second.code)
-    assert (first.spikes is None) == (second.spikes is None)
-    for one, other in zip(first.spikes or (), second.spikes or (), strict=True):
-        np.testing.assert_array_equal(one, other)
+    """Assert that two responses are equal in every field, arrays to the last bit."""
+    for part in fields(first):
+        one, other = getattr(first, part.name), getattr(second, part.name)
+        if isinstance(one, Spikes):
+            one, other = (dict(enumerate(spikes)) for spikes in (one, other))
+        if isinstance(one, Mapping):
+            assert one.keys() == other.keys(), part.name
+            for key in one:
+                np.testing.assert_array_equal(one[key], other[key], f"{part.name} {key}")
+        elif isinstance(one, np.ndarray):
+            np.testing.assert_array_equal(one, other, part.name)
+        else:
+            assert one == other, part.name

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pickle
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from circuits import RATE, SPIKING, random_circuit, random_stimuli, same
+from quickly import HANGS
 
 import spikelca.engines.coupling
 import spikelca.simulating
@@ -101,23 +102,24 @@ def test_a_run_leaves_stimuli_and_synapses_as_they_were(wiring, widths):
 
 
 def test_all_threads_get_one_layout_which_stays_behind_when_a_circuit_is_sent():
-    made = []
+    made, all_here = [], threading.Barrier(4)
 
-    def slowly(array):
+    def together(array):
         made.append(array)
-        time.sleep(0.01)
+        all_here.wait(HANGS)  # until every thread makes it, because none has kept it yet
         return array.copy()
 
     layouts = random_circuit(SPIKING).dictionaries[0].layouts
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: layouts.by(slowly), range(4)))
+        found = list(pool.map(lambda _: layouts.by(together), range(4)))
+    assert len(made) == 4
     assert all(one is found[0] and not one.flags.writeable for one in found)
-    made.clear()
-    assert layouts.by(slowly) is found[0]
-    assert not made
+    assert layouts.by(together) is found[0]
+    assert len(made) == 4
+    all_here = threading.Barrier(1)
     sent = pickle.loads(pickle.dumps(layouts))
-    np.testing.assert_array_equal(sent.by(slowly), found[0])
-    assert len(made) == 1
+    np.testing.assert_array_equal(sent.by(together), found[0])
+    assert len(made) == 5
 
 
 def test_rows_and_columns_of_a_larger_array_are_simulated_like_copies():

@@ -204,19 +204,29 @@ def matplotlib_fonts() -> Path:
 
 
 def test_damaged_fonts_raise_nothing_but_data_errors(tmp_path, dejavu):
-    original = dejavu.read_bytes()
-    head = len(original) if len(original) < 2000 else 2000
-    rng = np.random.default_rng(0)
-    file = tmp_path / "mutant.ttf"
+    """Bytes in the directory of tables are changed, which is read to find the names."""
+    original, rng = dejavu.read_bytes(), np.random.default_rng(0)
+    [whole] = read_faces(dejavu)
+    n_tables, file, rejected = int.from_bytes(original[4:6], "big"), tmp_path / "mutant.ttf", 0
     for _ in range(60):
         content = bytearray(original)
-        for at in rng.integers(0, head, size=4):
-            content[at] = rng.integers(256)
+        for at in rng.integers(0, 12 + 16 * n_tables, size=8):
+            content[at] ^= rng.integers(1, 256)
         file.write_bytes(content)
         try:
-            read_faces(file)
+            [found] = read_faces(file)
         except DataError:
-            continue
+            rejected += 1
+        else:
+            assert (found.family, found.version) == (whole.family, whole.version)
+    assert 10 < rejected < 60
+    entry = original.index(b"name", 12)
+    for at in (*range(4), *range(entry, entry + 4), *range(entry + 8, entry + 11)):
+        content = bytearray(original)
+        content[at] ^= 0xFF
+        file.write_bytes(content)
+        with pytest.raises(DataError, match=r"mutant\.ttf"):
+            read_faces(file)
 
 
 def test_a_collection_of_faces_is_read_face_by_face(tmp_path, dejavu):

@@ -175,7 +175,7 @@ def test_a_changed_memory_map_keeps_every_byte(tmp_path, mode):
 def resident_bytes(path):
     """Bytes of a file that are mapped into this process and resident, from the kernel's table."""
     found, inside = 0, False
-    for line in SMAPS.read_text().splitlines():
+    for line in SMAPS.read_text(encoding="utf-8", errors="replace").splitlines():
         word = line.split()[0]
         if "-" in word:
             inside = line.endswith(str(path.resolve()))
