@@ -66,10 +66,12 @@ def test_the_leaky_rows_stand_apart_and_beat_the_honest_ones(found):
     assert scores["linked-LEAKY"] > 0.99
 
 
-def test_the_dictionaries_are_written(out):
-    with np.load(out / "dictionary_ordinal.npz") as arrays:
-        assert arrays["handwritten"].shape == (50, 64)
-        assert arrays["printed"].shape == (50, 64)
+@pytest.mark.parametrize("kind", ["linked", "ordinal"])
+def test_written_dictionaries_have_unit_norm(out, kind):
+    with np.load(out / f"dictionary_{kind}.npz") as arrays:
+        parts = [arrays[name] for name in ("handwritten", "printed")]
+    assert [atoms.shape for atoms in parts] == [(50, 64), (50, 64)]
+    np.testing.assert_allclose((np.hstack(parts) ** 2).sum(axis=1), 1, atol=1e-5)
 
 
 ROWS = (
