@@ -30,10 +30,9 @@ from spikelca import (
     SoftThreshold,
     SpikingNeuron,
 )
-from spikelca.engines.brian2 import Brian2Engine
-from spikelca.engines.brian2.blocks import trace_of
-from spikelca.inputs import AnalogInput, PoissonInput, SpikingResidual
-from spikelca.waveforms import Noise, Sine
+from spikelca.engines.brian2 import Brian2Engine, trace_of
+from spikelca.model.inputs import AnalogInput, PoissonInput, SpikingResidual
+from spikelca.model.waveforms import Noise, Sine
 
 brian2 = pytest.importorskip("brian2")
 HOME = Path(spikelca.__file__).parent.parent

@@ -15,11 +15,11 @@ import pytest
 from quickly import HANGS, WORDS, quick_results
 
 from spikelca import load
-from spikelca.checkpoint import read_checkpoint
 from spikelca.cli import main
 from spikelca.cli.common import circuit_of
 from spikelca.cli.files import read_rows
-from spikelca.experiments import page
+from spikelca.experiments import report
+from spikelca.learning.checkpoint import read_checkpoint
 
 COMMANDS = ("reproduce", "fit", "encode", "simulate", "info", "bench")
 
@@ -326,7 +326,7 @@ def test_wrong_usage_ends_with_two(words):
 
 LEARNING = """
 import signal, sys
-from spikelca.checkpoint import Checkpoint
+from spikelca.learning.checkpoint import Checkpoint
 from spikelca.cli import main
 
 def after(checkpoint, mark):
@@ -400,7 +400,7 @@ def test_the_report_holds_everything_and_asks_for_nothing(report):
 
 def test_what_is_told_in_the_report_cannot_become_markup():
     found = {"data": "<b>", "font": "&", "rows": [], "settings": {}, "versions": {}}
-    text = page.page(found, "<i>", "spikelca <script>", [])
+    text = report.page(found, "<i>", "spikelca <script>", [])
     assert "<b>" not in text
     assert "<script>" not in text
 

@@ -17,8 +17,8 @@ from spikelca import (
     RateNeuron,
     SoftThreshold,
 )
-from spikelca.drivers import Injection
-from spikelca.waveforms import Array, Callable, Noise
+from spikelca.model.drivers import Injection
+from spikelca.model.waveforms import Array, Callable, Noise
 
 READINGS = ["current", "linked", "clamp"]
 LABELS = [1, 0]

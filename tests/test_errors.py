@@ -27,15 +27,15 @@ from spikelca import (
     load,
     save,
 )
-from spikelca.checkpoint import read_checkpoint
 from spikelca.cli import main
 from spikelca.datasets import DataError, read_npz
 from spikelca.datasets.fonts import read_faces
-from spikelca.datasets.render import render
+from spikelca.datasets.glyphs import render
 from spikelca.engines.brian2 import Brian2Engine
+from spikelca.learning.checkpoint import read_checkpoint
+from spikelca.model.waveforms import Array, Callable, Pulse, Sine
 from spikelca.modelfile import ModelFileError, container, read_archive, write_archive
 from spikelca.readout import membrane
-from spikelca.waveforms import Array, Callable, Pulse, Sine
 
 ROWS = np.random.default_rng(0).random((20, 8))
 

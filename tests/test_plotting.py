@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 
 from spikelca import LinkedLCA, OrdinalDriver
 from spikelca import plotting as draw
+from spikelca.cli.figures import draw_run
 from spikelca.datasets import linked_bars
-from spikelca.experiments.pictures import draw_run
 from spikelca.plotting.codes import dot_size
 from spikelca.plotting.images import mosaic, pitch_of, runs, scaled
 from spikelca.plotting.style import DIVERGING, SEQUENTIAL, map_of

@@ -7,15 +7,14 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from spikelca import waveforms
-from spikelca.contrast import Contrast
-from spikelca.dictionary import Dictionary
-from spikelca.drivers import CurrentDriver, Fade, OrdinalDriver
-from spikelca.inputs import AnalogInput, PoissonInput, SpikingResidual
+from spikelca.model import waveforms
+from spikelca.model.dictionary import Dictionary
+from spikelca.model.drivers import CurrentDriver, Fade, OrdinalDriver
+from spikelca.model.inputs import AnalogInput, PoissonInput, SpikingResidual
+from spikelca.model.neurons import RateNeuron, SpikingNeuron
+from spikelca.model.plasticity import Contrast, Hebbian, IdleAtoms
+from spikelca.model.transfer import HardThreshold, SoftThreshold
 from spikelca.modelfile.values import KNOWN
-from spikelca.neurons import RateNeuron, SpikingNeuron
-from spikelca.plasticity import Hebbian, IdleAtoms
-from spikelca.transfer import HardThreshold, SoftThreshold
 
 # All numbers are exact in float32.
 PLAIN = [

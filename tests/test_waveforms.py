@@ -9,7 +9,7 @@ import pytest
 from circuits import RATE, SPIKING, random_circuit, random_stimuli
 
 from spikelca import CurrentDriver, HardThreshold, SoftThreshold
-from spikelca.waveforms import Array, Callable, Constant, Noise, Pulse, Ramp, Sine
+from spikelca.model.waveforms import Array, Callable, Constant, Noise, Pulse, Ramp, Sine
 
 DT = 4e-4
 CURVE = np.cos(np.arange(200.0))

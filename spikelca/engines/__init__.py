@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from spikelca.engines.base import (
+from spikelca.engines.base import Engine
+from spikelca.engines.online import Stream, StreamRule
+from spikelca.engines.problem import Coupling, InputPopulation, Problem
+from spikelca.engines.response import (
+    LONGEST_WINDOW,
     RECORDABLE,
+    WINDOW,
     Clock,
-    Coupling,
-    Engine,
-    InputPopulation,
-    Problem,
     Record,
     Response,
     Spikes,
 )
-from spikelca.engines.plastic import Stream, StreamRule
-from spikelca.engines.response import LONGEST_WINDOW, WINDOW
 
 __all__ = [
     "LONGEST_WINDOW",
