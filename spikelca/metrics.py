@@ -20,29 +20,29 @@ from spikelca.model.dictionary import Dictionary
 from spikelca.model.transfer import SoftThreshold, Transfer
 from spikelca.utils.validation import FloatArray
 
-STRICT = 1e-6
+STRICT_TOL = 1e-6
 """Below this tolerance a code is wanted to the last digits: its residual must reach it too."""
 
 
-def deciding(
+def stopping_value(
     residual: NDArray[np.float64], gap: NDArray[np.float64] | None, tol: float
 ) -> NDArray[np.float64]:
     """What must not exceed the tolerance, for each sample.
 
-    The duality gap; the fixed-point residual where there is no gap; below `STRICT` the larger one.
+    The duality gap; the fixed-point residual where there is no gap; below `STRICT_TOL` the larger one.
     """
     if gap is None:
         return residual
-    if tol < STRICT:
+    if tol < STRICT_TOL:
         return np.asarray(np.fmax(gap, residual))
     return np.where(np.isnan(gap), residual, gap)
 
 
-def settled(residual: NDArray[np.float64], gap: NDArray[np.float64] | None, tol: float) -> bool:
+def converged(residual: NDArray[np.float64], gap: NDArray[np.float64] | None, tol: float) -> bool:
     """Whether every sample has reached the tolerance; quick where all have."""
-    if gap is not None and tol >= STRICT and gap.max() <= tol:
+    if gap is not None and tol >= STRICT_TOL and gap.max() <= tol:
         return True
-    return bool((deciding(residual, gap, tol) <= tol).all())
+    return bool((stopping_value(residual, gap, tol) <= tol).all())
 
 
 def fixed_point_residual(
@@ -77,16 +77,16 @@ def fixed_point_residual(
     array([0.])
     """
     a = code.astype(np.float64, copy=False)
-    return residual_from(transfer, unexplained(total_drive, gram, a), a, allowed)
+    return compute_residual(transfer, residual_correlation(total_drive, gram, a), a, allowed)
 
 
-def unexplained(drive: FloatArray, gram: FloatArray, code: FloatArray) -> FloatArray:
+def residual_correlation(drive: FloatArray, gram: FloatArray, code: FloatArray) -> FloatArray:
     """``b - G a``, what of a drive a float64 code leaves, in float64: (n_samples, n_neurons)."""
     said = np.asarray(code @ gram.astype(np.float64, copy=False))
     return np.subtract(drive, said, out=said)
 
 
-def residual_from(
+def compute_residual(
     transfer: Transfer,
     left: FloatArray,
     a: FloatArray,
@@ -151,10 +151,12 @@ def relative_gap(
     array([0.   , 0.077])
     """
     a, b = code.astype(np.float64, copy=False), drive.astype(np.float64, copy=False)
-    return gap_from(transfer, b, unexplained(b, gram, a), a, stimulus_energy, current, allowed)
+    return compute_gap(
+        transfer, b, residual_correlation(b, gram, a), a, stimulus_energy, current, allowed
+    )
 
 
-def gap_from(
+def compute_gap(
     transfer: SoftThreshold,
     b: FloatArray,
     c: FloatArray,
@@ -289,14 +291,14 @@ def active_fraction(code: FloatArray) -> NDArray[np.float64]:
     return np.asarray(np.count_nonzero(code, axis=1) / code.shape[1])
 
 
-def block_sums(code: FloatArray, owner: ArrayLike, n_classes: int) -> NDArray[np.float64]:
+def block_sums(code: FloatArray, neuron_classes: ArrayLike, n_classes: int) -> NDArray[np.float64]:
     """Activity of each block of an ordinal code.
 
     Parameters
     ----------
     code : (n_samples, n_neurons)
-    owner : (n_neurons,) int
-        Class of each neuron, negative for the free ones (`OrdinalDriver.owner`).
+    neuron_classes : (n_neurons,) int
+        Class of each neuron, negative for the free ones (`OrdinalDriver.neuron_classes`).
     n_classes : int
 
     Returns
@@ -309,12 +311,12 @@ def block_sums(code: FloatArray, owner: ArrayLike, n_classes: int) -> NDArray[np
     >>> block_sums(np.array([[0.5, 0.25, 1.0, 9.0]]), [0, 0, 1, -1], n_classes=2)
     array([[0.75, 1.  ]])
     """
-    member = np.asarray(owner)[:, None] == np.arange(n_classes)
+    member = np.asarray(neuron_classes)[:, None] == np.arange(n_classes)
     return np.asarray(code.astype(np.float64) @ member)
 
 
 def block_selectivity(
-    code: FloatArray, labels: ArrayLike, owner: ArrayLike, n_classes: int
+    code: FloatArray, labels: ArrayLike, neuron_classes: ArrayLike, n_classes: int
 ) -> NDArray[np.float64]:
     """Mean share of the driven activity that falls into each block, for each class.
 
@@ -323,8 +325,8 @@ def block_selectivity(
     code : (n_samples, n_neurons)
     labels : (n_samples,) int
         Class of each sample.
-    owner : (n_neurons,) int
-        Class of each neuron, negative for the free ones (`OrdinalDriver.owner`).
+    neuron_classes : (n_neurons,) int
+        Class of each neuron, negative for the free ones (`OrdinalDriver.neuron_classes`).
     n_classes : int
 
     Returns
@@ -339,7 +341,7 @@ def block_selectivity(
     array([[0.75, 0.25],
            [0.  , 1.  ]])
     """
-    sums = block_sums(np.abs(code), owner, n_classes)
+    sums = block_sums(np.abs(code), neuron_classes, n_classes)
     total = sums.sum(axis=1, keepdims=True)
     share = np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
     of_class = np.asarray(labels)[:, None] == np.arange(n_classes)

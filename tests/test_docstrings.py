@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import spikelca.model.inputs
 
 import spikelca.engines
+import spikelca.model.inputs
 
 ROOT = Path(__file__).parent.parent
 NAMES = re.findall(r"^   ([\w.]+)$", (ROOT / "docs" / "api.rst").read_text(encoding="utf-8"), re.M)
@@ -85,7 +85,9 @@ def inside(name):
 
 
 VALUES = (
-    vars(spikelca.engines) | vars(spikelca.model.inputs) | {n: found(n) for n in ("Hebbian", "IdleAtoms")}
+    vars(spikelca.engines)
+    | vars(spikelca.model.inputs)
+    | {n: found(n) for n in ("Hebbian", "IdleAtoms")}
 )
 BY_WORDS = (type(None), np.ndarray, dict)
 """Defaults that a docstring puts into words: optional, or empty."""

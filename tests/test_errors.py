@@ -389,9 +389,9 @@ def test_a_dask_array_without_rows_raises():
 
 def test_work_that_kills_its_workers_is_named():
     scheduler = pytest.importorskip("distributed.scheduler")
-    from spikelca.distributed.cluster import telling
+    from spikelca.distributed.cluster import translate_errors
 
-    with pytest.raises(ChildProcessError, match=r"'piece'.*memory"), telling():
+    with pytest.raises(ChildProcessError, match=r"'piece'.*memory"), translate_errors():
         raise scheduler.KilledWorker("'piece'", SimpleNamespace(address="tcp://gone"), 3)
 
 

@@ -55,7 +55,7 @@ def recomputed(circuit, X, code, labels):
     dual point by the lowest threshold. Both are bounds; they are exact where no active neuron lies
     below its threshold, and where all thresholds are equal.
     """
-    problem = circuit.problem({"x": X.astype(circuit.dtype)}, labels)
+    problem = circuit.compile({"x": X.astype(circuit.dtype)}, labels)
     drive, gram, allowed = problem.drive(), problem.gram, problem.allowed
     total = drive.astype(float) + problem.current
     residual = metrics.fixed_point_residual(circuit.transfer, total, gram, code, allowed)

@@ -35,10 +35,10 @@ from spikelca import (
 from spikelca.model import waveforms
 from spikelca.model.plasticity import PlasticityState
 from spikelca.modelfile import read_archive, write_archive
-from spikelca.modelfile.circuits import plain_generator, read_generator
-from spikelca.modelfile.values import KNOWN, Arrays, plain, read_value
+from spikelca.modelfile.circuits import rng_from_json, rng_to_json
+from spikelca.modelfile.values import SERIALISABLE, ArrayStore, from_json, to_json
 from spikelca.persistence import ModelFileError
-from spikelca.utils.atomic_write import replacing
+from spikelca.utils.atomic_write import write_atomic
 
 
 @pytest.fixture
@@ -72,9 +72,9 @@ def test_odd_floats_come_back_to_the_last_bit(path):
 def test_atoms_that_learning_made_equal_come_back(path):
     equal = np.ones((3, 2)) / np.sqrt(2)
     circuit = make_circuit(dictionaries=[Dictionary("x", atoms(3, 2))], drivers=[])
-    learned = circuit.with_parts(
+    learned = circuit.replace(
         dictionaries=(circuit.dictionaries[0].with_atoms(equal),),
-        plasticity=PlasticityState.fresh(3),
+        plasticity=PlasticityState.initial(3),
     )
     save(learned, path)
     assert_same_circuit(load(path), learned)
@@ -142,7 +142,7 @@ UNWRITTEN = [
 @pytest.mark.parametrize("found", UNWRITTEN, ids=str)
 def test_what_no_value_is_written_as_is_rejected(found):
     with pytest.raises(ValueError, match="place"):
-        read_value(found, "place", Arrays())
+        from_json(found, "place", ArrayStore())
 
 
 @pytest.mark.parametrize(
@@ -154,17 +154,17 @@ def test_what_no_value_is_written_as_is_rejected(found):
     ids=str,
 )  # fmt: skip
 def test_a_forged_random_state_is_rejected(part):
-    arrays = Arrays()
-    told = plain(np.random.RandomState(3), "place", arrays)["mt19937"]
+    arrays = ArrayStore()
+    told = to_json(np.random.RandomState(3), "place", arrays)["mt19937"]
     with pytest.raises(ValueError, match="place"):
-        read_value({"mt19937": told | part}, "place", arrays)
+        from_json({"mt19937": told | part}, "place", arrays)
 
 
 @pytest.mark.parametrize(
     ("name", "number"), [("usage", np.nan), ("usage", np.inf), ("usage", -1.0), ("silent", -1)]
 )
 def test_bad_numbers_of_learning_states_are_rejected(path, name, number):
-    circuit = make_circuit().with_parts(plasticity=PlasticityState.fresh(6))
+    circuit = make_circuit().replace(plasticity=PlasticityState.initial(6))
     save(circuit, path)
     found, held = read_archive(path)
     (place,) = (place for place in held if place.endswith(name))
@@ -178,9 +178,9 @@ def test_bad_numbers_of_learning_states_are_rejected(path, name, number):
 
 @pytest.mark.parametrize("number", [-1, 256])
 def test_a_number_beyond_its_dtype_is_rejected(number):
-    assert Arrays({"place": np.array([0, 255])}).take("place", "uint8").dtype == np.uint8
+    assert ArrayStore({"place": np.array([0, 255])}).take("place", "uint8").dtype == np.uint8
     with pytest.raises(ValueError, match="uint8"):
-        Arrays({"place": np.array([0, number])}).take("place", "uint8")
+        ArrayStore({"place": np.array([0, number])}).take("place", "uint8")
 
 
 GENERATOR = np.random.PCG64(3).state
@@ -189,7 +189,7 @@ GENERATOR = np.random.PCG64(3).state
 def test_every_state_of_a_generator_comes_back():
     top = {"state": {"state": (1 << 128) - 1, "inc": 1}, "has_uint32": 1, "uinteger": (1 << 32) - 1}
     for state in (GENERATOR, GENERATOR | top, GENERATOR | {"state": {"state": 0, "inc": 3}}):
-        assert read_generator(plain_generator(state), "place") == state
+        assert rng_from_json(rng_to_json(state), "place") == state
 
 
 @pytest.mark.parametrize(
@@ -205,14 +205,14 @@ def test_every_state_of_a_generator_comes_back():
 )  # fmt: skip
 def test_a_forged_generator_is_rejected(part):
     with pytest.raises(ValueError, match="place"):
-        read_generator(plain_generator(GENERATOR) | part, "place")
+        rng_from_json(rng_to_json(GENERATOR) | part, "place")
 
 
 @pytest.mark.parametrize("position", [0, 1, 624])
 def test_every_position_of_a_random_state_comes_back(position):
-    arrays, state = Arrays(), np.random.RandomState(3)
+    arrays, state = ArrayStore(), np.random.RandomState(3)
     state.set_state((*state.get_state()[:2], position, 1, 0.25))
-    back = read_value(plain(state, "place", arrays), "place", arrays)
+    back = from_json(to_json(state, "place", arrays), "place", arrays)
     assert str(back.get_state()) == str(state.get_state())
     assert np.array_equal(back.normal(size=3), state.normal(size=3))
 
@@ -227,7 +227,7 @@ def test_every_position_of_a_random_state_comes_back(position):
 )  # fmt: skip
 def test_what_a_file_cannot_hold_is_not_saved(value):
     with pytest.raises(TypeError, match="place"):
-        plain(value, "place", Arrays())
+        to_json(value, "place", ArrayStore())
 
 
 @pytest.mark.parametrize(
@@ -251,14 +251,14 @@ def test_the_same_model_is_the_same_bytes(path, saved):
 
 
 def test_the_table_of_values_names_every_field():
-    for cls, types in KNOWN.items():
+    for cls, types in SERIALISABLE.items():
         assert list(types) == [f.name for f in fields(cls)], cls
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e308, -0.0, 3, True, None, "é", (1, [2.5])])
 def test_a_parameter_comes_back_as_it_was(value):
-    told = json.loads(json.dumps(plain(value, "x", Arrays()), allow_nan=False))
-    back = read_value(told, "x", Arrays())
+    told = json.loads(json.dumps(to_json(value, "x", ArrayStore()), allow_nan=False))
+    back = from_json(told, "x", ArrayStore())
     assert repr(back) == repr(value)
 
 
@@ -450,7 +450,7 @@ def test_what_is_no_regular_file_is_not_replaced(tmp_path):
 
 def test_a_failed_block_leaves_the_old_file_and_nothing_else(path, saved):
     def broken_off():
-        with replacing(path) as file:
+        with write_atomic(path) as file:
             file.write(b"half")
             raise KeyboardInterrupt
 
@@ -465,9 +465,9 @@ def test_what_a_killed_writer_left_is_swept_and_a_living_one_is_left_alone(path)
     other = path.with_name(f".other.{path.name}.0123abcd.spikelca-part")
     left.write_bytes(b"half")
     other.write_bytes(b"another file's")
-    with replacing(path) as outer:
+    with write_atomic(path) as outer:
         outer.write(b"outer")
-        with replacing(path) as inner:
+        with write_atomic(path) as inner:
             inner.write(b"inner")
         assert path.read_bytes() == b"inner"
     assert path.read_bytes() == b"outer"

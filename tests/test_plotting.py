@@ -19,32 +19,32 @@ from spikelca import plotting as draw
 from spikelca.cli.figures import draw_run
 from spikelca.datasets import linked_bars
 from spikelca.plotting.codes import dot_size
-from spikelca.plotting.images import mosaic, pitch_of, runs, scaled
-from spikelca.plotting.style import DIVERGING, SEQUENTIAL, map_of
+from spikelca.plotting.images import block_runs, image_pitch, scale_images, tile_images
+from spikelca.plotting.style import DIVERGING, SEQUENTIAL, colour_limits
 
 RNG = np.random.default_rng(0)
 ATOMS, POTENTIALS = RNG.random((7, 12)), RNG.random((20, 15))
 POINTS, NEURONS = RNG.random((9, 2)), RNG.integers(0, 7, 20)
 TIMES = np.linspace(0, 0.1, 20)
-OWNER = np.array([0, 0, 0, 1, 1, 1, -1])
+CLASSES = np.array([0, 0, 0, 1, 1, 1, -1])
 
 PICTURES = {
-    "dictionary": lambda ax: draw.draw_dictionary(ATOMS, (3, 4), ax, owner=OWNER, title="title"),
+    "dictionary": lambda ax: draw.draw_dictionary(ATOMS, (3, 4), ax, neuron_classes=CLASSES, title="title"),
     "membrane": lambda ax: draw.draw_membrane(
         TIMES, POTENTIALS, ax, threshold=0.2, title="title"
     ),
     "raster": lambda ax: draw.draw_raster(
-        TIMES, NEURONS, ax, owner=OWNER, title="title"
+        TIMES, NEURONS, ax, neuron_classes=CLASSES, title="title"
     ),
-    "code": lambda ax: draw.draw_code(ATOMS[:, 0], ax, owner=OWNER, title="title"),
-    "codes": lambda ax: draw.draw_code(ATOMS.T, ax, owner=OWNER, title="title"),
+    "code": lambda ax: draw.draw_code(ATOMS[:, 0], ax, neuron_classes=CLASSES, title="title"),
+    "codes": lambda ax: draw.draw_code(ATOMS.T, ax, neuron_classes=CLASSES, title="title"),
     "energy": lambda ax: draw.draw_energy(TIMES, {"a": TIMES, "b": TIMES + 1}, ax, title="title"),
     "blocks": lambda ax: draw.draw_blocks(np.eye(3), ax, title="title"),
     "embedding": lambda ax: draw.draw_embedding(
         POINTS, np.arange(9) % 3, ax, note="note", title="title"
     ),
     "recall": lambda ax: draw.draw_recall(
-        [ATOMS, ATOMS], ["seen", "recalled"], (3, 4), ax, wrong=OWNER < 0, title="title"
+        [ATOMS, ATOMS], ["seen", "recalled"], (3, 4), ax, wrong=CLASSES < 0, title="title"
     ),
 }  # fmt: skip
 
@@ -121,11 +121,11 @@ def test_what_can_be_negative_is_drawn_around_a_white_zero():
 
 
 def test_an_image_of_nothing_has_limits_too():
-    assert map_of(np.zeros((2, 2)))["vmax"] > 0
+    assert colour_limits(np.zeros((2, 2)))["vmax"] > 0
 
 
 def test_every_atom_stands_where_its_number_says():
-    laid = mosaic(ATOMS, (3, 4), 3)
+    laid = tile_images(ATOMS, (3, 4), 3)
     assert laid.shape == (3 * 4 - 1, 3 * 5 - 1)
     assert np.array_equal(laid[4:7, 5:9], ATOMS[4].reshape(3, 4))
     assert np.isnan(laid[3]).all()
@@ -133,17 +133,17 @@ def test_every_atom_stands_where_its_number_says():
 
 
 def test_each_atom_is_scaled_by_its_own_size_and_a_blank_one_stays_blank():
-    images = scaled(np.array([[0.0, 2.0], [-4.0, 1.0], [0.0, 0.0]]))
+    images = scale_images(np.array([[0.0, 2.0], [-4.0, 1.0], [0.0, 0.0]]))
     assert np.array_equal(np.abs(images).max(axis=1), [1, 1, 0])
     assert images[1, 0] == -1
 
 
 def test_blocks_are_framed_row_by_row_in_the_colour_of_their_class():
-    ax = draw.draw_dictionary(ATOMS, (3, 4), owner=OWNER, n_columns=3)
+    ax = draw.draw_dictionary(ATOMS, (3, 4), neuron_classes=CLASSES, n_columns=3)
     frames = {to_rgb(patch.get_edgecolor()) for patch in ax.patches}
     assert frames == {to_rgb(draw.colour_of(number)) for number in (0, 1, -1)}
     assert [text.get_text() for text in ax.texts] == ["0", "1", "free"]
-    assert runs(OWNER, 4)[:2] == [(0, (0, 0, 2)), (1, (0, 3, 3))]
+    assert block_runs(CLASSES, 4)[:2] == [(0, (0, 0, 2)), (1, (0, 3, 3))]
 
 
 def _seen_by_deuteranopes(colour):
@@ -211,15 +211,15 @@ def test_a_colour_bar_is_as_high_as_its_image():
 
 
 def test_the_frames_of_two_blocks_do_not_touch():
-    ax = draw.draw_dictionary(ATOMS[:6], (3, 4), owner=np.repeat([0, 1], 3), n_columns=3)
+    ax = draw.draw_dictionary(ATOMS[:6], (3, 4), neuron_classes=np.repeat([0, 1], 3), n_columns=3)
     upper, lower = (patch.get_bbox() for patch in ax.patches)
     assert upper.y1 < lower.y0
 
 
 def test_a_frame_encloses_the_images_of_its_block():
-    ax = draw.draw_dictionary(ATOMS[:3], (3, 4), owner=[0, 0, 1], n_columns=3)
+    ax = draw.draw_dictionary(ATOMS[:3], (3, 4), neuron_classes=[0, 0, 1], n_columns=3)
     left, right = (patch.get_bbox() for patch in ax.patches)
-    pitch = pitch_of((3, 4))[1]
+    pitch = image_pitch((3, 4))[1]
     assert left.x0 < -0.5
     assert pitch + 3.5 < left.x1 < right.x0 < 2 * pitch - 0.5
     assert 2 * pitch + 3.5 < right.x1 < 3 * pitch

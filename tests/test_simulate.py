@@ -16,7 +16,7 @@ from spikelca import (
     SoftThreshold,
     SpikingNeuron,
 )
-from spikelca.circuit.simulation import expected_spikes, prepared
+from spikelca.circuit.simulation import expected_spikes, prepare_run
 from spikelca.model.waveforms import Array, Noise, Sine
 
 TRANSFERS = [
@@ -152,7 +152,7 @@ def test_the_number_of_threads_changes_nothing(monkeypatch):
     circuit = random_circuit(SPIKING)
     X = random_stimuli(circuit, n_samples=7)
     one = circuit.simulate(X, 0.05, 4e-4, record=("u", "spikes"))
-    monkeypatch.setattr(threads, "SERIAL", 1)
+    monkeypatch.setattr(threads, "MIN_SAMPLES_PER_THREAD", 1)
     monkeypatch.setattr(threads.numba, "get_num_threads", lambda: 3)
     same(one, circuit.simulate(X, 0.05, 4e-4, record=("u", "spikes")))
 
@@ -318,8 +318,8 @@ def test_a_neuron_alone_fires_the_expected_spikes(transfer, current):
     drivers = [CurrentDriver(current)] if current else []
     one = Circuit(SPIKING, transfer, [Dictionary("x", np.eye(1))], drivers)
     stimuli, duration, dt = {"x": np.full((1, 1), 0.6)}, 1.0, 1e-4
-    problem = prepared(
-        one.without_drivers().problem(stimuli), one.drivers, True, duration, dt, record=("spikes",)
+    problem = prepare_run(
+        one.without_drivers().compile(stimuli), one.drivers, True, duration, dt, record=("spikes",)
     )
     fired = one.simulate(stimuli, duration, dt, record=("spikes",)).spikes
     rise = 3 + 0.05 * len(fired)  # of the potential at the start

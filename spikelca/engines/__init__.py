@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from spikelca.engines.base import Engine
-from spikelca.engines.online import Stream, StreamRule
+from spikelca.engines.online import OnlineResult, OnlineRule
 from spikelca.engines.problem import Coupling, InputPopulation, Problem
 from spikelca.engines.response import (
-    LONGEST_WINDOW,
+    DEFAULT_WINDOW,
+    MAX_WINDOW_STEPS,
     RECORDABLE,
-    WINDOW,
     Clock,
     Record,
     Response,
@@ -18,19 +18,19 @@ from spikelca.engines.response import (
 )
 
 __all__ = [
-    "LONGEST_WINDOW",
+    "DEFAULT_WINDOW",
+    "MAX_WINDOW_STEPS",
     "RECORDABLE",
-    "WINDOW",
     "Clock",
     "Coupling",
     "Engine",
     "InputPopulation",
+    "OnlineResult",
+    "OnlineRule",
     "Problem",
     "Record",
     "Response",
     "Spikes",
-    "Stream",
-    "StreamRule",
     "get_engine",
 ]
 

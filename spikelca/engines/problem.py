@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.engines.response import Clock, Record
-from spikelca.model.atoms import automatic_step, step_limit
-from spikelca.model.dictionary import Layouts, transposed
+from spikelca.model.atoms import default_step, step_limit
+from spikelca.model.dictionary import DerivedArrays, transpose
 from spikelca.model.inputs import AnalogInput, Inputs, PoissonInput, SpikingResidual
 from spikelca.model.neurons import Neuron, SpikingNeuron
 from spikelca.model.transfer import Transfer
@@ -39,9 +39,9 @@ class InputPopulation:
         w_i of Eq. 6.
     layouts : Layouts
         The atoms as engines want them.
-    cells : AnalogInput, PoissonInput or SpikingResidual, default=AnalogInput()
+    input_kind : AnalogInput, PoissonInput or SpikingResidual, default=AnalogInput()
         How the stimulus is told.
-    first : int, default=0
+    first_sample : int, default=0
         Number of the first sample in the whole batch, of which this may be a part.
 
     Examples
@@ -49,7 +49,7 @@ class InputPopulation:
     >>> import numpy as np
     >>> from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold
     >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
-    >>> seen = circuit.problem({"x": np.array([[0.0, 1.0]])}).inputs[0]
+    >>> seen = circuit.compile({"x": np.array([[0.0, 1.0]])}).inputs[0]
     >>> seen.name, seen.stimulus.shape, seen.synapses.shape
     ('x', (1, 2), (2, 2))
     """
@@ -58,54 +58,56 @@ class InputPopulation:
     stimulus: FloatArray
     atoms: FloatArray
     weight: float
-    layouts: Layouts
-    cells: Inputs = field(default_factory=AnalogInput)
-    first: int = 0
+    derived: DerivedArrays
+    input_kind: Inputs = field(default_factory=AnalogInput)
+    first_sample: int = 0
 
     def with_atoms(self, atoms: FloatArray) -> InputPopulation:
         """The same population with other atoms."""
-        return replace(self, atoms=atoms, layouts=Layouts(atoms))
+        return replace(self, atoms=atoms, derived=DerivedArrays(atoms))
 
     @property
     def synapses(self) -> FloatArray:
         """Phi_i: the atoms transposed, contiguous, for engines that go through the inputs."""
-        return self.layouts.by(transposed)
+        return self.derived.get(transpose)
 
-    def rows(self, first: int, last: int) -> InputPopulation:
+    def select(self, first: int, last: int) -> InputPopulation:
         """The same population for some of its samples."""
-        return replace(self, stimulus=self.stimulus[first:last], first=self.first + first)
+        return replace(
+            self, stimulus=self.stimulus[first:last], first_sample=self.first_sample + first
+        )
 
     @property
-    def steady(self) -> FloatArray:
+    def constant_input(self) -> FloatArray:
         """What flows in as a constant current: nothing of what comes in random spikes."""
-        told = isinstance(self.cells, PoissonInput)
+        told = isinstance(self.input_kind, PoissonInput)
         return np.zeros_like(self.stimulus) if told else self.stimulus
 
     @cached_property
-    def product(self) -> FloatArray:
+    def projection(self) -> FloatArray:
         """``Phi_i^T x_i`` of every sample: (n_samples, n_neurons)."""
         return np.asarray(self.stimulus @ self.atoms.T)
 
     @property
-    def dendritic(self) -> bool:
+    def charges_dendrite(self) -> bool:
         """Whether it charges the dendrites u, and not the spike generators v directly."""
-        return not isinstance(self.cells, SpikingResidual)
+        return not isinstance(self.input_kind, SpikingResidual)
 
     @property
     def quantum(self) -> float:
         """What one spike of an input cell carries; zero for cells that do not spike."""
-        if isinstance(self.cells, PoissonInput):
-            return self.cells.quantum
-        return self.cells.threshold if isinstance(self.cells, SpikingResidual) else 0.0
+        if isinstance(self.input_kind, PoissonInput):
+            return self.input_kind.quantum
+        return self.input_kind.threshold if isinstance(self.input_kind, SpikingResidual) else 0.0
 
-    def arrivals(
+    def spike_events(
         self, row: int, k: float, n_steps: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
         """Step, input and signed quantum of each random spike of a sample, in this order."""
-        if not isinstance(self.cells, PoissonInput):
+        if not isinstance(self.input_kind, PoissonInput):
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
         x = self.stimulus[row]
-        steps, inputs = self.cells.spikes(x, k, n_steps, self.first + row)
+        steps, inputs = self.input_kind.draw_spikes(x, k, n_steps, self.first_sample + row)
         return steps, inputs, self.quantum * np.sign(x)[inputs]
 
 
@@ -148,9 +150,9 @@ class Coupling:
         return self._scaled[theta]
 
     @cached_property
-    def layouts(self) -> Layouts:
+    def derived(self) -> DerivedArrays:
         """The Gram matrix as engines want it."""
-        return Layouts(self.gram)
+        return DerivedArrays(self.gram)
 
     @cached_property
     def step_limit(self) -> float:
@@ -158,9 +160,9 @@ class Coupling:
         return step_limit(self.gram)
 
     @property
-    def automatic_step(self) -> float:
+    def default_step(self) -> float:
         """``dt / tau`` unless told."""
-        return automatic_step(self.step_limit)
+        return default_step(self.step_limit)
 
     @cached_property
     def fan_out(self) -> NDArray[np.int64]:
@@ -169,7 +171,7 @@ class Coupling:
         return np.asarray(np.count_nonzero(self.gram, axis=0) - itself)
 
 
-SLACK = 2.0
+FLOOR_SLACK = 2.0
 """Input spikes by which the floor of v lies deeper where they charge it directly."""
 
 
@@ -207,7 +209,7 @@ class Problem:
     >>> import numpy as np
     >>> from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold
     >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
-    >>> problem = circuit.problem({"x": np.array([[0.0, 1.0]])})
+    >>> problem = circuit.compile({"x": np.array([[0.0, 1.0]])})
     >>> problem.drive(), problem.gram.shape
     (array([[0., 1.]]), (2, 2))
     """
@@ -253,7 +255,7 @@ class Problem:
         return self.dtype.type(self.clock.dt / self.neuron.tau)
 
     @property
-    def own(self) -> Any:
+    def self_gain(self) -> Any:
         """What one unit of output adds to its own s: 1, less the gain of linked drivers."""
         return self.dtype.type(1 - self.gain)
 
@@ -264,10 +266,10 @@ class Problem:
         return self.clock.n_steps
 
     @property
-    def counted_from(self) -> int:
+    def window_start_step(self) -> int:
         """The step from which spikes are counted for the code."""
         assert self.clock is not None
-        return self.clock.first_of(self.record.window)
+        return self.clock.window_start(self.record.window)
 
     @property
     def taper(self) -> NDArray[np.int64]:
@@ -281,7 +283,9 @@ class Problem:
         shape = (self.n_samples, self.n_neurons)
         place = np.ix_(self.record.samples, self.record.neurons)
         current = self.current.astype(self.dtype)
-        return np.array([np.broadcast_to(current + self.wave(t), shape)[place] for t in steps])
+        return np.array(
+            [np.broadcast_to(current + self.waveform_at(t), shape)[place] for t in steps]
+        )
 
     def state_widths(self) -> dict[str, int]:
         """Name and width of every state variable of this circuit."""
@@ -289,18 +293,18 @@ class Problem:
         if not self.residual_wiring:
             return {"u": self.n_neurons, **widths}
         cells = {f"r:{p.name}": p.atoms.shape[1] for p in self.inputs}
-        cells |= {f"p:{p.name}": p.atoms.shape[1] for p in self.inputs if not p.dendritic}
+        cells |= {f"p:{p.name}": p.atoms.shape[1] for p in self.inputs if not p.charges_dendrite}
         return {"s": self.n_neurons, **widths, **cells}
 
     @property
-    def inputs_spike(self) -> bool:
+    def has_spiking_inputs(self) -> bool:
         """Whether some input cells spike."""
         return any(p.quantum for p in self.inputs)
 
     @property
-    def v_is_charged(self) -> bool:
+    def has_direct_inputs(self) -> bool:
         """Whether some input cells charge the spike generators v directly."""
-        return not all(p.dendritic for p in self.inputs)
+        return not all(p.charges_dendrite for p in self.inputs)
 
     @property
     def v_floor(self) -> float:
@@ -310,8 +314,8 @@ class Problem:
         near that it cut this off would give charge away for nothing.
         """
         assert isinstance(self.neuron, SpikingNeuron)
-        direct = max((p.quantum for p in self.inputs if not p.dendritic), default=0.0)
-        return self.neuron.v_floor - SLACK * direct
+        direct = max((p.quantum for p in self.inputs if not p.charges_dendrite), default=0.0)
+        return self.neuron.v_floor - FLOOR_SLACK * direct
 
     @property
     def lateral(self) -> FloatArray:
@@ -320,9 +324,9 @@ class Problem:
 
     def drive(self) -> FloatArray:
         """b, the feed-forward drive of the stimuli without currents: (n_samples, n_neurons)."""
-        return reduce(add, (self.dtype.type(p.weight) * p.product for p in self.inputs))
+        return reduce(add, (self.dtype.type(p.weight) * p.projection for p in self.inputs))
 
-    def drive_in_order(self) -> FloatArray:
+    def sequential_drive(self) -> FloatArray:
         """b as it flows in steadily, summed input by input in order: (n_samples, n_neurons).
 
         For trajectories: the same bits in every engine and whatever stands beside a sample, where a
@@ -331,11 +335,11 @@ class Problem:
         b = np.zeros((self.n_samples, self.n_neurons), dtype=self.dtype)
         for population in self.inputs:
             weight = self.dtype.type(population.weight)
-            for x, phi in zip(population.steady.T, population.atoms.T, strict=True):
+            for x, phi in zip(population.constant_input.T, population.atoms.T, strict=True):
                 b += (weight * x)[:, None] * phi
         return b
 
-    def wave(self, step: int) -> FloatArray:
+    def waveform_at(self, step: int) -> FloatArray:
         """The part of the driver current that changes, at a step: (1 or n_samples, n_neurons)."""
         return np.zeros((1, 1), self.dtype) if self.waveform is None else self.waveform[step]
 

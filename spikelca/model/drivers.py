@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikelca.model.transfer import Transfer
 from spikelca.model.waveforms import Constant, Waveform
-from spikelca.utils.validation import FloatArray, check_labels, finite, indices, whole
+from spikelca.utils.validation import FloatArray, check_indices, check_labels, finite, whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +64,13 @@ class Injection:
         """Both drivers at once."""
         return Injection(
             self.current + other.current,
-            _both(self.allowed, other.allowed, np.logical_and),
+            _combine(self.allowed, other.allowed, np.logical_and),
             self.gain + other.gain,
-            _both(self.offset, other.offset, np.add),
+            _combine(self.offset, other.offset, np.add),
         )
 
 
-def _both(
+def _combine(
     first: FloatArray | None, second: FloatArray | None, join: Callable[..., FloatArray]
 ) -> FloatArray | None:
     if first is None or second is None:
@@ -127,7 +127,7 @@ class Driver(ABC):
             If it does not.
         """
 
-    def favours(
+    def assignment(
         self, labels: ArrayLike | None, n_samples: int, n_neurons: int
     ) -> NDArray[np.bool_] | None:
         """Which neurons each sample belongs to, if this driver has an opinion.
@@ -199,7 +199,7 @@ class CurrentDriver(Driver):
                 object.__setattr__(self, name, tuple(np.atleast_1d(chosen).tolist()))
 
     def check(self, n_neurons: int, transfer: Transfer) -> None:
-        indices(self.neurons, n_neurons, "neurons of a driver")
+        check_indices(self.neurons, n_neurons, "neurons of a driver")
 
     def inject(self, labels: ArrayLike | None, n_samples: int, n_neurons: int) -> Injection:
         if self.samples is not None or not isinstance(self.waveform, Constant):
@@ -208,9 +208,9 @@ class CurrentDriver(Driver):
                 "one constant current for all. Use circuit.simulate, or take the driver off with "
                 "circuit.without_drivers()."
             )
-        return Injection(self.over_time(np.zeros(1), n_samples, n_neurons)[0])
+        return Injection(self.current_at(np.zeros(1), n_samples, n_neurons)[0])
 
-    def over_time(self, times: NDArray[np.float64], n_samples: int, n_neurons: int) -> FloatArray:
+    def current_at(self, times: NDArray[np.float64], n_samples: int, n_neurons: int) -> FloatArray:
         """The current at each time.
 
         Parameters
@@ -224,8 +224,8 @@ class CurrentDriver(Driver):
         (n_times or 1 if constant, 1 or n_samples, n_neurons)
         """
         assert isinstance(self.waveform, Waveform)
-        neurons = indices(self.neurons, n_neurons, "neurons of a driver")
-        samples = indices(self.samples, n_samples, "samples of a driver")
+        neurons = check_indices(self.neurons, n_neurons, "neurons of a driver")
+        samples = check_indices(self.samples, n_samples, "samples of a driver")
         if self.samples is None:
             samples = samples[:1]
         if isinstance(self.waveform, Constant):
@@ -328,8 +328,8 @@ class OrdinalDriver(Driver):
     fade: Fade | None = None
 
     def __post_init__(self) -> None:
-        if self.reading not in _READINGS:
-            raise ValueError(f"reading is {self.reading!r}; one of {list(_READINGS)} was awaited.")
+        if self.reading not in _MODES:
+            raise ValueError(f"reading is {self.reading!r}; one of {list(_MODES)} was awaited.")
         object.__setattr__(self, "n_classes", whole(self.n_classes, "n_classes", 1))
         if self.block is not None:
             object.__setattr__(self, "block", whole(self.block, "block", 1))
@@ -353,7 +353,7 @@ class OrdinalDriver(Driver):
         """
         return n_neurons // self.n_classes if self.block is None else self.block
 
-    def owner(self, n_neurons: int) -> NDArray[np.int64]:
+    def neuron_classes(self, n_neurons: int) -> NDArray[np.int64]:
         """Class of each neuron, -1 for the free ones.
 
         Parameters
@@ -365,8 +365,8 @@ class OrdinalDriver(Driver):
         -------
         (n_neurons,) int64
         """
-        owner = np.arange(n_neurons) // max(self.block_size(n_neurons), 1)
-        return np.where(owner < self.n_classes, owner, -1)
+        neuron_classes = np.arange(n_neurons) // max(self.block_size(n_neurons), 1)
+        return np.where(neuron_classes < self.n_classes, neuron_classes, -1)
 
     def check(self, n_neurons: int, transfer: Transfer) -> None:
         block = self.block_size(n_neurons)
@@ -407,14 +407,14 @@ class OrdinalDriver(Driver):
             fade=None,
         )
 
-    def favours(
+    def assignment(
         self, labels: ArrayLike | None, n_samples: int, n_neurons: int
     ) -> NDArray[np.bool_] | None:
         if labels is None:
             return None
-        owner = self.owner(n_neurons)
-        own = check_labels(labels, n_samples, self.n_classes)[:, None] == owner
-        return np.asarray(own | (owner == -1))
+        neuron_classes = self.neuron_classes(n_neurons)
+        own = check_labels(labels, n_samples, self.n_classes)[:, None] == neuron_classes
+        return np.asarray(own | (neuron_classes == -1))
 
     def inject(self, labels: ArrayLike | None, n_samples: int, n_neurons: int) -> Injection:
         if labels is None:
@@ -422,19 +422,19 @@ class OrdinalDriver(Driver):
                 "An ordinal driver needs the label of every sample: hand labels, or take the "
                 "driver off with circuit.without_drivers()."
             )
-        owner = self.owner(n_neurons)
-        inside = check_labels(labels, n_samples, self.n_classes)[:, None] == owner
-        return _READINGS[self.reading](self, inside, (owner >= 0) & ~inside)
+        neuron_classes = self.neuron_classes(n_neurons)
+        inside = check_labels(labels, n_samples, self.n_classes)[:, None] == neuron_classes
+        return _MODES[self.reading](self, inside, (neuron_classes >= 0) & ~inside)
 
 
-def _as_current(
+def _inject_current(
     driver: OrdinalDriver, inside: NDArray[np.bool_], outside: NDArray[np.bool_]
 ) -> Injection:
     current = driver.excitation * inside - driver.inhibition * outside
     return Injection(np.asarray(current, dtype=np.float64))
 
 
-def _as_linked(
+def _inject_linked(
     driver: OrdinalDriver, inside: NDArray[np.bool_], outside: NDArray[np.bool_]
 ) -> Injection:
     squared = driver.gain**2
@@ -442,12 +442,14 @@ def _as_linked(
     return Injection(current, gain=squared, offset=np.asarray(squared * inside.sum(axis=1)))
 
 
-def _as_clamp(
+def _inject_clamp(
     driver: OrdinalDriver, inside: NDArray[np.bool_], outside: NDArray[np.bool_]
 ) -> Injection:
     return Injection(np.zeros((1, inside.shape[1])), allowed=~outside)
 
 
-_READINGS: Mapping[
-    str, Callable[[OrdinalDriver, NDArray[np.bool_], NDArray[np.bool_]], Injection]
-] = {"current": _as_current, "linked": _as_linked, "clamp": _as_clamp}
+_MODES: Mapping[str, Callable[[OrdinalDriver, NDArray[np.bool_], NDArray[np.bool_]], Injection]] = {
+    "current": _inject_current,
+    "linked": _inject_linked,
+    "clamp": _inject_clamp,
+}

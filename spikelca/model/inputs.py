@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.utils.validation import FloatArray, positive, whole
+from spikelca.utils.validation import FloatArray, check_positive, whole
 
-STEPS_AT_ONCE = 1024
+STEPS_PER_DRAW = 1024
 """Steps whose random numbers are drawn together; the numbers do not depend on it."""
 
 
@@ -66,7 +66,7 @@ class PoissonInput:
 
     Examples
     --------
-    >>> steps, cells = PoissonInput(0.5, seed=0).spikes(np.array([0.0, 0.5]), 0.1, 1000, 0)
+    >>> steps, cells = PoissonInput(0.5, seed=0).draw_spikes(np.array([0.0, 0.5]), 0.1, 1000, 0)
     >>> bool((cells == 1).all()), 80 < len(steps) < 120
     (True, True)
     """
@@ -75,10 +75,10 @@ class PoissonInput:
     seed: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "quantum", positive(self.quantum, "quantum"))
+        object.__setattr__(self, "quantum", check_positive(self.quantum, "quantum"))
         object.__setattr__(self, "seed", whole(self.seed, "seed", 0))
 
-    def spikes(
+    def draw_spikes(
         self, x: FloatArray, k: Any, n_steps: int, sample: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Step and input of each spike of one sample, in order of step, then input.
@@ -99,8 +99,8 @@ class PoissonInput:
         chance = k * np.abs(x) / self.quantum
         live = np.flatnonzero(chance)
         rng, steps, cells = np.random.default_rng([self.seed, sample]), [], []
-        for first in range(0, n_steps, STEPS_AT_ONCE):
-            drawn = rng.random((min(STEPS_AT_ONCE, n_steps - first), len(live))) < chance[live]
+        for first in range(0, n_steps, STEPS_PER_DRAW):
+            drawn = rng.random((min(STEPS_PER_DRAW, n_steps - first), len(live))) < chance[live]
             step, place = np.nonzero(drawn)
             steps.append(step + first)
             cells.append(live[place])
@@ -145,7 +145,7 @@ class SpikingResidual:
     threshold: float = 0.02
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "threshold", positive(self.threshold, "threshold"))
+        object.__setattr__(self, "threshold", check_positive(self.threshold, "threshold"))
 
 
 Inputs = AnalogInput | PoissonInput | SpikingResidual

@@ -19,8 +19,8 @@ from spikelca.utils.validation import (
     FloatArray,
     check_finite,
     finite,
-    positive_seconds,
-    seconds,
+    to_positive_seconds,
+    to_seconds,
     whole,
 )
 
@@ -60,7 +60,7 @@ class Waveform(ABC):
         return Sum(self, other)
 
 
-def _everywhere(values: FloatArray) -> FloatArray:
+def _broadcast(values: FloatArray) -> FloatArray:
     """One value for each time, the same in all cells."""
     return values[:, None, None]
 
@@ -112,7 +112,7 @@ class Constant(Waveform):
         object.__setattr__(self, "level", finite(self.level, "level"))
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
-        return _everywhere(np.full(len(times), self.level))
+        return _broadcast(np.full(len(times), self.level))
 
 
 @dataclass(frozen=True)
@@ -136,13 +136,13 @@ class Pulse(Waveform):
     stop: float
 
     def __post_init__(self) -> None:
-        _interval(self, "height")
+        _check_interval(self, "height")
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         # Times are multiples of a step; half a billionth of it must not decide.
         slack = 1e-9 * (times[1] - times[0]) if len(times) > 1 else 0.0
         on = (times >= self.start - slack) & (times < self.stop - slack)
-        return _everywhere(np.where(on, self.height, 0.0))
+        return _broadcast(np.where(on, self.height, 0.0))
 
 
 @dataclass(frozen=True)
@@ -166,11 +166,11 @@ class Ramp(Waveform):
     stop: float
 
     def __post_init__(self) -> None:
-        _interval(self, "height")
+        _check_interval(self, "height")
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         part = np.clip((times - self.start) / (self.stop - self.start), 0.0, 1.0)
-        return _everywhere(self.height * part)
+        return _broadcast(self.height * part)
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class Sine(Waveform):
             object.__setattr__(self, name, finite(getattr(self, name), name))
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
-        return _everywhere(self.amplitude * np.sin(2 * np.pi * self.frequency * times + self.phase))
+        return _broadcast(self.amplitude * np.sin(2 * np.pi * self.frequency * times + self.phase))
 
 
 @dataclass(frozen=True)
@@ -232,12 +232,12 @@ class Noise(Waveform):
     def __post_init__(self) -> None:
         object.__setattr__(self, "sd", finite(self.sd, "sd"))
         object.__setattr__(self, "seed", whole(self.seed, "seed", 0))
-        object.__setattr__(self, "hold", positive_seconds(self.hold, "hold"))
+        object.__setattr__(self, "hold", to_positive_seconds(self.hold, "hold"))
         if self.sd < 0:
             raise ValueError(f"sd must be a number of 0 or more, got {self.sd}.")
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
-        place = _place(times, self.hold)
+        place = _sample_index(times, self.hold)
         drawn = np.random.default_rng(self.seed).normal(0.0, self.sd, (place[-1] + 1, *shape))
         return drawn[place]
 
@@ -278,11 +278,11 @@ class Array(Waveform):
             )
         array.setflags(write=False)
         object.__setattr__(self, "array", array)
-        object.__setattr__(self, "dt", positive_seconds(self.dt, "dt"))
+        object.__setattr__(self, "dt", to_positive_seconds(self.dt, "dt"))
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         array = np.asarray(self.array)
-        place = _place(times, self.dt)
+        place = _sample_index(times, self.dt)
         if place[-1] >= len(array):
             raise ValueError(
                 f"A driver's array holds {len(array)} values of {self.dt:g} s, and the run needs "
@@ -332,16 +332,16 @@ class Callable(Waveform):
         return found
 
 
-def _place(times: NDArray[np.float64], hold: float) -> NDArray[np.int64]:
+def _sample_index(times: NDArray[np.float64], hold: float) -> NDArray[np.int64]:
     """Which held value each time falls to; a time within a billionth of an edge lies behind it."""
     return np.floor(times / hold + 1e-9).astype(np.int64)
 
 
-def _interval(wave: Any, name: str) -> None:
+def _check_interval(wave: Any, name: str) -> None:
     """Check the height and the two times of a pulse or a ramp."""
     object.__setattr__(wave, name, finite(getattr(wave, name), name))
     for edge in ("start", "stop"):
-        object.__setattr__(wave, edge, seconds(getattr(wave, edge), edge))
+        object.__setattr__(wave, edge, to_seconds(getattr(wave, edge), edge))
     if not wave.start < wave.stop:
         raise ValueError(
             f"start is {wave.start} s and stop is {wave.stop} s; start before stop was awaited."

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.engines.brian2.session import load, settings
+from spikelca.engines.brian2.session import import_brian2, use_preferences
 from spikelca.engines.problem import Problem
 from spikelca.model.inputs import PoissonInput
-from spikelca.utils.validation import FloatArray, positive_seconds
+from spikelca.utils.validation import FloatArray, to_positive_seconds
 
 
 class SharedMemory:
@@ -28,7 +28,7 @@ class SharedMemory:
 
 
 @dataclass(frozen=True, eq=False)
-class BrianCircuit:
+class Brian2Circuit:
     """A circuit as a running Brian2 simulation.
 
     Attributes
@@ -85,11 +85,11 @@ class BrianCircuit:
         namespace : mapping, optional
             What the equations of added objects refer to. Names are never taken from the caller.
         """
-        seconds = positive_seconds(duration, "duration")
-        with settings():
-            self.network.run(seconds * load().second, namespace=dict(namespace or {}))
+        seconds = to_positive_seconds(duration, "duration")
+        with use_preferences():
+            self.network.run(seconds * import_brian2().second, namespace=dict(namespace or {}))
 
-    def present(self, problem: Problem) -> None:
+    def set_stimuli(self, problem: Problem) -> None:
         """Swap the stimuli, constant currents and clamps; the state stays as it is.
 
         Raises
@@ -97,27 +97,27 @@ class BrianCircuit:
         NotImplementedError
             For other stimuli of inputs that come in random spikes, which were laid out beforehand.
         """
-        told = [p.name for p in problem.inputs if isinstance(p.cells, PoissonInput)]
+        told = [p.name for p in problem.inputs if isinstance(p.input_kind, PoissonInput)]
         if told and problem is not self.problem:
             raise NotImplementedError(
                 f"The random spikes of {told} were laid out when the objects were made. Make new "
                 "ones for other stimuli: circuit.to_brian2(stimuli)."
             )
-        self.array("allowed")[:] = 1.0 if problem.allowed is None else problem.allowed
+        self.variable("allowed")[:] = 1.0 if problem.allowed is None else problem.allowed
         if problem.residual_wiring:
             shape = (problem.n_samples, problem.n_neurons)
-            self.array("current")[:] = np.broadcast_to(problem.current, shape)
+            self.variable("current")[:] = np.broadcast_to(problem.current, shape)
             for p in problem.inputs:
-                self.inputs[p.name].variables["x"].get_value()[:] = p.steady.ravel()
+                self.inputs[p.name].variables["x"].get_value()[:] = p.constant_input.ravel()
         else:
-            self.array("b")[:] = problem.drive_in_order() + problem.current
+            self.variable("b")[:] = problem.sequential_drive() + problem.current
 
-    def start_from(self, state: Mapping[str, FloatArray]) -> None:
+    def set_state(self, state: Mapping[str, FloatArray]) -> None:
         """Set the state: "u", "v", "s" and "r:<modality>"; what is not named stays."""
         for name in state.keys() & self.problem.state_widths().keys():
-            self.array(name)[:] = state[name]
+            self.variable(name)[:] = state[name]
 
-    def array(self, name: str) -> FloatArray:
+    def variable(self, name: str) -> FloatArray:
         """A live view of a variable, (n_samples, width); "r:<modality>" for residual neurons."""
         group = self.inputs[name[2:]] if name[:2] in ("r:", "p:") else self.population
         values = group.variables[name.split(":")[0]].get_value()
