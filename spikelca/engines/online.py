@@ -113,7 +113,7 @@ class OnlineResult:
     spikes: Spikes | None = None
 
 
-def presented(problem: Problem, sample: int) -> Problem:
+def select_presentation(problem: Problem, sample: int) -> Problem:
     """Return the problem of a single presentation, with the initial state of the whole run."""
     rows = slice(sample, sample + 1)
     return replace(

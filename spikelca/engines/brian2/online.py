@@ -17,7 +17,7 @@ from spikelca.engines.online import (
     end_presentation,
     make_result,
     mean_activity,
-    presented,
+    select_presentation,
     spike_learning_rates,
     squared_errors,
 )
@@ -31,7 +31,7 @@ from spikelca.utils.validation import FloatArray
 def learn_online(problem: Problem, rule: OnlineRule, code: Any) -> OnlineResult:
     """Present every sample in turn, without a reset, and learn from each."""
     assert problem.clock is not None
-    circuit = build_network(presented(problem, 0), code)
+    circuit = build_network(select_presentation(problem, 0), code)
     circuit.set_state(problem.start or {})
     course = OnlineRun(circuit, problem, rule)
     brian2 = import_brian2()
@@ -68,7 +68,7 @@ class OnlineRun:
         """Learn from the image that was shown, then swap it."""
         if self.done >= 0:
             r = [self.circuit.variable(f"r:{p.name}")[0] for p in self.problem.inputs]
-            a = compute_output(presented(self.problem, self.done), self.membrane())[0]
+            a = compute_output(select_presentation(self.problem, self.done), self.membrane())[0]
             self.outputs[self.done] = a
             self.errors.append(squared_errors(r))
             self.rule = end_presentation(
@@ -80,7 +80,7 @@ class OnlineRun:
             )
         self.done += 1
         if self.done < self.problem.n_samples:
-            self.circuit.set_stimuli(presented(self.problem, self.done))
+            self.circuit.set_stimuli(select_presentation(self.problem, self.done))
             self.set_steps()
 
     def since(self) -> NDArray[np.int64]:

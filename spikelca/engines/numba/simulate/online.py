@@ -17,7 +17,7 @@ from spikelca.engines.online import (
     end_presentation,
     make_result,
     mean_activity,
-    presented,
+    select_presentation,
     spike_learning_rates,
     squared_errors,
 )
@@ -28,7 +28,7 @@ from spikelca.model.neurons import SpikingNeuron
 
 def learn_online(problem: Problem, rule: OnlineRule) -> OnlineResult:
     """Present every sample in turn, without a reset, and learn from each."""
-    n, neuron, run = problem.n_samples, problem.neuron, allocate_run(presented(problem, 0))
+    n, neuron, run = problem.n_samples, problem.neuron, allocate_run(select_presentation(problem, 0))
     spiking = isinstance(neuron, SpikingNeuron)
     outputs = np.zeros((n, problem.n_neurons))
     weighed = np.zeros((n, problem.n_neurons), np.int64)

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spikelca.engines.numba.jit.compile import ordered_kernel, ordered_part
+from spikelca.engines.numba.jit.compile import jit
 from spikelca.engines.numba.jit.intrinsics import (
     any_gt,
     euler_step,
@@ -122,7 +122,7 @@ def make_span_workspace(n_neurons: int, dtype: np.dtype[Any]) -> SpanWorkspace:
     return SpanWorkspace(*parts)
 
 
-@ordered_part
+@jit("fma", inline="llvm")
 def predict_active(k: Any, two_sided: bool, room: SpanWorkspace) -> int:
     """Mark who may fire while u goes on at its pace for a span; returns their number."""
     n, u, near = 0, room.u[0], room.pace.dtype.type(PREDICTION_FRACTION)
@@ -138,7 +138,7 @@ def predict_active(k: Any, two_sided: bool, room: SpanWorkspace) -> int:
     return n
 
 
-@ordered_part
+@jit("fma", inline="llvm")
 def update_tracked(tiles: FloatArray, n: int, n_wanted: int, room: SpanWorkspace) -> int:
     """Follow those who are wanted; returns how many they are.
 
@@ -163,7 +163,7 @@ def update_tracked(tiles: FloatArray, n: int, n_wanted: int, room: SpanWorkspace
     return n
 
 
-@ordered_part
+@jit("fma", inline="llvm")
 def load_tracked_block(tiles: FloatArray, n: int, room: SpanWorkspace) -> None:
     """-L between those who are followed."""
     n_rows, width = tiles.shape[1], tiles.shape[2]
@@ -177,7 +177,7 @@ def load_tracked_block(tiles: FloatArray, n: int, room: SpanWorkspace) -> None:
             part[m] = flat[row + room.column[m]]
 
 
-@ordered_part
+@jit("fma", inline="llvm")
 def load_tracked(n: int, room: SpanWorkspace) -> None:
     """Bring potential and threshold of those who are followed together."""
     for i in range(n):
@@ -186,7 +186,7 @@ def load_tracked(n: int, room: SpanWorkspace) -> None:
         room.v[i] = 0
 
 
-@ordered_part
+@jit("fma", inline="llvm")
 def add_waveform(
     b: FloatArray, waves: FloatArray, row: int, step: int, span: int, room: SpanWorkspace
 ) -> None:
@@ -197,7 +197,7 @@ def add_waveform(
             c[j] = b[j] + wave[j]
 
 
-@ordered_part
+@jit("fma", inline="llvm")
 def compute_output(cell: RateParams, u: FloatArray, bar: FloatArray, n: int, a: FloatArray) -> None:
     """``a = T(u)`` of the first n."""
     zero = u.dtype.type(0)
@@ -209,7 +209,7 @@ def compute_output(cell: RateParams, u: FloatArray, bar: FloatArray, n: int, a: 
             a[i] += u[i] + shift if -u[i] > bar[i] else zero
 
 
-@ordered_part
+@jit("fma", inline="llvm")
 def integrate_tracked(
     cell: RateParams, waving: int, span: int, n: int, width: int, room: SpanWorkspace
 ) -> None:
@@ -239,7 +239,7 @@ def integrate_tracked(
         room.out[t, :n] = 0
 
 
-@ordered_part
+@jit("fma", inline="llvm")
 def list_active(span: int, n: int, room: SpanWorkspace) -> int:
     """List who of the first n ever says something, without a branch; returns their number."""
     says, heard, count = room.says, room.heard, np.uintp(0)
@@ -255,7 +255,7 @@ def list_active(span: int, n: int, room: SpanWorkspace) -> int:
     return np.int64(count)
 
 
-@ordered_part
+@jit("fma", inline="llvm")
 def integrate_all(
     tiles: FloatArray, waving: int, cell: RateParams, span: int, n: int, room: SpanWorkspace
 ) -> None:
@@ -291,7 +291,7 @@ def integrate_all(
         room.missed[tile] = any_gt(high, load(room.rest, first))
 
 
-@ordered_part
+@jit("fma", inline="llvm")
 def integrate_stepwise(
     tiles: FloatArray, waving: int, cell: RateParams, n_steps: int, room: SpanWorkspace
 ) -> None:
@@ -318,7 +318,7 @@ def integrate_stepwise(
             store(new, r, euler_step(load(u, r), cell.k, c3))
 
 
-@ordered_part
+@jit("fma", inline="llvm")
 def count_valid_steps(two_sided: bool, span: int, width: int, room: SpanWorkspace) -> int:
     """The steps of the span that heard everybody who fired."""
     for tile in range(room.u.shape[1] // width):
@@ -333,7 +333,7 @@ def count_valid_steps(two_sided: bool, span: int, width: int, room: SpanWorkspac
     return span
 
 
-@ordered_part
+@jit("fma", inline="llvm")
 def record_span(cell: RateParams, open_: FloatArray, step: int, taken: int, tape: TraceBuffers, slot: int,
                a: FloatArray, listed: Any, room: SpanWorkspace) -> None:  # fmt: skip
     """Keep the wanted traces of the steps that were taken."""
@@ -347,7 +347,7 @@ def record_span(cell: RateParams, open_: FloatArray, step: int, taken: int, tape
             record(tape.a, time, slot, a, tape.neurons)
 
 
-@ordered_part
+@jit("fma", inline="llvm")
 def init_sample(
     b: FloatArray, open_: FloatArray, u: FloatArray, cell: RateParams, room: SpanWorkspace
 ) -> None:
@@ -360,7 +360,7 @@ def init_sample(
     room.rest[:] = room.bar
 
 
-@ordered_part
+@jit("fma", inline="llvm")
 def shift_span(k: Any, taken: int, room: SpanWorkspace) -> None:
     """The end of a span is the start of the next, and tells how fast u moves."""
     u, before, now = room.u[0], room.u[taken - 1], room.u[taken]
@@ -372,7 +372,7 @@ def shift_span(k: Any, taken: int, room: SpanWorkspace) -> None:
         u[j] = now[j]
 
 
-@ordered_kernel
+@jit("fma", from_python=True)
 def rate_lateral(first: int, b: FloatArray, waves: FloatArray, open_: FloatArray,
                  tiles: FloatArray, cell: RateParams, n_steps: int, tape: TraceBuffers, slots: Any,
                  u: FloatArray, a: FloatArray, listed: Any, room: SpanWorkspace) -> None:  # fmt: skip

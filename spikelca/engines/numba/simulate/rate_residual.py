@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spikelca.engines.numba.jit.compile import exact_kernel
+from spikelca.engines.numba.jit.compile import jit
 from spikelca.engines.numba.simulate.recording import (
     RateParams,
     TraceBuffers,
@@ -21,7 +21,7 @@ from spikelca.engines.numba.simulate.recording import (
 from spikelca.utils.validation import FloatArray
 
 
-@exact_kernel
+@jit("strict", from_python=True)
 def rate_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_: Any,
                   phi: FloatArray, edges: Any, weights: FloatArray, cell: RateParams, n_steps: int,
                   tape: TraceBuffers, slot: int, r: FloatArray, s: FloatArray, u: FloatArray,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from spikelca.engines.numba.jit.compile import exact_kernel
+from spikelca.engines.numba.jit.compile import jit
 from spikelca.utils.validation import FloatArray
 
 
@@ -34,7 +34,7 @@ class TraceBuffers(NamedTuple):
     r: FloatArray
 
 
-@exact_kernel
+@jit("strict", from_python=True)
 def accumulate_drive(x: FloatArray, phi: FloatArray, edges: Any, weights: FloatArray,
                    b: FloatArray) -> None:  # fmt: skip
     """Add ``sum_i w_i Phi_i^T x_i`` to b, input by input in ascending order."""
@@ -47,14 +47,14 @@ def accumulate_drive(x: FloatArray, phi: FloatArray, edges: Any, weights: FloatA
                         b[row, j] += value * synapses[j]
 
 
-@exact_kernel
+@jit("strict")
 def is_recorded(tape: TraceBuffers, slot: int) -> bool:
     """Whether traces of this sample are kept: asked before a run, not at each of its steps."""
     wanted = tape.u.shape[0] + tape.v.shape[0] + tape.a.shape[0] + tape.s.shape[0]
     return slot >= 0 and wanted + tape.r.shape[0] > 0
 
 
-@exact_kernel
+@jit("strict")
 def record(trace: FloatArray, time: int, slot: int, values: FloatArray, chosen: Any) -> None:
     """Write the chosen values into a trace, if it is wanted and the sample is among the kept."""
     if slot < 0 or time >= trace.shape[0]:
@@ -63,7 +63,7 @@ def record(trace: FloatArray, time: int, slot: int, values: FloatArray, chosen: 
         trace[time, slot, m] = values[chosen[m]]
 
 
-@exact_kernel
+@jit("strict")
 def record_all(trace: FloatArray, time: int, slot: int, values: FloatArray) -> None:
     """Write all values into a trace, if it is wanted and the sample is among the kept."""
     if slot < 0 or time >= trace.shape[0]:
@@ -72,7 +72,7 @@ def record_all(trace: FloatArray, time: int, slot: int, values: FloatArray) -> N
         trace[time, slot, m] = values[m]
 
 
-@exact_kernel
+@jit("strict")
 def apply_transfer(u: FloatArray, open_: Any, cell: RateParams, a: FloatArray, active: Any) -> int:
     """``a = T(u)``; lists the neurons that are not silent and returns their number.
 
@@ -94,7 +94,7 @@ def apply_transfer(u: FloatArray, open_: Any, cell: RateParams, a: FloatArray, a
     return n
 
 
-@exact_kernel
+@jit("strict", from_python=True)
 def membrane_from_residual(r: FloatArray, phi: FloatArray, edges: Any, weights: FloatArray, s: FloatArray,
              feed: FloatArray, u: FloatArray) -> None:  # fmt: skip
     """``u = sum_i w_i Phi_i^T r_i + s``, input by input in ascending order."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.engines.numba.jit.compile import exact_kernel
+from spikelca.engines.numba.jit.compile import jit
 from spikelca.engines.numba.simulate.recording import (
     TraceBuffers,
     is_recorded,
@@ -91,13 +91,13 @@ def make_input_spikes(
     )  # fmt: skip
 
 
-@exact_kernel
+@jit("strict")
 def first_event(cells: InputSpikes, step: int) -> int:
     """The first random spike that does not lie before a step."""
     return int(np.searchsorted(cells.steps, step))
 
 
-@exact_kernel
+@jit("strict")
 def deliver_to_dendrites(
     cells: InputSpikes, following: int, step: int, phi: FloatArray, u: FloatArray
 ) -> int:
@@ -110,7 +110,7 @@ def deliver_to_dendrites(
     return following
 
 
-@exact_kernel
+@jit("strict")
 def deliver_to_inputs(cells: InputSpikes, following: int, step: int, r: FloatArray) -> int:
     """Random spikes of this step charge their residual neurons."""
     while following < cells.steps.shape[0] and cells.steps[following] == step:
@@ -119,7 +119,7 @@ def deliver_to_inputs(cells: InputSpikes, following: int, step: int, r: FloatArr
     return following
 
 
-@exact_kernel
+@jit("strict")
 def integrate_inputs(cells: InputSpikes, edges: Any, k: float, r: FloatArray) -> None:
     """``p' = k r + p`` of the signed residual neurons."""
     for i in range(cells.quanta.shape[0]):
@@ -128,7 +128,7 @@ def integrate_inputs(cells: InputSpikes, edges: Any, k: float, r: FloatArray) ->
                 cells.p[m] = k * r[m] + cells.p[m]
 
 
-@exact_kernel
+@jit("strict")
 def deliver_to_generators(
     cells: InputSpikes, edges: Any, phi: FloatArray, open_: FloatArray, v: FloatArray
 ) -> None:
@@ -146,7 +146,7 @@ def deliver_to_generators(
                 cells.totals[m] += 1
 
 
-@exact_kernel
+@jit("strict")
 def clip_at_floor(v: FloatArray, floor: float) -> None:
     """v sinks no deeper than its floor."""
     for j in range(v.shape[0]):
@@ -183,7 +183,7 @@ class SpikeCounters(NamedTuple):
     totals: Any
 
 
-@exact_kernel
+@jit("strict")
 def integrate_v(u: FloatArray, v: FloatArray, open_: FloatArray, cell: SpikingParams) -> int:
     """``v' = k (u - lam) [u > lam or v > floor] + v``; returns how many reach the quantum.
 
@@ -198,7 +198,7 @@ def integrate_v(u: FloatArray, v: FloatArray, open_: FloatArray, cell: SpikingPa
     return n
 
 
-@exact_kernel
+@jit("strict")
 def emit_spikes(v: FloatArray, cell: SpikingParams, n: int, step: int, tally: SpikeCounters, fired: Any, log: Any,
          logged: bool, used: int) -> int:  # fmt: skip
     """Find the n neurons that fire, count and log them; returns the log's length."""
@@ -218,7 +218,7 @@ def emit_spikes(v: FloatArray, cell: SpikingParams, n: int, step: int, tally: Sp
     return used
 
 
-@exact_kernel
+@jit("strict", from_python=True)
 def spiking_lateral(b: FloatArray, wave: FloatArray, open_: FloatArray, phi: FloatArray,
                     cells: InputSpikes, inhibition: FloatArray, cell: SpikingParams, first: int,
                     n_steps: int, tape: TraceBuffers, slot: int, u: FloatArray, v: FloatArray,
@@ -255,7 +255,7 @@ def spiking_lateral(b: FloatArray, wave: FloatArray, open_: FloatArray, phi: Flo
     return n_steps, used
 
 
-@exact_kernel
+@jit("strict")
 def record_neurons(tape: TraceBuffers, time: int, slot: int, u: FloatArray, v: FloatArray, open_: FloatArray,
                cell: SpikingParams, a: FloatArray) -> None:  # fmt: skip
     """Record u, v and a = T(u)."""
@@ -267,7 +267,7 @@ def record_neurons(tape: TraceBuffers, time: int, slot: int, u: FloatArray, v: F
     record(tape.a, time, slot, a, tape.neurons)
 
 
-@exact_kernel
+@jit("strict")
 def apply_plasticity(
     phi: FloatArray, r: FloatArray, edges: Any, rates: FloatArray, fired: Any, n: int
 ) -> None:
@@ -282,7 +282,7 @@ def apply_plasticity(
                 phi[p, fired[m]] += rate * r[p]
 
 
-@exact_kernel
+@jit("strict", from_python=True)
 def spiking_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_: FloatArray,
                      phi: FloatArray, edges: Any, weights: FloatArray, cells: InputSpikes,
                      rates: FloatArray, cell: SpikingParams, first: int, n_steps: int, tape: TraceBuffers,
