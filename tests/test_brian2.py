@@ -142,7 +142,7 @@ def test_results_do_not_depend_on_the_batch_size(neuron, wiring, traces):
     record = records(circuit) if traces else ("spikes",) * (neuron is SPIKING)
     whole, blocks = (
         circuit.simulate(X, 0.03, 4e-4, engine=engine, record=record, samples=[6, 1, 7, 0, 4])
-        for engine in ("numba", Brian2Engine(block=3))
+        for engine in ("numba", Brian2Engine(batch_size=3))
     )
     same(whole, blocks)
 
@@ -296,7 +296,7 @@ def test_cython_without_a_compiler_raises(monkeypatch):
 
     monkeypatch.setattr(cython_rt.cython_extension_manager, "create_extension", no_compiler)
     circuit = random_circuit()
-    with pytest.raises(RuntimeError, match=r"compiler does not work here(.|\n)*g\+\+"):
+    with pytest.raises(RuntimeError, match=r"compiler does not work(.|\n)*g\+\+"):
         circuit.simulate(random_stimuli(circuit), 0.01, engine=Brian2Engine(target="cython"))
 
 
@@ -351,7 +351,7 @@ def test_runs_and_live_circuits_log_no_warning(cells, drivers, monkeypatch):
     circuit, X = with_inputs(circuit, *kinds), random_stimuli(circuit)
     run = {"labels": [0, 1, 1, 0, 1], "dt": 4e-4}
     with brian2.utils.logger.catch_logs() as logs:
-        circuit.simulate(X, 0.01, engine=Brian2Engine(block=2), record=records(circuit), **run)
+        circuit.simulate(X, 0.01, engine=Brian2Engine(batch_size=2), record=records(circuit), **run)
         live = circuit.to_brian2(X, record=records(circuit), **run)
         live.run(0.01)
         del live

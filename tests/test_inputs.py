@@ -125,7 +125,7 @@ def test_all_engines_fire_the_same_spikes(kind, two_sided, drivers):
     circuit, X = with_inputs(circuit, *cells), random_stimuli(circuit)
     record = ("u", "a", "v", "spikes", *(("r", "s") if wiring == "residual" else ()))
     # Brian2 builds a network for each block, which takes longer than the run.
-    brian = Brian2Engine(block=3) if drivers else "brian2"
+    brian = Brian2Engine(batch_size=3) if drivers else "brian2"
     responses = [
         circuit.simulate(X, 0.06, 4e-4, engine=engine, record=record, every=3, labels=LABELS)
         for engine in ("reference", "numba", brian)
@@ -143,7 +143,10 @@ def test_blocks_get_random_spikes_of_their_own(wiring):
     circuit = with_inputs(random_circuit(SPIKING, wiring=wiring), *cells)
     X = random_stimuli(circuit, n_samples=5)
     whole = circuit.simulate(X, 0.03, 4e-4, record=("spikes",))
-    same(whole, circuit.simulate(X, 0.03, 4e-4, engine=Brian2Engine(block=2), record=("spikes",)))
+    same(
+        whole,
+        circuit.simulate(X, 0.03, 4e-4, engine=Brian2Engine(batch_size=2), record=("spikes",)),
+    )
 
 
 def test_full_spike_log_keeps_random_spikes(monkeypatch):
@@ -187,7 +190,7 @@ def test_brian2_equations_contain_the_input_cells():
     X = random_stimuli(circuit)
     live = circuit.to_brian2(X, dt=4e-4, duration=0.04)
     for line in ("abs(p) >= quantum", "p -= sign(p)*quantum", "v = clip(v, v_floor, inf)",
-                 "r_post += kick"):  # fmt: skip
+                 "r_post += w"):  # fmt: skip
         assert line in live.equations
     live.run(0.04)
     np.testing.assert_array_equal(
