@@ -44,8 +44,8 @@ def package(tmp_path):
     for folder in folders:
         folder.mkdir()
         (folder / "__init__.py").touch()
-    shutil.package_copy(source / "_version.py", package_copy)
-    shutil.package_copy(source / "engines" / "numba" / "jit" / "compile.py", numba / "jit")
+    shutil.copy(source / "_version.py", package_copy)
+    shutil.copy(source / "engines" / "numba" / "jit" / "compile.py", numba / "jit")
     (numba / "outer.py").write_text(OUTER)
     (numba / "encode" / "inner.py").write_text(INNER.format(factor=2))
     return package_copy

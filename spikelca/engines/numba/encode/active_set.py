@@ -188,13 +188,12 @@ def add_atoms(
     gram: FloatArray,
     upper: FloatArray,
     lower: FloatArray,
-    n_candidates: int,
     cutoff: Any,
     singular_tol: Any,
     workspace: ActiveSetWorkspace,
     n: int,
 ) -> tuple[int, int, int]:
-    """Add candidates to the active set, and move the target accordingly.
+    """Add neurons with an excess of at least `cutoff`, and move the target accordingly.
 
     Returns
     -------
@@ -208,7 +207,7 @@ def add_atoms(
     """
     one, dependent = workspace.c.dtype.type(1), NO_INDEX
     keep = cutoff * workspace.c.dtype.type(KEEP_FRACTION)
-    for k in range(n_candidates):
+    for k in range(list_candidates(cutoff, workspace)):
         j = workspace.candidates[k]
         side = one if workspace.c[j] - upper[j] >= -workspace.c[j] - lower[j] else -one
         gradient = side * workspace.excess[j]
@@ -390,36 +389,31 @@ def active_set_sample(
         violation = max(np.float64(excess), max_gradient, 0.0)
         report[GAP] = np.nan
         if min_threshold > 0:
-            dual_norm = 1.0 + violation / min_threshold
-            report[GAP] = gap_from_products(x2, ab, ac, cost, dual_norm)
+            report[GAP] = gap_from_products(x2, ab, ac, cost, 1.0 + violation / min_threshold)
         report[RESIDUAL] = violation / lam
         is_converged = report[RESIDUAL] <= limit and not report[GAP] > tol
         if is_converged or is_stuck or report[ROUNDS] >= max_iter:
             return n
         report[ROUNDS] += 1
         energy = 0.5 * (x2 - ab - ac) + cost
-        is_lower = energy < lowest_energy * (1.0 - MIN_PROGRESS * tol)
-        n_stalled = 0 if is_lower else n_stalled + 1
+        n_stalled = 0 if energy < lowest_energy * (1.0 - MIN_PROGRESS * tol) else n_stalled + 1
         if n_stalled >= MAX_STALLED_ROUNDS:
             return n
         # Without progress either the inverse is inaccurate, or neurons that were added together
         # were removed again. From then on only the neuron with the largest excess is added.
         if n_stalled > 0:
             refactorise(gram, workspace, n)
+            fraction = b.dtype.type(1)
         lowest_energy = min(lowest_energy, energy)
-        fraction = fraction if n_stalled == 0 else b.dtype.type(1)
         set_newton_target(workspace, n)
-        n_before, dependent = n, NO_INDEX
+        dependent, has_grown = NO_INDEX, False
         if excess > 0:
-            cutoff = fraction * excess
-            n_candidates = list_candidates(cutoff, workspace)
             status, n_new, dependent = add_atoms(
-                gram, upper, lower, n_candidates, cutoff, singular_tol, workspace, n
+                gram, upper, lower, fraction * excess, singular_tol, workspace, n
             )
             if status == FULL:
                 return n
-            n = n_new
-        has_grown = n > n_before
+            n, has_grown = n_new, n_new > n
         n = line_search(workspace, n)
         # A swap is needed only if no other neuron lowers the energy.
         if dependent >= 0 and not has_grown:
