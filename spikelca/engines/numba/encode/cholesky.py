@@ -52,6 +52,7 @@ def project_on_active(gram: FloatArray, workspace: ActiveSetWorkspace, n: int, j
 @jit("fast")
 def append(workspace: ActiveSetWorkspace, n: int, j: int, distance: Any) -> None:
     """Add neuron j as active neuron n; w and distance are those of `project_on_active`."""
+    # New last row of F: F w = G_Sj, and the diagonal element is what remains of the norm of atom j.
     row = workspace.Q[n]
     for p in range(n):
         row[p] = workspace.w[p]

@@ -100,6 +100,8 @@ def append_to_inverse(
     Q: FloatArray, active: Any, n: int, j: int, schur: Any, t: FloatArray
 ) -> None:
     """Add neuron j as active neuron n; t and schur are results of `schur_complement`."""
+    # Inverse of a block matrix: with t = Q w and the Schur complement s,
+    # [[G_SS, w], [w', G_jj]]^-1 = [[Q + t t' / s, -t / s], [-t' / s, 1 / s]].
     inverse = t.dtype.type(1) / schur
     rank_one_update(Q, t, inverse, n)
     row = Q[n]
@@ -116,6 +118,8 @@ def remove_from_inverse(Q: FloatArray, active: Any, n: int, p: int, t: FloatArra
     last, row = n - 1, Q[p]
     for start in range(0, padded_lanes(n), vector_width(Q)):
         store(t, start, load(row, start))
+    # The same formula backwards: t is column p of Q, and the inverse of the block without neuron p
+    # is Q - t t' / t_p. This sets row and column p to zero, and the last ones are moved there.
     rank_one_update(Q, t, t.dtype.type(-1) / t[p], n)
     if p != last:
         end = Q[last]
@@ -186,6 +190,7 @@ def compute_residual_correlation(
     width, stride = vector_width(b), gram.shape[1]
     for start in range(0, b.shape[0], 4 * width):
         p, q, r = start + width, start + 2 * width, start + 3 * width
+        # Four vectors of neurons at a time: their sums stay in registers over all active neurons.
         c0, c1, c2, c3 = load(b, start), load(b, p), load(b, q), load(b, r)
         for m in range(n):
             offset, less = active[m] * stride, -a[m]

@@ -51,6 +51,7 @@ def rate_residual(
             record(traces.a, time, trace_index, a, traces.neurons)
             record(traces.s, time, trace_index, s, traces.neurons)
             record_all(traces.r, time, trace_index, r)
+        # Feedback Phi a from active neurons only, in ascending order as in the other engines.
         for p in range(r.shape[0]):
             feedback, row = r.dtype.type(0), phi[p]
             for m in range(n):

@@ -269,6 +269,7 @@ def spiking_lateral(
             return step, n_logged
         if recording and step % traces.every == 0:
             record_neurons(traces, step // traces.every, trace_index, u, v, allowed, params, a)
+        # v first, because it depends on the old u. Then u, and spikes in ascending order.
         n = integrate_v(u, v, allowed, params)
         if waveform.shape[0] > 0:
             for j in range(u.shape[0]):
@@ -376,6 +377,7 @@ def spiking_residual(
             record_neurons(traces, step // traces.every, trace_index, u, v, allowed, params, a)
             record(traces.s, step // traces.every, trace_index, s, traces.neurons)
             record_all(traces.r, step // traces.every, trace_index, r)
+        # v and p first, because they depend on the old u and r; see `spikelca.engines.base`.
         n = integrate_v(u, v, allowed, params)
         if has_signed:
             integrate_inputs(input_spikes, input_offsets, params.k, r)
