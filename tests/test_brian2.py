@@ -147,7 +147,7 @@ def test_results_do_not_depend_on_the_batch_size(neuron, wiring, traces):
     same(whole, blocks)
 
 
-def test_a_trace_outlives_its_monitor():
+def test_trace_outlives_its_monitor():
     live = random_circuit(SPIKING).to_brian2(n_samples=2, dt=4e-4, record=("u",))
     live.network.store()
     live.variable("b")[:] = 0.5
@@ -161,7 +161,7 @@ def test_a_trace_outlives_its_monitor():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 2.0])
-def test_a_trace_with_other_steps_raises(share):
+def test_trace_with_other_steps_raises(share):
     live = random_circuit(SPIKING, wiring="residual").to_brian2(dt=4e-4, record=("u", "r"))
     if share:
         live.run(share * live.problem.n_steps * live.problem.clock.dt)
@@ -170,7 +170,7 @@ def test_a_trace_with_other_steps_raises(share):
             trace_of(live, name)
 
 
-def test_a_monitor_that_recorded_nothing_raises(monkeypatch):
+def test_monitor_without_records_raises(monkeypatch):
     import spikelca.engines.brian2 as engine
 
     def build_without_recording(*args, build=engine.build_network):

@@ -316,7 +316,7 @@ def test_recording_beyond_memory_raises_before_the_run(monkeypatch):
 
 @pytest.mark.parametrize("transfer", TRANSFERS, ids=str)
 @pytest.mark.parametrize("current", [0.0, 0.25, -0.15, -0.8])
-def test_a_neuron_alone_fires_the_expected_spikes(transfer, current):
+def test_single_neuron_fires_the_expected_spikes(transfer, current):
     drivers = [CurrentDriver(current)] if current else []
     one = Circuit(SPIKING, transfer, [Dictionary("x", np.eye(1))], drivers)
     stimuli, duration, dt = {"x": np.full((1, 1), 0.6)}, 1.0, 1e-4

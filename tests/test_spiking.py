@@ -270,7 +270,7 @@ def test_exponential_readout_of_a_steady_rate_is_unbiased():
     assert exponential(response, tau=0.05)[0, 0] == pytest.approx(0.5, abs=6e-3)
 
 
-def test_the_filter_keeps_five_time_constants(simulated):
+def test_filter_keeps_five_time_constants(simulated):
     response = simulated[2]
     expected = exponential(response, tau=5 * response.tau)
     np.testing.assert_array_equal(exponential(response), expected)
@@ -333,7 +333,7 @@ def test_saturation_is_judged_neuron_by_neuron():
     for neuron, fits in ((1, True), (0, False)):
         driver = CurrentDriver(wave, neurons=[neuron])
         circuit = Circuit(SPIKING, SoftThreshold(0.1), [Dictionary("x", np.eye(2))], [driver])
-        dt = SPIKING.tau * SPIKING.quantum  # a code of one is one spike a step
+        dt = SPIKING.tau * SPIKING.quantum  # a code of one is one spike per step
         if fits:
             circuit.simulate(stimuli, 0.03, dt)
         else:
@@ -349,7 +349,7 @@ def test_default_dt_decreases_with_a_strong_drive():
 
 
 @pytest.mark.parametrize("wave", [Constant(5.0), Pulse(5.0, 0.02, 0.05), Sine(5.0, 7.0)], ids=repr)
-def test_a_strong_current_shortens_the_step(wave):
+def test_strong_current_shortens_the_step(wave):
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(1))], [CurrentDriver(wave)])
     response = circuit.simulate({"x": [[0.1]]}, 0.1)
     assert response.clock.dt == pytest.approx(FINE.quantum / 5.0 * TAU, rel=1e-3)
@@ -357,7 +357,7 @@ def test_a_strong_current_shortens_the_step(wave):
         circuit.simulate({"x": [[0.1]]}, 0.1, 1.01 * response.clock.dt)
 
 
-def test_a_current_without_a_bound_is_rejected():
+def test_current_without_a_bound_is_rejected():
     pole = CurrentDriver(Callable(lambda t: 1 / max(t, 1e-12)))
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(1))], [pole])
     with pytest.raises(ValueError, match="asks for a code"):
