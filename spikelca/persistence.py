@@ -181,7 +181,7 @@ def _deserialise_linked(told: Any, arrays: ArrayStore) -> LinkedLCA:
     _check_fitted(model, learned, found)
     generator = np.random.default_rng()
     generator.bit_generator.state = rng_from_json(rng, "rng")
-    model._keep(
+    model._set_fitted(
         learned, found.get("classes_"), generator, *(found[name] for name in _FITTED_ATTRIBUTES)
     )
     return _set_feature_names(model, found)

@@ -32,7 +32,7 @@ class Stop(Exception):
 
 def stopped(monkeypatch, lca, X, y, path, after, error=Stop, every=3):
     """Fit until so many batches are learned, then have it broken off by an exception."""
-    original = Checkpoint.after
+    original = Checkpoint.write_if_due
 
     def limited(self, mark):
         original(self, mark)
@@ -40,7 +40,7 @@ def stopped(monkeypatch, lca, X, y, path, after, error=Stop, every=3):
             raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "after", limited)
+        patch.setattr(Checkpoint, "write_if_due", limited)
         with pytest.raises(error):
             lca.fit(X, y, checkpoint=path, checkpoint_every=every)
 
@@ -67,7 +67,7 @@ def test_following_a_learning_does_not_change_it(trail, X, y):
 
 def test_a_learning_that_is_done_is_read_back_and_not_learned_again(monkeypatch, trail, X, y):
     done = steered().fit(X, y, checkpoint=trail)
-    monkeypatch.setattr(LinkedLCA, "_run", lambda *a: iter(()))
+    monkeypatch.setattr(LinkedLCA, "_learn_batches", lambda *a: iter(()))
     assert_same_circuit(steered().fit(X, y, checkpoint=trail, resume=True).circuit_, done.circuit_)
 
 
@@ -161,6 +161,6 @@ def test_a_bad_number_of_batches_is_told(trail, X, y, every):
 
 
 def test_a_folder_that_is_not_there_is_told_before_anything_is_learned(monkeypatch, trail, X, y):
-    monkeypatch.setattr(LinkedLCA, "_run", None)
+    monkeypatch.setattr(LinkedLCA, "_learn_batches", None)
     with pytest.raises(FileNotFoundError):
         steered().fit(X, y, checkpoint=trail / "nowhere" / "x")

@@ -79,7 +79,7 @@ def test_without_the_free_phase_a_step_is_equation_four():
     labels = np.arange(20) % 2
     taught = circuit.encode(x, TOL, labels=labels).code
     free = free_phase_code(circuit, x, ("written", "printed"), TOL, "numba")
-    hebb = circuit.learn(x, taught)
+    hebb = circuit.learn_step(x, taught)
     found = step(circuit, x, taught, free, ("written", "printed"), Contrast(amount=0.0))
     for name in circuit.widths:
         wanted = hebb.dictionary(name).atoms
@@ -158,7 +158,7 @@ def test_a_learning_that_is_resumed_within_its_contrast_ends_in_the_same_bits(tm
     class Stop(KeyboardInterrupt):
         pass
 
-    run = part._run
+    run = part._learn_batches
 
     def until_seventeen(*arguments):
         for circuit, progress in run(*arguments):
@@ -166,7 +166,7 @@ def test_a_learning_that_is_resumed_within_its_contrast_ends_in_the_same_bits(tm
             if progress.batch == 17:
                 raise Stop
 
-    part._run = until_seventeen
+    part._learn_batches = until_seventeen
     with pytest.raises(Stop):
         part.fit(Z, y[:300], checkpoint=path)
     resumed = model().fit(Z, y[:300], checkpoint=path, resume=True)
@@ -248,9 +248,9 @@ def test_usage_is_forgotten_at_the_longest_memory():
              zip(linked().dictionaries, (0.25, 0.5), strict=True)]  # fmt: skip
     circuit = Circuit(RateNeuron(), SoftThreshold(0.05), parts)
     code = circuit.encode(x).code
-    once = circuit.learn(x, code)
+    once = circuit.learn_step(x, code)
     free = free_phase_code(circuit, x, ("written",), 1e-4, "numba")
-    for twice in (once.learn(x, code), step(once, x, code, free, ("written",), Contrast())):
+    for twice in (once.learn_step(x, code), step(once, x, code, free, ("written",), Contrast())):
         np.testing.assert_allclose(twice.plasticity.usage, 1.5 * once.plasticity.usage)
 
 

@@ -67,7 +67,7 @@ def test_the_spectrum_is_looked_at_once_for_each_circuit(neuron, monkeypatch):
     first = circuit.simulate(X, 0.05)
     same(first, circuit.simulate(X, 0.05))
     assert len(asked) == 1
-    learnt = circuit.learn(X, first.code)
+    learnt = circuit.learn_step(X, first.code)
     learnt.simulate(X, 0.05)
     assert len(asked) == 2
     assert learnt.coupling.step_limit != circuit.coupling.step_limit

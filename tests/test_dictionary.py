@@ -69,7 +69,7 @@ def test_dictionaries_are_equal_when_all_their_parts_are(rng):
 
 def test_other_atoms_leave_everything_else_as_it_was(rng):
     d = Dictionary("x", rng.random((3, 4)), 2.0, Hebbian(0.3))
-    new = d.with_atoms(np.eye(3, 4))
+    new = d._with_atoms(np.eye(3, 4))
     assert (new.name, new.weight, new.plasticity) == ("x", 2.0, Hebbian(0.3))
     np.testing.assert_array_equal(new.atoms, np.eye(3, 4))
     assert not new.atoms.flags.writeable
@@ -195,7 +195,7 @@ def test_a_step_of_the_circuit_is_equation_four_on_the_unit_sphere(rng):
     circuit = linked(rng)
     stimuli = shown(circuit, rng)
     code = circuit.encode(stimuli).code
-    after = circuit.learn(stimuli, code)
+    after = circuit.learn_step(stimuli, code)
     usage = np.maximum((code**2).sum(axis=0), 1e-300)[:, None]
     moved = [
         d.atoms + code.T @ (stimuli[d.name] - code @ d.atoms) / usage for d in circuit.dictionaries
@@ -210,7 +210,7 @@ def test_learning_gives_a_new_circuit_and_leaves_the_old_one(rng):
     circuit = linked(rng)
     before = [d.atoms.copy() for d in circuit.dictionaries]
     stimuli = shown(circuit, rng)
-    after = circuit.learn(stimuli, circuit.encode(stimuli).code)
+    after = circuit.learn_step(stimuli, circuit.encode(stimuli).code)
     for d, atoms in zip(circuit.dictionaries, before, strict=True):
         np.testing.assert_array_equal(d.atoms, atoms)
         assert not np.array_equal(after.dictionary(d.name).atoms, atoms)
@@ -222,7 +222,7 @@ def test_learning_gives_a_new_circuit_and_leaves_the_old_one(rng):
 def test_a_modality_that_is_not_shown_does_not_learn(rng):
     circuit = linked(rng)
     stimuli = {"a": rng.random((20, 8))}
-    after = circuit.learn(stimuli, circuit.encode(stimuli).code)
+    after = circuit.learn_step(stimuli, circuit.encode(stimuli).code)
     assert after.dictionary("b") == circuit.dictionary("b")
     assert after.dictionary("a") != circuit.dictionary("a")
     np.testing.assert_allclose(stacked_norm(after), 1, rtol=1e-14)
@@ -232,8 +232,8 @@ def test_learning_from_a_part_is_learning_of_the_circuit_that_sees_only_that_par
     circuit = linked(rng)
     stimuli = {"a": rng.random((20, 8))}
     code = circuit.encode(stimuli).code
-    part = circuit.observe("a").learn(stimuli, code).dictionary("a").atoms
-    whole = circuit.learn(stimuli, code).observe("a").dictionary("a").atoms
+    part = circuit.observe("a").learn_step(stimuli, code).dictionary("a").atoms
+    whole = circuit.learn_step(stimuli, code).observe("a").dictionary("a").atoms
     np.testing.assert_allclose(whole, part, rtol=1e-12)
 
 
@@ -242,7 +242,7 @@ def test_synapses_without_plasticity_never_change(rng):
     fixed = Dictionary("b", circuit.dictionary("b").atoms, 0.5, plasticity=None)
     circuit = Circuit(circuit.neuron, circuit.transfer, [circuit.dictionaries[0], fixed])
     stimuli = shown(circuit, rng)
-    after = circuit.learn(stimuli, circuit.encode(stimuli).code)
+    after = circuit.learn_step(stimuli, circuit.encode(stimuli).code)
     assert after.dictionary("b") == fixed
     assert after.dictionary("a") != circuit.dictionary("a")
     np.testing.assert_allclose(stacked_norm(after), 1, rtol=1e-14)
@@ -253,7 +253,7 @@ def test_beside_fixed_atoms_longer_than_one_the_others_keep_their_length(rng):
     moving = Dictionary("a", rng.random((6, 8)))
     circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [moving, fixed])
     stimuli = shown(circuit, rng)
-    after = circuit.learn(stimuli, circuit.encode(stimuli).code).dictionary("a").atoms
+    after = circuit.learn_step(stimuli, circuit.encode(stimuli).code).dictionary("a").atoms
     lengths = np.linalg.norm(moving.atoms, axis=1)
     np.testing.assert_allclose(np.linalg.norm(after, axis=1), lengths, rtol=1e-14)
     assert not np.array_equal(after, moving.atoms)
@@ -293,7 +293,7 @@ def visible(rng, n_samples=10):
 def test_idle_atoms_come_back_as_samples_and_are_counted(rng):
     circuit, stimuli = silent_circuit(rng), visible(rng)
     code = circuit.encode(stimuli).code
-    after = circuit.learn(stimuli, code, rng=rng)
+    after = circuit.learn_step(stimuli, code, rng=rng)
     assert after.plasticity.redrawn == 2
     fresh = after.dictionary("x").atoms[2:]
     samples = stimuli["x"] / np.linalg.norm(stimuli["x"], axis=1)[:, None]
@@ -306,7 +306,7 @@ def test_idle_atoms_come_back_as_samples_and_are_counted(rng):
 def test_idle_atoms_can_come_back_as_what_is_left_unexplained(rng):
     circuit, stimuli = silent_circuit(rng, source="residual"), visible(rng)
     code = circuit.encode(stimuli).code
-    after = circuit.learn(stimuli, code, rng=rng)
+    after = circuit.learn_step(stimuli, code, rng=rng)
     left = stimuli["x"] - circuit.reconstruct(code, "x")
     left /= np.linalg.norm(left, axis=1)[:, None]
     for atom in after.dictionary("x").atoms[2:]:
@@ -315,16 +315,16 @@ def test_idle_atoms_can_come_back_as_what_is_left_unexplained(rng):
 
 def test_a_new_atom_starts_without_a_past(rng):
     circuit, stimuli = silent_circuit(rng), visible(rng)
-    after = circuit.learn(stimuli, circuit.encode(stimuli).code, rng=rng)
+    after = circuit.learn_step(stimuli, circuit.encode(stimuli).code, rng=rng)
     np.testing.assert_array_equal(after.plasticity.usage[2:], 0)
     np.testing.assert_array_equal(after.plasticity.silent[2:], 0)
-    again = after.learn(stimuli, after.encode(stimuli).code, rng=rng)
+    again = after.learn_step(stimuli, after.encode(stimuli).code, rng=rng)
     assert again.plasticity.redrawn == 0
 
 
 def test_atoms_within_their_patience_stay(rng):
     circuit, stimuli = silent_circuit(rng, patience=11), visible(rng)
-    after = circuit.learn(stimuli, circuit.encode(stimuli).code, rng=rng)
+    after = circuit.learn_step(stimuli, circuit.encode(stimuli).code, rng=rng)
     assert after.plasticity.redrawn == 0
     np.testing.assert_array_equal(
         after.dictionary("x").atoms[2:], circuit.dictionary("x").atoms[2:]
@@ -333,7 +333,7 @@ def test_atoms_within_their_patience_stay(rng):
 
 def test_without_a_generator_idle_atoms_stay(rng):
     circuit, stimuli = silent_circuit(rng), visible(rng)
-    after = circuit.learn(stimuli, circuit.encode(stimuli).code)
+    after = circuit.learn_step(stimuli, circuit.encode(stimuli).code)
     assert after.plasticity.redrawn == 0
     np.testing.assert_array_equal(
         after.dictionary("x").atoms[2:], circuit.dictionary("x").atoms[2:]
@@ -342,12 +342,12 @@ def test_without_a_generator_idle_atoms_stay(rng):
 
 def test_the_count_is_of_this_step_even_if_nothing_can_learn(rng):
     circuit, stimuli = silent_circuit(rng), visible(rng)
-    after = circuit.learn(stimuli, circuit.encode(stimuli).code, rng=rng)
+    after = circuit.learn_step(stimuli, circuit.encode(stimuli).code, rng=rng)
     fixed = after.replace(
         dictionaries=(Dictionary("x", after.dictionary("x").atoms, plasticity=None),)
     )
     assert after.plasticity.redrawn == 2
-    assert fixed.learn(stimuli, fixed.encode(stimuli).code, rng=rng).plasticity.redrawn == 0
+    assert fixed.learn_step(stimuli, fixed.encode(stimuli).code, rng=rng).plasticity.redrawn == 0
 
 
 def test_idle_atoms_of_a_block_are_drawn_from_samples_of_its_class(rng):
@@ -364,7 +364,7 @@ def test_idle_atoms_of_a_block_are_drawn_from_samples_of_its_class(rng):
     stimuli, labels = visible(rng), np.arange(10) % 2
     stimuli["x"][labels == 1, 0] = 0
     code = np.zeros((10, 4))
-    after = circuit.learn(stimuli, code, labels=labels, rng=rng)
+    after = circuit.learn_step(stimuli, code, labels=labels, rng=rng)
     assert after.plasticity.redrawn == 4
     fresh = after.dictionary("x").atoms
     assert (fresh[:2, 0] > 0).all()
@@ -376,7 +376,7 @@ def test_an_idle_atom_whose_class_is_absent_waits(rng):
     circuit = silent_circuit(rng, drivers=[driver])
     stimuli = visible(rng)
     code = circuit.encode(stimuli, labels=np.zeros(10, int)).code
-    after = circuit.learn(stimuli, code, labels=np.zeros(10, int), rng=rng)
+    after = circuit.learn_step(stimuli, code, labels=np.zeros(10, int), rng=rng)
     assert after.plasticity.redrawn == 0
     assert (after.plasticity.silent[2:] == 10).all()
 
@@ -391,7 +391,7 @@ def test_no_sample_serves_twice_and_blank_samples_never(rng):
 
 def test_equal_samples_do_not_become_equal_atoms(rng):
     circuit, stimuli = silent_circuit(rng), {"x": np.tile(visible(rng, 1)["x"], (10, 1))}
-    after = circuit.learn(stimuli, circuit.encode(stimuli).code, rng=rng)
+    after = circuit.learn_step(stimuli, circuit.encode(stimuli).code, rng=rng)
     assert after.plasticity.redrawn == 1
     assert len(np.unique(after.dictionary("x").atoms, axis=0)) == 4
 

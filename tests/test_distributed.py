@@ -163,7 +163,7 @@ def test_a_stream_of_chunks_is_read_once_and_let_go(X):
     lazy = da.from_array(X, chunks=(10, 8)).map_blocks(reading, dtype=X.dtype, meta=X[:0])
     rows = DaskSamples(check_dask(lazy), {"x": 8}, keep=False)
     for first in range(0, 90, 15):
-        rows.take(np.arange(first, first + 15))
+        rows.batch(np.arange(first, first + 15))
         assert len(rows._read) <= 3
     assert sorted(reads) == list(range(9))
 
@@ -176,7 +176,11 @@ class Stop(Exception):
 def test_a_checkpoint_goes_from_one_machine_to_a_cluster_and_back(
     monkeypatch, tmp_path, X, y, chunks_first
 ):
-    path, lazy, original = tmp_path / "learning", da.from_array(X, chunks=(7, 8)), Checkpoint.after
+    path, lazy, original = (
+        tmp_path / "learning",
+        da.from_array(X, chunks=(7, 8)),
+        Checkpoint.write_if_due,
+    )
 
     def limited(self, mark):
         original(self, mark)
@@ -184,7 +188,7 @@ def test_a_checkpoint_goes_from_one_machine_to_a_cluster_and_back(
             raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "after", limited)
+        patch.setattr(Checkpoint, "write_if_due", limited)
         with pytest.raises(Stop):
             steered().fit(lazy if chunks_first else X, y, checkpoint=path, checkpoint_every=3)
     resumed = steered().fit(X if chunks_first else lazy, y, checkpoint=path, resume=True)
@@ -215,14 +219,14 @@ def passing():
 
 
 def test_a_scheduler_that_goes_is_told_and_the_last_step_is_kept(monkeypatch, tmp_path, X, passing):
-    path, original = tmp_path / "learning", Checkpoint.after
+    path, original = tmp_path / "learning", Checkpoint.write_if_due
 
     def leaving(self, mark):
         original(self, mark)
         if mark.n_steps == 2:
             passing.close()
 
-    monkeypatch.setattr(Checkpoint, "after", leaving)
+    monkeypatch.setattr(Checkpoint, "write_if_due", leaving)
     lca = make_linked()
     with pytest.raises(ConnectionError, match=r"scheduler is gone.*resume=True"):
         lca.fit(da.from_array(X, chunks=(30, 8)), checkpoint=path, checkpoint_every=100)

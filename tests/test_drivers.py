@@ -135,7 +135,7 @@ def test_unseen_classes_and_misfitting_labels_are_refused(labels, method):
     ask = {
         "encode": lambda: driven.encode(x, labels=labels),
         "drive": lambda: driven.drive(x, labels),
-        "learn": lambda: driven.learn(x, np.ones((2, 5)), labels=labels),
+        "learn": lambda: driven.learn_step(x, np.ones((2, 5)), labels=labels),
     }[method]
     with pytest.raises(ValueError, match=r"labels .*awaited|labels holds"):
         ask()
@@ -211,24 +211,24 @@ def test_fading_falls_linearly_to_the_floor_and_stays_there():
 
 def test_a_faded_driver_keeps_its_reading_and_loses_its_strength():
     strong = driver(excitation=0.04, gain=0.8, fade=Fade(floor=0.5, until=0.5))
-    assert strong.faded(0.0) == replace(strong, fade=None)
-    weak = strong.faded(0.5)
+    assert strong.at_progress(0.0) == replace(strong, fade=None)
+    weak = strong.at_progress(0.5)
     assert (weak.excitation, weak.inhibition, weak.gain) == (0.02, 0.15, 0.4)
     constant = driver()
-    assert constant.faded(0.9) is constant
+    assert constant.at_progress(0.9) is constant
 
 
 def test_a_clamp_holds_until_the_fade_is_over_and_then_lets_go():
     clamp = driver(reading="clamp", fade=Fade(until=0.5))
-    assert clamp.faded(0.49).inject(LABELS, 2, 5).allowed is not None
-    free = clamp.faded(0.5).inject(LABELS, 2, 5)
+    assert clamp.at_progress(0.49).inject(LABELS, 2, 5).allowed is not None
+    free = clamp.at_progress(0.5).inject(LABELS, 2, 5)
     assert free.allowed is None
     assert not free.current.any()
 
 
 def test_a_circuit_fades_all_its_drivers_and_stays_as_it_was():
     driven = circuit(drivers=[driver(fade=Fade()), driver(reading="clamp")])
-    faded = driven.faded(1.0)
+    faded = driven._at_progress(1.0)
     assert faded.drivers[0].inhibition == 0
     assert faded.drivers[1] is driven.drivers[1]
     assert driven.drivers[0].inhibition == 0.3

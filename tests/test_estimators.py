@@ -122,7 +122,7 @@ class Told(Driver):
     def check(self, n_neurons, transfer):
         pass
 
-    def faded(self, fraction):
+    def at_progress(self, progress):
         self.fractions.append(fraction)
         return self
 

@@ -199,7 +199,7 @@ def test_live_objects_show_the_input_cells():
 def test_synaptic_events_equal_a_count_by_hand(wiring):
     circuit = random_circuit(SPIKING, wiring=wiring)
     atoms = [np.where(d.atoms > np.median(d.atoms), d.atoms, 0.0) for d in circuit.dictionaries]
-    parts = [d.with_atoms(phi) for d, phi in zip(circuit.dictionaries, atoms, strict=True)]
+    parts = [d._with_atoms(phi) for d, phi in zip(circuit.dictionaries, atoms, strict=True)]
     cells = PoissonInput(0.1, seed=4)
     circuit = with_inputs(circuit.replace(dictionaries=tuple(parts)), cells, AnalogInput())
     X = random_stimuli(circuit)

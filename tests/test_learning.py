@@ -157,7 +157,7 @@ def test_a_small_step_on_one_batch_lowers_the_energy_of_that_batch():
         )
     )
     code = circuit.encode(world.X, 1e-8).code
-    after = circuit.learn(world.X, code)
+    after = circuit.learn_step(world.X, code)
     before = circuit.energy(world.X, code).mean()
     assert after.energy(world.X, after.encode(world.X, 1e-8).code).mean() < before
 
@@ -225,7 +225,7 @@ def test_drivers_fade_over_the_whole_learning_if_its_length_is_told():
         strength = max(1 - batch / 5, 0)
         weaker = OrdinalDriver(n_classes=2, excitation=0.0, inhibition=0.3 * strength)
         code = circuit.replace(drivers=(weaker,)).encode(stimuli, 1e-3, labels=own).code
-        circuit = circuit.learn(stimuli, code, labels=own)
+        circuit = circuit.learn_step(stimuli, code, labels=own)
     *_, (faded, _) = learn(start, batches, n_batches=10)
     *_, (constant, _) = learn(start, batches)
     for d in circuit.dictionaries:
@@ -254,7 +254,7 @@ def with_dead_atoms(world, n_dead=3):
     dead = [np.array(d.atoms) for d in circuit.dictionaries]
     for phi in dead:
         phi[-n_dead:] = np.eye(n_dead, phi.shape[1], phi.shape[1] - n_dead) / np.sqrt(2)
-    moved = (d.with_atoms(phi) for d, phi in zip(circuit.dictionaries, dead, strict=True))
+    moved = (d._with_atoms(phi) for d, phi in zip(circuit.dictionaries, dead, strict=True))
     return circuit.replace(dictionaries=tuple(moved)), X
 
 
@@ -333,10 +333,10 @@ def test_new_atoms_come_from_the_rows_that_were_drawn_whatever_the_blocks(monkey
     monkeypatch.setattr(lessons, "BLOCK_SAMPLES", 3)
     X = np.random.default_rng(0).random((10, 4)) + 0.1
     X[4], X[7] = 2 * X[1], 0
-    lesson = lessons.make_statistics([Dictionary("x", np.eye(4))], {"x": X}, np.zeros((10, 4)))
+    statistics = lessons.make_statistics([Dictionary("x", np.eye(4))], {"x": X}, np.zeros((10, 4)))
     rows = np.array([8, 0, 9, 3])
-    assert np.array_equal(lesson.material(rows, IdleAtoms())["x"], X[rows])
-    marks = lesson.marks(IdleAtoms())
+    assert np.array_equal(statistics.candidates(rows, IdleAtoms())["x"], X[rows])
+    marks = statistics.fingerprints(IdleAtoms())
     assert marks[7] == b""
     assert marks[4] == marks[1]
     assert len(set(marks)) == 9

@@ -114,7 +114,7 @@ def test_a_reader_that_ignores_the_metadata_computes_another_code():
 
 def learned():
     circuit = spiking()
-    return circuit.learn(
+    return circuit.learn_step(
         random_stimuli(circuit), np.abs(random_stimuli(circuit)["a"] @ np.eye(9, 11))
     )
 

@@ -73,7 +73,7 @@ def test_atoms_that_learning_made_equal_come_back(path):
     equal = np.ones((3, 2)) / np.sqrt(2)
     circuit = make_circuit(dictionaries=[Dictionary("x", atoms(3, 2))], drivers=[])
     learned = circuit.replace(
-        dictionaries=(circuit.dictionaries[0].with_atoms(equal),),
+        dictionaries=(circuit.dictionaries[0]._with_atoms(equal),),
         plasticity=PlasticityState.initial(3),
     )
     save(learned, path)

@@ -46,7 +46,7 @@ VERBS = {
     "encode by the reference": lambda circuit, stimuli: circuit.encode(stimuli, engine="reference"),
     "drive": lambda circuit, stimuli: circuit.drive(stimuli),
     "energy": lambda circuit, stimuli: circuit.energy(stimuli, np.zeros((5, 6))),
-    "learn": lambda circuit, stimuli: circuit.learn(stimuli, np.zeros((5, 6))),
+    "learn": lambda circuit, stimuli: circuit.learn_step(stimuli, np.zeros((5, 6))),
     "simulate": lambda circuit, stimuli: circuit.simulate(stimuli, 0.01, engine="reference"),
 }
 

@@ -134,7 +134,9 @@ def step(clients: Clients, data: Mapping[str, Any], circuit: Circuit, rounds: in
         with clients[name].as_current():
             rows = DaskSamples(check_dask(data[name]), {"x": data[name].shape[1]}, keep=True)
             needed("distributed").wait(rows.X)
-        return _run_on(clients[name], lambda: rows.take(shown).lesson(circuit, None, 1e-3, engine))
+        return _run_on(
+            clients[name], lambda: rows.batch(shown).compute_statistics(circuit, None, 1e-3, engine)
+        )
 
     tasks = {name: learning(name) for name in clients}
     seconds = time_interleaved(tasks, rounds, time.perf_counter)

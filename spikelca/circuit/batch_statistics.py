@@ -66,7 +66,7 @@ class BatchSums:
 
     activity: Activity
     correlation: Mapping[str, FloatArray]
-    power: Mapping[str, float]
+    stimulus_energy: Mapping[str, float]
     error: Mapping[str, float]
     n_active: int
 
@@ -74,7 +74,7 @@ class BatchSums:
         return BatchSums(
             self.activity + later.activity,
             _add_mappings(self.correlation, later.correlation),
-            _add_mappings(self.power, later.power),
+            _add_mappings(self.stimulus_energy, later.stimulus_energy),
             _add_mappings(self.error, later.error),
             self.n_active + later.n_active,
         )
@@ -96,37 +96,37 @@ class BatchStatistics:
     ----------
     sums : Sums
     ask : callable
-        ``ask(questions)`` hands each question to its block, wherever that is, and returns the
+        ``ask(queries)`` hands each query to its block, wherever that is, and returns the
         answers in the same order. Only for idle atoms the sums are not enough.
     """
 
     sums: BatchSums
-    ask: Callable[[BlockQueries], Sequence[Any]]
+    query: Callable[[BlockQueries], Sequence[Any]]
 
     @property
     def n_samples(self) -> int:
         """Samples of the batch."""
         return self.sums.activity.n_samples
 
-    def marks(self, idle: IdleAtoms) -> list[bytes]:
+    def fingerprints(self, idle: IdleAtoms) -> list[bytes]:
         """The mark of every sample, see `fingerprint_samples`."""
         names = tuple(self.sums.correlation)
         n_blocks = len(split_blocks(self.n_samples))
-        question = partial(fingerprint_samples, names=names, idle=idle)
-        answers = self.ask(dict.fromkeys(range(n_blocks), question))
+        query = partial(fingerprint_samples, names=names, idle=idle)
+        answers = self.query(dict.fromkeys(range(n_blocks), query))
         return [mark for marks in answers for mark in marks]
 
-    def material(self, rows: NDArray[np.int64], idle: IdleAtoms) -> dict[str, FloatArray]:
+    def candidates(self, rows: NDArray[np.int64], idle: IdleAtoms) -> dict[str, FloatArray]:
         """What new atoms are made of: these samples, (n_rows, n_inputs) for each modality."""
         names, home = tuple(self.sums.correlation), rows // BLOCK_SAMPLES
-        questions = {
+        queries = {
             int(i): partial(
                 candidate_samples, names=names, idle=idle, rows=rows[home == i] % BLOCK_SAMPLES
             )
             for i in np.unique(home)
         }
         back = np.argsort(np.argsort(home, kind="stable"))
-        answers = self.ask(questions)
+        answers = self.query(queries)
         return {name: np.concatenate([a[name] for a in answers])[back] for name in names}
 
 
@@ -183,19 +183,19 @@ def _sum_of_squares(X: FloatArray) -> float:
 def make_statistics(
     dictionaries: Sequence[Dictionary], stimuli: Mapping[str, FloatArray], code: FloatArray
 ) -> BatchStatistics:
-    """The lesson of codes that are at hand."""
+    """The statistics of codes that are at hand."""
     blocks = [
         make_block(dictionaries, {name: X[rows] for name, X in stimuli.items()}, code[rows])
         for rows in split_blocks(len(code))
     ]
     learn = [d.name for d in dictionaries if d.plasticity is not None and d.name in stimuli]
     sums = pairwise_reduce(lambda i: sum_block(blocks[i], learn), 0, len(blocks))
-    return BatchStatistics(sums, lambda questions: [ask(blocks[i]) for i, ask in questions.items()])
+    return BatchStatistics(sums, lambda queries: [ask(blocks[i]) for i, ask in queries.items()])
 
 
 def fingerprint_samples(block: EncodedBlock, names: Sequence[str], idle: IdleAtoms) -> list[bytes]:
     """A few bytes for each sample, equal where two point the same way; none for a blank one."""
-    material = [idle.material(block.stimuli[name], block.residual[name]) for name in names]
+    material = [idle.candidates(block.stimuli[name], block.residual[name]) for name in names]
     stacked = np.hstack(material).astype(np.float64)
     norms = np.einsum("ij,ij->i", stacked, stacked)
     directions = stacked / np.sqrt(np.where(norms > 0, norms, 1.0))[:, None]
@@ -210,4 +210,6 @@ def candidate_samples(
     block: EncodedBlock, names: Sequence[str], idle: IdleAtoms, rows: NDArray[np.int64]
 ) -> dict[str, FloatArray]:
     """Those samples of a block, or what is left of them, from which atoms are drawn anew."""
-    return {name: idle.material(block.stimuli[name], block.residual[name])[rows] for name in names}
+    return {
+        name: idle.candidates(block.stimuli[name], block.residual[name])[rows] for name in names
+    }

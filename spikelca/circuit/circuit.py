@@ -196,7 +196,7 @@ class Circuit:
         """
         return self if not self.drivers else self._replace(drivers=())
 
-    def faded(self, fraction: float) -> Self:
+    def _at_progress(self, progress: float) -> Self:
         """The same circuit with drivers as strong as they are after a part of the learning.
 
         Parameters
@@ -208,7 +208,7 @@ class Circuit:
         -------
         Circuit
         """
-        return self._replace(drivers=tuple(d.faded(fraction) for d in self.drivers))
+        return self._replace(drivers=tuple(d.at_progress(progress) for d in self.drivers))
 
     def observe(self, *modalities: str) -> Self:
         """The circuit that sees only these modalities.
@@ -238,7 +238,7 @@ class Circuit:
         if len(kept) == len(self.dictionaries):
             return self
         atoms = normalise_stacked([d.atoms for d in kept], [d.weight for d in kept])
-        seen = tuple(d.with_atoms(phi) for d, phi in zip(kept, atoms, strict=True))
+        seen = tuple(d._with_atoms(phi) for d, phi in zip(kept, atoms, strict=True))
         return self._replace(dictionaries=seen)
 
     def observed_norms(self, *modalities: str) -> NDArray[np.float64]:
@@ -392,7 +392,7 @@ class Circuit:
             seen.compile, arrays, labels, first, self.dtype, get_engine(engine), tol, max_iter
         )
 
-    def learn(
+    def learn_step(
         self,
         stimuli: Mapping[str, ArrayLike],
         code: ArrayLike,
@@ -419,21 +419,24 @@ class Circuit:
         """
         checked = check_stimuli(stimuli, self.widths, self.dtype)
         codes = check_code(code, len(next(iter(checked.values()))), self.n_neurons, self.dtype)
-        favoured = eligible_samples(self.drivers, labels, len(codes), self.n_neurons)
+        assignment = eligible_samples(self.drivers, labels, len(codes), self.n_neurons)
         return self._apply_statistics(
-            make_statistics(self.dictionaries, checked, codes), lambda: favoured, rng
+            make_statistics(self.dictionaries, checked, codes), lambda: assignment, rng
         )
 
     def _apply_statistics(
-        self, lesson: BatchStatistics, favoured: EligibleSamples, rng: np.random.Generator | None
+        self,
+        statistics: BatchStatistics,
+        assignment: EligibleSamples,
+        rng: np.random.Generator | None,
     ) -> Circuit:
         """The step of `learn` for a batch whose sums have been taken.
 
         Parameters
         ----------
-        lesson : Lesson
+        statistics : Lesson
             From `spikelca.lessons.make_statistics`, or from wherever the samples are.
-        favoured : callable
+        assignment : callable
             Returns the samples from which each neuron may be drawn anew, (n_samples, n_neurons)
             bool, or None.
         rng : numpy Generator, optional
@@ -444,9 +447,9 @@ class Circuit:
         Circuit
         """
         assert self.plasticity is not None
-        parts = (lesson, self.plasticity, self.idle, favoured, rng)
+        parts = (statistics, self.plasticity, self.idle, assignment, rng)
         atoms, state = update_atoms(self.dictionaries, *parts)
-        moved = tuple(d.with_atoms(phi) for d, phi in zip(self.dictionaries, atoms, strict=True))
+        moved = tuple(d._with_atoms(phi) for d, phi in zip(self.dictionaries, atoms, strict=True))
         return self._replace(dictionaries=moved, plasticity=state)
 
     def simulate(

@@ -27,10 +27,10 @@ EligibleSamples = Callable[[], NDArray[np.bool_] | None]
 
 def update_atoms(
     dictionaries: Sequence[Dictionary],
-    lesson: BatchStatistics,
+    statistics: BatchStatistics,
     state: PlasticityState,
     idle: IdleAtoms,
-    favoured: EligibleSamples,
+    assignment: EligibleSamples,
     rng: np.random.Generator | None,
 ) -> tuple[list[FloatArray], PlasticityState]:
     """The atoms of every dictionary after one batch, and what the rule remembers of it.
@@ -38,10 +38,10 @@ def update_atoms(
     Parameters
     ----------
     dictionaries : sequence of Dictionary
-    lesson : Lesson
+    statistics : Lesson
     state : PlasticityState
     idle : IdleAtoms
-    favoured : callable
+    assignment : callable
         Returns (n_samples, n_neurons) bool, or None.
     rng : numpy Generator, optional
         Without it idle atoms stay.
@@ -51,19 +51,19 @@ def update_atoms(
     atoms : list of (n_neurons, n_inputs)
     state : PlasticityState
     """
-    shown = [d for d in dictionaries if d.name in lesson.sums.power]
-    plastic = [d for d in shown if d.name in lesson.sums.correlation]
+    shown = [d for d in dictionaries if d.name in statistics.sums.stimulus_energy]
+    plastic = [d for d in shown if d.name in statistics.sums.correlation]
     if not plastic:
         return [d.atoms for d in dictionaries], replace(state, redrawn=0)
     memory = max(d.plasticity.memory for d in plastic if d.plasticity is not None)
-    state = state.after(lesson.sums.activity, memory)
+    state = state.update(statistics.sums.activity, memory)
     seen, atoms = observed_atoms(shown, len(dictionaries)), {}
     for d in plastic:
         assert d.plasticity is not None
-        correlation = lesson.sums.correlation[d.name]
+        correlation = statistics.sums.correlation[d.name]
         atoms[d.name] = d.plasticity.step(seen[d.name], correlation, state.usage)
     if rng is not None:
-        state = _reinitialise_idle(atoms, lesson, state, idle, favoured, rng)
+        state = _reinitialise_idle(atoms, statistics, state, idle, assignment, rng)
     moved = normalise_stacked(
         [atoms[d.name] for d in plastic],
         [d.weight for d in plastic],
@@ -77,11 +77,11 @@ def eligible_samples(
     drivers: Sequence[Driver], labels: ArrayLike | None, n_samples: int, n_neurons: int
 ) -> NDArray[np.bool_] | None:
     """Samples that a driver assigns to each neuron, None if no driver has an opinion."""
-    favoured = None
+    assignment = None
     for driver in drivers:
         if labels is not None:
-            favoured = driver.assignment(labels, n_samples, n_neurons)
-    return favoured
+            assignment = driver.assignment(labels, n_samples, n_neurons)
+    return assignment
 
 
 def remaining_norm(
@@ -102,21 +102,23 @@ def remaining_norm(
 
 def _reinitialise_idle(
     atoms: dict[str, FloatArray],
-    lesson: BatchStatistics,
+    statistics: BatchStatistics,
     state: PlasticityState,
     idle: IdleAtoms,
-    favoured: EligibleSamples,
+    assignment: EligibleSamples,
     rng: np.random.Generator,
 ) -> PlasticityState:
     """Write new atoms into the idle rows of ``atoms``."""
     neurons = np.flatnonzero(state.silent >= idle.patience)
     if not neurons.size:
         return state
-    rows = draw_samples(rng, neurons, _first_occurrences(lesson.marks(idle)), favoured())
+    rows = draw_samples(
+        rng, neurons, _first_occurrences(statistics.fingerprints(idle)), assignment()
+    )
     neurons, rows = neurons[rows >= 0], rows[rows >= 0]
     if not neurons.size:
         return state
-    material = lesson.material(rows, idle)
+    material = statistics.candidates(rows, idle)
     stacked = np.hstack(list(material.values())).astype(np.float64)
     scale = 1 / np.sqrt(np.einsum("ij,ij->i", stacked, stacked))
     for name, fresh in material.items():

@@ -65,7 +65,7 @@ def run_online(
     stream = engine.learn_online(run, OnlineRule(rates, rule.memory, state.usage))
     dtype = dictionaries[0].atoms.dtype
     moved = tuple(
-        d.with_atoms(stream.atoms[d.name].astype(dtype)) if d.name in stream.atoms else d
+        d._with_atoms(stream.atoms[d.name].astype(dtype)) if d.name in stream.atoms else d
         for d in dictionaries
     )
     silent = Activity.from_code(stream.code).silent_after(state.silent)

@@ -92,7 +92,7 @@ class DaskSamples(Mapping[str, DaskColumn]):
         first = sum(self.widths[other] for other in names[: names.index(name)])
         return DaskColumn(self.X[:, first : first + self.widths[name]])
 
-    def take(self, rows: NDArray[np.int64]) -> DaskBatch:
+    def batch(self, rows: NDArray[np.int64]) -> DaskBatch:
         """The batch of these rows, in this order."""
         home = np.searchsorted(self._edges, rows, side="right") - 1
         wanted = sorted({int(chunk) for chunk in home})
@@ -134,7 +134,9 @@ class DaskBatch(RemoteBatch):
     ) -> None:
         self.blocks, self.widths = blocks, widths
 
-    def lesson(self, circuit: Circuit, labels: Any, tol: float, engine: Engine) -> BatchStatistics:
+    def compute_statistics(
+        self, circuit: Circuit, labels: Any, tol: float, engine: Engine
+    ) -> BatchStatistics:
         """Settle the blocks, and add their sums in the fixed tree."""
         dask, everywhere = needed("dask"), delay_circuit(circuit)
         settle, add = (
@@ -181,13 +183,13 @@ def _sum_block(block: EncodedBlock, learn: Sequence[str]) -> BatchSums:
         return sum_block(block, learn)
 
 
-def _query_blocks(blocks: Sequence[Any], questions: BlockQueries) -> Sequence[Any]:
+def _query_blocks(blocks: Sequence[Any], queries: BlockQueries) -> Sequence[Any]:
     dask = needed("dask")
     answer = dask.delayed(_query_block)
     with translate_errors():
-        answers: Sequence[Any] = dask.compute(*(answer(q, blocks[i]) for i, q in questions.items()))
+        answers: Sequence[Any] = dask.compute(*(answer(q, blocks[i]) for i, q in queries.items()))
     return answers
 
 
-def _query_block(question: Any, block: EncodedBlock) -> Any:
-    return question(block)
+def _query_block(query: Any, block: EncodedBlock) -> Any:
+    return query(block)

@@ -74,16 +74,16 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     duration: float | None
     sparse_output: bool
 
-    def _neuron(self) -> Neuron:
+    def _make_neuron(self) -> Neuron:
         if isinstance(self.neuron, (RateNeuron, SpikingNeuron)):
             return self.neuron
         return _lookup(_NEURONS, self.neuron, "neuron")()
 
-    def _transfer(self) -> Transfer:
+    def _make_transfer(self) -> Transfer:
         made = _lookup(_TRANSFERS, self.transfer, "transfer")(self.threshold, self.two_sided)
         return made
 
-    def _codes(self, circuit: Circuit, stimuli: Mapping[str, FloatArray]) -> FloatArray:
+    def _encode(self, circuit: Circuit, stimuli: Mapping[str, FloatArray]) -> FloatArray:
         """Settled codes of a rate circuit, spike-rate codes of a spiking one.
 
         In the precision of the stimuli, and sparse if that was asked for.
@@ -105,7 +105,7 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"{name} is {value!r}; a whole number of 1 or more was awaited.")
 
-    def _check(
+    def _validate(
         self, X: ArrayLike, reset_on: BaseEstimator | None = None, *, values: bool = True
     ) -> FloatArray:
         """X as a finite float array; what scikit-learn keeps of it is kept on ``reset_on``.
@@ -132,14 +132,14 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         return checked
 
     @staticmethod
-    def _dense(codes: Any) -> FloatArray:
+    def _to_dense(codes: Any) -> FloatArray:
         """Codes as `transform` gives them, dense or sparse, as an array."""
         return np.asarray(codes.toarray() if sparse.issparse(codes) else codes)
 
-    def _keep_signature(self, probe: BaseEstimator) -> None:
-        self.n_features_in_ = probe.n_features_in_
-        if hasattr(probe, "feature_names_in_"):
-            self.feature_names_in_ = probe.feature_names_in_
+    def _copy_feature_names(self, validator: BaseEstimator) -> None:
+        self.n_features_in_ = validator.n_features_in_
+        if hasattr(validator, "feature_names_in_"):
+            self.feature_names_in_ = validator.feature_names_in_
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
 

@@ -72,10 +72,10 @@ class LCACoder(_BaseLCA):
         self.duration = duration
         self.sparse_output = sparse_output
 
-    def _circuit(self, X: FloatArray) -> Circuit:
+    def _make_circuit(self, X: FloatArray) -> Circuit:
         atoms = self.dictionary(X.shape[1]) if callable(self.dictionary) else self.dictionary
         atoms = np.asarray(atoms, dtype=X.dtype)
-        circuit = Circuit(self._neuron(), self._transfer(), [Dictionary("x", atoms)])
+        circuit = Circuit(self._make_neuron(), self._make_transfer(), [Dictionary("x", atoms)])
         if circuit.dictionaries[0].n_inputs != X.shape[1]:
             raise ValueError(
                 f"X has {X.shape[1]} features, but {type(self).__name__} is expecting "
@@ -101,9 +101,9 @@ class LCACoder(_BaseLCA):
         ValueError
             If the dictionary has another width than X, or X holds what is no number.
         """
-        probe = clone(self)
-        circuit = self._circuit(self._check(X, probe))
-        self._keep_signature(probe)
+        validator = clone(self)
+        circuit = self._make_circuit(self._validate(X, validator))
+        self._copy_feature_names(validator)
         self.n_components_ = circuit.n_neurons
         return self
 
@@ -119,8 +119,8 @@ class LCACoder(_BaseLCA):
         (n_samples, n_components), in the precision of X
         """
         fitted = hasattr(self, "n_features_in_")
-        checked = self._check(X, None if fitted else clone(self), values=False)
-        return self._codes(self._circuit(checked), {"x": checked})
+        checked = self._validate(X, None if fitted else clone(self), values=False)
+        return self._encode(self._make_circuit(checked), {"x": checked})
 
     def inverse_transform(self, X: ArrayLike) -> FloatArray:
         """What codes say about the samples, ``Phi a``.
@@ -134,7 +134,7 @@ class LCACoder(_BaseLCA):
         -------
         (n_samples, n_features)
         """
-        codes = self._dense(X)
+        codes = self._to_dense(X)
         atoms = self.dictionary
         if callable(atoms):
             check_is_fitted(self, "n_features_in_")

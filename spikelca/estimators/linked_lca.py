@@ -213,56 +213,58 @@ class LinkedLCA(_BaseLCA):
             data or parameters.
         """
         self._check_counts("n_components", "n_epochs", "batch_size")
-        probe = clone(self)
-        stimuli = self._split(X, probe, keep=True)
+        validator = clone(self)
+        stimuli = self._split(X, validator, keep=True)
         labels, classes = encode_labels(self.driver, y, count_samples(stimuli), None)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-        course = BatchSchedule(count_samples(stimuli), self.batch_size, self.n_epochs, rng)
+        schedule = BatchSchedule(count_samples(stimuli), self.batch_size, self.n_epochs, rng)
         file = None
         if checkpoint is not None:
             data = {**stimuli, "labels": labels, "classes": classes}
-            params = self._what_learning_depends_on()
-            file = Checkpoint(checkpoint, checkpoint_every, params, data, course.n_batches)
-        fresh = partial(self._first_circuit, stimuli, labels, course.rng)
-        mark = first = resume_or_start(course, fresh, file, resume)
-        course.turn_to(first)
+            params = self._learning_params()
+            file = Checkpoint(checkpoint, checkpoint_every, params, data, schedule.n_batches)
+        fresh = partial(self._make_initial_circuit, stimuli, labels, schedule.rng)
+        state = first = resume_or_start(schedule, fresh, file, resume)
+        schedule.restore(first)
         try:
-            for mark in self._marks(course, first, stimuli, labels):
+            for state in self._iter_states(schedule, first, stimuli, labels):
                 if file is not None:
-                    file.after(mark)
+                    file.write_if_due(state)
         except (KeyboardInterrupt, OSError):
-            self._keep_mark(mark, course, classes, probe)
+            self._set_state(state, schedule, classes, validator)
             if file is not None:
-                file.write(mark)
+                file.write(state)
             raise
-        self._keep_mark(mark, course, classes, probe)
+        self._set_state(state, schedule, classes, validator)
         return self
 
-    def _what_learning_depends_on(self) -> dict[str, Any]:
+    def _learning_params(self) -> dict[str, Any]:
         aside = {"observe", "neuron", "duration", "sparse_output", "verbose"}
         if self.contrast is not None:
             aside.remove("observe")
         params = {n: v for n, v in self.get_params(deep=False).items() if n not in aside}
         return params | {"engine": get_engine(self.engine).name}
 
-    def _marks(
-        self, course: BatchSchedule, mark: LearningState, stimuli: Stimuli, labels: Any
+    def _iter_states(
+        self, schedule: BatchSchedule, state: LearningState, stimuli: Stimuli, labels: Any
     ) -> Iterator[LearningState]:
         """Learn from where a bookmark lies to the end; yields where it stands after each batch."""
-        batches = (make_batch(stimuli, labels, rows) for rows in course.batches(mark.n_steps))
-        redrawn = mark.n_redrawn
-        for circuit, progress in self._run(
-            mark.circuit, batches, course.n_batches, mark.n_steps, course.rng
+        batches = (make_batch(stimuli, labels, rows) for rows in schedule.batches(state.n_steps))
+        redrawn = state.n_redrawn
+        for circuit, progress in self._learn_batches(
+            state.circuit, batches, schedule.n_batches, state.n_steps, schedule.rng
         ):
             redrawn += progress.redrawn
-            yield course.bookmark(circuit, progress.batch, redrawn)
+            yield schedule.snapshot(circuit, progress.batch, redrawn)
 
-    def _keep_mark(
-        self, mark: LearningState, course: BatchSchedule, classes: Any, probe: BaseEstimator
+    def _set_state(
+        self, state: LearningState, schedule: BatchSchedule, classes: Any, validator: BaseEstimator
     ) -> None:
-        self._keep_signature(probe)
-        n_iter = -(-mark.n_steps // course.per_epoch)
-        self._keep(mark.circuit, classes, mark.generator(), n_iter, mark.n_steps, mark.n_redrawn)
+        self._copy_feature_names(validator)
+        n_iter = -(-state.n_steps // schedule.batches_per_epoch)
+        self._set_fitted(
+            state.circuit, classes, state.make_rng(), n_iter, state.n_steps, state.n_redrawn
+        )
 
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike | None = None, classes: ArrayLike | None = None
@@ -283,41 +285,43 @@ class LinkedLCA(_BaseLCA):
         """
         self._check_counts("n_components", "n_epochs", "batch_size")
         first = not hasattr(self, "circuit_")
-        probe = clone(self) if first else None
-        stimuli = self._split(X, probe)
+        validator = clone(self) if first else None
+        stimuli = self._split(X, validator)
         known = classes if first else getattr(self, "classes_", None)
         labels, classes = encode_labels(self.driver, y, count_samples(stimuli), known)
         if first:
             rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-            circuit = self._first_circuit(stimuli, labels, rng)
+            circuit = self._make_initial_circuit(stimuli, labels, rng)
         else:
             rng, circuit = self._rng, self.circuit_
         steps, redrawn = (0, 0) if first else (self.n_steps_, self.n_redrawn_)
         batches = iter_batches(stimuli, labels, self.batch_size)
-        for learned, progress in self._run(circuit, batches, None, steps, rng):
+        for learned, progress in self._learn_batches(circuit, batches, None, steps, rng):
             circuit, steps, redrawn = learned, progress.batch, redrawn + progress.redrawn
-        if probe is not None:
-            self._keep_signature(probe)
-        self._keep(circuit, classes, rng, 1 if first else self.n_iter_ + 1, steps, redrawn)
+        if validator is not None:
+            self._copy_feature_names(validator)
+        self._set_fitted(circuit, classes, rng, 1 if first else self.n_iter_ + 1, steps, redrawn)
         return self
 
-    def _split(self, X: ArrayLike, probe: BaseEstimator | None, keep: bool = False) -> Stimuli:
-        return split_modalities(self._check(X, probe), self.modalities, keep)
+    def _split(self, X: ArrayLike, validator: BaseEstimator | None, keep: bool = False) -> Stimuli:
+        return split_modalities(self._validate(X, validator), self.modalities, keep)
 
-    def _first_circuit(self, stimuli: Stimuli, labels: Any, rng: np.random.Generator) -> Circuit:
+    def _make_initial_circuit(
+        self, stimuli: Stimuli, labels: Any, rng: np.random.Generator
+    ) -> Circuit:
         return make_initial_circuit(
             stimuli,
             labels,
             rng,
             n_components=self.n_components,
-            transfer=self._transfer(),
+            transfer=self._make_transfer(),
             weights=self.weights or {},
             driver=self.driver,
             rule=Hebbian() if self.plasticity is None else self.plasticity,
             idle=IdleAtoms() if self.idle is None else self.idle,
         )
 
-    def _run(
+    def _learn_batches(
         self,
         circuit: Circuit,
         batches: Iterator[Batch],
@@ -336,11 +340,11 @@ class LinkedLCA(_BaseLCA):
             engine=self.engine,
             rng=rng,
             contrast=None if n_batches is None else self.contrast,
-            observe=self._observed_of(circuit),
+            observe=self._observed_names(circuit),
         )
         return show_progress(steps, n_batches, first, self.verbose)
 
-    def _keep(
+    def _set_fitted(
         self,
         circuit: Circuit,
         classes: Any,
@@ -356,22 +360,19 @@ class LinkedLCA(_BaseLCA):
         self.n_iter_, self.n_steps_, self.n_redrawn_ = n_iter, n_steps, redrawn
         self._rng = rng
 
-    def _observed(self) -> tuple[str, ...]:
-        return self._observed_of(self.circuit_)
-
-    def _observed_of(self, circuit: Circuit) -> tuple[str, ...]:
+    def _observed_names(self, circuit: Circuit) -> tuple[str, ...]:
         if self.observe is None:
             return tuple(circuit.widths)
         return (self.observe,) if isinstance(self.observe, str) else tuple(self.observe)
 
-    def _observed_columns(self, X: ArrayLike) -> dict[str, FloatArray]:
-        names = self._observed()
+    def _validate_observed(self, X: ArrayLike) -> dict[str, FloatArray]:
+        names = self._observed_names(self.circuit_)
         widths = {name: self.circuit_.dictionary(name).n_inputs for name in names}
         alone = None
         if len(names) < len(self.circuit_.widths):
-            alone = self._check(X, clone(self), values=False)
+            alone = self._validate(X, clone(self), values=False)
         if alone is None or alone.shape[1] == self.n_features_in_:
-            stimuli = split_columns(self._check(X, values=False), self.circuit_.widths)
+            stimuli = split_columns(self._validate(X, values=False), self.circuit_.widths)
             return {name: stimuli[name] for name in names}
         if alone.shape[1] != sum(widths.values()):
             raise ValueError(
@@ -397,10 +398,10 @@ class LinkedLCA(_BaseLCA):
             In the precision of X; a ``csr_array`` with ``sparse_output``.
         """
         check_is_fitted(self, "circuit_")
-        stimuli = self._observed_columns(X)
+        stimuli = self._validate_observed(X)
         circuit = self.circuit_.without_drivers().observe(*stimuli)
-        circuit = circuit._replace(neuron=self._neuron(), transfer=self._transfer())
-        return self._codes(circuit, stimuli)
+        circuit = circuit._replace(neuron=self._make_neuron(), transfer=self._make_transfer())
+        return self._encode(circuit, stimuli)
 
     def inverse_transform(self, X: ArrayLike, modality: str | None = None) -> FloatArray:
         """What codes say about a modality.
@@ -418,7 +419,7 @@ class LinkedLCA(_BaseLCA):
         """
         check_is_fitted(self, "circuit_")
         names = list(self.circuit_.widths) if modality is None else [modality]
-        code, seen = self._dense(X), self._observed()
+        code, seen = self._to_dense(X), self._observed_names(self.circuit_)
         return np.hstack([self.circuit_.reconstruct(code, name, seen) for name in names])
 
     def translate(self, X: ArrayLike, to: str) -> FloatArray:

@@ -1,6 +1,6 @@
 """Samples as estimators get them: columns become modalities, labels become class numbers.
 
-Where a learning starts: at a circuit whose atoms are samples, or at the mark of a checkpoint.
+Where a learning starts: at a circuit whose atoms are samples, or at the state of a checkpoint.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def make_batch(stimuli: Stimuli, labels: Any, rows: Any) -> Batch:
     """What is shown in one batch, and its labels."""
     own = None if labels is None else labels[rows]
     if isinstance(stimuli, DaskSamples):
-        return stimuli.take(np.r_[rows]), own
+        return stimuli.batch(np.r_[rows]), own
     return {name: X[rows] for name, X in stimuli.items()}, own
 
 
@@ -166,9 +166,9 @@ def make_initial_circuit(
 
 
 def resume_or_start(
-    course: BatchSchedule, fresh: Callable[[], Circuit], file: Checkpoint | None, resume: bool
+    schedule: BatchSchedule, fresh: Callable[[], Circuit], file: Checkpoint | None, resume: bool
 ) -> LearningState:
-    """Where a learning begins: at the mark of its checkpoint, or at a fresh circuit.
+    """Where a learning begins: at the state of its checkpoint, or at a fresh circuit.
 
     Raises
     ------
@@ -177,9 +177,9 @@ def resume_or_start(
     """
     if file is None and resume:
         raise ValueError("resume=True goes on from a checkpoint; name its file: checkpoint=...")
-    mark = None if file is None else file.begin(resume)
-    if mark is None:
-        mark = course.bookmark(fresh())
+    state = None if file is None else file.open(resume)
+    if state is None:
+        state = schedule.snapshot(fresh())
         if file is not None:
-            file.write(mark)  # what cannot be written is told before hours have gone by
-    return mark
+            file.write(state)  # what cannot be written is told before hours have gone by
+    return state

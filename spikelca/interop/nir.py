@@ -131,7 +131,7 @@ def _node_name(name: str, i: int) -> str:
 
 def double_gram(circuit: Circuit) -> NDArray[np.float64]:
     """``L + 1`` in float64, with the gain of linked drivers on its diagonal."""
-    dictionaries = [d.with_atoms(d.atoms.astype(np.float64)) for d in circuit.dictionaries]
+    dictionaries = [d._with_atoms(d.atoms.astype(np.float64)) for d in circuit.dictionaries]
     n = circuit.n_neurons
     injection = sum_injections(static_drivers(circuit.drivers), np.zeros(1), 1, n)
     if injection.allowed is not None:

@@ -65,7 +65,7 @@ class LearningState:
     rng: Mapping[str, Any]
     order: Mapping[str, Any]
 
-    def generator(self) -> np.random.Generator:
+    def make_rng(self) -> np.random.Generator:
         """A random generator that stands where that of the learning stood."""
         rng = np.random.default_rng()
         rng.bit_generator.state = self.rng
@@ -97,39 +97,39 @@ class BatchSchedule:
         self.order: Mapping[str, Any] = rng.bit_generator.state
 
     @property
-    def per_epoch(self) -> int:
+    def batches_per_epoch(self) -> int:
         """Batches of one epoch."""
         return -(-self.n_samples // self.batch_size)
 
     @property
     def n_batches(self) -> int:
         """Batches of all epochs."""
-        return self.n_epochs * self.per_epoch
+        return self.n_epochs * self.batches_per_epoch
 
-    def bookmark(self, circuit: Circuit, n_steps: int = 0, n_redrawn: int = 0) -> LearningState:
+    def snapshot(self, circuit: Circuit, n_steps: int = 0, n_redrawn: int = 0) -> LearningState:
         """Where the learning stands now."""
         return LearningState(circuit, n_steps, n_redrawn, self.rng.bit_generator.state, self.order)
 
-    def turn_to(self, mark: LearningState) -> None:
+    def restore(self, mark: LearningState) -> None:
         """Go where a bookmark lies."""
         self.rng.bit_generator.state = mark.rng
         self.order = mark.order
 
     def batches(self, first: int) -> Iterator[NDArray[np.int64]]:
         """The rows of every batch from the ``first`` one on."""
-        epoch, place = divmod(first, self.per_epoch)
+        epoch, place = divmod(first, self.batches_per_epoch)
         if place:
             now = self.rng.bit_generator.state
             self.rng.bit_generator.state = self.order
             order = self.rng.permutation(self.n_samples)
             self.rng.bit_generator.state = now
-            yield from self._cut(order, place)
+            yield from self._split(order, place)
             epoch += 1
         for _ in range(epoch, self.n_epochs):
             self.order = self.rng.bit_generator.state
-            yield from self._cut(self.rng.permutation(self.n_samples), 0)
+            yield from self._split(self.rng.permutation(self.n_samples), 0)
 
-    def _cut(self, order: NDArray[np.int64], place: int) -> Iterator[NDArray[np.int64]]:
+    def _split(self, order: NDArray[np.int64], place: int) -> Iterator[NDArray[np.int64]]:
         for first in range(place * self.batch_size, self.n_samples, self.batch_size):
             yield order[first : first + self.batch_size]
 
@@ -170,10 +170,10 @@ class Checkpoint:
                 f"checkpoint_every is {every!r}; a whole number of batches, 1 or more, was awaited."
             )
         self.path, self.every, self.n_batches = Path(path), int(every), n_batches
-        self.owner = {name: to_text(value, name) for name, value in params.items()}
-        self.owner |= {name: digest_array(array) for name, array in data.items()}
+        self.run_id = {name: to_text(value, name) for name, value in params.items()}
+        self.run_id |= {name: digest_array(array) for name, array in data.items()}
 
-    def begin(self, resume: bool) -> LearningState | None:
+    def open(self, resume: bool) -> LearningState | None:
         """Where to go on from; None to start anew, because nothing is there or all is done.
 
         Raises
@@ -188,7 +188,7 @@ class Checkpoint:
             return None
         mark, owner, n_batches = read_checkpoint(self.path)
         if resume:
-            self._check_owner(owner)
+            self._check_run_id(owner)
             return mark
         if mark.n_steps < n_batches:
             raise ValueError(
@@ -197,18 +197,18 @@ class Checkpoint:
             )
         return None
 
-    def _check_owner(self, owner: Mapping[str, str]) -> None:
-        names = sorted(n for n in {*owner, *self.owner} if owner.get(n) != self.owner.get(n))
+    def _check_run_id(self, owner: Mapping[str, str]) -> None:
+        names = sorted(n for n in {*owner, *self.run_id} if owner.get(n) != self.run_id.get(n))
         if names:
             others = "; ".join(
-                f"{n}: {owner.get(n)} there, {self.owner.get(n)} here" for n in names
+                f"{n}: {owner.get(n)} there, {self.run_id.get(n)} here" for n in names
             )
             raise ValueError(
                 f"{self.path} belongs to another learning ({others}). Go on with the same data and "
                 "parameters, or name another file."
             )
 
-    def after(self, mark: LearningState) -> None:
+    def write_if_due(self, mark: LearningState) -> None:
         """Write, if it is time."""
         if mark.n_steps % self.every == 0 or mark.n_steps == self.n_batches:
             self.write(mark)
@@ -223,7 +223,7 @@ class Checkpoint:
             "rng": rng_to_json(mark.rng),
             "order": rng_to_json(mark.order),
             "n_batches": self.n_batches,
-            "owner": self.owner,
+            "owner": self.run_id,
         }
         write_archive(self.path, {"kind": "checkpoint", "model": told}, arrays.held)
 

@@ -86,9 +86,9 @@ def contrastive_step(
     ValueError
         If a modality was not shown.
     """
-    if set(taught.power) != set(circuit.widths):
+    if set(taught.stimulus_energy) != set(circuit.widths):
         raise ValueError(
-            f"A contrastive step was shown {sorted(taught.power)}; all of "
+            f"A contrastive step was shown {sorted(taught.stimulus_energy)}; all of "
             f"{sorted(circuit.widths)} were awaited."
         )
     plastic = [d for d in circuit.dictionaries if d.plasticity is not None]
@@ -96,7 +96,7 @@ def contrastive_step(
         return circuit
     memory = max(d.plasticity.memory for d in plastic if d.plasticity is not None)
     assert circuit.plasticity is not None
-    state = circuit.plasticity.after(taught.activity, memory)
+    state = circuit.plasticity.update(taught.activity, memory)
     stepped = [
         _contrastive_atoms(d, taught, free, d.name in observed, contrast, strength, state)
         for d in plastic
@@ -105,7 +105,7 @@ def contrastive_step(
     moved = normalise_stacked(stepped, weights, remaining_norm(circuit.dictionaries, plastic))
     atoms = {d.name: phi for d, phi in zip(plastic, moved, strict=True)}
     learned = tuple(
-        d.with_atoms(atoms[d.name]) if d.name in atoms else d for d in circuit.dictionaries
+        d._with_atoms(atoms[d.name]) if d.name in atoms else d for d in circuit.dictionaries
     )
     return circuit._replace(dictionaries=learned, plasticity=replace(state, redrawn=0))
 
@@ -124,7 +124,7 @@ def _contrastive_atoms(
     rate = d.plasticity.rate * contrast.rate * strength
     if seen:
         kappa = d.atoms.dtype.type(contrast.amount)
-        lesson = taught.correlation[d.name] - kappa * free.correlation[d.name]
+        statistics = taught.correlation[d.name] - kappa * free.correlation[d.name]
     else:
-        lesson, rate = free.correlation[d.name], rate * contrast.recall
-    return replace(d.plasticity, rate=rate).step(d.atoms, lesson, state.usage)
+        statistics, rate = free.correlation[d.name], rate * contrast.recall
+    return replace(d.plasticity, rate=rate).step(d.atoms, statistics, state.usage)

@@ -31,7 +31,7 @@ class RemoteBatch(ABC):
     Examples
     --------
     >>> class Drawer(Elsewhere):
-    ...     def lesson(self, circuit, labels, tol, engine):
+    ...     def compute_statistics(self, circuit, labels, tol, engine):
     ...         x = {"x": np.eye(2)}
     ...         return make_statistics(circuit.dictionaries, x, circuit.encode(x, tol).code)
     >>> from spikelca import Dictionary, RateNeuron, SoftThreshold
@@ -41,7 +41,9 @@ class RemoteBatch(ABC):
     """
 
     @abstractmethod
-    def lesson(self, circuit: Circuit, labels: Any, tol: float, engine: Engine) -> BatchStatistics:
+    def compute_statistics(
+        self, circuit: Circuit, labels: Any, tol: float, engine: Engine
+    ) -> BatchStatistics:
         """What the samples have to say to the circuit.
 
         Parameters
@@ -159,17 +161,21 @@ def learn(
             )
         fraction = 0.0 if n_batches is None else batch / n_batches
         strength = 0.0 if contrast is None else contrast.strength(fraction)
-        driven = circuit.faded(fraction)
+        driven = circuit._at_progress(fraction)
         # The limit is not held across the yield: what the caller computes is the caller's affair.
         with single_blas_thread():
-            lesson = _batch_statistics(driven, stimuli, labels, tol, runner)
+            statistics = _batch_statistics(driven, stimuli, labels, tol, runner)
             if contrast is not None and strength:
                 free = _free_phase_sums(circuit, stimuli, observe, tol, runner)
-                circuit = contrastive_step(circuit, lesson.sums, free, observe, contrast, strength)
+                circuit = contrastive_step(
+                    circuit, statistics.sums, free, observe, contrast, strength
+                )
             else:
-                parts = (circuit.drivers, labels, lesson.n_samples, circuit.n_neurons)
-                circuit = circuit._apply_statistics(lesson, partial(eligible_samples, *parts), rng)
-        yield circuit, _make_progress(circuit, lesson.sums, batch + 1)
+                parts = (circuit.drivers, labels, statistics.n_samples, circuit.n_neurons)
+                circuit = circuit._apply_statistics(
+                    statistics, partial(eligible_samples, *parts), rng
+                )
+        yield circuit, _make_progress(circuit, statistics.sums, batch + 1)
 
 
 def _batch_statistics(
@@ -180,7 +186,7 @@ def _batch_statistics(
     engine: Engine,
 ) -> BatchStatistics:
     if isinstance(stimuli, RemoteBatch):
-        return stimuli.lesson(circuit, labels, tol, engine)
+        return stimuli.compute_statistics(circuit, labels, tol, engine)
     seen = check_stimuli(stimuli, circuit.widths, circuit.dtype)
     code = circuit.encode(seen, tol, labels=labels, engine=engine).code
     return make_statistics(circuit.dictionaries, seen, code)
@@ -203,6 +209,9 @@ def _free_phase_sums(
 def _make_progress(circuit: Circuit, sums: BatchSums, batch: int) -> Progress:
     assert circuit.plasticity is not None
     n_samples = sums.activity.n_samples
-    error = {name: sums.error[name] / power if power else 0.0 for name, power in sums.power.items()}
+    error = {
+        name: sums.error[name] / power if power else 0.0
+        for name, power in sums.stimulus_energy.items()
+    }
     redrawn = circuit.plasticity.redrawn
     return Progress(batch, n_samples, sums.n_active / n_samples, error, redrawn)

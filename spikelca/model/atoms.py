@@ -134,7 +134,7 @@ def draw_initial_atoms(
     weights: Mapping[str, float],
     n_neurons: int,
     rng: np.random.Generator,
-    favoured: NDArray[np.bool_] | None = None,
+    assignment: NDArray[np.bool_] | None = None,
 ) -> dict[str, FloatArray]:
     """Atoms drawn from samples, the stacked atom of unit norm.
 
@@ -147,7 +147,7 @@ def draw_initial_atoms(
     weights : mapping of modality to float
     n_neurons : int
     rng : numpy Generator
-    favoured : (n_samples, n_neurons) bool, optional
+    assignment : (n_samples, n_neurons) bool, optional
         Samples from which each neuron may be drawn, see `Driver.assignment`.
 
     Returns
@@ -155,11 +155,11 @@ def draw_initial_atoms(
     dict of modality to (n_neurons, n_inputs)
     """
     n_samples = len(next(iter(stimuli.values())))
-    if favoured is None:
+    if assignment is None:
         rows = _draw_without_replacement(rng, np.arange(n_samples), n_neurons)
     else:
         rows = np.empty(n_neurons, dtype=np.int64)
-        patterns, which = np.unique(favoured, axis=1, return_inverse=True)
+        patterns, which = np.unique(assignment, axis=1, return_inverse=True)
         for index, pattern in enumerate(patterns.T):
             neurons = np.flatnonzero(which.ravel() == index)
             choices = np.flatnonzero(pattern)

@@ -142,7 +142,7 @@ class Dictionary:
         """Phi_i, one column a neuron, contiguous: (n_inputs, n_neurons)."""
         return self.derived.get(transpose)
 
-    def with_atoms(self, atoms: FloatArray) -> Dictionary:
+    def _with_atoms(self, atoms: FloatArray) -> Dictionary:
         """The same population with other atoms, which the caller vouches for: no check, no copy.
 
         Parameters

@@ -143,12 +143,12 @@ class Driver(ABC):
         """
         return None
 
-    def faded(self, fraction: float) -> Driver:
+    def at_progress(self, progress: float) -> Driver:
         """The driver after a part of the learning is done.
 
         Parameters
         ----------
-        fraction : float in [0, 1]
+        progress : float in [0, 1]
             How much of the learning is done.
 
         Returns
@@ -265,18 +265,18 @@ class Fade:
                 "floor in [0, 1] and until in (0, 1] were awaited."
             )
 
-    def strength(self, fraction: float) -> float:
+    def strength(self, progress: float) -> float:
         """Strength after a part of the learning.
 
         Parameters
         ----------
-        fraction : float in [0, 1]
+        progress : float in [0, 1]
 
         Returns
         -------
         float in [floor, 1]
         """
-        return 1 - (1 - self.floor) * min(fraction / self.until, 1.0)
+        return 1 - (1 - self.floor) * min(progress / self.until, 1.0)
 
 
 @dataclass(frozen=True)
@@ -377,9 +377,9 @@ class OrdinalDriver(Driver):
                 "Take more neurons or a smaller block."
             )
         if self.reading == "current":
-            self._check_that_none_fires(transfer)
+            self._check_subthreshold(transfer)
 
-    def _check_that_none_fires(self, transfer: Transfer) -> None:
+    def _check_subthreshold(self, transfer: Transfer) -> None:
         lam = transfer.threshold
         if self.excitation >= lam:
             raise ValueError(
@@ -393,11 +393,11 @@ class OrdinalDriver(Driver):
                 "an inhibition below the threshold, or hold the cells at zero: reading='clamp'."
             )
 
-    def faded(self, fraction: float) -> OrdinalDriver:
+    def at_progress(self, progress: float) -> OrdinalDriver:
         if self.fade is None:
             return self
-        strength = self.fade.strength(fraction)
-        released = self.reading == "clamp" and fraction >= self.fade.until
+        strength = self.fade.strength(progress)
+        released = self.reading == "clamp" and progress >= self.fade.until
         return replace(
             self,
             reading="current" if released else self.reading,

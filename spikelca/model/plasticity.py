@@ -133,7 +133,7 @@ class PlasticityState:
 
     Examples
     --------
-    >>> state = PlasticityState.initial(2).after(Activity.from_code(np.array([[0.5, 0.0]] * 2)), 0.9)
+    >>> state = PlasticityState.initial(2).update(Activity.from_code(np.array([[0.5, 0.0]] * 2)), 0.9)
     >>> state.usage, state.silent
     (array([0.5, 0. ]), array([0, 2]))
     """
@@ -156,7 +156,7 @@ class PlasticityState:
         """
         return cls(np.zeros(n_neurons), np.zeros(n_neurons, dtype=np.int64))
 
-    def after(self, batch: Activity, memory: float) -> PlasticityState:
+    def update(self, batch: Activity, memory: float) -> PlasticityState:
         """The state once a batch of codes was seen.
 
         Parameters
@@ -232,7 +232,7 @@ class IdleAtoms:
             raise ValueError(f"source is {self.source!r}; one of {sorted(_SOURCES)} was awaited.")
         object.__setattr__(self, "patience", whole(self.patience, "patience", 1))
 
-    def material(self, stimulus: FloatArray, residual: FloatArray) -> FloatArray:
+    def candidates(self, stimulus: FloatArray, residual: FloatArray) -> FloatArray:
         """The array whose rows become new atoms.
 
         Parameters
@@ -250,8 +250,8 @@ class IdleAtoms:
 def draw_samples(
     rng: np.random.Generator,
     neurons: NDArray[np.int64],
-    weight_of_rows: FloatArray,
-    favoured: NDArray[np.bool_] | None,
+    sample_weights: FloatArray,
+    assignment: NDArray[np.bool_] | None,
 ) -> NDArray[np.int64]:
     """One sample for each idle neuron, without repetition as far as the batch reaches.
 
@@ -260,9 +260,9 @@ def draw_samples(
     rng : numpy Generator
     neurons : (n_idle,)
         The idle neurons.
-    weight_of_rows : (n_samples,)
+    sample_weights : (n_samples,)
         Squared norm of each row; blank rows are never drawn.
-    favoured : (n_samples, n_neurons) bool, optional
+    assignment : (n_samples, n_neurons) bool, optional
         Samples that a driver assigns to a neuron: only these are drawn for it, if there are any.
 
     Returns
@@ -270,10 +270,10 @@ def draw_samples(
     (n_idle,) int64
         Row for each neuron, -1 where no row is fit.
     """
-    free = weight_of_rows > 0
+    free = sample_weights > 0
     rows = np.full(len(neurons), -1, dtype=np.int64)
     for position, neuron in enumerate(neurons):
-        candidates = free if favoured is None else free & favoured[:, neuron]
+        candidates = free if assignment is None else free & assignment[:, neuron]
         choices = np.flatnonzero(candidates)
         if choices.size:
             rows[position] = rng.choice(choices)
@@ -325,17 +325,17 @@ class Contrast:
                 "amount in [0, 1] and share in (0, 1] were awaited."
             )
 
-    def strength(self, fraction: float) -> float:
+    def strength(self, progress: float) -> float:
         """Part of the rate after a part of the learning: 0 before the contrast begins.
 
         Parameters
         ----------
-        fraction : float in [0, 1]
+        progress : float in [0, 1]
             How much of the learning is done.
 
         Returns
         -------
         float
         """
-        begun = 1 - self.share
-        return 0.0 if fraction < begun else max(1 - fraction, 0.0) / self.share
+        start = 1 - self.share
+        return 0.0 if progress < start else max(1 - progress, 0.0) / self.share

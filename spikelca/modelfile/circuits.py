@@ -127,7 +127,7 @@ def _read_dictionary(found: Any, place: str, arrays: ArrayStore) -> Dictionary:
     if atoms.ndim != 2 or atoms.dtype not in FLOAT_DTYPES:
         raise ValueError(f"{place}: found atoms of {atoms.shape} {atoms.dtype}; 2D floats awaited.")
     check_finite(atoms, place)
-    return Dictionary(name, np.ones((1, 1), atoms.dtype), weight, rule, cells).with_atoms(atoms)
+    return Dictionary(name, np.ones((1, 1), atoms.dtype), weight, rule, cells)._with_atoms(atoms)
 
 
 def _read_state(found: Any, place: str, arrays: ArrayStore, n_neurons: int) -> PlasticityState:
