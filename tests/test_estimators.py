@@ -123,7 +123,7 @@ class Told(Driver):
         pass
 
     def at_progress(self, progress):
-        self.fractions.append(fraction)
+        self.fractions.append(progress)
         return self
 
 

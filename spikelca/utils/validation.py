@@ -106,10 +106,7 @@ def as_float(X: ArrayLike, name: str, dtype: np.dtype[Any] | None = None) -> Flo
     """
     _reject_sparse(X, name)
     if np.ma.is_masked(X):
-        raise ValueError(
-            f"{name} must have no masked values, got {int(np.ma.count_masked(X))}. "
-            "Fill or drop them first."
-        )
+        raise ValueError(f"{name} must not have masked values. Fill or drop them first.")
     X = np.asarray(X)
     if X.dtype.kind == "c":
         raise ValueError(
