@@ -24,7 +24,7 @@ def random_circuit(
     wiring="lateral",
     dtype=np.float64,
 ):
-    """Linked modalities named a, b, ...; stacked atoms of unit norm, of both signs if codes are."""
+    """Make a circuit with modalities a, b, ... and stacked atoms of unit norm."""
     transfer = SoftThreshold(0.1) if transfer is None else transfer
     rng = np.random.default_rng(seed)
     draw = rng.standard_normal if transfer.two_sided else rng.random
@@ -38,14 +38,14 @@ def random_circuit(
     return Circuit(neuron, transfer, dictionaries, drivers, wiring)
 
 
-def with_inputs(circuit, *cells):
-    """The circuit with other input cells, one kind for each modality."""
-    pairs = zip(circuit.dictionaries, cells, strict=True)
+def with_inputs(circuit, *kinds):
+    """Return the circuit with other kinds of inputs, one for each modality."""
+    pairs = zip(circuit.dictionaries, kinds, strict=True)
     return replace(circuit, dictionaries=[replace(d, inputs=kind) for d, kind in pairs])
 
 
 def random_stimuli(circuit, n_samples=5, seed=1, size=0.8):
-    """One stimulus of norm ``size`` for each sample and modality; non-negative if codes are."""
+    """Draw a stimulus of norm ``size`` for each sample and modality, signed if codes are."""
     rng = np.random.default_rng(seed)
     draw = rng.standard_normal if circuit.transfer.two_sided else rng.random
     X = {name: draw((n_samples, width)) for name, width in circuit.widths.items()}
@@ -53,13 +53,13 @@ def random_stimuli(circuit, n_samples=5, seed=1, size=0.8):
 
 
 def same(first, second):
-    """Whether two responses hold the same bits: code, state, traces and spikes."""
+    """Assert that code, state, traces and spikes of two responses are bit-identical."""
     for name in ("state", "traces"):
-        one, other = getattr(first, name), getattr(second, name)
-        assert one.keys() == other.keys()
-        for key in one:
-            np.testing.assert_array_equal(one[key], other[key], err_msg=f"{name} {key}")
+        values, expected = getattr(first, name), getattr(second, name)
+        assert values.keys() == expected.keys()
+        for key in values:
+            np.testing.assert_array_equal(values[key], expected[key], err_msg=f"{name} {key}")
     np.testing.assert_array_equal(first.code, second.code)
     assert (first.spikes is None) == (second.spikes is None)
-    for one, other in zip(first.spikes or (), second.spikes or (), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for a, b in zip(first.spikes or (), second.spikes or (), strict=True):
+        np.testing.assert_array_equal(a, b)

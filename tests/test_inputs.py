@@ -191,7 +191,7 @@ def test_live_objects_show_the_input_cells():
     np.testing.assert_array_equal(
         live.variable("p:b"), circuit.simulate(X, 0.04, 4e-4).state["p:b"]
     )
-    with pytest.raises(NotImplementedError, match="random spikes of"):
+    with pytest.raises(NotImplementedError, match="PoissonInput"):
         live.set_stimuli(replace(live.problem))
 
 
@@ -308,7 +308,7 @@ def test_spiking_inputs_where_they_cannot_work_are_refused(case):
 def test_synapses_do_not_learn_from_random_spikes():
     circuit = random_circuit(SPIKING, wiring="residual")
     circuit = with_inputs(circuit, PoissonInput(0.1, 0), AnalogInput())
-    with pytest.raises(NotImplementedError, match="random spikes of"):
+    with pytest.raises(NotImplementedError, match="PoissonInput"):
         circuit.learn_in_simulation(random_stimuli(circuit), 0.05, 4e-4)
 
 
@@ -317,7 +317,7 @@ def test_synapses_do_not_learn_from_random_spikes():
     lambda: SpikingResidual(float("nan")),
 ])  # fmt: skip
 def test_input_cells_of_impossible_numbers_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"seed must be|(quantum|threshold) is"):
+    with pytest.raises(ValueError, match="must be"):
         wrong()
 
 
