@@ -208,7 +208,7 @@ def test_resident_pages_do_not_grow_with_rows(tmp_path, mode):
 
 @pytest.mark.parametrize("more", [{}, {"two_sided": True}, {"transfer": "hard"}], ids=str)
 @KINDS
-@pytest.mark.filterwarnings("ignore:.*did not settle")
+@pytest.mark.filterwarnings("ignore:.*did not converge")
 def test_sparse_codes_equal_dense_codes(dtype, more):
     X = rows_of(dtype)
     lca = make(X, **more).fit(X)
