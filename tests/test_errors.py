@@ -34,7 +34,7 @@ from spikelca.datasets.glyphs import render
 from spikelca.engines.brian2 import Brian2Engine
 from spikelca.learning.checkpoint import read_checkpoint
 from spikelca.model.waveforms import Array, Callable, Pulse, Sine
-from spikelca.modelfile import ModelFileError, container, read_archive, write_archive
+from spikelca.modelfile import ModelFileError, archive, read_archive, write_archive
 from spikelca.readout import membrane
 
 ROWS = np.random.default_rng(0).random((20, 8))
@@ -213,7 +213,7 @@ def test_an_altered_header_inside_raises(saved):
 
 
 def test_a_file_cut_while_it_is_read_raises(saved, monkeypatch):
-    monkeypatch.setattr(container, "_verify", lambda file, *_: os.truncate(saved, 3000))
+    monkeypatch.setattr(archive, "_verify", lambda file, *_: os.truncate(saved, 3000))
     with pytest.raises(ModelFileError, match="end of the file"):
         load(saved)
 
@@ -241,7 +241,7 @@ def test_a_model_that_no_file_holds_raises(tmp_path, case):
 
 
 def test_a_model_larger_than_a_file_raises(tmp_path, monkeypatch):
-    monkeypatch.setattr(container, "LARGEST_FILE", 500)
+    monkeypatch.setattr(archive, "MAX_FILE", 500)
     with pytest.raises(ValueError, match="holds 500"):
         save(LCACoder(np.eye(3)), tmp_path / "model")
     assert not list(tmp_path.iterdir())
