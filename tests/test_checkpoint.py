@@ -109,7 +109,10 @@ def test_unfinished_run_is_not_overwritten(monkeypatch, trail, X, y):
 
 
 OTHERS = {
-    "another threshold": (lambda X, y: (steered(threshold=0.06), X, y), "0.05 there, 0.06 here"),
+    "another threshold": (
+        lambda X, y: (steered(threshold=0.06), X, y),
+        "0.05 in the file, 0.06 now",
+    ),
     "another seed": (
         lambda X, y: (steered(random_state=1), X, y),
         "random_state: 0 in the file, 1 now",

@@ -46,17 +46,17 @@ def check_dask(X: Any, name: str = "X") -> Any:
         raise ValueError(f"{name} must contain real numbers, got dtype {X.dtype}.")
     dtype = X.dtype if X.dtype in FLOAT_DTYPES else np.dtype(np.float64)
     return X.rechunk({1: -1}).map_blocks(
-        _check_block, name=name, to=dtype, dtype=dtype, meta=np.empty((0, 0), dtype)
+        _check_block, argument=name, to=dtype, dtype=dtype, meta=np.empty((0, 0), dtype)
     )
 
 
 def _check_block(
-    block: FloatArray, name: str, to: np.dtype[Any], block_info: Any = None
+    block: FloatArray, argument: str, to: np.dtype[Any], block_info: Any = None
 ) -> FloatArray:
     if not len(block):  # a filter may leave an empty chunk
         return np.empty(block.shape, to)
     first = block_info[0]["array-location"][0][0] if block_info else 0
-    return check_matrix(block, name, None, to, 0 if math.isnan(first) else int(first))
+    return check_matrix(block, argument, None, to, 0 if math.isnan(first) else int(first))
 
 
 def encode_lazily(circuit: Circuit, stimuli: Mapping[str, Any], codes: Codes) -> Any:
