@@ -197,7 +197,7 @@ def test_estimator_with_contrast_is_saved_and_loaded(tmp_path):
     ],
 )
 def test_contrast_out_of_range_is_rejected(wrong):
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
         Contrast(**wrong)
 
 

@@ -120,7 +120,7 @@ def test_nan_is_reported_with_its_index(X, y):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda X: X[:, 0], r"shape \(90,\); a 2D array"),
+        (lambda X: X[:, 0], r"2D array.* got shape \(90,\)"),
         (lambda X: X[:0], "not empty"),
         (lambda X: X.astype(complex), "complex128"),
         (lambda X: X[:, :5], "8 columns|expecting"),

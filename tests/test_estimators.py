@@ -217,15 +217,15 @@ BAD = {
     ),
     "too many blocks": (
         lambda X, y: make(driver=OrdinalDriver(2, block=5)).fit(X, y),
-        "need 10 neurons; the circuit has 8",
+        "n_neurons must be at least 10 .* got 8",
     ),
     "labels of another length": (
         lambda X, y: make(driver=OrdinalDriver(2)).fit(X, y[:-1]),
-        "y has shape",
+        "y must have shape",
     ),
     "columns that the modalities do not fill": (
         lambda X, y: make().fit(X[:, :30]),
-        "30 features.*take 40",
+        "must have 40 features.* got 30",
     ),
     "weights of an unknown modality": (
         lambda X, y: make(weights={"sound": 1.0}).fit(X),
