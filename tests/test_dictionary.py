@@ -154,7 +154,8 @@ def test_atom_without_activity_does_not_change():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_long_inactive_atom_stays_finite_and_unchanged(dtype):
-    state = PlasticityState.initial(2).update(Activity.from_code(np.ones((1, 2), dtype)), memory=0.5)
+    activity = Activity.from_code(np.ones((1, 2), dtype))
+    state = PlasticityState.initial(2).update(activity, memory=0.5)
     code, atoms = np.array([[1.0, 0.0]], dtype), np.eye(2, dtype=dtype)
     for _ in range(1200):
         state = state.update(Activity.from_code(code), memory=0.5)
