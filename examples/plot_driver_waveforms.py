@@ -11,8 +11,8 @@ from sklearn.preprocessing import normalize
 
 from spikelca import Circuit, CurrentDriver, Dictionary, RateNeuron, SoftThreshold
 from spikelca.datasets import load_images
+from spikelca.model.waveforms import Pulse, Sine
 from spikelca.plotting import colour_of, draw_membrane
-from spikelca.waveforms import Pulse, Sine
 
 X = normalize(load_images("digits").X_train)
 drivers = [

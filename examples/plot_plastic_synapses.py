@@ -13,7 +13,7 @@ from sklearn.preprocessing import normalize
 
 from spikelca import Circuit, Dictionary, SoftThreshold, SpikingNeuron
 from spikelca.datasets import glyphs_for, load_images, printed_digits
-from spikelca.plasticity import normalise_stacked
+from spikelca.model.atoms import normalise_stacked
 from spikelca.plotting import draw_recall
 
 digits, rng = load_images("digits"), np.random.default_rng(0)

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from spikelca._version import __version__
 from spikelca.circuit import Circuit
-from spikelca.contrast import Contrast
-from spikelca.dictionary import Dictionary
-from spikelca.drivers import CurrentDriver, Fade, OrdinalDriver
-from spikelca.neurons import RateNeuron, SpikingNeuron
-from spikelca.plasticity import Hebbian, IdleAtoms
-from spikelca.transfer import HardThreshold, SoftThreshold
+from spikelca.model.dictionary import Dictionary
+from spikelca.model.drivers import CurrentDriver, Fade, OrdinalDriver
+from spikelca.model.neurons import RateNeuron, SpikingNeuron
+from spikelca.model.plasticity import Contrast, Hebbian, IdleAtoms
+from spikelca.model.transfer import HardThreshold, SoftThreshold
 
 if TYPE_CHECKING:
     from spikelca.estimators import LCACoder, LinkedLCA

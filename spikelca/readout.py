@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.engines import WINDOW, Clock, Response, Spikes
-from spikelca.transfer import Transfer
-from spikelca.validation import FloatArray, positive_seconds
+from spikelca.model.transfer import Transfer
+from spikelca.utils.validation import FloatArray, positive_seconds
 
 
 def spike_count(response: Response, window: float | None = None) -> FloatArray:

@@ -11,15 +11,14 @@ import numba
 import numpy as np
 from numba import types
 
-from spikelca.engines.numba.active_set import settle_rows
-from spikelca.engines.numba.compile import _FAST
-from spikelca.engines.numba.drive import add_drive, pass_by
-from spikelca.engines.numba.exact_active_set import solve_rows
-from spikelca.engines.numba.foresight import make_room
-from spikelca.engines.numba.hard import settle_hard_rows
-from spikelca.engines.numba.layout import lateral_in_tiles
-from spikelca.engines.numba.rate import Cell, Tape
-from spikelca.engines.numba.spans import rate_lateral
+from spikelca.engines.numba.encode.active_set import settle_rows
+from spikelca.engines.numba.encode.drive import add_drive, pass_by
+from spikelca.engines.numba.encode.exact_active_set import solve_rows
+from spikelca.engines.numba.encode.hard_threshold import settle_hard_rows
+from spikelca.engines.numba.jit.compile import _FAST
+from spikelca.engines.numba.jit.layout import lateral_in_tiles
+from spikelca.engines.numba.simulate.rate_lateral import make_room, rate_lateral
+from spikelca.engines.numba.simulate.recording import Cell, Tape
 
 ENTRIES = {
     "active set": settle_rows,

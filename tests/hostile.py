@@ -10,7 +10,7 @@ import warnings
 import zipfile
 import zlib
 
-from spikelca.modelfile import layout
+from spikelca.modelfile import zip_format as layout
 
 
 def repacked(data, change, arrays=None):

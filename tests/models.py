@@ -15,10 +15,10 @@ from spikelca import (
     LinkedLCA,
     OrdinalDriver,
     SpikingNeuron,
-    waveforms,
 )
-from spikelca.inputs import PoissonInput, SpikingResidual
-from spikelca.plasticity import PlasticityState
+from spikelca.model import waveforms
+from spikelca.model.inputs import PoissonInput, SpikingResidual
+from spikelca.model.plasticity import PlasticityState
 
 WAVE = waveforms.Sum(
     waveforms.Noise(0.1, seed=3), waveforms.Array(np.arange(6.0).reshape(3, 2), dt=0.5)

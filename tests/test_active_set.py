@@ -6,18 +6,17 @@ dependent. The law is the duality gap, computed in NumPy from the returned code.
 
 from __future__ import annotations
 
-import sys
-
 import numba
 import numpy as np
 import pytest
 
 from spikelca import Circuit, CurrentDriver, Dictionary, LinkedLCA, RateNeuron, SoftThreshold
-from spikelca.certificate import relative_gap
-from spikelca.engines.base import Response
-from spikelca.engines.numba.cholesky import append, project_on_active, remove
-from spikelca.engines.numba.members import make_room
-from spikelca.engines.numba.settle import settle_exactly, settle_soft
+from spikelca.engines.numba.encode import solve
+from spikelca.engines.numba.encode.active_set import make_room
+from spikelca.engines.numba.encode.cholesky import append, project_on_active, remove
+from spikelca.engines.numba.encode.solve import settle_exactly, settle_soft
+from spikelca.engines.response import Response
+from spikelca.metrics import relative_gap
 
 N_SEEDS = 200
 
@@ -196,8 +195,7 @@ def test_full_active_set_is_finished_exactly(monkeypatch):
     atoms, X = make_overcomplete(np.random.default_rng(0))
     circuit = make_circuit(atoms)
     expected = circuit.encode({"x": X}, tol=1e-10)
-    # The package's name `settle` is the function; the module is only to be had by its full name.
-    monkeypatch.setattr(sys.modules["spikelca.engines.numba.settle"], "LARGEST_BLOCK", 3)
+    monkeypatch.setattr(solve, "LARGEST_BLOCK", 3)
     cramped = circuit.encode({"x": X}, tol=1e-10)
     assert (cramped.gap <= 1e-10).all()
     np.testing.assert_allclose(cramped.code, expected.code, atol=1e-8)

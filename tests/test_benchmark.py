@@ -8,19 +8,29 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spikelca.experiments import (
-    benchmark,
-    benchmark_encode,
-    benchmark_scaling,
-    benchmark_spikes,
-    benchmark_time,
-    benchmark_workers,
+from spikelca.benchmarks import (
+    encode as benchmark_encode,
 )
-from spikelca.experiments.benchmark import format_benchmark, run_benchmark
-from spikelca.experiments.benchmark_encode import Contest, gap_of, meet, objective_of, ours
-from spikelca.experiments.benchmark_measure import Row, Spread, agree, interleaved, judged
-from spikelca.experiments.benchmark_peers import Lasso, numpy_fista, sklearn_lasso, spams_lasso
-from spikelca.experiments.benchmark_spikes import spike_coder
+from spikelca.benchmarks import (
+    learn as benchmark_time,
+)
+from spikelca.benchmarks import (
+    scaling as benchmark_scaling,
+)
+from spikelca.benchmarks import (
+    simulate as benchmark_spikes,
+)
+from spikelca.benchmarks import (
+    suites as benchmark,
+)
+from spikelca.benchmarks import (
+    workers as benchmark_workers,
+)
+from spikelca.benchmarks.encode import Contest, gap_of, meet, objective_of, ours
+from spikelca.benchmarks.measure import Row, Spread, agree, interleaved, judged
+from spikelca.benchmarks.peers import Lasso, numpy_fista, sklearn_lasso, spams_lasso
+from spikelca.benchmarks.simulate import spike_coder
+from spikelca.benchmarks.suites import format_benchmark, run_benchmark
 
 
 def tiny(n_samples=30):

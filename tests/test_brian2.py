@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import spikelca
 from spikelca import CurrentDriver, HardThreshold, OrdinalDriver, SoftThreshold, SpikingNeuron
 from spikelca.engines.brian2 import Brian2Engine
-from spikelca.waveforms import Noise, Sine
+from spikelca.model.waveforms import Noise, Sine
 
 brian2 = pytest.importorskip("brian2")
 HOME = Path(spikelca.__file__).parent.parent

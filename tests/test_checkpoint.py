@@ -7,7 +7,7 @@ import pytest
 from models import assert_same_circuit, steered
 
 from spikelca import LinkedLCA, OrdinalDriver, load, save
-from spikelca.checkpoint import Checkpoint, read_checkpoint
+from spikelca.learning.checkpoint import Checkpoint, read_checkpoint
 from spikelca.persistence import ModelFileError
 
 

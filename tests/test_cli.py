@@ -17,7 +17,7 @@ from quickly import HANGS, WORDS, quick_results
 
 from spikelca.cli import main
 from spikelca.cli.files import read_rows
-from spikelca.experiments import page
+from spikelca.experiments import report
 
 COMMANDS = ("reproduce", "fit", "encode", "simulate", "info", "bench")
 
@@ -315,7 +315,7 @@ def test_the_report_holds_everything_and_asks_for_nothing(report):
 
 def test_what_is_told_in_the_report_cannot_become_markup():
     found = {"data": "<b>", "font": "&", "rows": [], "settings": {}, "versions": {}}
-    text = page.page(found, "<i>", "spikelca <script>", [])
+    text = report.page(found, "<i>", "spikelca <script>", [])
     assert "<b>" not in text
     assert "<script>" not in text
 

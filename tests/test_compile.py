@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import spikelca
-from spikelca.engines.numba.compile import digest_of_sources
+from spikelca.engines.numba.jit.compile import digest_of_sources
 
 INNER = """
-from spikelca.engines.numba.compile import kernel
+from spikelca.engines.numba.jit.compile import kernel
 
 @kernel
 def inner(x):
@@ -22,8 +22,8 @@ def inner(x):
 """
 OUTER = """
 import numpy as np
-from spikelca.engines.numba.compile import entry, given
-from spikelca.engines.numba.inner import inner
+from spikelca.engines.numba.jit.compile import entry, given
+from spikelca.engines.numba.encode.inner import inner
 
 @entry(lambda real: (given(real, 1),))
 def outer(x):
@@ -40,13 +40,14 @@ def house(tmp_path):
     """A copy of the rooms that compile, with an entry that calls a kernel of another file."""
     source, copy = Path(spikelca.__file__).parent, tmp_path / "spikelca"
     numba = copy / "engines" / "numba"
-    numba.mkdir(parents=True)
-    for folder in (copy, copy / "engines", numba):
+    folders = (copy, copy / "engines", numba, numba / "jit", numba / "encode")
+    for folder in folders:
+        folder.mkdir()
         (folder / "__init__.py").touch()
     shutil.copy(source / "_version.py", copy)
-    shutil.copy(source / "engines" / "numba" / "compile.py", numba)
+    shutil.copy(source / "engines" / "numba" / "jit" / "compile.py", numba / "jit")
     (numba / "outer.py").write_text(OUTER)
-    (numba / "inner.py").write_text(INNER.format(answer=2))
+    (numba / "encode" / "inner.py").write_text(INNER.format(answer=2))
     return copy
 
 
@@ -65,7 +66,7 @@ def answers(house):
 def test_an_entry_follows_the_kernels_that_it_calls(house):
     assert answers(house) == ([2.0, 2.0], [0, 0])
     assert answers(house) == ([2.0, 2.0], [1, 1])
-    (house / "engines" / "numba" / "inner.py").write_text(INNER.format(answer=3))
+    (house / "engines" / "numba" / "encode" / "inner.py").write_text(INNER.format(answer=3))
     assert answers(house) == ([3.0, 3.0], [0, 0])
 
 
@@ -78,7 +79,14 @@ def test_the_two_precisions_are_kept_in_files_of_their_own(house):
 
 def test_the_digest_follows_every_file_and_its_name(tmp_path):
     found = {digest_of_sources(tmp_path)}
-    for name, text in [("a.py", "1"), ("a.py", "2"), ("b.py", ""), ("notes.txt", "x")]:
+    for name, text in [
+        ("a.py", "1"),
+        ("a.py", "2"),
+        ("b.py", ""),
+        ("notes.txt", "x"),
+        ("encode/a.py", ""),
+    ]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
         found.add(digest_of_sources(tmp_path))
-    assert len(found) == 4
+    assert len(found) == 5

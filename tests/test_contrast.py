@@ -18,10 +18,10 @@ from spikelca import (
     load,
     save,
 )
-from spikelca.contrast import contrasted, free_code
+from spikelca.circuit.batch_statistics import lesson_of
 from spikelca.datasets import load_images
 from spikelca.learning import learn
-from spikelca.lessons import lesson_of
+from spikelca.learning.contrast import contrasted, free_code
 
 TOL = 1e-12
 

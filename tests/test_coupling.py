@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from circuits import RATE, SPIKING, random_circuit, random_stimuli, same
 
-import spikelca.engines.coupling
-import spikelca.simulating
+import spikelca.circuit.simulation
+import spikelca.engines.problem
 from spikelca import OrdinalDriver, SoftThreshold
 from spikelca.engines import Clock, Coupling
-from spikelca.engines.outcome import certificates
+from spikelca.engines.postprocess import certificates
 from spikelca.metrics import fixed_point_residual, relative_gap
-from spikelca.spectrum import step_limit
+from spikelca.model.atoms import step_limit
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_nobody_can_change_a_gram_matrix_behind_its_consequences(sparse_gram):
 def test_the_spectrum_is_looked_at_once_for_each_circuit(neuron, monkeypatch):
     asked = []
     count = lambda gram: asked.append(len(gram)) or step_limit(gram)  # noqa: E731
-    monkeypatch.setattr(spikelca.engines.coupling, "step_limit", count)
+    monkeypatch.setattr(spikelca.engines.problem, "step_limit", count)
     circuit = random_circuit(neuron)
     X = random_stimuli(circuit)
     first = circuit.simulate(X, 0.05)
@@ -121,7 +121,9 @@ def test_rows_and_columns_of_a_larger_array_are_simulated_like_copies():
 
 def test_free_memory_is_asked_for_only_if_something_is_recorded(monkeypatch):
     asked = []
-    monkeypatch.setattr(spikelca.simulating, "available_bytes", lambda: asked.append(1) or 2**40)
+    monkeypatch.setattr(
+        spikelca.circuit.simulation, "available_bytes", lambda: asked.append(1) or 2**40
+    )
     circuit = random_circuit(SPIKING)
     circuit.simulate(random_stimuli(circuit), 0.02, 4e-4)
     assert not asked

@@ -14,13 +14,8 @@ from spikelca import (
     RateNeuron,
     SoftThreshold,
 )
-from spikelca.plasticity import (
-    Activity,
-    PlasticityState,
-    draw_rows,
-    normalise_stacked,
-    stacked_norms,
-)
+from spikelca.model.atoms import normalise_stacked, stacked_norms
+from spikelca.model.plasticity import Activity, PlasticityState, draw_rows
 
 
 @pytest.fixture

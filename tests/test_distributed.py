@@ -12,10 +12,11 @@ import pytest
 from models import assert_same_circuit, make_linked, steered
 from threadpoolctl import threadpool_info
 
-from spikelca import IdleAtoms, LCACoder, LinkedLCA, OrdinalDriver, lessons, save
-from spikelca.checkpoint import Checkpoint, digest, read_checkpoint
+from spikelca import IdleAtoms, LCACoder, LinkedLCA, OrdinalDriver, save
+from spikelca.circuit import batch_statistics as lessons
 from spikelca.cli import main
 from spikelca.distributed import Rows, checked, connected, encoded, read_lazily, write_zarr
+from spikelca.learning.checkpoint import Checkpoint, digest, read_checkpoint
 
 NO_DASHBOARD = {"dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False}}
 WHY = "the extra is not installed: pip install 'spikelca[dask]'"
@@ -186,8 +187,8 @@ def test_a_checkpoint_goes_from_one_machine_to_a_cluster_and_back(
 
 
 def test_the_digest_of_rows_on_workers_is_that_of_one_machine(monkeypatch, X):
-    monkeypatch.setattr("spikelca.checkpoint.ROWS", 16)
-    monkeypatch.setattr("spikelca.distributed.rows.ROWS", 16)
+    monkeypatch.setattr("spikelca.learning.checkpoint.ROWS", 16)
+    monkeypatch.setattr("spikelca.distributed.batches.ROWS", 16)
     rows = Rows(checked(da.from_array(X, chunks=(7, 8))), {"a": 3, "b": 5}, keep=True)
     assert [digest(rows[n]) for n in rows] == [digest(X[:, :3]), digest(X[:, 3:])]
 
@@ -245,7 +246,7 @@ def test_a_worker_that_is_killed_in_an_epoch_changes_nothing(monkeypatch, cluste
             victims.clear()
         return original(*parts)
 
-    monkeypatch.setattr("spikelca.distributed.rows.Lesson", strike)
+    monkeypatch.setattr("spikelca.distributed.batches.Lesson", strike)
     lazy = da.from_array(X, chunks=(1500, 8))
     there = make_linked(**make).fit(lazy)
     assert not victims

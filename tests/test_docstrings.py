@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import spikelca.inputs
 
 import spikelca.engines
-import spikelca.inputs
 
 ROOT = Path(__file__).parent.parent
 NAMES = re.findall(r"^   ([\w.]+)$", (ROOT / "docs" / "api.rst").read_text(encoding="utf-8"), re.M)
 MODULES = (
-    "", "estimators", "learning", "drivers", "waveforms", "transfer", "neurons", "persistence",
+    "", "estimators", "learning", "model", "persistence",
     "engines", "readout", "metrics", "plotting", "datasets",
 )  # fmt: skip
 

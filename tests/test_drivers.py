@@ -17,7 +17,7 @@ from spikelca import (
     RateNeuron,
     SoftThreshold,
 )
-from spikelca.drivers import Injection
+from spikelca.model.drivers import Injection
 
 READINGS = ["current", "linked", "clamp"]
 LABELS = [1, 0]

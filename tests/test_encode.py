@@ -22,7 +22,7 @@ from spikelca import (
     SoftThreshold,
     metrics,
 )
-from spikelca.drivers import Driver, Injection
+from spikelca.model.drivers import Driver, Injection
 
 ENGINES = ["reference", "numba"]
 HARD_ENGINES = ["reference", "numba"]

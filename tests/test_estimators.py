@@ -16,9 +16,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from spikelca import Fade, IdleAtoms, LCACoder, LinkedLCA, OrdinalDriver
 from spikelca.datasets import linked_bars
-from spikelca.drivers import Driver, Injection
 from spikelca.learning import learn
 from spikelca.metrics import block_selectivity
+from spikelca.model.drivers import Driver, Injection
 
 
 class Eye:

@@ -12,8 +12,7 @@ import pytest
 
 from spikelca.datasets import DataError, glyphs_for, printed_digits
 from spikelca.datasets.fonts import PREFERENCE, find_face, font_folders, read_faces
-from spikelca.datasets.glyphs import SHIPPED_FONT
-from spikelca.datasets.render import render
+from spikelca.datasets.glyphs import SHIPPED_FONT, render
 
 DATA = files("spikelca.datasets") / "data"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
 
 import numpy as np
@@ -19,8 +18,9 @@ from spikelca import (
     SpikingNeuron,
 )
 from spikelca.engines.brian2 import Brian2Engine
-from spikelca.inputs import AnalogInput, PoissonInput, SpikingResidual
+from spikelca.engines.numba.simulate import run
 from spikelca.learning import learn
+from spikelca.model.inputs import AnalogInput, PoissonInput, SpikingResidual
 
 TAU = 10e-3
 FINE = SpikingNeuron(tau=TAU, quantum=0.02)
@@ -90,7 +90,7 @@ def test_a_seed_and_a_sample_number_make_the_spikes(monkeypatch):
                                          (3, 1, 3000, False)):  # fmt: skip
         other = PoissonInput(0.1, seed).spikes(x, 0.1, n_steps, sample)
         assert all(np.array_equal(a, b) for a, b in zip(first, other, strict=True)) == equal
-    monkeypatch.setattr("spikelca.inputs.STEPS_AT_ONCE", 11)
+    monkeypatch.setattr("spikelca.model.inputs.STEPS_AT_ONCE", 11)
     again = PoissonInput(0.1, seed=3).spikes(x, 0.1, 3000, 2)
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -145,8 +145,7 @@ def test_a_log_of_one_spike_loses_no_random_one(monkeypatch):
     circuit = with_inputs(random_circuit(SPIKING), *KINDS["random, both"][1:])
     X = random_stimuli(circuit)
     whole = circuit.simulate(X, 0.1, 4e-4, record=("spikes",))
-    simulate = importlib.import_module("spikelca.engines.numba.simulate")
-    monkeypatch.setattr(simulate, "LOG", 1)
+    monkeypatch.setattr(run, "LOG", 1)
     same(whole, circuit.simulate(X, 0.1, 4e-4, record=("spikes",)))
 
 

@@ -9,26 +9,18 @@ import numba
 import numpy as np
 import pytest
 
-from spikelca import (
-    Circuit,
-    Dictionary,
-    HardThreshold,
-    OrdinalDriver,
-    RateNeuron,
-    SoftThreshold,
-    encoding,
-)
-from spikelca.encoding import release
-from spikelca.engines.numba import threads
-from spikelca.engines.numba.active_set import settle_rows
-from spikelca.engines.numba.block import border, dismiss, project
-from spikelca.engines.numba.borrow import borrowed
-from spikelca.engines.numba.drive import add_drive, make_drive_room
-from spikelca.engines.numba.lanes import (
+from spikelca import Circuit, Dictionary, HardThreshold, OrdinalDriver, RateNeuron, SoftThreshold
+from spikelca.engines.numba.encode.active_set import settle_rows
+from spikelca.engines.numba.encode.drive import add_drive, make_drive_room
+from spikelca.engines.numba.encode.linalg import border, dismiss, project
+from spikelca.engines.numba.encode.solve import settle_soft
+from spikelca.engines.numba.jit import parallel as threads
+from spikelca.engines.numba.jit.intrinsics import (
     LINE,
     alike,
     any_above,
     beyond,
+    borrowed,
     higher,
     highest,
     lowest_bit,
@@ -41,14 +33,15 @@ from spikelca.engines.numba.lanes import (
     which_reach,
     width_of,
 )
-from spikelca.engines.numba.layout import (
+from spikelca.engines.numba.jit.layout import (
     gram_in_rows,
     lateral_in_tiles,
     padded,
     side_by_side,
     synapses_in_tiles,
 )
-from spikelca.engines.numba.settle import settle_soft
+from spikelca.utils import out_of_core
+from spikelca.utils.out_of_core import release
 
 
 def atoms_and_samples(n_neurons=40, n_inputs=30, n_samples=50, seed=0, dtype=np.float32):
@@ -251,7 +244,7 @@ def test_chunks_threads_and_order_do_not_touch_a_bit(dtype, transfer, monkeypatc
     circuit, whole = circuit_of(atoms, transfer), None
     order = np.random.default_rng(0).permutation(len(X))
     for chunk, serial, n_threads in ((4096, 64, 1), (7, 64, 1), (64, 4, 2), (13, 2, 2)):
-        monkeypatch.setattr(encoding, "CHUNK", chunk)
+        monkeypatch.setattr(out_of_core, "CHUNK", chunk)
         monkeypatch.setattr(threads, "SERIAL", serial)
         monkeypatch.setattr(numba, "get_num_threads", lambda n=n_threads: n)
         found = circuit.encode({"x": X[order]})
@@ -319,8 +312,10 @@ def test_a_memory_map_is_encoded_chunk_by_chunk_and_let_go(tmp_path, monkeypatch
     path = tmp_path / "X.npy"
     np.save(path, X)
     seen = []
-    monkeypatch.setattr(encoding, "CHUNK", 128)
-    monkeypatch.setattr(encoding, "release", lambda x, rows: seen.append(rows) or release(x, rows))
+    monkeypatch.setattr(out_of_core, "CHUNK", 128)
+    monkeypatch.setattr(
+        out_of_core, "release", lambda x, rows: seen.append(rows) or release(x, rows)
+    )
     mapped = np.load(path, mmap_mode="r")
     code = circuit_of(atoms).encode({"x": mapped}).code
     np.testing.assert_array_equal(code, circuit_of(atoms).encode({"x": X}).code)
@@ -331,7 +326,7 @@ def test_a_memory_map_is_encoded_chunk_by_chunk_and_let_go(tmp_path, monkeypatch
 def test_memory_does_not_grow_with_the_rows_of_a_map(tmp_path, monkeypatch):
     import tracemalloc
 
-    monkeypatch.setattr(encoding, "CHUNK", 100)
+    monkeypatch.setattr(out_of_core, "CHUNK", 100)
     monkeypatch.setattr(numba, "get_num_threads", lambda: 1)
     atoms, X = atoms_and_samples(n_samples=4000)
     np.save(tmp_path / "X.npy", X.astype(np.float64))
@@ -349,7 +344,7 @@ def test_memory_does_not_grow_with_the_rows_of_a_map(tmp_path, monkeypatch):
 
 
 def test_a_bad_value_far_down_is_named_by_its_place_among_all(monkeypatch):
-    monkeypatch.setattr(encoding, "CHUNK", 16)
+    monkeypatch.setattr(out_of_core, "CHUNK", 16)
     atoms, X = atoms_and_samples()
     X[37, 5] = np.nan
     with pytest.raises(ValueError, match=r"NaN at index \(37, 5\)"):

@@ -17,13 +17,12 @@ from spikelca import (
     OrdinalDriver,
     RateNeuron,
     SoftThreshold,
-    lessons,
 )
-from spikelca.blas import one_blas_thread
+from spikelca.circuit import batch_statistics as lessons
 from spikelca.datasets import linked_bars
-from spikelca.initial import initial_atoms
 from spikelca.learning import learn
-from spikelca.plasticity import stacked_norms
+from spikelca.model.atoms import initial_atoms, stacked_norms
+from spikelca.utils.system import one_blas_thread
 
 WEIGHTS = {"bars": 1.0, "marks": 1.0}
 

@@ -28,8 +28,8 @@ from spikelca import (
 from spikelca.datasets import load_images
 from spikelca.interop import from_nir, read_nir, to_nir, write_nir
 from spikelca.learning import learn
+from spikelca.model.waveforms import Array, Callable, Pulse
 from spikelca.modelfile import Arrays, ModelFileError, plain_circuit
-from spikelca.waveforms import Array, Callable, Pulse
 
 nir = pytest.importorskip("nir", reason="needs the extra nir")
 h5py = pytest.importorskip("h5py")

@@ -13,10 +13,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from spikelca import LCACoder, LinkedLCA, OrdinalDriver, encoding, load, save
+from spikelca import LCACoder, LinkedLCA, OrdinalDriver, load, save
 from spikelca.datasets import DataError, RowFile
-from spikelca.estimators import outside
 from spikelca.estimators.samples import in_order
+from spikelca.utils import out_of_core
 
 
 class Shelf:
@@ -49,8 +49,7 @@ KINDS = pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(encoding, "CHUNK", 64)
-    monkeypatch.setattr(outside, "CHUNK", 64)
+    monkeypatch.setattr(out_of_core, "CHUNK", 64)
 
 
 def rows_of(dtype, n=300, width=30):
@@ -196,7 +195,7 @@ def test_resident_pages_do_not_grow_with_rows(tmp_path, mode):
     for read in (
         coder.transform,
         coder.set_params(sparse_output=True).transform,
-        outside.check_outside,
+        out_of_core.check_outside,
         lambda X: list(in_order({"x": X}, None, 64)),
     ):
         X.sum()

@@ -31,14 +31,13 @@ from spikelca import (
     SoftThreshold,
     load,
     save,
-    waveforms,
 )
-from spikelca.atomic import replacing
+from spikelca.model import waveforms
+from spikelca.model.plasticity import PlasticityState
 from spikelca.modelfile import read_archive, write_archive
-from spikelca.modelfile.arrays import Arrays
-from spikelca.modelfile.values import KNOWN, plain, read_value
+from spikelca.modelfile.values import KNOWN, Arrays, plain, read_value
 from spikelca.persistence import ModelFileError
-from spikelca.plasticity import PlasticityState
+from spikelca.utils.atomic_write import replacing
 
 
 @pytest.fixture

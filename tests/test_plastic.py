@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 from spikelca import Circuit, Dictionary, OrdinalDriver, SoftThreshold
 from spikelca.engines.brian2 import Brian2Engine
-from spikelca.plasticity import normalise_stacked, stacked_norms
+from spikelca.model.atoms import normalise_stacked, stacked_norms
 
 TRAIN, HELD_OUT = slice(0, 1500), slice(1500, 1797)
 

@@ -23,11 +23,12 @@ from hostile import HOSTILE, repacked, zip_tricks
 from models import assert_same_circuit, atoms, make_circuit, steered
 
 import spikelca
-from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold, atomic, load, save
-from spikelca.checkpoint import read_checkpoint
+from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold, load, save
 from spikelca.datasets import DataError, idx, load_mnist_folder, read_idx, read_npy, read_npz
+from spikelca.learning.checkpoint import read_checkpoint
 from spikelca.modelfile import write_archive
 from spikelca.persistence import ModelFileError
+from spikelca.utils import atomic_write as atomic
 
 pytestmark = pytest.mark.reliability
 

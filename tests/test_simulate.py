@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from circuits import RATE, SPIKING, random_circuit, random_stimuli, same
 
-import spikelca.simulating
+import spikelca.circuit.simulation
 from spikelca import (
     Circuit,
     CurrentDriver,
@@ -16,7 +16,7 @@ from spikelca import (
     SoftThreshold,
     SpikingNeuron,
 )
-from spikelca.waveforms import Array, Noise, Sine
+from spikelca.model.waveforms import Array, Noise, Sine
 
 TRANSFERS = [
     SoftThreshold(0.1),
@@ -101,7 +101,7 @@ def test_energy_never_rises_along_a_trajectory_at_the_automatic_step(two_sided):
 
 def test_energy_rises_beyond_the_stability_limit(monkeypatch):
     """The law above is worth something only if a step that is too long breaks it."""
-    monkeypatch.setattr(spikelca.engines.coupling, "step_limit", lambda gram: np.inf)
+    monkeypatch.setattr(spikelca.engines.problem, "step_limit", lambda gram: np.inf)
     circuit = random_circuit(n_neurons=40, widths=(30,), weights=(1.0,))
     X = random_stimuli(circuit, n_samples=8)
     trace = circuit.simulate(X, 0.2, 5e-3, record=("a",)).traces["a"]
@@ -146,7 +146,7 @@ def test_samples_never_meet(neuron, wiring):
 
 
 def test_the_number_of_threads_changes_nothing(monkeypatch):
-    from spikelca.engines.numba import threads
+    from spikelca.engines.numba.jit import parallel as threads
 
     circuit = random_circuit(SPIKING)
     X = random_stimuli(circuit, n_samples=7)
@@ -303,9 +303,9 @@ def test_a_recording_that_would_not_fit_is_refused_before_it_starts(monkeypatch)
     circuit = random_circuit()
     X = random_stimuli(circuit)
     needed = 250 * 5 * 11 * 8 * 2
-    monkeypatch.setattr(spikelca.simulating, "available_bytes", lambda: needed)
+    monkeypatch.setattr(spikelca.circuit.simulation, "available_bytes", lambda: needed)
     circuit.simulate(X, 0.1, 4e-4, record=("u", "a"))
-    monkeypatch.setattr(spikelca.simulating, "available_bytes", lambda: needed - 1)
+    monkeypatch.setattr(spikelca.circuit.simulation, "available_bytes", lambda: needed - 1)
     with pytest.raises(MemoryError, match=r"214\.8 KiB.* 214\.8 KiB are free.*every="):
         circuit.simulate(X, 0.1, 4e-4, record=("u", "a"))
     circuit.simulate(X, 0.1, 4e-4, record=("u", "a"), every=2)

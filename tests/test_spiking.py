@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from dataclasses import replace
 
@@ -22,10 +21,11 @@ from spikelca import (
     SpikingNeuron,
 )
 from spikelca.datasets import load_images
+from spikelca.engines.numba.simulate import run
 from spikelca.learning import learn
-from spikelca.plasticity import normalise_stacked
+from spikelca.model.atoms import normalise_stacked
+from spikelca.model.waveforms import Pulse
 from spikelca.readout import event_energy, exponential, latency, membrane, spike_count, tapered
-from spikelca.waveforms import Pulse
 
 FINE = SpikingNeuron(tau=10e-3, quantum=0.02)
 TAU = 10e-3
@@ -360,11 +360,10 @@ def test_what_was_not_kept_cannot_be_read():
 
 
 def test_a_log_that_runs_full_goes_on(monkeypatch):
-    simulate = importlib.import_module("spikelca.engines.numba.simulate")
     circuit = random_circuit(SPIKING)
     X = random_stimuli(circuit)
     whole = circuit.simulate(X, 0.2, 4e-4, record=("spikes",)).spikes
-    monkeypatch.setattr(simulate, "LOG", 1)
+    monkeypatch.setattr(run, "LOG", 1)
     short = circuit.simulate(X, 0.2, 4e-4, record=("spikes",)).spikes
     for one, other in zip(whole, short, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse
 
 from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold, SpikingNeuron
-from spikelca.validation import check_labels, check_matrix, positive_seconds, seconds
+from spikelca.utils.validation import check_labels, check_matrix, positive_seconds, seconds
 
 
 @pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])

@@ -36,9 +36,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Do it."""
     import json
 
-    from spikelca.atomic import write_text
+    from spikelca.benchmarks.suites import format_benchmark, run_benchmark
     from spikelca.cli.files import check_ending
-    from spikelca.experiments.benchmark import format_benchmark, run_benchmark
+    from spikelca.utils.atomic_write import write_text
 
     if arguments.json is not None:
         check_ending(arguments.json, (".json",))

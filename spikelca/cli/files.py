@@ -131,7 +131,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], table: str) -> 
     ValueError
         If the ending is another one.
     """
-    from spikelca.atomic import replacing
+    from spikelca.utils.atomic_write import replacing
 
     check_ending(path, (".npz", ".csv"))
     with replacing(path) as file:

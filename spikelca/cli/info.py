@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace) -> None:
 def _installation() -> list[tuple[str, Any]]:
     import os
 
-    from spikelca.datasets.base import FOLDER_VARIABLE
-    from spikelca.experiments.report import versions
+    from spikelca.datasets.load import FOLDER_VARIABLE
+    from spikelca.utils.system import versions
 
     folder = os.environ.get(FOLDER_VARIABLE, "not set: 'mnist' would be downloaded")
     return [*versions().items(), ("cores", os.cpu_count()), (FOLDER_VARIABLE, folder)]

@@ -152,7 +152,7 @@ def arrays_of(response: Any) -> dict[str, Any]:
 
 def draw(circuit: Any, response: Any, arguments: argparse.Namespace) -> None:
     """Membrane potentials, and spikes below them."""
-    from spikelca.experiments.pictures import draw_run, save_figure
+    from spikelca.cli.figures import draw_run, save_figure
 
     title = f"image {arguments.image}: {arguments.neuron} neurons, {circuit.wiring} wiring"
     save_figure(draw_run(response, circuit.transfer.threshold, title), arguments.plot)

@@ -14,13 +14,13 @@ that made it. Nothing is ever replaced silently by something similar.
 from __future__ import annotations
 
 from spikelca.datasets.bars import LinkedBars, linked_bars
-from spikelca.datasets.base import DataError, ImageData, load_images
+from spikelca.datasets.base import DataError, ImageData
 from spikelca.datasets.digits import load_digits_images
 from spikelca.datasets.glyphs import PrintedDigits, glyphs_for, printed_digits
 from spikelca.datasets.idx import load_mnist_folder, read_idx
-from spikelca.datasets.numpyfile import read_npy, read_npz
+from spikelca.datasets.load import load_images
+from spikelca.datasets.npy import RowFile, read_npy, read_npz
 from spikelca.datasets.openml import download_mnist
-from spikelca.datasets.rowfile import RowFile
 
 __all__ = [
     "DataError",

@@ -14,8 +14,8 @@ graph. Whoever loses it with a worker gets it again, as it gets a block again.
 from __future__ import annotations
 
 from spikelca.distributed.arrays import certified, checked, encoded, is_dask
+from spikelca.distributed.batches import Rows
 from spikelca.distributed.cluster import connected, needed
-from spikelca.distributed.rows import Rows
 from spikelca.distributed.stores import read_lazily, to_memory, write_zarr
 
 __all__ = [

@@ -12,7 +12,7 @@ import numpy as np
 from spikelca.circuit import Circuit
 from spikelca.distributed.cluster import alone, needed
 from spikelca.engines import Engine
-from spikelca.validation import FLOATS, FloatArray, check_matrix
+from spikelca.utils.validation import FLOATS, FloatArray, check_matrix
 
 Codes = Callable[[Circuit, Mapping[str, FloatArray]], FloatArray]
 """From a circuit and what it sees to codes."""

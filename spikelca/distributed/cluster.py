@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
-from spikelca.blas import one_blas_thread
+from spikelca.utils.system import one_blas_thread
 
 PATIENCE = 10
 """Seconds in which a scheduler must answer, and have a worker."""
@@ -38,7 +38,7 @@ def alone() -> Iterator[None]:
     A worker runs as many tasks side by side as it has threads. Each with a pool of its own would
     take the cores of the others.
     """
-    from spikelca.engines.numba.threads import threads
+    from spikelca.engines.numba.jit.parallel import threads
 
     with threads(1), one_blas_thread():
         yield

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.distributed.cluster import computed, needed
-from spikelca.encoding import CHUNK
+from spikelca.utils import out_of_core
 
 _ZARR = ("zarr.json", ".zarray", ".zgroup")
 
@@ -72,7 +72,7 @@ def _from_zarr(path: Path) -> Any:
     if found.dtype.kind not in "fiub" or "pickle" in str(found.metadata.to_dict()):
         raise ValueError(f"{path} holds pickled objects or {found.dtype}; numbers were awaited.")
     own = found.chunks[0]
-    rows = own * -(-CHUNK // own)
+    rows = own * -(-out_of_core.CHUNK // own)
     return needed("dask.array").from_array(found, chunks=(rows, *found.shape[1:]), name=False)
 
 
@@ -90,12 +90,12 @@ def _from_files(files: list[Path]) -> Any:
         )
     pieces = [
         array.from_delayed(
-            delayed(str(path), first, min(CHUNK, len_ - first)),
-            (min(CHUNK, len_ - first), *shape),
+            delayed(str(path), first, min(out_of_core.CHUNK, len_ - first)),
+            (min(out_of_core.CHUNK, len_ - first), *shape),
             dtype,
         )
         for path, ((len_, *shape), dtype) in shapes.items()
-        for first in range(0, len_, CHUNK)
+        for first in range(0, len_, out_of_core.CHUNK)
     ]
     return array.concatenate(pieces)
 

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from spikelca.engines.base import (
-    RECORDABLE,
-    Clock,
-    Coupling,
-    Engine,
-    InputPopulation,
-    Problem,
-    Record,
-    Response,
-    Spikes,
-)
-from spikelca.engines.plastic import Stream, StreamRule
-from spikelca.engines.response import WINDOW
+from spikelca.engines.base import Engine
+from spikelca.engines.online import Stream, StreamRule
+from spikelca.engines.problem import Coupling, InputPopulation, Problem
+from spikelca.engines.response import RECORDABLE, WINDOW, Clock, Record, Response, Spikes
 
 __all__ = [
     "RECORDABLE",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.validation import FloatArray
+from spikelca.utils.validation import FloatArray
 
 WINDOW = 0.25
 """The last part of a run that is read out, unless told."""

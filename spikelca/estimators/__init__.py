@@ -8,7 +8,7 @@ know the label, can leak into a code.
 
 from __future__ import annotations
 
-from spikelca.estimators.coder import LCACoder
-from spikelca.estimators.linked import LinkedLCA
+from spikelca.estimators.lca_coder import LCACoder
+from spikelca.estimators.linked_lca import LinkedLCA
 
 __all__ = ["LCACoder", "LinkedLCA"]

@@ -13,14 +13,14 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import validate_data
 
 from spikelca.circuit import Circuit
+from spikelca.circuit.encoding import encode_sparse
 from spikelca.distributed import checked as checked_lazily
 from spikelca.distributed import encoded, is_dask
-from spikelca.encoding import encode_sparse
 from spikelca.engines import Engine, get_engine
-from spikelca.estimators.outside import check_outside, is_outside, outside
-from spikelca.neurons import Neuron, RateNeuron, SpikingNeuron
-from spikelca.transfer import HardThreshold, SoftThreshold, Transfer
-from spikelca.validation import FloatArray, check_finite
+from spikelca.model.neurons import Neuron, RateNeuron, SpikingNeuron
+from spikelca.model.transfer import HardThreshold, SoftThreshold, Transfer
+from spikelca.utils.out_of_core import check_outside, outside
+from spikelca.utils.validation import FloatArray, check_finite, is_outside
 
 _NEURONS: Mapping[str, Callable[[], Neuron]] = {"rate": RateNeuron, "spiking": SpikingNeuron}
 _TRANSFERS: Mapping[str, Callable[[float, bool], Transfer]] = {

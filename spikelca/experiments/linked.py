@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import normalize
 
 from spikelca.datasets import ImageData, PrintedDigits, glyphs_for, printed_digits
-from spikelca.drivers import OrdinalDriver
 from spikelca.estimators import LinkedLCA
 from spikelca.experiments.scoring import JUDGES, search
 from spikelca.experiments.settings import HANDWRITTEN, PRINTED, Settings
-from spikelca.experiments.side_by_side import side_by_side
 from spikelca.metrics import block_sums
-from spikelca.validation import FloatArray
+from spikelca.model.drivers import OrdinalDriver
+from spikelca.utils.system import side_by_side
+from spikelca.utils.validation import FloatArray
 
 KINDS = ("single", "linked", "ordinal")
 

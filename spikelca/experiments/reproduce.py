@@ -10,7 +10,7 @@ from spikelca.datasets import load_images
 from spikelca.experiments import report, settings
 from spikelca.experiments.figures import draw_figures, format_clusters
 from spikelca.experiments.linked import make_material
-from spikelca.experiments.page import write_page
+from spikelca.experiments.report import write_page
 from spikelca.experiments.table import Table, make_table
 
 

@@ -21,7 +21,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.svm import SVC, LinearSVC
 
-from spikelca.validation import FloatArray
+from spikelca.utils.validation import FloatArray
 
 FOLDS = 3
 ROUGH = 5_000

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from spikelca.contrast import Contrast
-from spikelca.drivers import Fade, OrdinalDriver
+from spikelca.model.drivers import Fade, OrdinalDriver
+from spikelca.model.plasticity import Contrast
 
 HANDWRITTEN, PRINTED = "handwritten", "printed"
 """Names of the two linked modalities."""

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from spikelca.certificate import relative_gap
 from spikelca.estimators import LinkedLCA
 from spikelca.experiments.linked import (
     KINDS,
@@ -27,8 +26,9 @@ from spikelca.experiments.linked import (
 )
 from spikelca.experiments.scoring import LINEAR_SVM, LOGISTIC, RBF_SVM, Score, score
 from spikelca.experiments.settings import HANDWRITTEN, Settings
-from spikelca.experiments.side_by_side import side_by_side
-from spikelca.validation import FloatArray
+from spikelca.metrics import relative_gap
+from spikelca.utils.system import side_by_side
+from spikelca.utils.validation import FloatArray
 
 CLASSIFIERS = (LOGISTIC, LINEAR_SVM, RBF_SVM)
 

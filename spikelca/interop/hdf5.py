@@ -12,8 +12,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from spikelca.interop.extras import needed
-from spikelca.memory import available_bytes, readable
+from spikelca.utils.optional import needed
+from spikelca.utils.system import available_bytes, readable
 
 
 def check_hdf5(path: str | os.PathLike[str]) -> None:

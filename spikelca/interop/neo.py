@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikelca.engines import Clock, Response, Spikes
-from spikelca.interop.extras import needed
-from spikelca.validation import indices, positive_seconds
+from spikelca.utils.optional import needed
+from spikelca.utils.validation import indices, positive_seconds
 
 
 def to_neo(

@@ -18,15 +18,14 @@ What a *model* is, circuit or estimator, is said above the estimators, in `spike
 
 from __future__ import annotations
 
-from spikelca.modelfile.arrays import Arrays
+from spikelca.modelfile.archive import ModelFileError, naming, read_archive, write_archive
 from spikelca.modelfile.circuits import (
     plain_circuit,
     plain_generator,
     read_circuit,
     read_generator,
 )
-from spikelca.modelfile.container import ModelFileError, naming, read_archive, write_archive
-from spikelca.modelfile.values import fields_of, plain, read_value
+from spikelca.modelfile.values import Arrays, fields_of, plain, read_value
 
 __all__ = [
     "Arrays",

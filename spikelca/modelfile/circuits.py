@@ -14,15 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.circuit import Circuit
-from spikelca.dictionary import Dictionary
-from spikelca.drivers import Driver
-from spikelca.inputs import AnalogInput, Inputs
-from spikelca.modelfile.arrays import Arrays
-from spikelca.modelfile.values import fields_of, plain, read_value
-from spikelca.neurons import RateNeuron, SpikingNeuron
-from spikelca.plasticity import Hebbian, IdleAtoms, PlasticityState
-from spikelca.transfer import Transfer
-from spikelca.validation import FLOATS, check_finite
+from spikelca.model.dictionary import Dictionary
+from spikelca.model.drivers import Driver
+from spikelca.model.inputs import AnalogInput, Inputs
+from spikelca.model.neurons import RateNeuron, SpikingNeuron
+from spikelca.model.plasticity import Hebbian, IdleAtoms, PlasticityState
+from spikelca.model.transfer import Transfer
+from spikelca.modelfile.values import Arrays, fields_of, plain, read_value
+from spikelca.utils.validation import FLOATS, check_finite
 
 _PARTS = ("neuron", "transfer", "dictionaries", "drivers", "wiring", "idle", "plasticity")
 _OF_DICTIONARY = ("name", "atoms", "weight", "plasticity", "inputs")

@@ -14,27 +14,94 @@ a frozen value                         ``{"value": "SoftThreshold", "fields": {.
 
 A name in a file chooses a row of the table `KNOWN` or is refused; nothing is imported, evaluated or
 looked up elsewhere. The fields of a value are checked against the table, then by the value itself.
+
+The arrays of a model, each under the name of its place: what is put in, and what is taken out.
+
+A model file knows float32, float64, int64 and bool. Other kinds of number are kept in the one of
+these that holds them, beside the name of what they were.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca import waveforms
-from spikelca.contrast import Contrast
-from spikelca.drivers import CurrentDriver, Fade, OrdinalDriver
-from spikelca.inputs import AnalogInput, PoissonInput, SpikingResidual
-from spikelca.modelfile.arrays import Arrays
-from spikelca.neurons import RateNeuron, SpikingNeuron
-from spikelca.plasticity import Hebbian, IdleAtoms
-from spikelca.transfer import HardThreshold, SoftThreshold
-from spikelca.waveforms import Waveform
+from spikelca.model import waveforms
+from spikelca.model.drivers import CurrentDriver, Fade, OrdinalDriver
+from spikelca.model.inputs import AnalogInput, PoissonInput, SpikingResidual
+from spikelca.model.neurons import RateNeuron, SpikingNeuron
+from spikelca.model.plasticity import Contrast, Hebbian, IdleAtoms
+from spikelca.model.transfer import HardThreshold, SoftThreshold
+from spikelca.model.waveforms import Waveform
+
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_STORED_AS = {
+    **dict.fromkeys(_INTEGERS, np.dtype(np.int64)),
+    "bool": np.dtype(np.bool_),
+    "float16": np.dtype(np.float32),
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+}
+
+
+@dataclass
+class Arrays:
+    """Arrays by their place in the model; reading takes them out, so that none is left over.
+
+    A place is made of field names and numbers: ``circuit.dictionaries.0.atoms``.
+    """
+
+    held: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def put(self, place: str, array: NDArray[Any]) -> str:
+        """Keep an array; returns the name of its dtype.
+
+        Raises
+        ------
+        TypeError
+            If a model file has no room for such numbers.
+        """
+        name = array.dtype.newbyteorder("=").name
+        if name not in _STORED_AS:
+            raise TypeError(
+                f"{place} holds {array.dtype} values, which a model file does not; real numbers, "
+                "booleans or words were awaited."
+            )
+        stored = array.astype(_STORED_AS[name])
+        if not np.array_equal(stored.astype(name), array, equal_nan=array.dtype.kind == "f"):
+            raise TypeError(f"{place} holds {name} values beyond int64; smaller ones were awaited.")
+        self.held[place] = stored
+        return name
+
+    def take(self, place: str, dtype: Any) -> NDArray[Any]:
+        """The array of a place, in its own dtype.
+
+        Raises
+        ------
+        ValueError
+            If it is not there, or is stored in another way than its dtype asks for.
+        """
+        array = self.held.pop(place, None)
+        if array is None or dtype not in _STORED_AS or array.dtype != _STORED_AS[dtype]:
+            raise ValueError(f"{place}: found no array for {str(dtype)[:40]!r} in the file.")
+        if array.dtype.name == dtype:
+            return array
+        narrow = array.astype(dtype)
+        if not np.array_equal(narrow, array):
+            raise ValueError(f"{place}: found numbers that {dtype} does not hold.")
+        return narrow
+
+    def none_left(self) -> None:
+        """Raise ValueError if an array of the file belongs to nothing."""
+        if self.held:
+            raise ValueError(f"found arrays that belong to nothing: {sorted(self.held)[:5]}.")
+
 
 Types = tuple[type, ...]
 

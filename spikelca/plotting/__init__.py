@@ -16,7 +16,7 @@ from spikelca.plotting.codes import draw_blocks, draw_code, draw_embedding
 from spikelca.plotting.displays import BlocksDisplay, DictionaryDisplay, RecallDisplay
 from spikelca.plotting.images import draw_dictionary, draw_recall
 from spikelca.plotting.style import CLASS_COLOURS, colour_of
-from spikelca.plotting.time import draw_energy, draw_membrane, draw_raster
+from spikelca.plotting.traces import draw_energy, draw_membrane, draw_raster
 
 __all__ = [
     "CLASS_COLOURS",

@@ -15,8 +15,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-from spikelca.drivers import OrdinalDriver
 from spikelca.metrics import block_selectivity
+from spikelca.model.drivers import OrdinalDriver
 from spikelca.plotting.codes import draw_blocks
 from spikelca.plotting.images import draw_dictionary, draw_recall
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spikelca.engines.base import Problem
-from spikelca.inputs import PoissonInput
-from spikelca.neurons import SpikingNeuron
-from spikelca.transfer import HardThreshold
+from spikelca.engines.problem import Problem
+from spikelca.model.inputs import PoissonInput
+from spikelca.model.neurons import SpikingNeuron
+from spikelca.model.transfer import HardThreshold
 
 RATE_LATERAL = """
 du/dt = (b{d} - inhibition - u)/tau : 1      # membrane

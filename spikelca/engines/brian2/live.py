@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.engines.base import Problem
-from spikelca.engines.brian2.quiet import load, settings
-from spikelca.inputs import PoissonInput
-from spikelca.validation import FloatArray, positive_seconds
+from spikelca.engines.brian2.session import load, settings
+from spikelca.engines.problem import Problem
+from spikelca.model.inputs import PoissonInput
+from spikelca.utils.validation import FloatArray, positive_seconds
 
 
 @dataclass(frozen=True, eq=False)

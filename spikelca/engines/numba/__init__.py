@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from spikelca.engines.base import Engine, Problem, Response
-from spikelca.engines.numba.plastic import learn
-from spikelca.engines.numba.settle import settle
-from spikelca.engines.numba.simulate import simulate
-from spikelca.engines.plastic import Stream, StreamRule
+from spikelca.engines.base import Engine
+from spikelca.engines.numba.encode.solve import settle
+from spikelca.engines.numba.simulate.online import learn
+from spikelca.engines.numba.simulate.run import simulate
+from spikelca.engines.online import Stream, StreamRule
+from spikelca.engines.problem import Problem
+from spikelca.engines.response import Response
 
 
 class NumbaEngine(Engine):

@@ -13,13 +13,13 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from spikelca._version import __version__
-from spikelca.atomic import replacing
-from spikelca.drivers import OrdinalDriver
 from spikelca.estimators import LinkedLCA
 from spikelca.experiments.linked import Material
 from spikelca.experiments.settings import Settings
 from spikelca.experiments.table import Table
-from spikelca.validation import FloatArray
+from spikelca.model.drivers import OrdinalDriver
+from spikelca.utils.atomic_write import replacing
+from spikelca.utils.validation import FloatArray
 
 DPI = 150
 CAPTION_SIZE, CAPTION_GAP = 9.0, 0.16

@@ -19,9 +19,9 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from spikelca.experiments.figures.base import Evidence, Picture, new_figure
-from spikelca.experiments.side_by_side import side_by_side
 from spikelca.plotting import draw_embedding
-from spikelca.validation import FloatArray
+from spikelca.utils.system import side_by_side
+from spikelca.utils.validation import FloatArray
 
 MOST_IMAGES, MOST_SILHOUETTES, FEW_IMAGES = 10_000, 5_000, 1_000
 N_NEIGHBOURS, PERPLEXITY = 10, 30.0

@@ -19,9 +19,9 @@ from spikelca.experiments.figures.base import Evidence, Picture, new_figure
 from spikelca.experiments.linked import estimator
 from spikelca.experiments.scoring import unit_scale
 from spikelca.experiments.settings import PRINTED
-from spikelca.experiments.side_by_side import side_by_side
 from spikelca.metrics import block_selectivity, block_sums
 from spikelca.plotting.style import colour_of, titled, trim
+from spikelca.utils.system import side_by_side
 
 STRENGTHS = (0.0, 0.25, 0.5, 1.0, 2.0)
 KNOB = {"current": "inhibition", "linked": "gain"}

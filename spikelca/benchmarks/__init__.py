@@ -1,0 +1,1 @@
+"""The benchmark: spikelca compared with other packages, one file per suite."""

@@ -1,0 +1,1 @@
+"""Steady-state codes: drive, active sets, hard threshold."""

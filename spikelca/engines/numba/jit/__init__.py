@@ -1,0 +1,1 @@
+"""How kernels are compiled, vectorised, laid out in memory and run in parallel."""

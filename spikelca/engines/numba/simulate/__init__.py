@@ -1,0 +1,1 @@
+"""Time-stepped runs: rate and spiking, lateral and residual wiring."""

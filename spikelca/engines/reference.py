@@ -1,0 +1,292 @@
+"""The executable specification: plain NumPy, one line of code for each line of the equations.
+
+Slow on purpose. When another engine disagrees with this one, this one and the law (KKT, energy)
+decide.
+
+Input cells that spike, as their equations stand; see `spikelca.inputs`.
+
+::
+
+    random              lateral:   on a spike of i:  u += Phi_i^T (w q sign(x_i))
+                        residual:  on a spike of i:  r_i += q sign(x_i)
+    signed residual     p' = k r + p,  spike when |p| >= q,  p -= q sign(p)
+                        on a spike of i:  v += Phi_i^T (w q sign(p_i)),  and v >= floor
+
+Every spike is added on its own, in ascending order of the inputs.
+
+One step of each circuit, as its equations stand; the order is that of `spikelca.engines.base`.
+
+::
+
+    rate, lateral       u' = k (b + d - L a - u) + u                         a = T(u)
+    rate, residual      u = sum_i w_i Phi_i^T r_i + s                        a = T(u)
+                        r_i' = k (x_i - Phi_i a - r_i) + r_i                 s' = k (a + d - s) + s
+    spiking, lateral    u' = k (b + d - u) + u          on a spike of j:     u -= L_j theta
+    spiking, residual   u as above, r_i' = k (x_i - r_i) + r_i,  s' = k (d - s) + s
+                        on a spike of j:                r_i -= Phi_ij theta,  s_j += theta
+    both spiking        v' = k (u - lam) [u > lam or v > floor] + v          spike when v >= theta
+    hard threshold      v' = k u [u > lam] + v
+
+    input spikes        random: u += Phi_i^T w_i q  or  r_i += q      signed residual: see `inputs`
+
+with ``k = dt / tau``. Every product and sum stands in the order that all engines keep, so that they
+agree to the last bit. A linked driver of gain g takes the part ``g^2`` from what a neuron adds to
+its own ``s``, as its identity dictionary would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelca.engines.base import Engine
+from spikelca.engines.postprocess import (
+    certificates,
+    membrane,
+    output,
+    rate_response,
+    spiking_response,
+)
+from spikelca.engines.problem import InputPopulation, Problem
+from spikelca.engines.response import Response, Spikes
+from spikelca.model.neurons import SpikingNeuron
+from spikelca.model.transfer import HardThreshold
+from spikelca.utils.validation import FloatArray
+
+Sent = list[NDArray[np.int8]]
+"""For each modality the sign of each spike, zero for none: (n_steps, n_samples, n_inputs)."""
+
+
+def sent_by(problem: Problem) -> Sent:
+    """Random spikes of the whole run, drawn beforehand; room for those of residual neurons."""
+    return [_sent(p, problem.k, problem.n_steps) for p in problem.inputs]
+
+
+def _sent(population: InputPopulation, k: float, n_steps: int) -> NDArray[np.int8]:
+    spiking = n_steps if population.quantum else 0
+    signs = np.zeros((spiking, *population.stimulus.shape), np.int8)
+    for row in range(len(population.stimulus)):
+        steps, inputs, quanta = population.arrivals(row, k, n_steps)
+        signs[steps, row, inputs] = np.sign(quanta)
+    return signs
+
+
+def emit(population: InputPopulation, state: dict[str, FloatArray], k: float, signs: Any) -> None:
+    """Signed residual neurons charge and fire; ``signs`` is written to."""
+    name, quantum = f"p:{population.name}", population.quantum
+    p = k * state[f"r:{population.name}"] + state[name]
+    signs[:] = np.where(np.abs(p) >= quantum, np.sign(p), 0)
+    state[name] = p - signs * quantum
+
+
+def charge_directly(population: InputPopulation, signs: Any, allowed: Any, v: FloatArray) -> None:
+    """Their spikes charge the spike generators, in place; not those that a driver clamps."""
+    before = v.copy()
+    spread(population, signs, v)
+    if allowed is not None:
+        v[~allowed] = before[~allowed]
+
+
+def spread(population: InputPopulation, signs: Any, target: FloatArray) -> None:
+    """Spikes charge the cells that their synapses lead to, in place."""
+    charge = population.weight * population.quantum
+    for i in np.flatnonzero(signs.any(axis=0)):
+        hit = signs[:, i] != 0
+        target[hit] += population.synapses[i] * (charge * signs[hit, i])[:, None]
+
+
+State = dict[str, FloatArray]
+
+
+def simulate(problem: Problem) -> Response:
+    """Step through the run; all samples side by side."""
+    assert problem.clock is not None
+    spiking = isinstance(problem.neuron, SpikingNeuron)
+    advance = _ADVANCE[spiking, problem.residual_wiring]
+    state, b = at_start(problem), problem.drive_in_order() + problem.current.astype(problem.dtype)
+    kept: dict[str, list[FloatArray]] = {}
+    fired = np.zeros((problem.clock.n_steps if spiking else 0, *b.shape), dtype=bool)
+    sent = sent_by(problem)
+    for step in range(problem.clock.n_steps):
+        if step % problem.record.every == 0:
+            for name, values in look(problem, state, step).items():
+                kept.setdefault(name, []).append(values)
+        advance(problem, state, b, step, fired, sent)
+    traces = {name: np.array(values) for name, values in kept.items()}
+    if not spiking:
+        state["u"] = membrane(problem, state)
+        return rate_response(problem, output(problem, state["u"]), state, traces)
+    spikes = None
+    if problem.record.spikes:
+        sample, step_, neuron = np.nonzero(fired.transpose(1, 0, 2))
+        spikes = Spikes(sample, neuron, step_)
+    state["u"] = membrane(problem, state)
+    weighed = np.tensordot(problem.taper, fired, axes=1)
+    counts, totals = fired[problem.counted_from :].sum(axis=0), fired.sum(axis=0)
+    arrived = np.hstack([np.count_nonzero(signs, axis=0) for signs in sent])
+    return spiking_response(problem, weighed, counts, totals, spikes, state, traces, arrived)
+
+
+def at_start(problem: Problem) -> State:
+    """Copies of the state to start from; rest (zeros) unless the problem brings one."""
+    start, state = problem.start or {}, {}
+    for name, width in problem.state_widths().items():
+        state[name] = np.zeros((problem.n_samples, width), dtype=problem.dtype)
+        if name in start:
+            state[name][:] = start[name]
+    return state
+
+
+def look(problem: Problem, state: State, step: int) -> State:
+    """What is recorded of the state at the start of a step."""
+    record = problem.record
+    if not set(record.names) - {"spikes"}:
+        return {}
+    u = membrane(problem, state)
+    current = problem.current.astype(problem.dtype) + problem.wave(step)
+    seen = {**state, "u": u, "a": output(problem, u), "current": np.broadcast_to(current, u.shape)}
+    place = np.ix_(record.samples, record.neurons)
+    views = {name: seen[name][place] for name in record.names if name in seen}
+    if "r" in record.names:
+        views |= {name: r[record.samples] for name, r in state.items() if name.startswith("r:")}
+    return views
+
+
+def charge(problem: Problem, u: FloatArray, v: FloatArray) -> FloatArray:
+    """What flows into the spike generator: ``tau dv/dt``."""
+    lam = problem.transfer.threshold
+    if isinstance(problem.transfer, HardThreshold):
+        flow = np.where(u > lam, u, 0.0)
+    else:
+        flow = np.where((u > lam) | (v > problem.v_floor), u - lam, 0.0)
+    return flow if problem.allowed is None else np.where(problem.allowed, flow, 0.0)
+
+
+def _rate_lateral(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
+                  sent: Sent) -> None:  # fmt: skip
+    u, k = state["u"], p.k
+    a = output(p, u)
+    state["u"] = k * (b + p.wave(step) - a @ p.lateral - u) + u
+
+
+def _rate_residual(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
+                   sent: Sent) -> None:  # fmt: skip
+    a, k, s = output(p, membrane(p, state)), p.k, state["s"]
+    for population in p.inputs:
+        r, feedback = state[f"r:{population.name}"], np.zeros_like(population.stimulus)
+        for a_j, phi in zip(a.T, population.atoms, strict=True):
+            feedback += a_j[:, None] * phi
+        state[f"r:{population.name}"] = k * ((population.stimulus - feedback) - r) + r
+    current = p.current.astype(p.dtype)
+    state["s"] = k * (((p.own * a + current) + p.wave(step)) - s) + s
+
+
+def _spiking_lateral(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
+                     sent: Sent) -> None:  # fmt: skip
+    u, v, k = state["u"], state["v"], p.k
+    theta, lateral = p.neuron.quantum, p.lateral  # type: ignore[union-attr]
+    new_u, new_v = k * ((b + p.wave(step)) - u) + u, k * charge(p, u, v) + v
+    fired[step] = new_v >= theta
+    for population, signs in zip(p.inputs, sent, strict=True):
+        if population.quantum:
+            spread(population, signs[step], new_u)
+    for j in np.flatnonzero(fired[step].any(axis=0)):
+        new_u[fired[step, :, j]] -= lateral[:, j] * theta
+    state["u"], state["v"] = new_u, np.where(fired[step], new_v - theta, new_v)
+
+
+def _spiking_residual(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
+                      sent: Sent) -> None:  # fmt: skip
+    u, v, s, k = membrane(p, state), state["v"], state["s"], p.k
+    theta: float = p.neuron.quantum  # type: ignore[union-attr]
+    new_v = k * charge(p, u, v) + v
+    new_s = k * ((p.current + p.wave(step)) - s) + s
+    fired[step] = new_v >= theta
+    errors = []
+    for population, signs in zip(p.inputs, sent, strict=True):
+        r = state[f"r:{population.name}"]
+        new_r = k * (population.steady - r) + r
+        errors.append(new_r)
+        if not population.dendritic:
+            emit(population, state, k, signs[step])
+            charge_directly(population, signs[step], p.allowed, new_v)
+        elif population.quantum:
+            new_r += signs[step] * population.quantum
+    for population, r in zip(p.inputs, errors, strict=True):
+        for j in np.flatnonzero(fired[step].any(axis=0)):
+            r[fired[step, :, j]] -= population.atoms[j] * theta
+        state[f"r:{population.name}"] = r
+    state["v"] = np.where(fired[step], new_v - theta, new_v)
+    state["s"] = np.where(fired[step], new_s + p.own * theta, new_s)
+    if p.v_is_charged:
+        state["v"] = np.maximum(state["v"], p.v_floor)
+
+
+_ADVANCE: dict[tuple[bool, bool], Callable[[Problem, State, FloatArray, int, Any, Sent], None]] = {
+    (False, False): _rate_lateral,
+    (False, True): _rate_residual,
+    (True, False): _spiking_lateral,
+    (True, True): _spiking_residual,
+}
+
+
+class ReferenceEngine(Engine):
+    """Plain loops over time, all samples side by side."""
+
+    name = "reference"
+
+    def settle(self, problem: Problem, tol: float, max_iter: int) -> Response:
+        """Follow the rate equations at a safe step until every sample has its certificate."""
+        b, k = problem.drive(), problem.dtype.type(problem.coupling.automatic_step)
+        total = b + problem.current.astype(problem.dtype)
+        u = np.zeros_like(total)
+        if problem.start is not None:
+            u += problem.transfer.inverse(problem.start["a"])
+        n_iter = np.zeros(problem.n_samples, dtype=np.int64)
+        open_ = np.arange(problem.n_samples)
+        for step in range(max_iter):
+            a = _output(problem, u, open_)
+            u[open_] += k * (total[open_] - a @ problem.lateral - u[open_])
+            n_iter[open_] = step + 1
+            if step % 50 == 49:
+                open_ = open_[~_settled(problem, b, _output(problem, u, open_), tol, open_)]
+                if open_.size == 0:
+                    break
+        a = _output(problem, u, np.arange(problem.n_samples))
+        residual, gap = certificates(problem, b, a)
+        return Response(a, residual, gap, n_iter, state={"u": u})
+
+    def simulate(self, problem: Problem) -> Response:
+        """Forward Euler, step by step, in the order that `spikelca.engines.base` lays down."""
+        return simulate(problem)
+
+
+def _output(problem: Problem, u: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
+    a = problem.transfer(u[rows] if len(rows) != len(u) else u)
+    return a if problem.allowed is None else np.where(problem.allowed[rows], a, a.dtype.type(0))
+
+
+def _settled(
+    problem: Problem, b: FloatArray, code: FloatArray, tol: float, rows: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    part = _rows(problem, rows)
+    residual, gap = certificates(part, b[rows], code)
+    # Where there is no gap (hard threshold, or a current above the threshold) the residual decides.
+    if gap is not None:
+        return np.asarray((residual <= tol) & ~(gap > tol))
+    return np.asarray(residual <= tol)
+
+
+def _rows(problem: Problem, rows: NDArray[np.int64]) -> Problem:
+    n = problem.n_samples
+    return replace(
+        problem,
+        inputs=tuple(replace(p, stimulus=p.stimulus[rows]) for p in problem.inputs),
+        current=problem.current[rows] if len(problem.current) == n else problem.current,
+        allowed=None if problem.allowed is None else problem.allowed[rows],
+        offset=None if problem.offset is None else problem.offset[rows],
+    )

@@ -1,0 +1,153 @@
+"""`LCACoder`: sparse coding with a dictionary that is given and stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from spikelca.circuit import Circuit
+from spikelca.engines import Engine
+from spikelca.estimators.base import Coder
+from spikelca.model.dictionary import Dictionary
+from spikelca.model.neurons import Neuron
+from spikelca.utils.validation import FloatArray
+
+
+class LCACoder(Coder):
+    """Sparse coding with a dictionary that is given and stays, as scikit-learn's ``SparseCoder``.
+
+    Parameters
+    ----------
+    dictionary : (n_components, n_features) array, or callable
+        The atoms; a callable makes them from the number of features (``numpy.eye``, a cosine
+        basis).
+    threshold : float, default=0.1
+        lam, not divided by anything.
+    transfer : {"soft", "hard"}, default="soft"
+    two_sided : bool, default=False
+        Signed codes.
+    neuron : {"rate", "spiking"} or neuron, default="rate"
+    engine : {"numba", "reference", "brian2"} or Engine, default="numba"
+    tol : float, default=1e-4
+        Tolerance of the settled code, see `Circuit.encode`.
+    duration : float, optional
+        Seconds of simulation for each sample of a spiking neuron; 20 time constants unless told.
+    sparse_output : bool, default=False
+        Give codes as a ``scipy.sparse.csr_array``, made chunk by chunk: memory grows with the
+        active neurons only.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelca import LCACoder
+    >>> LCACoder(np.array([[1.0, 0.0], [0.6, 0.8]])).transform([[0.0, 1.0]]).round(3)
+    array([[0. , 0.7]])
+    """
+
+    def __init__(
+        self,
+        dictionary: ArrayLike | Callable[[int], FloatArray],
+        *,
+        threshold: float = 0.1,
+        transfer: str = "soft",
+        two_sided: bool = False,
+        neuron: str | Neuron = "rate",
+        engine: str | Engine = "numba",
+        tol: float = 1e-4,
+        duration: float | None = None,
+        sparse_output: bool = False,
+    ) -> None:
+        self.dictionary = dictionary
+        self.threshold = threshold
+        self.transfer = transfer
+        self.two_sided = two_sided
+        self.neuron = neuron
+        self.engine = engine
+        self.tol = tol
+        self.duration = duration
+        self.sparse_output = sparse_output
+
+    def _circuit(self, X: FloatArray) -> Circuit:
+        atoms = self.dictionary(X.shape[1]) if callable(self.dictionary) else self.dictionary
+        atoms = np.asarray(atoms, dtype=X.dtype)
+        circuit = Circuit(self._neuron(), self._transfer(), [Dictionary("x", atoms)])
+        if circuit.dictionaries[0].n_inputs != X.shape[1]:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{circuit.dictionaries[0].n_inputs} features as input: the dictionary's width."
+            )
+        return circuit
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Check that the dictionary fits the samples; nothing is learned.
+
+        Parameters
+        ----------
+        X : (n_samples, n_features)
+        y : None
+            Not used; there for pipelines.
+
+        Returns
+        -------
+        The coder itself.
+
+        Raises
+        ------
+        ValueError
+            If the dictionary has another width than X, or X holds what is no number.
+        """
+        probe = clone(self)
+        circuit = self._circuit(self._check(X, probe))
+        self._keep_signature(probe)
+        self.n_components_ = circuit.n_neurons
+        return self
+
+    def transform(self, X: ArrayLike) -> FloatArray:
+        """Codes of the samples.
+
+        Parameters
+        ----------
+        X : (n_samples, n_features)
+
+        Returns
+        -------
+        (n_samples, n_components), in the precision of X
+        """
+        fitted = hasattr(self, "n_features_in_")
+        checked = self._check(X, None if fitted else clone(self), values=False)
+        return self._codes(self._circuit(checked), {"x": checked})
+
+    def inverse_transform(self, X: ArrayLike) -> FloatArray:
+        """What codes say about the samples, ``Phi a``.
+
+        Parameters
+        ----------
+        X : (n_samples, n_components)
+            Codes.
+
+        Returns
+        -------
+        (n_samples, n_features)
+        """
+        codes = self._dense(X)
+        atoms = self.dictionary
+        if callable(atoms):
+            check_is_fitted(self, "n_features_in_")
+            atoms = atoms(self.n_features_in_)
+        return np.asarray(codes @ np.asarray(atoms))
+
+    @property
+    def _n_features_out(self) -> int:
+        if callable(self.dictionary):
+            return int(self.n_components_)
+        return int(np.shape(self.dictionary)[0])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        return tags

@@ -1,0 +1,52 @@
+"""What is simulated: neurons, thresholds, dictionaries, inputs, drivers, waveforms, plasticity.
+
+Frozen values and their equations. Nothing here computes a code or runs in time.
+"""
+
+from spikelca.model.dictionary import Dictionary
+from spikelca.model.drivers import CurrentDriver, Driver, Fade, Injection, OrdinalDriver
+from spikelca.model.inputs import AnalogInput, PoissonInput, SpikingResidual
+from spikelca.model.neurons import RateNeuron, SpikingNeuron
+from spikelca.model.plasticity import Contrast, Hebbian, IdleAtoms, PlasticityState
+from spikelca.model.transfer import HardThreshold, SoftThreshold, Transfer
+from spikelca.model.waveforms import (
+    Array,
+    Callable,
+    Constant,
+    Noise,
+    Pulse,
+    Ramp,
+    Sine,
+    Sum,
+    Waveform,
+)
+
+__all__ = [
+    "AnalogInput",
+    "Array",
+    "Callable",
+    "Constant",
+    "Contrast",
+    "CurrentDriver",
+    "Dictionary",
+    "Driver",
+    "Fade",
+    "HardThreshold",
+    "Hebbian",
+    "IdleAtoms",
+    "Injection",
+    "Noise",
+    "OrdinalDriver",
+    "PlasticityState",
+    "PoissonInput",
+    "Pulse",
+    "Ramp",
+    "RateNeuron",
+    "Sine",
+    "SoftThreshold",
+    "SpikingNeuron",
+    "SpikingResidual",
+    "Sum",
+    "Transfer",
+    "Waveform",
+]

@@ -1,0 +1,1 @@
+"""Helpers without knowledge of circuits: validation, files, memory, optional packages."""
