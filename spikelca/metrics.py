@@ -20,29 +20,29 @@ from spikelca.model.dictionary import Dictionary
 from spikelca.model.transfer import SoftThreshold, Transfer
 from spikelca.utils.validation import FloatArray
 
-STRICT = 1e-6
+STRICT_TOL = 1e-6
 """Below this tolerance a code is wanted to the last digits: its residual must reach it too."""
 
 
-def deciding(
+def stopping_value(
     residual: NDArray[np.float64], gap: NDArray[np.float64] | None, tol: float
 ) -> NDArray[np.float64]:
     """What must not exceed the tolerance, for each sample.
 
-    The duality gap; the fixed-point residual where there is no gap; below `STRICT` the larger one.
+    The duality gap; the fixed-point residual where there is no gap; below `STRICT_TOL` the larger one.
     """
     if gap is None:
         return residual
-    if tol < STRICT:
+    if tol < STRICT_TOL:
         return np.asarray(np.fmax(gap, residual))
     return np.where(np.isnan(gap), residual, gap)
 
 
-def settled(residual: NDArray[np.float64], gap: NDArray[np.float64] | None, tol: float) -> bool:
+def converged(residual: NDArray[np.float64], gap: NDArray[np.float64] | None, tol: float) -> bool:
     """Whether every sample has reached the tolerance; quick where all have."""
-    if gap is not None and tol >= STRICT and gap.max() <= tol:
+    if gap is not None and tol >= STRICT_TOL and gap.max() <= tol:
         return True
-    return bool((deciding(residual, gap, tol) <= tol).all())
+    return bool((stopping_value(residual, gap, tol) <= tol).all())
 
 
 def fixed_point_residual(
@@ -77,16 +77,16 @@ def fixed_point_residual(
     array([0.])
     """
     a = code.astype(np.float64, copy=False)
-    return residual_from(transfer, unexplained(total_drive, gram, a), a, allowed)
+    return compute_residual(transfer, residual_correlation(total_drive, gram, a), a, allowed)
 
 
-def unexplained(drive: FloatArray, gram: FloatArray, code: FloatArray) -> FloatArray:
+def residual_correlation(drive: FloatArray, gram: FloatArray, code: FloatArray) -> FloatArray:
     """``b - G a``, what of a drive a float64 code leaves, in float64: (n_samples, n_neurons)."""
     said = np.asarray(code @ gram.astype(np.float64, copy=False))
     return np.subtract(drive, said, out=said)
 
 
-def residual_from(
+def compute_residual(
     transfer: Transfer,
     left: FloatArray,
     a: FloatArray,
@@ -151,10 +151,12 @@ def relative_gap(
     array([0.   , 0.077])
     """
     a, b = code.astype(np.float64, copy=False), drive.astype(np.float64, copy=False)
-    return gap_from(transfer, b, unexplained(b, gram, a), a, stimulus_energy, current, allowed)
+    return compute_gap(
+        transfer, b, residual_correlation(b, gram, a), a, stimulus_energy, current, allowed
+    )
 
 
-def gap_from(
+def compute_gap(
     transfer: SoftThreshold,
     b: FloatArray,
     c: FloatArray,

@@ -18,17 +18,17 @@ import numpy as np
 
 from spikelca.circuit import Circuit
 from spikelca.modelfile import (
-    Arrays,
+    ArrayStore,
     ModelFileError,
-    fields_of,
-    naming,
-    plain,
-    plain_circuit,
-    plain_generator,
+    circuit_from_json,
+    circuit_to_json,
+    from_json,
+    model_file_errors,
     read_archive,
-    read_circuit,
-    read_generator,
-    read_value,
+    rng_from_json,
+    rng_to_json,
+    to_json,
+    unpack,
     write_archive,
 )
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelFileError", "load", "save"]
 
-_BASES: Mapping[str, Any] = {"numpy.eye": np.eye, "numpy.identity": np.identity}
+_NAMED_DICTIONARIES: Mapping[str, Any] = {"numpy.eye": np.eye, "numpy.identity": np.identity}
 """Functions that a file may name as the dictionary of an `LCACoder`."""
 
-_LEARNED = ("n_iter_", "n_steps_", "n_redrawn_")
-_SIGNATURE = ("n_features_in_", "feature_names_in_")
+_FITTED_ATTRIBUTES = ("n_iter_", "n_steps_", "n_redrawn_")
+_FEATURE_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -80,12 +80,12 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     True
     """
     kind = type(model).__name__
-    if kind not in _KINDS or type(model) is not _class_of(kind):
+    if kind not in _KINDS or type(model) is not _class_by_name(kind):
         raise TypeError(
             f"model is {type(model).__name__}; one of {list(_KINDS)} was awaited. Of a pipeline, "
             "save the step."
         )
-    arrays = Arrays()
+    arrays = ArrayStore()
     told = _KINDS[kind][0](model, arrays)
     write_archive(path, {"kind": kind, "model": told}, arrays.held)
 
@@ -118,9 +118,9 @@ def load(path: str | os.PathLike[str]) -> Model:
     0.2
     """
     found, held = read_archive(path)
-    with naming(path):
-        arrays = Arrays(held)
-        kind, told = fields_of(found, "model", "kind", "model")
+    with model_file_errors(path):
+        arrays = ArrayStore(held)
+        kind, told = unpack(found, "model", "kind", "model")
         if kind == "checkpoint":
             raise ValueError(
                 "found a checkpoint of a learning; a model was awaited. Go on with it by "
@@ -133,7 +133,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         return model
 
 
-def _class_of(kind: str) -> type:
+def _class_by_name(kind: str) -> type:
     # scikit-learn takes a while to import; who saves circuits does not wait for it.
     if kind == "Circuit":
         return Circuit
@@ -146,44 +146,48 @@ def _class_of(kind: str) -> type:
 # -------------------------------------------------------------------------------- kinds of model
 
 
-def _tell_circuit(circuit: Circuit, arrays: Arrays) -> Any:
-    return plain_circuit(circuit, "circuit", arrays)
+def _serialise_circuit(circuit: Circuit, arrays: ArrayStore) -> Any:
+    return circuit_to_json(circuit, "circuit", arrays)
 
 
-def _make_circuit(told: Any, arrays: Arrays) -> Circuit:
-    return read_circuit(told, "circuit", arrays)
+def _deserialise_circuit(told: Any, arrays: ArrayStore) -> Circuit:
+    return circuit_from_json(told, "circuit", arrays)
 
 
-def _tell_linked(model: LinkedLCA, arrays: Arrays) -> dict[str, Any]:
+def _serialise_linked(model: LinkedLCA, arrays: ArrayStore) -> dict[str, Any]:
     from sklearn.utils.validation import check_is_fitted
 
     check_is_fitted(model, "circuit_")
-    names = (*_LEARNED, *_SIGNATURE, "classes_")
+    names = (*_FITTED_ATTRIBUTES, *_FEATURE_ATTRIBUTES, "classes_")
     kept = {name: getattr(model, name) for name in names if hasattr(model, name)}
     return {
-        "params": plain(model.get_params(deep=False), "params", arrays),
-        "circuit": plain_circuit(model.circuit_, "circuit", arrays),
-        "attributes": plain(kept, "attributes", arrays),
-        "rng": plain_generator(model._rng.bit_generator.state),
+        "params": to_json(model.get_params(deep=False), "params", arrays),
+        "circuit": circuit_to_json(model.circuit_, "circuit", arrays),
+        "attributes": to_json(kept, "attributes", arrays),
+        "rng": rng_to_json(model._rng.bit_generator.state),
     }
 
 
-def _make_linked(told: Any, arrays: Arrays) -> LinkedLCA:
+def _deserialise_linked(told: Any, arrays: ArrayStore) -> LinkedLCA:
     from spikelca.estimators import LinkedLCA
 
-    params, circuit, kept, rng = fields_of(told, "model", "params", "circuit", "attributes", "rng")
-    model = LinkedLCA(**_params(LinkedLCA, read_value(params, "params", arrays)))
-    learned = read_circuit(circuit, "circuit", arrays)
-    found = read_value(kept, "attributes", arrays)
-    _check_attributes(found, (*_LEARNED, "n_features_in_"), ("feature_names_in_", "classes_"))
-    _check_learned(model, learned, found)
+    params, circuit, kept, rng = unpack(told, "model", "params", "circuit", "attributes", "rng")
+    model = LinkedLCA(**_check_params(LinkedLCA, from_json(params, "params", arrays)))
+    learned = circuit_from_json(circuit, "circuit", arrays)
+    found = from_json(kept, "attributes", arrays)
+    _check_attributes(
+        found, (*_FITTED_ATTRIBUTES, "n_features_in_"), ("feature_names_in_", "classes_")
+    )
+    _check_fitted(model, learned, found)
     generator = np.random.default_rng()
-    generator.bit_generator.state = read_generator(rng, "rng")
-    model._keep(learned, found.get("classes_"), generator, *(found[name] for name in _LEARNED))
-    return _with_signature(model, found)
+    generator.bit_generator.state = rng_from_json(rng, "rng")
+    model._keep(
+        learned, found.get("classes_"), generator, *(found[name] for name in _FITTED_ATTRIBUTES)
+    )
+    return _set_feature_names(model, found)
 
 
-def _check_learned(model: LinkedLCA, circuit: Circuit, found: Mapping[str, Any]) -> None:
+def _check_fitted(model: LinkedLCA, circuit: Circuit, found: Mapping[str, Any]) -> None:
     """What the circuit is must be what the parameters ask for and the attributes tell."""
     n_features, classes = found["n_features_in_"], found.get("classes_")
     widths = circuit.widths
@@ -201,38 +205,40 @@ def _check_learned(model: LinkedLCA, circuit: Circuit, found: Mapping[str, Any])
         raise ValueError(f"found classes that do not fit a driver of {n_classes} classes.")
 
 
-def _tell_coder(model: LCACoder, arrays: Arrays) -> dict[str, Any]:
+def _serialise_coder(model: LCACoder, arrays: ArrayStore) -> dict[str, Any]:
     params = model.get_params(deep=False)
     dictionary = params.pop("dictionary")
     if callable(dictionary):
-        names = [name for name, function in _BASES.items() if function is dictionary]
+        names = [name for name, function in _NAMED_DICTIONARIES.items() if function is dictionary]
         if not names:
             raise TypeError(
                 f"dictionary is the function {dictionary!r}, which a model file cannot hold; an "
-                f"array or one of {list(_BASES)} was awaited. Call it, and hand over the array."
+                f"array or one of {list(_NAMED_DICTIONARIES)} was awaited. Call it, and hand over the array."
             )
         told: Any = names[0]
     else:
-        told = plain(np.asarray(dictionary), "dictionary", arrays)
-    names = [*_SIGNATURE, "n_components_"]
+        told = to_json(np.asarray(dictionary), "dictionary", arrays)
+    names = [*_FEATURE_ATTRIBUTES, "n_components_"]
     kept = {name: getattr(model, name) for name in names if hasattr(model, name)}
     return {
         "dictionary": told,
-        "params": plain(params, "params", arrays),
-        "attributes": plain(kept, "attributes", arrays),
+        "params": to_json(params, "params", arrays),
+        "attributes": to_json(kept, "attributes", arrays),
     }
 
 
-def _make_coder(told: Any, arrays: Arrays) -> LCACoder:
+def _deserialise_coder(told: Any, arrays: ArrayStore) -> LCACoder:
     from spikelca.estimators import LCACoder
 
-    dictionary, params, kept = fields_of(told, "model", "dictionary", "params", "attributes")
-    named = isinstance(dictionary, str) and dictionary in _BASES
-    atoms = _BASES[dictionary] if named else read_value(dictionary, "dictionary", arrays)
+    dictionary, params, kept = unpack(told, "model", "dictionary", "params", "attributes")
+    named = isinstance(dictionary, str) and dictionary in _NAMED_DICTIONARIES
+    atoms = (
+        _NAMED_DICTIONARIES[dictionary] if named else from_json(dictionary, "dictionary", arrays)
+    )
     if not named and (not isinstance(atoms, np.ndarray) or atoms.ndim != 2):
         raise ValueError("found no 2D array as dictionary.")
-    model = LCACoder(atoms, **_params(LCACoder, read_value(params, "params", arrays)))
-    found = read_value(kept, "attributes", arrays)
+    model = LCACoder(atoms, **_check_params(LCACoder, from_json(params, "params", arrays)))
+    found = from_json(kept, "attributes", arrays)
     fitted = ("n_features_in_", "n_components_") if found else ()
     _check_attributes(found, fitted, ("feature_names_in_",) if found else ())
     sizes = tuple(found[name] for name in reversed(fitted))
@@ -240,10 +246,10 @@ def _make_coder(told: Any, arrays: Arrays) -> LCACoder:
         raise ValueError(f"found sizes {sizes} for a dictionary of shape {atoms.shape}.")
     for name in fitted:
         setattr(model, name, found[name])
-    return _with_signature(model, found)
+    return _set_feature_names(model, found)
 
 
-def _params(estimator: Any, found: Any) -> dict[str, Any]:
+def _check_params(estimator: Any, found: Any) -> dict[str, Any]:
     known = estimator._get_param_names()
     if not isinstance(found, dict) or not set(found) <= set(known):
         raise ValueError(f"found the parameters {str(found)[:80]}; names out of {known} awaited.")
@@ -258,7 +264,7 @@ def _check_attributes(found: Any, needed: tuple[str, ...], allowed: tuple[str, .
         raise ValueError(f"found {strange} that are no counts.")
 
 
-def _with_signature(model: Any, found: Mapping[str, Any]) -> Any:
+def _set_feature_names(model: Any, found: Mapping[str, Any]) -> Any:
     names = found.get("feature_names_in_")
     if names is not None:
         if not isinstance(names, np.ndarray) or names.shape != (found["n_features_in_"],):
@@ -269,8 +275,8 @@ def _with_signature(model: Any, found: Mapping[str, Any]) -> Any:
     return model
 
 
-_KINDS: Mapping[str, tuple[Callable[[Any, Arrays], Any], Callable[[Any, Arrays], Any]]] = {
-    "Circuit": (_tell_circuit, _make_circuit),
-    "LinkedLCA": (_tell_linked, _make_linked),
-    "LCACoder": (_tell_coder, _make_coder),
+_KINDS: Mapping[str, tuple[Callable[[Any, ArrayStore], Any], Callable[[Any, ArrayStore], Any]]] = {
+    "Circuit": (_serialise_circuit, _deserialise_circuit),
+    "LinkedLCA": (_serialise_linked, _deserialise_linked),
+    "LCACoder": (_serialise_coder, _deserialise_coder),
 }

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.engines import WINDOW, Clock, Response, Spikes
+from spikelca.engines import DEFAULT_WINDOW, Clock, Response, Spikes
 from spikelca.model.transfer import Transfer
-from spikelca.utils.validation import FloatArray, positive_seconds
+from spikelca.utils.validation import FloatArray, to_positive_seconds
 
 
 def spike_count(response: Response, window: float | None = None) -> FloatArray:
@@ -87,8 +87,10 @@ def tapered(response: Response, window: float | None = None) -> FloatArray:
     assert response.counts is not None
     assert response.tau is not None
     assert response.quantum is not None
-    weights = clock.taper(WINDOW if window is None else window)
-    whole = clock.whole_taper(WINDOW if window is None else window) * (clock.dt / response.tau)
+    weights = clock.taper(DEFAULT_WINDOW if window is None else window)
+    whole = clock.taper_sum(DEFAULT_WINDOW if window is None else window) * (
+        clock.dt / response.tau
+    )
     n_samples, n_cells = response.counts.shape
     weighed = spikes.weighed(n_samples, n_cells, weights)
     return _signed(response, response.quantum * weighed / whole)
@@ -123,7 +125,7 @@ def exponential(response: Response, tau: Any | None = None) -> FloatArray:
     assert response.quantum is not None
     assert response.tau is not None
     assert response.counts is not None
-    constant = 5 * response.tau if tau is None else positive_seconds(tau, "tau")
+    constant = 5 * response.tau if tau is None else to_positive_seconds(tau, "tau")
     decay = np.exp(-clock.dt / constant)
     weights = decay ** np.arange(clock.n_steps - 1, -1, -1)
     weights *= response.quantum * response.tau / clock.dt / weights.sum()
@@ -133,7 +135,7 @@ def exponential(response: Response, tau: Any | None = None) -> FloatArray:
     return _signed(response, total.reshape(shape))
 
 
-def membrane(response: Response, transfer: Transfer, window: float = WINDOW) -> FloatArray:
+def membrane(response: Response, transfer: Transfer, window: float = DEFAULT_WINDOW) -> FloatArray:
     """``T(mean u)`` in a tapered window; its samples and neurons are those of the trace.
 
     Closer to the fixed point than a count, since a mean has no quanta.

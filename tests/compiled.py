@@ -11,20 +11,20 @@ import numba
 import numpy as np
 from numba import types
 
-from spikelca.engines.numba.encode.active_set import settle_rows
-from spikelca.engines.numba.encode.drive import add_drive, pass_by
-from spikelca.engines.numba.encode.exact_active_set import solve_rows
-from spikelca.engines.numba.encode.hard_threshold import settle_hard_rows
-from spikelca.engines.numba.jit.compile import _FAST
-from spikelca.engines.numba.jit.layout import lateral_in_tiles
-from spikelca.engines.numba.simulate.rate_lateral import make_room, rate_lateral
-from spikelca.engines.numba.simulate.recording import Cell, Tape
+from spikelca.engines.numba.encode.active_set import active_set_rows
+from spikelca.engines.numba.encode.drive import accumulate_tile, add_drive
+from spikelca.engines.numba.encode.exact_active_set import exact_active_set_rows
+from spikelca.engines.numba.encode.hard_threshold import hard_threshold_rows
+from spikelca.engines.numba.jit.compile import _FAST_FLAGS
+from spikelca.engines.numba.jit.layout import tile_lateral
+from spikelca.engines.numba.simulate.rate_lateral import make_span_workspace, rate_lateral
+from spikelca.engines.numba.simulate.recording import RateParams, TraceBuffers
 
 ENTRIES = {
-    "active set": settle_rows,
-    "exact active set": solve_rows,
+    "active set": active_set_rows,
+    "exact active set": exact_active_set_rows,
     "drive": add_drive,
-    "hard threshold": settle_hard_rows,
+    "hard threshold": hard_threshold_rows,
 }
 REAL, INDEX = types.float32, types.int64
 PASS_BY = (REAL[:, ::1], INDEX[::1], types.int32[:, ::1], REAL[:, ::1], REAL[:, ::1], INDEX)
@@ -32,7 +32,9 @@ PASS_BY = (REAL[:, ::1], INDEX[::1], types.int32[:, ::1], REAL[:, ::1], REAL[:, 
 
 def code_of(function, signature):
     """The code of a function that is compiled here, for a signature."""
-    compiled = numba.njit(signature, nogil=True, error_model="numpy", fastmath=_FAST)(function)
+    compiled = numba.njit(signature, nogil=True, error_model="numpy", fastmath=_FAST_FLAGS)(
+        function
+    )
     return compiled.inspect_llvm(compiled.signatures[0])
 
 
@@ -40,9 +42,9 @@ def code_of_simulation():
     """The code of a simulation in single precision, compiled for what it is called with."""
     function = numba.njit(rate_lateral.py_func, fastmath={"contract"}, error_model="numpy")
     one, many = np.zeros((1, 64), np.float32), np.zeros((0, 1, 1), np.float32)
-    cell = Cell(np.float32(0.1), np.float32(0.1), False, True, np.float32(1))
-    tape = Tape(1, np.arange(0), many, many, many, many, many)
-    room, tiles = make_room(64, one.dtype), lateral_in_tiles(np.eye(64, dtype=np.float32))
+    cell = RateParams(np.float32(0.1), np.float32(0.1), False, True, np.float32(1))
+    tape = TraceBuffers(1, np.arange(0), many, many, many, many, many)
+    room, tiles = make_span_workspace(64, one.dtype), tile_lateral(np.eye(64, dtype=np.float32))
     values = (0, one, many, one, tiles, cell, 1, tape, np.array([-1]), one, one,
               np.zeros(65, np.int64), room)  # fmt: skip
     function.compile(tuple(numba.typeof(value) for value in values))
@@ -54,7 +56,7 @@ def main(name):
     if name == "simulation":
         print(code_of_simulation())
     elif name == "tile":
-        print(code_of(pass_by.py_func, PASS_BY))
+        print(code_of(accumulate_tile.py_func, PASS_BY))
     else:
         entry = ENTRIES[name]
         print(code_of(entry.function, entry.signature(REAL)))

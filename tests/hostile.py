@@ -27,7 +27,7 @@ def repacked(data, change, arrays=None):
 def packed(parts, manifest):
     out, written = b"", []
     for name, body in parts.items():
-        written.append(layout.Written(name, len(body), zlib.crc32(body), len(out)))
+        written.append(layout.WrittenEntry(name, len(body), zlib.crc32(body), len(out)))
         out += layout.header(name, len(body), zlib.crc32(body)) + body
     return out + layout.directory(written, hashlib.sha256(manifest).hexdigest())
 

@@ -12,9 +12,9 @@ import pytest
 
 from spikelca import Circuit, CurrentDriver, Dictionary, LinkedLCA, RateNeuron, SoftThreshold
 from spikelca.engines.numba.encode import solve
-from spikelca.engines.numba.encode.active_set import make_room
+from spikelca.engines.numba.encode.active_set import make_active_set_workspace
 from spikelca.engines.numba.encode.cholesky import append, project_on_active, remove
-from spikelca.engines.numba.encode.solve import settle_exactly, settle_soft
+from spikelca.engines.numba.encode.solve import solve_active_set, solve_exact_active_set
 from spikelca.engines.response import Response
 from spikelca.metrics import relative_gap
 
@@ -91,8 +91,8 @@ def start_from(code):
 
 
 def solve_from(circuit, X, code, tol=1e-6, max_iter=10_000):
-    problem = circuit.problem({"x": X})
-    return settle_exactly(problem, start_from(code), np.arange(len(X)), tol, max_iter)
+    problem = circuit.compile({"x": X})
+    return solve_exact_active_set(problem, start_from(code), np.arange(len(X)), tol, max_iter)
 
 
 # ---------------------------------------------------------------- termination
@@ -195,7 +195,7 @@ def test_full_active_set_is_finished_exactly(monkeypatch):
     atoms, X = make_overcomplete(np.random.default_rng(0))
     circuit = make_circuit(atoms)
     expected = circuit.encode({"x": X}, tol=1e-10)
-    monkeypatch.setattr(solve, "LARGEST_BLOCK", 3)
+    monkeypatch.setattr(solve, "MAX_ACTIVE", 3)
     cramped = circuit.encode({"x": X}, tol=1e-10)
     assert (cramped.gap <= 1e-10).all()
     np.testing.assert_allclose(cramped.code, expected.code, atol=1e-8)
@@ -213,7 +213,7 @@ def test_single_precision_is_finished_in_double(family):
 def test_exact_and_fast_active_set_agree():
     atoms, X = make_overcomplete(np.random.default_rng(1))
     circuit = make_circuit(atoms, 0.1)
-    fast = settle_soft(circuit.problem({"x": X}), 1e-10, 1000)
+    fast = solve_active_set(circuit.compile({"x": X}), 1e-10, 1000)
     exact = solve_from(circuit, X, np.zeros((len(X), len(atoms))), tol=1e-10)
     assert (fast.gap <= 1e-10).all()
     np.testing.assert_allclose(exact.code, fast.code, atol=1e-9)
@@ -236,7 +236,7 @@ def test_factor_follows_its_block():
     rng = np.random.default_rng(0)
     atoms = rng.standard_normal((30, 60))
     gram = atoms @ atoms.T
-    room, n = make_room(30, 64, np.dtype(np.float64)), 0
+    room, n = make_active_set_workspace(30, 64, np.dtype(np.float64)), 0
     for j in rng.permutation(30):
         add_to_factor(gram, room, n, int(j))
         room.a[n] = room.sign[n] = room.slope[n] = j

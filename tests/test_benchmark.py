@@ -26,10 +26,22 @@ from spikelca.benchmarks import (
 from spikelca.benchmarks import (
     workers as benchmark_workers,
 )
-from spikelca.benchmarks.encode import Contest, gap_of, meet, objective_of, ours
-from spikelca.benchmarks.measure import Row, Spread, agree, interleaved, judged
-from spikelca.benchmarks.peers import Lasso, numpy_fista, sklearn_lasso, spams_lasso
-from spikelca.benchmarks.simulate import spike_coder
+from spikelca.benchmarks.encode import (
+    PeerBenchmark,
+    compare_with_peer,
+    encode_task,
+    mean_gap,
+    mean_objective,
+)
+from spikelca.benchmarks.measure import (
+    Quartiles,
+    Row,
+    meets_target,
+    objectives_agree,
+    time_interleaved,
+)
+from spikelca.benchmarks.peers import LassoProblem, numpy_fista, sklearn_lasso, spams_lasso
+from spikelca.benchmarks.simulate import spiking_task
 from spikelca.benchmarks.suites import format_benchmark, run_benchmark
 
 
@@ -37,7 +49,7 @@ def tiny(n_samples=30):
     rng = np.random.default_rng(0)
     atoms = rng.random((12, 16)).astype(np.float32)
     atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
-    return Lasso(rng.random((n_samples, 16)).astype(np.float32), atoms, 0.2)
+    return LassoProblem(rng.random((n_samples, 16)).astype(np.float32), atoms, 0.2)
 
 
 @pytest.mark.parametrize("maker", [sklearn_lasso, lambda p: numpy_fista(p, 2000), spams_lasso])
@@ -47,10 +59,10 @@ def test_every_peer_solves_the_same_problem(maker):
         code = maker(problem)()
     except ImportError as error:
         pytest.skip(str(error))
-    assert objective_of(problem, code) == pytest.approx(
-        objective_of(problem, ours(problem, 1e-5)()), rel=1e-3
+    assert mean_objective(problem, code) == pytest.approx(
+        mean_objective(problem, encode_task(problem, 1e-5)()), rel=1e-3
     )
-    assert gap_of(problem, code) < 1e-2
+    assert mean_gap(problem, code) < 1e-2
 
 
 def test_a_missing_peer_is_named_and_not_imitated():
@@ -58,31 +70,31 @@ def test_a_missing_peer_is_named_and_not_imitated():
         raise ImportError("no module named nowhere")
 
     skipped = []
-    assert list(meet(tiny(), Contest("Nowhere", absent, 10), 1, skipped)) == []
+    assert list(compare_with_peer(tiny(), PeerBenchmark("Nowhere", absent, 10), 1, skipped)) == []
     assert skipped == [{"peer": "Nowhere", "why": "no module named nowhere"}]
 
 
 def test_a_ratio_is_not_shown_for_another_objective():
     skipped = []
-    wrong = Contest("Lazy", lambda p: lambda: np.zeros((len(p.X), len(p.atoms))), 10)
-    assert list(meet(tiny(), wrong, 1, skipped)) == []
+    wrong = PeerBenchmark("Lazy", lambda p: lambda: np.zeros((len(p.X), len(p.atoms))), 10)
+    assert list(compare_with_peer(tiny(), wrong, 1, skipped)) == []
     assert "objectives differ" in skipped[0]["why"]
 
 
 def test_rounds_are_interleaved_and_the_first_is_not_measured():
     calls = []
     tasks = {name: (lambda n=name: calls.append(n)) for name in "ab"}
-    seconds = interleaved(tasks, 3)
+    seconds = time_interleaved(tasks, 3)
     assert calls == ["a", "b"] * 4
     assert {name: len(s) for name, s in seconds.items()} == {"a": 3, "b": 3}
 
 
 def test_targets_are_judged_in_their_direction():
-    assert judged(6.0, ">= 5") is True
-    assert judged(4.0, "<= 3.5") is False
-    assert judged(4.0, "") is None
-    assert agree({"a": 1.0, "b": 1.00001}, 1e-4)
-    assert Spread.of(np.array([3.0, 1.0, 2.0])).median == 2.0
+    assert meets_target(6.0, ">= 5") is True
+    assert meets_target(4.0, "<= 3.5") is False
+    assert meets_target(4.0, "") is None
+    assert objectives_agree({"a": 1.0, "b": 1.00001}, 1e-4)
+    assert Quartiles.of(np.array([3.0, 1.0, 2.0])).median == 2.0
 
 
 @pytest.fixture
@@ -92,12 +104,14 @@ def small(monkeypatch):
     images = type("Images", (), {"name": "noise", "X_train": rows, "X_test": problem.X})
     monkeypatch.setattr(benchmark, "load_images", lambda data: images)
     monkeypatch.setattr(
-        benchmark, "learned_problem", lambda train, test, n: Lasso(test, problem.atoms, 0.2)
+        benchmark, "make_problem", lambda train, test, n: LassoProblem(test, problem.atoms, 0.2)
     )
     monkeypatch.setattr(
-        benchmark_encode, "contests", lambda quick: [Contest("scikit-learn", sklearn_lasso, 10)]
+        benchmark_encode,
+        "peer_benchmarks",
+        lambda quick: [PeerBenchmark("scikit-learn", sklearn_lasso, 10)],
     )
-    monkeypatch.setattr(benchmark_encode, "steps_to", lambda problem, maker, gap: 2000)
+    monkeypatch.setattr(benchmark_encode, "steps_to_gap", lambda problem, maker, gap: 2000)
 
 
 def test_a_quick_run_gives_plain_numbers_and_a_page(small):
@@ -121,9 +135,9 @@ def test_an_unknown_suite_is_refused():
 def test_images_one_by_one_give_the_codes_of_the_whole_batch():
     problem = tiny(5)
     unit = problem.X / np.linalg.norm(problem.X, axis=1, keepdims=True)
-    problem = Lasso(unit.astype(np.float64), problem.atoms.astype(np.float64), 0.1)
-    (whole,) = spike_coder(problem, "numba")()
-    alone = spike_coder(problem, "numba", 1)()
+    problem = LassoProblem(unit.astype(np.float64), problem.atoms.astype(np.float64), 0.1)
+    (whole,) = spiking_task(problem, "numba")()
+    alone = spiking_task(problem, "numba", 1)()
     assert len(alone) == 5
     np.testing.assert_array_equal(np.vstack([r.code for r in alone]), whole.code)
 
@@ -153,11 +167,11 @@ def test_ratios_and_times_follow_the_clock(stopped):
     two = {"ours": 2.0, "peer": 3.0}
     unit = replace(problem, X=problem.X / np.linalg.norm(problem.X, axis=1, keepdims=True))
     for row, n, seconds in (
-        (benchmark_encode.against_the_product(problem, 2), 4, {"ours": 2.0, "product": 3.0}),
+        (benchmark_encode.compare_with_product(problem, 2), 4, {"ours": 2.0, "product": 3.0}),
         (*benchmark_time.learn_suite(problem, X, True, skipped), 500, two),
-        (*benchmark_time.rate_beside_dense(problem, True, skipped), 4, two),
+        (*benchmark_time.compare_dense_rate(problem, True, skipped), 4, two),
         (benchmark_scaling.warm_start(problem), 4, {"rest": 2.0, "near": 3.0}),
-        (benchmark_spikes.whole_set(unit), 4, {"ours": 2.0}),
+        (benchmark_spikes.time_full_set(unit), 4, {"ours": 2.0}),
     ):
         assert_microseconds_a_sample(row, n, seconds)
         reached = {"ours", "product"} <= set(seconds) or "rest" in seconds
@@ -171,7 +185,7 @@ def test_scaling_counts_samples_and_keeps_whole_batches(stopped):
     found = list(benchmark_scaling.batches(tiny(100), True))
     assert [row.measure for row in found] == ["batch of 10", "batch of 100"]
     assert [row.value.median for row in found] == pytest.approx([0.2e6, 0.02e6])
-    assert benchmark_scaling.timed(tiny(5), "five").value.median == pytest.approx(0.4e6)
+    assert benchmark_scaling.time_encode(tiny(5), "five").value.median == pytest.approx(0.4e6)
     assert benchmark_scaling.latency(tiny(5), True).value.median == pytest.approx(2e6)
 
 
@@ -185,8 +199,8 @@ def test_memory_is_the_peak_beyond_the_codes(monkeypatch):
         def __exit__(self, *error):
             pass
 
-    monkeypatch.setattr(benchmark_scaling, "resident", lambda: 1 << 30)
-    monkeypatch.setattr(benchmark_scaling, "Watch", Peak)
+    monkeypatch.setattr(benchmark_scaling, "resident_bytes", lambda: 1 << 30)
+    monkeypatch.setattr(benchmark_scaling, "PeakMemory", Peak)
     row = benchmark_scaling.memory(tiny(), True)
     codes = 20_000 * (12 * 4 + 3 * 8) / 2**20  # residual, gap and rounds in double precision
     assert row.value.median == pytest.approx(2048 - codes, abs=1)
@@ -222,7 +236,7 @@ def test_other_spikes_and_worse_atoms_give_no_ratio(stopped, monkeypatch):
 
     skipped = []
     monkeypatch.setattr(benchmark_time, "Circuit", Circuit)
-    assert list(benchmark_time.spikes_beside_brian2(tiny(2), True, skipped)) == []
+    assert list(benchmark_time.compare_brian2(tiny(2), True, skipped)) == []
     monkeypatch.setattr(benchmark_time, "learn_epoch", lambda X, start, lam: start[:, ::-1])
     X = np.random.default_rng(2).random((500, 16)).astype(np.float32)
     assert list(benchmark_time.learn_suite(tiny(), X, True, skipped)) == []
@@ -234,10 +248,10 @@ def test_other_spikes_and_worse_atoms_give_no_ratio(stopped, monkeypatch):
 )
 def test_suites_are_told_apart_and_targets_are_official(small, monkeypatch, shape, quick):
     for suite in benchmark.SUITES:
-        row = Row(suite, "m", Spread(6.0, 6.0, 6.0, 1), target=">= 5", met=True)
+        row = Row(suite, "m", Quartiles(6.0, 6.0, 6.0, 1), target=">= 5", met=True)
         monkeypatch.setattr(benchmark, f"{suite}_suite", lambda *_, row=row: iter([row]))
-    problem = Lasso(np.ones((2, shape[1])), np.ones(shape), 0.1)
-    monkeypatch.setattr(benchmark, "learned_problem", lambda train, test, n: problem)
+    problem = LassoProblem(np.ones((2, shape[1])), np.ones(shape), 0.1)
+    monkeypatch.setattr(benchmark, "make_problem", lambda train, test, n: problem)
     found = run_benchmark(quick=quick)
     assert [row["suite"] for row in found["rows"]] == list(benchmark.SUITES)
     official = shape == (256, 784) and not quick

@@ -17,7 +17,7 @@ from quickly import HANGS, WORDS, quick_results
 
 from spikelca.cli import main
 from spikelca.cli.files import read_rows
-from spikelca.experiments import report
+from spikelca.experiments.report import render_html
 
 COMMANDS = ("reproduce", "fit", "encode", "simulate", "info", "bench")
 
@@ -92,7 +92,7 @@ def test_the_printed_certificate_is_the_one_written(model, tmp_path, capsys):
 
     hard, out = tmp_path / "hard.spikelca", tmp_path / "codes.npz"
     circuit = load(model).circuit_.observe("handwritten")
-    save(circuit.with_parts(transfer=HardThreshold(0.2)), hard)
+    save(circuit.replace(transfer=HardThreshold(0.2)), hard)
     for path, name in ((model, "gap"), (hard, "residual")):
         assert main(["encode", str(path), "digits", "--tol", "1e-3", "-o", str(out)]) == 0
         said = capsys.readouterr().out
@@ -315,7 +315,7 @@ def test_the_report_holds_everything_and_asks_for_nothing(report):
 
 def test_what_is_told_in_the_report_cannot_become_markup():
     found = {"data": "<b>", "font": "&", "rows": [], "settings": {}, "versions": {}}
-    text = report.page(found, "<i>", "spikelca <script>", [])
+    text = render_html(found, "<i>", "spikelca <script>", [])
     assert "<b>" not in text
     assert "<script>" not in text
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import spikelca
-from spikelca.engines.numba.jit.compile import digest_of_sources
+from spikelca.engines.numba.jit.compile import digest_sources
 
 INNER = """
 from spikelca.engines.numba.jit.compile import kernel
@@ -78,7 +78,7 @@ def test_the_two_precisions_are_kept_in_files_of_their_own(house):
 
 
 def test_the_digest_follows_every_file_and_its_name(tmp_path):
-    found = {digest_of_sources(tmp_path)}
+    found = {digest_sources(tmp_path)}
     for name, text in [
         ("a.py", "1"),
         ("a.py", "2"),
@@ -88,5 +88,5 @@ def test_the_digest_follows_every_file_and_its_name(tmp_path):
     ]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-        found.add(digest_of_sources(tmp_path))
+        found.add(digest_sources(tmp_path))
     assert len(found) == 5

@@ -18,10 +18,10 @@ from spikelca import (
     load,
     save,
 )
-from spikelca.circuit.batch_statistics import lesson_of
+from spikelca.circuit.batch_statistics import make_statistics
 from spikelca.datasets import load_images
 from spikelca.learning import learn
-from spikelca.learning.contrast import contrasted, free_code
+from spikelca.learning.contrast import contrastive_step, free_phase_code
 
 TOL = 1e-12
 
@@ -41,8 +41,8 @@ def linked(weight=0.5, drivers=(), n_neurons=6, seed=0):
 
 def step(circuit, x, taught, free, observed, contrast):
     """One contrastive step on codes."""
-    sums = [lesson_of(circuit.dictionaries, x, code).sums for code in (taught, free)]
-    return contrasted(circuit, *sums, observed, contrast)
+    sums = [make_statistics(circuit.dictionaries, x, code).sums for code in (taught, free)]
+    return contrastive_step(circuit, *sums, observed, contrast)
 
 
 def recall_error(atoms, circuit, x, p):
@@ -78,7 +78,7 @@ def test_without_the_free_phase_a_step_is_equation_four():
     circuit = linked(drivers=[driver])
     labels = np.arange(20) % 2
     taught = circuit.encode(x, TOL, labels=labels).code
-    free = free_code(circuit, x, ("written", "printed"), TOL, "numba")
+    free = free_phase_code(circuit, x, ("written", "printed"), TOL, "numba")
     hebb = circuit.learn(x, taught)
     found = step(circuit, x, taught, free, ("written", "printed"), Contrast(amount=0.0))
     for name in circuit.widths:
@@ -89,7 +89,7 @@ def test_without_the_free_phase_a_step_is_equation_four():
 def test_what_is_seen_learns_nothing_where_teaching_changes_nothing():
     x = {"written": unit((20, 8), 2), "printed": unit((20, 4), 3)}
     circuit = linked()
-    free = free_code(circuit, x, ("written",), TOL, "numba")
+    free = free_phase_code(circuit, x, ("written",), TOL, "numba")
     found = step(circuit, x, free, free, ("written",), Contrast(amount=1.0, recall=1.0))
     before, after = (normalize(c.dictionary("written").atoms) for c in (circuit, found))
     np.testing.assert_allclose(after, before, atol=1e-14)
@@ -109,7 +109,7 @@ def test_synapses_without_plasticity_stay_and_stacked_atoms_keep_unit_norm():
         ],
     )
     code = fixed.encode(x).code
-    free = free_code(fixed, x, ("written",), 1e-4, "numba")
+    free = free_phase_code(fixed, x, ("written",), 1e-4, "numba")
     found = step(fixed, x, code, free, ("written",), Contrast())
     assert np.array_equal(found.dictionary("printed").atoms, printed.atoms)
     norms = np.sqrt(sum((d.atoms**2).sum(axis=1) for d in found.dictionaries))
@@ -226,7 +226,7 @@ def test_the_rule_of_each_modality_keeps_its_own_rate():
         circuit,
         x,
         code,
-        free_code(circuit, x, ("written",), 1e-4, "numba"),
+        free_phase_code(circuit, x, ("written",), 1e-4, "numba"),
         ("written",),
         Contrast(),
     )
@@ -249,7 +249,7 @@ def test_usage_is_forgotten_at_the_longest_memory():
     circuit = Circuit(RateNeuron(), SoftThreshold(0.05), parts)
     code = circuit.encode(x).code
     once = circuit.learn(x, code)
-    free = free_code(circuit, x, ("written",), 1e-4, "numba")
+    free = free_phase_code(circuit, x, ("written",), 1e-4, "numba")
     for twice in (once.learn(x, code), step(once, x, code, free, ("written",), Contrast())):
         np.testing.assert_allclose(twice.plasticity.usage, 1.5 * once.plasticity.usage)
 

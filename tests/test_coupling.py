@@ -14,7 +14,7 @@ import spikelca.circuit.simulation
 import spikelca.engines.problem
 from spikelca import OrdinalDriver, SoftThreshold
 from spikelca.engines import Clock, Coupling
-from spikelca.engines.postprocess import certificates
+from spikelca.engines.postprocess import compute_certificates
 from spikelca.metrics import fixed_point_residual, relative_gap
 from spikelca.model.atoms import step_limit
 
@@ -38,7 +38,7 @@ def test_what_follows_from_a_gram_matrix_is_what_the_sums_say(sparse_gram):
     reached = [np.count_nonzero(sparse_gram[others[j], j]) for j in range(7)]
     np.testing.assert_array_equal(coupling.fan_out, reached)
     assert coupling.step_limit == step_limit(sparse_gram)
-    assert coupling.automatic_step == min(0.5 * coupling.step_limit, 0.1)
+    assert coupling.default_step == min(0.5 * coupling.step_limit, 0.1)
 
 
 def test_nobody_can_change_a_gram_matrix_behind_its_consequences(sparse_gram):
@@ -97,14 +97,14 @@ def test_all_threads_get_one_layout_which_stays_behind_when_a_circuit_is_sent():
         time.sleep(0.01)
         return array.copy()
 
-    layouts = random_circuit(SPIKING).dictionaries[0].layouts
+    derived = random_circuit(SPIKING).dictionaries[0].derived
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: layouts.by(slowly), range(4)))
+        found = list(pool.map(lambda _: derived.get(slowly), range(4)))
     assert all(one is found[0] and not one.flags.writeable for one in found)
     made.clear()
-    assert layouts.by(slowly) is found[0]
+    assert derived.get(slowly) is found[0]
     assert not made
-    sent = pickle.loads(pickle.dumps(layouts))
+    sent = pickle.loads(pickle.dumps(derived))
     np.testing.assert_array_equal(sent.by(slowly), found[0])
     assert len(made) == 1
 
@@ -139,11 +139,11 @@ def test_both_certificates_of_a_run_are_those_of_the_public_functions(two_sided,
         transfer=SoftThreshold(0.1, two_sided), drivers=drivers, dtype=np.float32
     )
     X = {name: x.astype(np.float32) for name, x in random_stimuli(circuit).items()}
-    p = circuit.problem(X, np.arange(5) % 2)
+    p = circuit.compile(X, np.arange(5) % 2)
     code = circuit.transfer(p.drive() * np.float32(0.3))
     if p.allowed is not None:
         code *= p.allowed
-    residual, gap = certificates(p, p.drive(), code)
+    residual, gap = compute_certificates(p, p.drive(), code)
     total = p.drive() + p.current
     awaited = fixed_point_residual(circuit.transfer, total, p.gram, code, p.allowed)
     np.testing.assert_allclose(residual, awaited, rtol=1e-6)
@@ -163,7 +163,7 @@ def test_a_code_that_a_one_sided_circuit_cannot_have_has_no_gap():
 @pytest.mark.parametrize("window", [1.0, 0.5, 0.25])
 def test_the_weights_of_a_readout_add_up_as_they_are_said_to(n_steps, window):
     clock = Clock(1e-4, n_steps)
-    assert clock.whole_taper(window) == clock.taper(window).sum()
+    assert clock.taper_sum(window) == clock.taper(window).sum()
 
 
 @pytest.mark.parametrize("wiring", ["lateral", "residual"])

@@ -395,7 +395,7 @@ def test_openmls_table_becomes_the_same_mnist(mnist_folder, monkeypatch, tmp_pat
     images = np.concatenate([parts["train-images"], parts["t10k-images"]]).reshape(-1, 784)
     labels = np.concatenate([parts["train-labels"], parts["t10k-labels"]]).astype(str)
     table = SimpleNamespace(data=images.astype(np.int64), target=labels.astype(object))
-    monkeypatch.setattr(openml, "why_silent", lambda url, patience: "")
+    monkeypatch.setattr(openml, "connection_error", lambda url, patience: "")
     monkeypatch.setattr("sklearn.datasets.fetch_openml", lambda *args, **kwargs: table)
     data = download_mnist(tmp_path)
     assert data.name == "MNIST (OpenML, SHA-256 verified)"
@@ -416,7 +416,7 @@ def find_part(folder: Path, role: str) -> np.ndarray:
 def test_without_a_network_the_error_names_the_ways_on(monkeypatch, tmp_path):
     monkeypatch.delenv("SPIKELCA_DATA", raising=False)
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
-    monkeypatch.setattr(openml, "why_silent", lambda url, patience: "no route to host")
+    monkeypatch.setattr(openml, "connection_error", lambda url, patience: "no route to host")
     monkeypatch.setattr(
         "sklearn.datasets.fetch_openml", lambda *a, **k: pytest.fail("asked a dead server")
     )
@@ -430,7 +430,7 @@ def test_a_cached_table_needs_no_network(monkeypatch, tmp_path):
     cached = tmp_path / "openml.org" / "data" / "mnist_784.arff.gz"
     cached.parent.mkdir(parents=True)
     cached.write_bytes(b"")
-    monkeypatch.setattr(openml, "why_silent", lambda *a: pytest.fail("asked the network"))
+    monkeypatch.setattr(openml, "connection_error", lambda *a: pytest.fail("asked the network"))
     table = SimpleNamespace(data=np.zeros((2, 784)), target=np.array(["1", "2"], object))
     monkeypatch.setattr("sklearn.datasets.fetch_openml", lambda *a, **k: table)
     with pytest.raises(DataError, match=r"found \(2, 784\) numbers and \(2,\) labels"):
@@ -444,7 +444,7 @@ def test_a_failing_download_is_one_error_with_the_ways_on(monkeypatch, tmp_path,
     def fail(*args, **kwargs):
         raise failure
 
-    monkeypatch.setattr(openml, "why_silent", lambda url, patience: "")
+    monkeypatch.setattr(openml, "connection_error", lambda url, patience: "")
     monkeypatch.setattr("sklearn.datasets.fetch_openml", fail)
     with pytest.raises(DataError, match=r"could not be downloaded.*--data digits"):
         download_mnist(tmp_path)
@@ -454,7 +454,7 @@ def test_a_server_that_never_answers_is_given_up_in_time():
     with socket.create_server(("127.0.0.1", 0)) as server:
         began = time.perf_counter()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        assert openml.why_silent(url, patience=0.3)
+        assert openml.connection_error(url, patience=0.3)
         assert time.perf_counter() - began < 2
 
 
@@ -469,8 +469,8 @@ def test_a_closed_door_and_an_open_one_are_told_apart():
     with http.server.HTTPServer(("127.0.0.1", 0), Refuses) as server:
         url = f"http://127.0.0.1:{server.server_port}/"
         threading.Thread(target=server.handle_request, daemon=True).start()
-        assert openml.why_silent(url, patience=2.0) == ""
-    assert openml.why_silent(url, patience=2.0)
+        assert openml.connection_error(url, patience=2.0) == ""
+    assert openml.connection_error(url, patience=2.0)
 
 
 # ---------------------------------------------------------------------------- linked bars

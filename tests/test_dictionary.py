@@ -15,7 +15,7 @@ from spikelca import (
     SoftThreshold,
 )
 from spikelca.model.atoms import normalise_stacked, stacked_norms
-from spikelca.model.plasticity import Activity, PlasticityState, draw_rows
+from spikelca.model.plasticity import Activity, PlasticityState, draw_samples
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_an_atom_that_never_fired_does_not_move():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_an_atom_that_is_silent_for_ever_stays_finite_and_where_it_is(dtype):
-    state = PlasticityState.fresh(2).after(Activity.of(np.ones((1, 2), dtype)), memory=0.5)
+    state = PlasticityState.initial(2).after(Activity.of(np.ones((1, 2), dtype)), memory=0.5)
     code, atoms = np.array([[1.0, 0.0]], dtype), np.eye(2, dtype=dtype)
     for _ in range(1200):
         state = state.after(Activity.of(code), memory=0.5)
@@ -164,7 +164,7 @@ def test_an_atom_that_is_silent_for_ever_stays_finite_and_where_it_is(dtype):
 
 
 def test_usage_is_a_decayed_sum_of_squared_activity():
-    state = PlasticityState.fresh(2)
+    state = PlasticityState.initial(2)
     state = state.after(Activity.of(np.array([[1.0, 2.0], [3.0, 0.0]])), memory=0.5)
     np.testing.assert_array_equal(state.usage, [10, 4])
     state = state.after(Activity.of(np.array([[0.0, 1.0]])), memory=0.5)
@@ -172,7 +172,7 @@ def test_usage_is_a_decayed_sum_of_squared_activity():
 
 
 def test_silence_counts_presentations_since_the_last_output():
-    state = PlasticityState.fresh(3).after(
+    state = PlasticityState.initial(3).after(
         Activity.of(np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 0]])), 0.5
     )
     np.testing.assert_array_equal(state.silent, [2, 1, 3])
@@ -343,7 +343,7 @@ def test_without_a_generator_idle_atoms_stay(rng):
 def test_the_count_is_of_this_step_even_if_nothing_can_learn(rng):
     circuit, stimuli = silent_circuit(rng), visible(rng)
     after = circuit.learn(stimuli, circuit.encode(stimuli).code, rng=rng)
-    fixed = after.with_parts(
+    fixed = after.replace(
         dictionaries=(Dictionary("x", after.dictionary("x").atoms, plasticity=None),)
     )
     assert after.plasticity.redrawn == 2
@@ -383,7 +383,7 @@ def test_an_idle_atom_whose_class_is_absent_waits(rng):
 
 def test_no_sample_serves_twice_and_blank_samples_never(rng):
     weight = np.array([1.0, 0.0, 2.0, 3.0])
-    rows = draw_rows(rng, np.arange(5), weight, None)
+    rows = draw_samples(rng, np.arange(5), weight, None)
     assert sorted(rows[:3]) == [0, 2, 3]
     np.testing.assert_array_equal(rows[3:], -1)
     np.testing.assert_array_equal(weight, [1, 0, 2, 3])

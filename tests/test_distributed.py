@@ -15,8 +15,15 @@ from threadpoolctl import threadpool_info
 from spikelca import IdleAtoms, LCACoder, LinkedLCA, OrdinalDriver, save
 from spikelca.circuit import batch_statistics as lessons
 from spikelca.cli import main
-from spikelca.distributed import Rows, checked, connected, encoded, read_lazily, write_zarr
-from spikelca.learning.checkpoint import Checkpoint, digest, read_checkpoint
+from spikelca.distributed import (
+    DaskSamples,
+    check_dask,
+    connect,
+    encode_lazily,
+    read_lazily,
+    write_zarr,
+)
+from spikelca.learning.checkpoint import Checkpoint, digest_array, read_checkpoint
 
 NO_DASHBOARD = {"dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False}}
 WHY = "the extra is not installed: pip install 'spikelca[dask]'"
@@ -40,7 +47,7 @@ def y():
 def small_blocks(monkeypatch, request):
     """Blocks so small that a batch of twenty is five of them, and tasks in this thread."""
     if not {"cluster", "passing"} & set(request.fixturenames):
-        monkeypatch.setattr(lessons, "BLOCK", 4)
+        monkeypatch.setattr(lessons, "BLOCK_SAMPLES", 4)
         with dask.config.set(scheduler="synchronous"):
             yield
     else:
@@ -92,7 +99,7 @@ def test_a_task_computes_in_one_thread_and_so_does_its_blas(X, y):
         seen.extend(p["num_threads"] for p in threadpool_info() if "numpy" in p["filepath"])
         return circuit.encode(stimuli).code
 
-    lazy = encoded(circuit, {"left": da.from_array(X[:, :3], chunks=(10, 3))}, codes)
+    lazy = encode_lazily(circuit, {"left": da.from_array(X[:, :3], chunks=(10, 3))}, codes)
     lazy.compute(scheduler="threads", num_workers=4)
     assert set(seen) == {1}
     assert len(seen) >= 9
@@ -154,7 +161,7 @@ def test_a_stream_of_chunks_is_read_once_and_let_go(X):
         return block
 
     lazy = da.from_array(X, chunks=(10, 8)).map_blocks(reading, dtype=X.dtype, meta=X[:0])
-    rows = Rows(checked(lazy), {"x": 8}, keep=False)
+    rows = DaskSamples(check_dask(lazy), {"x": 8}, keep=False)
     for first in range(0, 90, 15):
         rows.take(np.arange(first, first + 15))
         assert len(rows._read) <= 3
@@ -187,10 +194,10 @@ def test_a_checkpoint_goes_from_one_machine_to_a_cluster_and_back(
 
 
 def test_the_digest_of_rows_on_workers_is_that_of_one_machine(monkeypatch, X):
-    monkeypatch.setattr("spikelca.learning.checkpoint.ROWS", 16)
+    monkeypatch.setattr("spikelca.learning.checkpoint.DIGEST_ROWS", 16)
     monkeypatch.setattr("spikelca.distributed.batches.ROWS", 16)
-    rows = Rows(checked(da.from_array(X, chunks=(7, 8))), {"a": 3, "b": 5}, keep=True)
-    assert [digest(rows[n]) for n in rows] == [digest(X[:, :3]), digest(X[:, 3:])]
+    rows = DaskSamples(check_dask(da.from_array(X, chunks=(7, 8))), {"a": 3, "b": 5}, keep=True)
+    assert [digest_array(rows[n]) for n in rows] == [digest_array(X[:, :3]), digest_array(X[:, 3:])]
 
 
 # -------------------------------------------------------------------------------- real processes
@@ -237,7 +244,7 @@ def test_a_worker_that_is_killed_in_an_epoch_changes_nothing(monkeypatch, cluste
     rng = np.random.default_rng(0)
     X = np.abs(rng.normal(size=(6000, 8)))
     make = {"batch_size": 2048, "n_epochs": 1}
-    here, original = make_linked(**make).fit(X), lessons.Lesson
+    here, original = make_linked(**make).fit(X), lessons.BatchStatistics
     victims = list(distributed.default_client().run(os.getpid).values())
 
     def strike(*parts):
@@ -256,11 +263,11 @@ def test_a_worker_that_is_killed_in_an_epoch_changes_nothing(monkeypatch, cluste
 
 
 def test_a_scheduler_that_does_not_answer_is_told(monkeypatch):
-    monkeypatch.setattr("spikelca.distributed.cluster.PATIENCE", 0.2)
+    monkeypatch.setattr("spikelca.distributed.cluster.TIMEOUT", 0.2)
     with pytest.raises(ConnectionError, match=r"tcp://127.0.0.1:1 does not answer.*dask scheduler"):
-        connected("tcp://127.0.0.1:1").__enter__()
+        connect("tcp://127.0.0.1:1").__enter__()
     with pytest.raises(ValueError, match="local:N with N worker processes"):
-        connected("local:0").__enter__()
+        connect("local:0").__enter__()
 
 
 # -------------------------------------------------------------------------------- files, commands

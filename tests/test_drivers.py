@@ -235,5 +235,5 @@ def test_a_circuit_fades_all_its_drivers_and_stays_as_it_was():
 
 def test_a_driver_favours_its_own_block_and_the_free_neurons():
     expected = [[False, False, True, True, True], [True, True, False, False, True]]
-    np.testing.assert_array_equal(driver().favours(LABELS, 2, 5), expected)
-    assert driver().favours(None, 2, 5) is None
+    np.testing.assert_array_equal(driver().assignment(LABELS, 2, 5), expected)
+    assert driver().assignment(None, 2, 5) is None

@@ -77,7 +77,7 @@ def kkt_residual(atoms, X, code, threshold, two_sided):
 
 
 def gap_of(circuit, X, code, labels=None):
-    problem = circuit.problem({"x": X}, labels)
+    problem = circuit.compile({"x": X}, labels)
     return metrics.relative_gap(
         circuit.transfer,
         problem.drive(),

@@ -11,9 +11,9 @@ from quickly import quick_results
 
 from spikelca.datasets import load_images
 from spikelca.experiments import figures, settings
-from spikelca.experiments.figures.base import new_figure, write_caption, write_picture
-from spikelca.experiments.figures.clusters import chosen_images, measures
-from spikelca.experiments.linked import learn_kind, make_material
+from spikelca.experiments.figures.base import new_figure, write_caption, write_figure
+from spikelca.experiments.figures.clusters import choose_images, measures
+from spikelca.experiments.linked import fit_kind, make_linked_data
 from spikelca.experiments.table import Row, Table
 
 
@@ -24,13 +24,13 @@ def out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def evidence():
-    material = make_material(load_images("digits"))
+    material = make_linked_data(load_images("digits"))
     models = {
-        kind: learn_kind(kind, material, settings.QUICK, 0.05, 0)
+        kind: fit_kind(kind, material, settings.QUICK, 0.05, 0)
         for kind in ("single", "linked", "ordinal")
     }
     table = Table((Row("raw", 0, 0.0, 0.0, 0.0),), {}, [], models)
-    return figures.gather(table, material, settings.QUICK)
+    return figures.collect_inputs(table, material, settings.QUICK)
 
 
 @pytest.mark.parametrize("number", range(1, 8))
@@ -83,10 +83,10 @@ def test_far_clusters_have_a_silhouette_near_one():
 
 
 def test_more_images_than_worth_the_time_are_drawn_at_random_and_sorted():
-    rows = chosen_images(12_000, 0)
+    rows = choose_images(12_000, 0)
     assert len(rows) == len(set(rows)) == 10_000
     assert (np.diff(rows) > 0).all()
-    assert np.array_equal(chosen_images(500, 0), np.arange(500))
+    assert np.array_equal(choose_images(500, 0), np.arange(500))
 
 
 def test_the_first_figure_holds_the_atoms_of_both_modalities(evidence):
@@ -122,8 +122,8 @@ def test_the_confusion_of_the_sixth_figure_counts_every_image_once(evidence):
 def test_a_caption_is_written_below_the_figure_and_nothing_is_cut(tmp_path):
     figure = new_figure(4, 3)
     figure.subplots().set_title("title")
-    picture = figures.Picture("t", "many words " * 30, figure, {"x": np.zeros(2)})
-    path = write_picture(picture, 9, tmp_path)
+    picture = figures.FigureOutput("t", "many words " * 30, figure, {"x": np.zeros(2)})
+    path = write_figure(picture, 9, tmp_path)
     assert figure.texts[0].get_text().count("\n") > 3
     with Image.open(path) as drawn:
         pixels = np.asarray(drawn.convert("L"))

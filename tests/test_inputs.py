@@ -90,7 +90,7 @@ def test_a_seed_and_a_sample_number_make_the_spikes(monkeypatch):
                                          (3, 1, 3000, False)):  # fmt: skip
         other = PoissonInput(0.1, seed).spikes(x, 0.1, n_steps, sample)
         assert all(np.array_equal(a, b) for a, b in zip(first, other, strict=True)) == equal
-    monkeypatch.setattr("spikelca.model.inputs.STEPS_AT_ONCE", 11)
+    monkeypatch.setattr("spikelca.model.inputs.STEPS_PER_DRAW", 11)
     again = PoissonInput(0.1, seed=3).spikes(x, 0.1, 3000, 2)
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -145,7 +145,7 @@ def test_a_log_of_one_spike_loses_no_random_one(monkeypatch):
     circuit = with_inputs(random_circuit(SPIKING), *KINDS["random, both"][1:])
     X = random_stimuli(circuit)
     whole = circuit.simulate(X, 0.1, 4e-4, record=("spikes",))
-    monkeypatch.setattr(run, "LOG", 1)
+    monkeypatch.setattr(run, "INITIAL_LOG_SIZE", 1)
     same(whole, circuit.simulate(X, 0.1, 4e-4, record=("spikes",)))
 
 
@@ -196,7 +196,7 @@ def test_synaptic_events_equal_a_count_by_hand(wiring):
     atoms = [np.where(d.atoms > np.median(d.atoms), d.atoms, 0.0) for d in circuit.dictionaries]
     parts = [d.with_atoms(phi) for d, phi in zip(circuit.dictionaries, atoms, strict=True)]
     cells = PoissonInput(0.1, seed=4)
-    circuit = with_inputs(circuit.with_parts(dictionaries=tuple(parts)), cells, AnalogInput())
+    circuit = with_inputs(circuit.replace(dictionaries=tuple(parts)), cells, AnalogInput())
     X = random_stimuli(circuit)
     response = circuit.simulate(X, 0.06, 4e-4, record=("spikes",))
     for sample, x in enumerate(X["a"]):

@@ -21,8 +21,8 @@ from spikelca import (
 from spikelca.circuit import batch_statistics as lessons
 from spikelca.datasets import linked_bars
 from spikelca.learning import learn
-from spikelca.model.atoms import initial_atoms, stacked_norms
-from spikelca.utils.system import one_blas_thread
+from spikelca.model.atoms import draw_initial_atoms, stacked_norms
+from spikelca.utils.system import single_blas_thread
 
 WEIGHTS = {"bars": 1.0, "marks": 1.0}
 
@@ -30,7 +30,7 @@ WEIGHTS = {"bars": 1.0, "marks": 1.0}
 def first_circuit(X, n_neurons, seed, weights=WEIGHTS, dtype=np.float64, **parts):
     """A circuit whose atoms are samples; the default Hebbian rule."""
     X = {name: x.astype(dtype) for name, x in X.items()}
-    atoms = initial_atoms(X, weights, n_neurons, np.random.default_rng(seed))
+    atoms = draw_initial_atoms(X, weights, n_neurons, np.random.default_rng(seed))
     dictionaries = [Dictionary(name, phi, weights[name]) for name, phi in atoms.items()]
     return Circuit(RateNeuron(), SoftThreshold(0.1), dictionaries, **parts)
 
@@ -122,7 +122,7 @@ def test_energy_on_held_out_samples_falls():
 def test_a_small_step_on_one_batch_lowers_the_energy_of_that_batch():
     world = linked_bars(200, size=4, random_state=0)
     circuit = first_circuit(world.X, 10, 0)
-    circuit = circuit.with_parts(
+    circuit = circuit.replace(
         dictionaries=tuple(
             Dictionary(d.name, d.atoms, plasticity=Hebbian(rate=0.01)) for d in circuit.dictionaries
         )
@@ -195,7 +195,7 @@ def test_drivers_fade_over_the_whole_learning_if_its_length_is_told():
     for batch, (stimuli, own) in enumerate(batches):
         strength = max(1 - batch / 5, 0)
         weaker = OrdinalDriver(n_classes=2, excitation=0.0, inhibition=0.3 * strength)
-        code = circuit.with_parts(drivers=(weaker,)).encode(stimuli, 1e-3, labels=own).code
+        code = circuit.replace(drivers=(weaker,)).encode(stimuli, 1e-3, labels=own).code
         circuit = circuit.learn(stimuli, code, labels=own)
     *_, (faded, _) = learn(start, batches, n_batches=10)
     *_, (constant, _) = learn(start, batches)
@@ -226,7 +226,7 @@ def with_dead_atoms(world, n_dead=3):
     for phi in dead:
         phi[-n_dead:] = np.eye(n_dead, phi.shape[1], phi.shape[1] - n_dead) / np.sqrt(2)
     moved = (d.with_atoms(phi) for d, phi in zip(circuit.dictionaries, dead, strict=True))
-    return circuit.with_parts(dictionaries=tuple(moved)), X
+    return circuit.replace(dictionaries=tuple(moved)), X
 
 
 def test_idle_atoms_come_back_and_are_counted_in_the_reports():
@@ -291,7 +291,7 @@ def test_a_batch_in_blocks_learns_what_a_batch_in_one_piece_learns(monkeypatch):
     start = first_circuit(data, 8, seed=1, idle=IdleAtoms("residual", patience=20))
     learned = {}
     for block in (1024, 7):
-        monkeypatch.setattr(lessons, "BLOCK", block)
+        monkeypatch.setattr(lessons, "BLOCK_SAMPLES", block)
         rng = np.random.default_rng(3)
         *_, (learned[block], progress) = learn(start, batches_of(data, 9, seed=2), rng=rng)
     for whole, cut in zip(learned[1024].dictionaries, learned[7].dictionaries, strict=True):
@@ -301,10 +301,10 @@ def test_a_batch_in_blocks_learns_what_a_batch_in_one_piece_learns(monkeypatch):
 
 
 def test_new_atoms_come_from_the_rows_that_were_drawn_whatever_the_blocks(monkeypatch):
-    monkeypatch.setattr(lessons, "BLOCK", 3)
+    monkeypatch.setattr(lessons, "BLOCK_SAMPLES", 3)
     X = np.random.default_rng(0).random((10, 4)) + 0.1
     X[4], X[7] = 2 * X[1], 0
-    lesson = lessons.lesson_of([Dictionary("x", np.eye(4))], {"x": X}, np.zeros((10, 4)))
+    lesson = lessons.make_statistics([Dictionary("x", np.eye(4))], {"x": X}, np.zeros((10, 4)))
     rows = np.array([8, 0, 9, 3])
     assert np.array_equal(lesson.material(rows, IdleAtoms())["x"], X[rows])
     marks = lesson.marks(IdleAtoms())
@@ -323,7 +323,7 @@ def test_blas_stays_at_one_thread_until_the_last_who_asked_has_left():
 
     with threadpool_limits(2, "blas"):
         before = most()
-        first, second = one_blas_thread(), one_blas_thread()
+        first, second = single_blas_thread(), single_blas_thread()
         elsewhere(first.__enter__)
         second.__enter__()
         elsewhere(lambda: first.__exit__(None, None, None))

@@ -24,12 +24,12 @@ BRIEF = replace(settings.MNIST, n_batches=240)
 
 @pytest.fixture(scope="module")
 def material():
-    return linked.make_material(load_images("mnist"))
+    return linked.make_linked_data(load_images("mnist"))
 
 
 @pytest.fixture(scope="module")
 def ordinal(material):
-    return linked.learn_kind("ordinal", material, BRIEF, 0.05, 0)
+    return linked.fit_kind("ordinal", material, BRIEF, 0.05, 0)
 
 
 def test_mnist_is_whole(material):
@@ -41,8 +41,8 @@ def test_mnist_is_whole(material):
 def test_one_epoch_gives_an_ordered_code_that_recalls_and_classifies(material, ordinal):
     codes = ordinal.transform(material.test)
     labels = material.images.y_test
-    assert linked.block_readout(ordinal, codes, labels) > 0.93
-    assert linked.recall(ordinal, codes, material) > 0.92
+    assert linked.block_readout_accuracy(ordinal, codes, labels) > 0.93
+    assert linked.recall_accuracy(ordinal, codes, material) > 0.92
     rows = slice(0, 10_000)
     train = ordinal.transform(material.train[rows])
     scale = 1 / train.std()

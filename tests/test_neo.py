@@ -106,7 +106,7 @@ def test_the_mean_rate_of_elephant_is_ours():
     import quantities as pq
 
     run = simulated()
-    from_here = run.clock.first_of(run.window) * DT * pq.s
+    from_here = run.clock.window_start(run.window) * DT * pq.s
     theirs = np.zeros((3, 11))  # Elephant has no rate for an empty train
     for sample, segment in enumerate(to_neo(run).segments):
         for cell, train in enumerate(segment.spiketrains):

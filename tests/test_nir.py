@@ -29,7 +29,7 @@ from spikelca.datasets import load_images
 from spikelca.interop import from_nir, read_nir, to_nir, write_nir
 from spikelca.learning import learn
 from spikelca.model.waveforms import Array, Callable, Pulse
-from spikelca.modelfile import Arrays, ModelFileError, plain_circuit
+from spikelca.modelfile import ArrayStore, ModelFileError, circuit_to_json
 
 nir = pytest.importorskip("nir", reason="needs the extra nir")
 h5py = pytest.importorskip("h5py")
@@ -49,8 +49,8 @@ def spiking(**options):
 
 def bits(circuit):
     """All that a circuit is, as words and bytes."""
-    arrays = Arrays()
-    told = json.dumps(plain_circuit(circuit, "circuit", arrays))
+    arrays = ArrayStore()
+    told = json.dumps(circuit_to_json(circuit, "circuit", arrays))
     return told, {name: (a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.held.items()}
 
 
@@ -84,7 +84,7 @@ def test_the_graph_codes_a_hundred_images_of_mnist_spike_for_spike(figure):
     *_, (circuit, _) = learn(start, batches, rng=np.random.default_rng(0))
     stimuli = {"mnist": shown}
     run = circuit.simulate(stimuli, 50 * circuit.neuron.tau, 1.5e-4, record=("spikes",))
-    steps, late = run.clock.n_steps, run.clock.first_of(0.5)
+    steps, late = run.clock.n_steps, run.clock.window_start(0.5)
     spikes = Run(to_nir(circuit, 1.5e-4), {"input": shown}, 1.5e-4).spikes(steps)
     ours = run.spikes.counts(100, 256)
     code = 0.02 * spikes[late:].sum(axis=0) / ((steps - late) * 1.5e-4 / circuit.neuron.tau)

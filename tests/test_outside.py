@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 
 from spikelca import LCACoder, LinkedLCA, OrdinalDriver, load, save
 from spikelca.datasets import DataError, RowFile
-from spikelca.estimators.samples import in_order
+from spikelca.estimators.samples import iter_batches
 from spikelca.utils import out_of_core
 
 
@@ -49,7 +49,7 @@ KINDS = pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(out_of_core, "CHUNK", 64)
+    monkeypatch.setattr(out_of_core, "CHUNK_SAMPLES", 64)
 
 
 def rows_of(dtype, n=300, width=30):
@@ -195,8 +195,8 @@ def test_resident_pages_do_not_grow_with_rows(tmp_path, mode):
     for read in (
         coder.transform,
         coder.set_params(sparse_output=True).transform,
-        out_of_core.check_outside,
-        lambda X: list(in_order({"x": X}, None, 64)),
+        out_of_core.check_lazy,
+        lambda X: list(iter_batches({"x": X}, None, 64)),
     ):
         X.sum()
         read(X)

@@ -35,9 +35,9 @@ from spikelca import (
 from spikelca.model import waveforms
 from spikelca.model.plasticity import PlasticityState
 from spikelca.modelfile import read_archive, write_archive
-from spikelca.modelfile.values import KNOWN, Arrays, plain, read_value
+from spikelca.modelfile.values import SERIALISABLE, ArrayStore, from_json, to_json
 from spikelca.persistence import ModelFileError
-from spikelca.utils.atomic_write import replacing
+from spikelca.utils.atomic_write import write_atomic
 
 
 @pytest.fixture
@@ -71,9 +71,9 @@ def test_odd_floats_come_back_to_the_last_bit(path):
 def test_atoms_that_learning_made_equal_come_back(path):
     equal = np.ones((3, 2)) / np.sqrt(2)
     circuit = make_circuit(dictionaries=[Dictionary("x", atoms(3, 2))], drivers=[])
-    learned = circuit.with_parts(
+    learned = circuit.replace(
         dictionaries=(circuit.dictionaries[0].with_atoms(equal),),
-        plasticity=PlasticityState.fresh(3),
+        plasticity=PlasticityState.initial(3),
     )
     save(learned, path)
     assert_same_circuit(load(path), learned)
@@ -151,14 +151,14 @@ def test_the_same_model_is_the_same_bytes(path, saved):
 
 
 def test_the_table_of_values_names_every_field():
-    for cls, types in KNOWN.items():
+    for cls, types in SERIALISABLE.items():
         assert list(types) == [f.name for f in fields(cls)], cls
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e308, -0.0, 3, True, None, "é", (1, [2.5])])
 def test_a_parameter_comes_back_as_it_was(value):
-    told = json.loads(json.dumps(plain(value, "x", Arrays()), allow_nan=False))
-    back = read_value(told, "x", Arrays())
+    told = json.loads(json.dumps(to_json(value, "x", ArrayStore()), allow_nan=False))
+    back = from_json(told, "x", ArrayStore())
     assert repr(back) == repr(value)
 
 
@@ -350,7 +350,7 @@ def test_what_is_no_regular_file_is_not_replaced(tmp_path):
 
 def test_a_failed_block_leaves_the_old_file_and_nothing_else(path, saved):
     def broken_off():
-        with replacing(path) as file:
+        with write_atomic(path) as file:
             file.write(b"half")
             raise KeyboardInterrupt
 
@@ -365,9 +365,9 @@ def test_what_a_killed_writer_left_is_swept_and_a_living_one_is_left_alone(path)
     other = path.with_name(f".other.{path.name}.0123abcd.spikelca-part")
     left.write_bytes(b"half")
     other.write_bytes(b"another file's")
-    with replacing(path) as outer:
+    with write_atomic(path) as outer:
         outer.write(b"outer")
-        with replacing(path) as inner:
+        with write_atomic(path) as inner:
             inner.write(b"inner")
         assert path.read_bytes() == b"inner"
     assert path.read_bytes() == b"outer"

@@ -17,8 +17,8 @@ from spikelca import LinkedLCA, OrdinalDriver
 from spikelca import plotting as draw
 from spikelca.datasets import linked_bars
 from spikelca.plotting.codes import dot_size
-from spikelca.plotting.images import mosaic, runs, scaled
-from spikelca.plotting.style import DIVERGING, SEQUENTIAL, map_of
+from spikelca.plotting.images import block_runs, scale_images, tile_images
+from spikelca.plotting.style import DIVERGING, SEQUENTIAL, colour_limits
 
 RNG = np.random.default_rng(0)
 ATOMS, POTENTIALS = RNG.random((7, 12)), RNG.random((20, 15))
@@ -119,11 +119,11 @@ def test_what_can_be_negative_is_drawn_around_a_white_zero():
 
 
 def test_an_image_of_nothing_has_limits_too():
-    assert map_of(np.zeros((2, 2)))["vmax"] > 0
+    assert colour_limits(np.zeros((2, 2)))["vmax"] > 0
 
 
 def test_every_atom_stands_where_its_number_says():
-    laid = mosaic(ATOMS, (3, 4), 3)
+    laid = tile_images(ATOMS, (3, 4), 3)
     assert laid.shape == (3 * 4 - 1, 3 * 5 - 1)
     assert np.array_equal(laid[4:7, 5:9], ATOMS[4].reshape(3, 4))
     assert np.isnan(laid[3]).all()
@@ -131,7 +131,7 @@ def test_every_atom_stands_where_its_number_says():
 
 
 def test_each_atom_is_scaled_by_its_own_size_and_a_blank_one_stays_blank():
-    images = scaled(np.array([[0.0, 2.0], [-4.0, 1.0], [0.0, 0.0]]))
+    images = scale_images(np.array([[0.0, 2.0], [-4.0, 1.0], [0.0, 0.0]]))
     assert np.array_equal(np.abs(images).max(axis=1), [1, 1, 0])
     assert images[1, 0] == -1
 
@@ -141,7 +141,7 @@ def test_blocks_are_framed_row_by_row_in_the_colour_of_their_class():
     frames = {to_rgb(patch.get_edgecolor()) for patch in ax.patches}
     assert frames == {to_rgb(draw.colour_of(number)) for number in (0, 1, -1)}
     assert [text.get_text() for text in ax.texts] == ["0", "1", "free"]
-    assert runs(OWNER, 4)[:2] == [(0, (0, 0, 2)), (1, (0, 3, 3))]
+    assert block_runs(OWNER, 4)[:2] == [(0, (0, 0, 2)), (1, (0, 3, 3))]
 
 
 def _seen_by_deuteranopes(colour):

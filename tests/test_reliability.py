@@ -173,14 +173,14 @@ class FaultyFile:
 
 
 def _savez(path):
-    with atomic.replacing(path) as file:
+    with atomic.write_atomic(path) as file:
         np.savez(file, x=np.arange(5.0))
 
 
 def _figure(path):
     from matplotlib.figure import Figure
 
-    with atomic.replacing(path) as file:
+    with atomic.write_atomic(path) as file:
         Figure(figsize=(1, 1)).savefig(file, format="png")
 
 

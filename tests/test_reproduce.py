@@ -18,7 +18,7 @@ from sklearn.dummy import DummyClassifier
 from spikelca.cli import main
 from spikelca.datasets import load_images
 from spikelca.experiments import linked, scoring, settings, table
-from spikelca.experiments.scoring import LOGISTIC, RBF_SVM, Candidate, score, search
+from spikelca.experiments.scoring import LOGISTIC, RBF_SVM, ClassifierSpec, score, tune
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +69,9 @@ def test_the_dictionaries_are_written(out):
 
 def test_shuffled_test_labels_do_not_change_what_is_learned():
     images = load_images("digits")
-    material = linked.make_material(images)
+    material = linked.make_linked_data(images)
     rng = np.random.default_rng(0)
-    shuffled = linked.make_material(
+    shuffled = linked.make_linked_data(
         type(images)(
             images.name, images.X_train, images.y_train, images.X_test,
             rng.permutation(images.y_test), images.image_shape,
@@ -80,9 +80,7 @@ def test_shuffled_test_labels_do_not_change_what_is_learned():
     chosen = replace(settings.QUICK, thresholds=(0.03, 0.05))
     picks = [linked.choose_thresholds(["linked"], m, chosen, 0) for m in (material, shuffled)]
     assert picks[0] == picks[1]
-    models = [
-        linked.learn_kind("ordinal", m, settings.QUICK, 0.05, 0) for m in (material, shuffled)
-    ]
+    models = [linked.fit_kind("ordinal", m, settings.QUICK, 0.05, 0) for m in (material, shuffled)]
     assert np.array_equal(models[0].components_, models[1].components_)
 
 
@@ -95,7 +93,7 @@ def test_constants_are_chosen_on_training_rows_only():
     other = score(LOGISTIC, X, y, test, np.ones(30, np.int64), 90, 0)
     assert honest.constants == other.constants
     assert honest.accuracy + other.accuracy == pytest.approx(1.0)
-    assert search(LOGISTIC, X, y, 0)[0] in LOGISTIC.grid
+    assert tune(LOGISTIC, X, y, 0)[0] in LOGISTIC.grid
 
 
 def test_what_is_clearly_worse_on_a_part_of_the_rows_is_not_tried_on_all_of_them(monkeypatch):
@@ -115,10 +113,10 @@ def test_what_is_clearly_worse_on_a_part_of_the_rows_is_not_tried_on_all_of_them
 
         return Flip()
 
-    monkeypatch.setattr(scoring, "ROUGH", 60)
+    monkeypatch.setattr(scoring, "HALVING_ROWS", 60)
     X = np.random.default_rng(0).normal(size=(120, 1)).astype(np.float32)
-    candidate = Candidate("stump", stump, [{"C": c} for c in (0.1, 0.9, 0.3, 1.0)])
-    constants, accuracy = search(candidate, X, (X[:, 0] > 0).astype(np.int64), 0)
+    candidate = ClassifierSpec("stump", stump, [{"C": c} for c in (0.1, 0.9, 0.3, 1.0)])
+    constants, accuracy = tune(candidate, X, (X[:, 0] > 0).astype(np.int64), 0)
     assert (constants, accuracy) == ({"C": 1.0}, 1.0)
     assert {c for n, c in seen if n == 40} == {0.1, 0.9, 0.3, 1.0}
     assert {c for n, c in seen if n == 80} == {0.9, 1.0}
@@ -143,8 +141,8 @@ def test_after_an_interrupt_no_further_classifier_is_fitted(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(table, "score", interrupted)
-    material = linked.make_material(load_images("digits"))
-    codes = [table.Codes(f"code {k}", 0, material.train, material.test) for k in range(20)]
+    material = linked.make_linked_data(load_images("digits"))
+    codes = [table.CodeSet(f"code {k}", 0, material.train, material.test) for k in range(20)]
     with pytest.raises(KeyboardInterrupt):
         table._score_all(codes, material, settings.QUICK)
     assert 1 <= len(begun) < len(codes)
@@ -173,20 +171,20 @@ def test_wrong_usage_ends_with_two():
 
 @pytest.mark.parametrize("reading", ["linked", "clamp"])
 def test_the_other_readings_of_the_driver_order_the_code(reading):
-    material = linked.make_material(load_images("digits"))
+    material = linked.make_linked_data(load_images("digits"))
     chosen = replace(settings.QUICK, reading=reading)
-    model = linked.learn_kind("ordinal", material, chosen, 0.05, 0)
+    model = linked.fit_kind("ordinal", material, chosen, 0.05, 0)
     codes = model.transform(material.test)
-    assert linked.block_readout(model, codes, material.images.y_test) > 0.7
+    assert linked.block_readout_accuracy(model, codes, material.images.y_test) > 0.7
 
 
 def test_the_hard_threshold_learns_and_codes():
-    material = linked.make_material(load_images("digits"))
+    material = linked.make_linked_data(load_images("digits"))
     chosen = replace(settings.QUICK, transfer="hard", thresholds=(0.1,))
-    model = linked.learn_kind("linked", material, chosen, 0.1, 0)
+    model = linked.fit_kind("linked", material, chosen, 0.1, 0)
     codes = model.transform(material.test)
     assert codes[codes > 0].min() > 0.1
-    assert linked.recall(model, codes, material) > 0.7
+    assert linked.recall_accuracy(model, codes, material) > 0.7
 
 
 def test_the_snippets_of_the_readme_run():

@@ -151,7 +151,7 @@ def test_the_number_of_threads_changes_nothing(monkeypatch):
     circuit = random_circuit(SPIKING)
     X = random_stimuli(circuit, n_samples=7)
     one = circuit.simulate(X, 0.05, 4e-4, record=("u", "spikes"))
-    monkeypatch.setattr(threads, "SERIAL", 1)
+    monkeypatch.setattr(threads, "MIN_SAMPLES_PER_THREAD", 1)
     monkeypatch.setattr(threads.numba, "get_num_threads", lambda: 3)
     same(one, circuit.simulate(X, 0.05, 4e-4, record=("u", "spikes")))
 

@@ -363,7 +363,7 @@ def test_a_log_that_runs_full_goes_on(monkeypatch):
     circuit = random_circuit(SPIKING)
     X = random_stimuli(circuit)
     whole = circuit.simulate(X, 0.2, 4e-4, record=("spikes",)).spikes
-    monkeypatch.setattr(run, "LOG", 1)
+    monkeypatch.setattr(run, "INITIAL_LOG_SIZE", 1)
     short = circuit.simulate(X, 0.2, 4e-4, record=("spikes",)).spikes
     for one, other in zip(whole, short, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse
 
 from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold, SpikingNeuron
-from spikelca.utils.validation import check_labels, check_matrix, positive_seconds, seconds
+from spikelca.utils.validation import check_labels, check_matrix, to_positive_seconds, to_seconds
 
 
 @pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
@@ -252,19 +252,19 @@ def test_labels_may_be_numbers_of_any_kind(form):
 def test_times_are_seconds_or_quantities_of_brian():
     from brian2 import Hz, ms, mV, second
 
-    assert seconds(0.5, "dt") == 0.5
-    assert seconds(10 * ms, "dt") == 10 / 1000
+    assert to_seconds(0.5, "dt") == 0.5
+    assert to_seconds(10 * ms, "dt") == 10 / 1000
     assert RateNeuron(tau=20 * ms) == RateNeuron(tau=0.02)
     assert SpikingNeuron(tau=1 * second).tau == 1
     for wrong in (3 * Hz, 3 * mV):
         with pytest.raises(ValueError, match="a time in seconds was awaited"):
-            seconds(wrong, "dt")
+            to_seconds(wrong, "dt")
 
 
 @pytest.mark.parametrize("value", [0, -1, np.nan, np.inf])
 def test_times_are_finite_and_above_zero(circuit, value):
     with pytest.raises(ValueError, match="dt is"):
-        positive_seconds(value, "dt")
+        to_positive_seconds(value, "dt")
     with pytest.raises(ValueError, match="tau is"):
         RateNeuron(tau=value)
     with pytest.raises(ValueError, match="duration is"):

@@ -38,7 +38,7 @@ def export(folder):
     circuit = Circuit(SpikingNeuron(TAU, QUANTUM), SoftThreshold(LAM), [Dictionary("x", X[:64])])
     batches = [({"x": X[i : i + 100]}, None) for i in range(0, len(X) - 100, 100)] * 3
     *_, (circuit, _) = learn(circuit, batches, rng=np.random.default_rng(0))
-    in_steps = circuit.with_parts(neuron=SpikingNeuron(TAU / DT, QUANTUM))
+    in_steps = circuit.replace(neuron=SpikingNeuron(TAU / DT, QUANTUM))
     for name, made, dt in (("seconds", circuit, DT), ("steps", in_steps, 1.0)):
         write_nir(made, folder / f"{name}.nir", dt)
         with h5py.File(folder / f"{name}.nir", "r+") as file:

@@ -8,8 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from spikelca.benchmarks import peers as peers
-from spikelca.benchmarks.measure import Row, Spread, agree, interleaved, judged, pinned
-from spikelca.benchmarks.peers import Lasso, Solver
+from spikelca.benchmarks.measure import (
+    Quartiles,
+    Row,
+    fix_threads,
+    meets_target,
+    objectives_agree,
+    time_interleaved,
+)
+from spikelca.benchmarks.peers import LassoProblem, Solver
 from spikelca.circuit import Circuit
 from spikelca.metrics import energy, relative_gap
 from spikelca.model.dictionary import Dictionary
@@ -19,7 +26,7 @@ from spikelca.utils.validation import FloatArray
 
 
 @dataclass(frozen=True)
-class Contest:
+class PeerBenchmark:
     """One peer, and how it is to be met.
 
     Attributes
@@ -37,25 +44,25 @@ class Contest:
     """
 
     name: str
-    make: Callable[[Lasso], Solver]
+    make: Callable[[LassoProblem], Solver]
     n_samples: int
     tol: float = 1e-4
     slack: float = 1e-4
     target: str = ""
 
 
-def circuit_of(problem: Lasso) -> Circuit:
+def make_circuit(problem: LassoProblem) -> Circuit:
     """The circuit that solves a problem."""
     return Circuit(RateNeuron(), SoftThreshold(problem.lam), [Dictionary("x", problem.atoms)])
 
 
-def ours(problem: Lasso, tol: float = 1e-4) -> Solver:
+def encode_task(problem: LassoProblem, tol: float = 1e-4) -> Solver:
     """This library, as a user calls it: checks, drive, settling and certificate included."""
-    circuit = circuit_of(problem)
+    circuit = make_circuit(problem)
     return lambda: circuit.encode({"x": problem.X}, tol=tol).code
 
 
-def gap_of(problem: Lasso, code: FloatArray) -> float:
+def mean_gap(problem: LassoProblem, code: FloatArray) -> float:
     """Mean relative duality gap of a code, computed in float64 from its own arrays."""
     X, atoms = problem.X.astype(np.float64), problem.atoms.astype(np.float64)
     x2 = np.einsum("ij,ij->i", X, X)
@@ -63,37 +70,37 @@ def gap_of(problem: Lasso, code: FloatArray) -> float:
     return float(gaps.mean())
 
 
-def objective_of(problem: Lasso, code: FloatArray) -> float:
+def mean_objective(problem: LassoProblem, code: FloatArray) -> float:
     """Mean objective of a code."""
     atoms = [Dictionary("x", problem.atoms)]
     return float(energy({"x": problem.X}, atoms, code, SoftThreshold(problem.lam)).mean())
 
 
-def contests(quick: bool) -> list[Contest]:
+def peer_benchmarks(quick: bool) -> list[PeerBenchmark]:
     """The field, from the nearest to the farthest."""
     scale = 4 if quick else 1
     return [
-        Contest("SPAMS", peers.spams_lasso, 1000 // scale, target=">= 5"),
-        Contest("scikit-learn Lasso", peers.sklearn_lasso, 400 // scale, target=">= 15"),
-        Contest("scikit-learn sparse_encode", peers.sklearn_sparse_encode, 200 // scale),
-        Contest("celer", peers.celer_lasso, 20),
+        PeerBenchmark("SPAMS", peers.spams_lasso, 1000 // scale, target=">= 5"),
+        PeerBenchmark("scikit-learn Lasso", peers.sklearn_lasso, 400 // scale, target=">= 15"),
+        PeerBenchmark("scikit-learn sparse_encode", peers.sklearn_sparse_encode, 200 // scale),
+        PeerBenchmark("celer", peers.celer_lasso, 20),
     ]
 
 
 def encode_suite(
-    problem: Lasso, large: Lasso | None, quick: bool, skipped: list[dict[str, str]]
+    problem: LassoProblem, large: LassoProblem | None, quick: bool, skipped: list[dict[str, str]]
 ) -> Iterator[Row]:
     """All rows of the suite, each as soon as it is measured."""
     rounds = 5 if quick else 9
-    with pinned(1):
-        yield against_the_product(problem, rounds)
-        for contest in contests(quick):
-            yield from meet(problem, contest, rounds, skipped)
+    with fix_threads(1):
+        yield compare_with_product(problem, rounds)
+        for contest in peer_benchmarks(quick):
+            yield from compare_with_peer(problem, contest, rounds, skipped)
         for name, maker in (("NumPy LCA", peers.numpy_lca), ("NumPy FISTA", peers.numpy_fista)):
             target = ">= 50" if name == "NumPy LCA" else ""
             part = problem.part(500 // (4 if quick else 1))
-            n_steps = steps_to(part, maker, 1e-3)
-            contest = Contest(
+            n_steps = steps_to_gap(part, maker, 1e-3)
+            contest = PeerBenchmark(
                 f"{name}, {n_steps} steps",
                 lambda p, m=maker, n=n_steps: m(p, n),  # type: ignore[misc]
                 len(part.X),
@@ -101,32 +108,34 @@ def encode_suite(
                 1e-3,
                 target,
             )
-            yield from meet(problem, contest, max(rounds // 2, 3), skipped)
+            yield from compare_with_peer(problem, contest, max(rounds // 2, 3), skipped)
         if large is not None:
             for name, make, n, target in (
                 ("SPAMS", peers.spams_lasso, 300, ">= 10"),
                 ("scikit-learn Lasso", peers.sklearn_lasso, 100, ">= 40"),
             ):
-                yield from meet(large, Contest(name, make, n, target=target), 5, skipped)
+                yield from compare_with_peer(
+                    large, PeerBenchmark(name, make, n, target=target), 5, skipped
+                )
 
 
-def against_the_product(problem: Lasso, rounds: int) -> Row:
+def compare_with_product(problem: LassoProblem, rounds: int) -> Row:
     """Encode over the time of Phi^T X: what is left to gain."""
-    tasks = {"ours": ours(problem), "product": peers.product_alone(problem)}
-    seconds = interleaved(tasks, 2 * rounds)
+    tasks = {"ours": encode_task(problem), "product": peers.product_task(problem)}
+    seconds = time_interleaved(tasks, 2 * rounds)
     code, n = tasks["ours"](), len(problem.X)
-    value = Spread.of(seconds["ours"] / seconds["product"])
+    value = Quartiles.of(seconds["ours"] / seconds["product"])
     return Row(
         "encode", f"encode / product Phi^T X ({len(problem.atoms)} atoms)", value, "x", "<= 3.5",
-        judged(value.median, "<= 3.5"),
+        meets_target(value.median, "<= 3.5"),
         {name: float(np.median(s)) / n * 1e6 for name, s in seconds.items()},
-        {"ours": gap_of(problem, code)}, {"ours": objective_of(problem, code)},
+        {"ours": mean_gap(problem, code)}, {"ours": mean_objective(problem, code)},
         f"{np.count_nonzero(code) / code.size:.1%} of the neurons active",
     )  # fmt: skip
 
 
-def meet(
-    problem: Lasso, contest: Contest, rounds: int, skipped: list[dict[str, str]]
+def compare_with_peer(
+    problem: LassoProblem, contest: PeerBenchmark, rounds: int, skipped: list[dict[str, str]]
 ) -> Iterator[Row]:
     """One peer beside this library on the same samples."""
     part = problem.part(contest.n_samples)
@@ -135,26 +144,28 @@ def meet(
     except ImportError as error:
         skipped.append({"peer": contest.name, "why": str(error)})
         return
-    tasks = {"ours": ours(part, contest.tol), "peer": theirs}
+    tasks = {"ours": encode_task(part, contest.tol), "peer": theirs}
     codes = {name: task() for name, task in tasks.items()}
-    objectives = {name: objective_of(part, code) for name, code in codes.items()}
-    gaps = {name: gap_of(part, code) for name, code in codes.items()}
-    if not agree(objectives, contest.slack):
+    objectives = {name: mean_objective(part, code) for name, code in codes.items()}
+    gaps = {name: mean_gap(part, code) for name, code in codes.items()}
+    if not objectives_agree(objectives, contest.slack):
         skipped.append({"peer": contest.name, "why": f"objectives differ: {objectives}"})
         return
-    seconds = interleaved(tasks, rounds)
-    value = Spread.of(seconds["peer"] / seconds["ours"])
+    seconds = time_interleaved(tasks, rounds)
+    value = Quartiles.of(seconds["peer"] / seconds["ours"])
     yield Row(
         "encode", f"{contest.name} / encode ({len(problem.atoms)} atoms)", value, "x",
-        contest.target, judged(value.median, contest.target),
+        contest.target, meets_target(value.median, contest.target),
         {name: float(np.median(s)) / len(part.X) * 1e6 for name, s in seconds.items()},
         gaps, objectives, f"tol {contest.tol:g}, {len(part.X)} samples",
     )  # fmt: skip
 
 
-def steps_to(problem: Lasso, maker: Callable[[Lasso, int], Solver], gap: float) -> int:
+def steps_to_gap(
+    problem: LassoProblem, maker: Callable[[LassoProblem, int], Solver], gap: float
+) -> int:
     """How many steps a plain iteration takes until its mean gap is small enough."""
     part, n_steps = problem.part(100), 50
-    while n_steps < 3200 and not gap_of(part, maker(part, n_steps)()) <= gap:
+    while n_steps < 3200 and not mean_gap(part, maker(part, n_steps)()) <= gap:
         n_steps = int(n_steps * 1.25)
     return n_steps

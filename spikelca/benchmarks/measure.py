@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.engines.numba.jit.parallel import threads
+from spikelca.engines.numba.jit.parallel import limit_threads
 
 Task = Callable[[], Any]
 
 
 @dataclass(frozen=True)
-class Spread:
+class Quartiles:
     """Median and quartiles of one figure over the rounds."""
 
     median: float
@@ -33,7 +33,7 @@ class Spread:
     rounds: int
 
     @classmethod
-    def of(cls, values: NDArray[np.float64]) -> Spread:
+    def of(cls, values: NDArray[np.float64]) -> Quartiles:
         """The spread of some values."""
         low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
         return cls(float(median), float(low), float(high), len(values))
@@ -64,7 +64,7 @@ class Row:
 
     suite: str
     measure: str
-    value: Spread
+    value: Quartiles
     unit: str = "x"
     target: str = ""
     met: bool | None = None
@@ -79,18 +79,18 @@ class Row:
 
 
 @contextmanager
-def pinned(n_threads: int) -> Iterator[None]:
+def fix_threads(n_threads: int) -> Iterator[None]:
     """BLAS, OpenMP and this library held to a number of threads."""
     from threadpoolctl import threadpool_limits
 
     limits = threadpool_limits(limits=n_threads)
-    with limits, threads(n_threads), warnings.catch_warnings():
+    with limits, limit_threads(n_threads), warnings.catch_warnings():
         # What a peer did not reach stands in the table as its gap.
         warnings.simplefilter("ignore")
         yield
 
 
-def interleaved(
+def time_interleaved(
     tasks: Mapping[str, Task], rounds: int, clock: Callable[[], float] = time.process_time
 ) -> dict[str, NDArray[np.float64]]:
     """Seconds of each task in each round; every task runs once before, unmeasured.
@@ -109,7 +109,7 @@ def interleaved(
     return {name: np.array(values) for name, values in seconds.items()}
 
 
-def judged(figure: float, target: str) -> bool | None:
+def meets_target(figure: float, target: str) -> bool | None:
     """Whether a figure meets a target such as ``">= 5"`` or ``"<= 3.5"``; None without a target."""
     if not target:
         return None
@@ -117,7 +117,7 @@ def judged(figure: float, target: str) -> bool | None:
     return figure >= float(limit) if sign == ">=" else figure <= float(limit)
 
 
-def agree(objectives: Mapping[str, float], slack: float) -> bool:
+def objectives_agree(objectives: Mapping[str, float], slack: float) -> bool:
     """Whether objectives differ by no more than a part of the smallest."""
     values = list(objectives.values())
     return max(values) - min(values) <= slack * abs(min(values))

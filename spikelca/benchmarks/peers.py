@@ -17,28 +17,28 @@ from spikelca.utils.validation import FloatArray
 
 
 @dataclass(frozen=True, eq=False)
-class Lasso:
+class LassoProblem:
     """One problem for all: samples X (n_samples, n_inputs), atoms (n_neurons, n_inputs), lam."""
 
     X: FloatArray
     atoms: FloatArray
     lam: float
 
-    def part(self, n_samples: int) -> Lasso:
+    def part(self, n_samples: int) -> LassoProblem:
         """The first samples alone."""
-        return Lasso(self.X[:n_samples], self.atoms, self.lam)
+        return LassoProblem(self.X[:n_samples], self.atoms, self.lam)
 
 
 Solver = Callable[[], FloatArray]
 
 
-def product_alone(problem: Lasso) -> Solver:
+def product_task(problem: LassoProblem) -> Solver:
     """The limit: Phi^T X in float32, and nothing else."""
     X, phi = problem.X.astype(np.float32), np.ascontiguousarray(problem.atoms.T, np.float32)
     return lambda: np.asarray(X @ phi)
 
 
-def spams_lasso(problem: Lasso) -> Solver:
+def spams_lasso(problem: LassoProblem) -> Solver:
     """SPAMS: LARS with a Gram matrix, one thread."""
     import spams
 
@@ -56,8 +56,8 @@ def spams_lasso(problem: Lasso) -> Solver:
     return solve
 
 
-def sklearn_lasso(problem: Lasso, tol: float = 1e-4) -> Solver:
-    """scikit-learn's `Lasso`, coordinate descent on a precomputed Gram matrix."""
+def sklearn_lasso(problem: LassoProblem, tol: float = 1e-4) -> Solver:
+    """scikit-learn's `LassoProblem`, coordinate descent on a precomputed Gram matrix."""
     from sklearn.linear_model import Lasso as SklearnLasso
 
     phi = np.asfortranarray(problem.atoms.T, np.float64)
@@ -73,7 +73,7 @@ def sklearn_lasso(problem: Lasso, tol: float = 1e-4) -> Solver:
     return lambda: np.atleast_2d(model.fit(phi, X).coef_)
 
 
-def sklearn_sparse_encode(problem: Lasso) -> Solver:
+def sklearn_sparse_encode(problem: LassoProblem) -> Solver:
     """scikit-learn's `sparse_encode`, which takes no tolerance."""
     from sklearn.decomposition import sparse_encode
 
@@ -87,7 +87,7 @@ def sklearn_sparse_encode(problem: Lasso) -> Solver:
     )  # fmt: skip
 
 
-def celer_lasso(problem: Lasso, tol: float = 1e-4) -> Solver:
+def celer_lasso(problem: LassoProblem, tol: float = 1e-4) -> Solver:
     """celer: one sample at a time, as it is made for large single problems."""
     import celer
 
@@ -99,7 +99,7 @@ def celer_lasso(problem: Lasso, tol: float = 1e-4) -> Solver:
     return lambda: np.array([model.fit(phi, x).coef_ for x in X])
 
 
-def numpy_rate(problem: Lasso, n_steps: int, k: float) -> Solver:
+def numpy_rate(problem: LassoProblem, n_steps: int, k: float) -> Solver:
     """Potentials after forward Euler of the circuit with dense matrices, float32."""
     X, atoms = problem.X.astype(np.float32), problem.atoms.astype(np.float32)
     lam, lateral = np.float32(problem.lam), atoms @ atoms.T - np.eye(len(atoms), dtype=np.float32)
@@ -115,13 +115,13 @@ def numpy_rate(problem: Lasso, n_steps: int, k: float) -> Solver:
     return solve
 
 
-def numpy_lca(problem: Lasso, n_steps: int, k: float = 0.1) -> Solver:
+def numpy_lca(problem: LassoProblem, n_steps: int, k: float = 0.1) -> Solver:
     """The codes of the same."""
     potentials, lam = numpy_rate(problem, n_steps, k), np.float32(problem.lam)
     return lambda: np.maximum(potentials() - lam, np.float32(0))
 
 
-def numpy_fista(problem: Lasso, n_steps: int) -> Solver:
+def numpy_fista(problem: LassoProblem, n_steps: int) -> Solver:
     """FISTA with dense matrices, float32."""
     X, atoms = problem.X.astype(np.float32), problem.atoms.astype(np.float32)
     gram = atoms @ atoms.T

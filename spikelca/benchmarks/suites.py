@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from spikelca.benchmarks.encode import encode_suite
-from spikelca.benchmarks.learn import first_atoms, learn_epoch, learn_suite, spiking_suite
+from spikelca.benchmarks.learn import draw_first_atoms, learn_epoch, learn_suite, spiking_suite
 from spikelca.benchmarks.measure import Row
-from spikelca.benchmarks.peers import Lasso
+from spikelca.benchmarks.peers import LassoProblem
 from spikelca.benchmarks.scaling import scaling_suite
 from spikelca.benchmarks.workers import workers_suite
 from spikelca.datasets import load_images
@@ -65,23 +65,23 @@ def run_benchmark(
     X_train, X_test = (np.array(X, np.float32) for X in (images.X_train, images.X_test))
     if quick:
         X_train, X_test = X_train[:5000], X_test[:500]
-    problem = learned_problem(X_train, X_test, 64 if X_train.shape[1] < 256 else 256)
+    problem = make_problem(X_train, X_test, 64 if X_train.shape[1] < 256 else 256)
     large = None
     if not quick and "encode" in chosen and len(X_train) >= 20_000:
-        large = learned_problem(X_train[:20_000], X_test[:300], 2048)
+        large = make_problem(X_train[:20_000], X_test[:300], 2048)
     skipped: list[dict[str, str]] = []
     # The targets were set for MNIST with 256 atoms; elsewhere a figure is just a figure.
     official = not quick and problem.atoms.shape == (256, 784)
     rows = [
         (row if official else replace(row, target="", met=None)).as_dict()
         for name in chosen
-        for row in rows_of(name, problem, large, X_train, quick, skipped)
+        for row in run_suite(name, problem, large, X_train, quick, skipped)
     ]
     return {"conditions": conditions(images.name, problem, quick), "rows": rows, "skipped": skipped}
 
 
-def rows_of(
-    suite: str, problem: Lasso, large: Lasso | None, X_train: FloatArray, quick: bool,
+def run_suite(
+    suite: str, problem: LassoProblem, large: LassoProblem | None, X_train: FloatArray, quick: bool,
     skipped: list[dict[str, str]],
 ) -> Iterator[Row]:  # fmt: skip
     """The rows of one suite."""
@@ -96,15 +96,15 @@ def rows_of(
     return scaling_suite(problem, X_train, quick)
 
 
-def learned_problem(X_train: FloatArray, X_test: FloatArray, n_neurons: int) -> Lasso:
+def make_problem(X_train: FloatArray, X_test: FloatArray, n_neurons: int) -> LassoProblem:
     """Test images and a dictionary that was learned on the training images in one epoch."""
     lam = RELATIVE_THRESHOLD * float(np.median(np.linalg.norm(X_train, axis=1)))
-    start = first_atoms(X_train, n_neurons)
+    start = draw_first_atoms(X_train, n_neurons)
     n_epochs = 1 if len(X_train) >= 5000 else 5
-    return Lasso(X_test, learn_epoch(X_train, start, lam, n_epochs), lam)
+    return LassoProblem(X_test, learn_epoch(X_train, start, lam, n_epochs), lam)
 
 
-def conditions(name: str, problem: Lasso, quick: bool) -> dict[str, Any]:
+def conditions(name: str, problem: LassoProblem, quick: bool) -> dict[str, Any]:
     """What a figure depends on besides the code."""
     from threadpoolctl import threadpool_info
 

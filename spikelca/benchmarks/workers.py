@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from spikelca.benchmarks.measure import Row, Spread, interleaved, judged, pinned
-from spikelca.benchmarks.peers import Lasso
+from spikelca.benchmarks.measure import Quartiles, Row, fix_threads, meets_target, time_interleaved
+from spikelca.benchmarks.peers import LassoProblem
 from spikelca.circuit import Circuit
-from spikelca.circuit.batch_statistics import BLOCK
-from spikelca.distributed import Rows, checked, encoded, needed
+from spikelca.circuit.batch_statistics import BLOCK_SAMPLES
+from spikelca.distributed import DaskSamples, check_dask, encode_lazily, needed
 from spikelca.engines import get_engine
 from spikelca.learning import learn
 from spikelca.model.dictionary import Dictionary
@@ -28,14 +28,14 @@ from spikelca.model.transfer import SoftThreshold
 from spikelca.utils.validation import FloatArray
 
 CHUNKS = 16
-STEP = 4 * BLOCK
+STEP = 4 * BLOCK_SAMPLES
 """Samples of one step: two blocks for each of two workers."""
 
 Clients = Mapping[str, Any]
 
 
 def workers_suite(
-    problem: Lasso, X: FloatArray, quick: bool, skipped: list[dict[str, str]]
+    problem: LassoProblem, X: FloatArray, quick: bool, skipped: list[dict[str, str]]
 ) -> Iterator[Row]:
     """All rows of the suite, each as soon as it is measured."""
     try:
@@ -45,14 +45,14 @@ def workers_suite(
         return
     circuit = Circuit(RateNeuron(), SoftThreshold(problem.lam), [Dictionary("x", problem.atoms)])
     rounds = 3 if quick else 9
-    yield work_of_a_step(circuit, X, rounds)
+    yield time_learning_step(circuit, X, rounds)
     with ExitStack() as stack:
         clients = {
             name: stack.enter_context(distributed.Client(stack.enter_context(_cluster(n))))
             for name, n in (("one", 1), ("two", 2))
         }
-        data = {name: _placed(client, X) for name, client in clients.items()}
-        yield no_work(clients["two"], rounds)
+        data = {name: _scatter(client, X) for name, client in clients.items()}
+        yield time_empty_tasks(clients["two"], rounds)
         yield encode(clients, data, circuit, rounds)
         yield from step(clients, data, circuit, rounds)
 
@@ -68,7 +68,7 @@ def _cluster(n_workers: int) -> Any:
     )
 
 
-def _placed(client: Any, X: FloatArray) -> Any:
+def _scatter(client: Any, X: FloatArray) -> Any:
     """The samples in the memory of the workers."""
     array, config = needed("dask.array"), needed("dask").config
     quiet = {"distributed.admin.large-graph-warning-threshold": "4 GiB"}
@@ -78,7 +78,7 @@ def _placed(client: Any, X: FloatArray) -> Any:
     return rows
 
 
-def _on(client: Any, work: Callable[[], Any]) -> Callable[[], Any]:
+def _run_on(client: Any, work: Callable[[], Any]) -> Callable[[], Any]:
     def task() -> Any:
         with client.as_current():
             return work()
@@ -86,23 +86,23 @@ def _on(client: Any, work: Callable[[], Any]) -> Callable[[], Any]:
     return task
 
 
-def work_of_a_step(circuit: Circuit, X: FloatArray, rounds: int) -> Row:
+def time_learning_step(circuit: Circuit, X: FloatArray, rounds: int) -> Row:
     """What a sample costs in learning, without any cluster."""
-    batch = ({"x": X[:BLOCK]}, None)
-    with pinned(1):
-        seconds = interleaved({"here": lambda: list(learn(circuit, [batch]))}, rounds)["here"]
-    value = Spread.of(seconds / BLOCK * 1e6)
+    batch = ({"x": X[:BLOCK_SAMPLES]}, None)
+    with fix_threads(1):
+        seconds = time_interleaved({"here": lambda: list(learn(circuit, [batch]))}, rounds)["here"]
+    value = Quartiles.of(seconds / BLOCK_SAMPLES * 1e6)
     return Row("workers", "a sample of a learning step, here", value, "us")
 
 
-def no_work(client: Any, rounds: int, n_tasks: int = 1000) -> Row:
+def time_empty_tasks(client: Any, rounds: int, n_tasks: int = 1000) -> Row:
     """A task that does nothing."""
     dask = needed("dask")
     nothing = dask.delayed(abs, pure=False)
-    work = _on(client, lambda: dask.compute(*(nothing(-i) for i in range(n_tasks))))
-    seconds = interleaved({"two": work}, rounds)["two"]
+    work = _run_on(client, lambda: dask.compute(*(nothing(-i) for i in range(n_tasks))))
+    seconds = time_interleaved({"two": work}, rounds)["two"]
     measure = "a task that does nothing, to client and scheduler"
-    return Row("workers", measure, Spread.of(seconds / n_tasks * 1e6), "us")
+    return Row("workers", measure, Quartiles.of(seconds / n_tasks * 1e6), "us")
 
 
 def encode(clients: Clients, data: Mapping[str, Any], circuit: Circuit, rounds: int) -> Row:
@@ -113,16 +113,16 @@ def encode(clients: Clients, data: Mapping[str, Any], circuit: Circuit, rounds: 
         return circuit.encode(stimuli).code
 
     def encoding(name: str) -> Callable[[], Any]:
-        lazy = encoded(circuit, {"x": checked(data[name])}, codes)
-        return _on(clients[name], lambda: distributed.wait(lazy.persist()))
+        lazy = encode_lazily(circuit, {"x": check_dask(data[name])}, codes)
+        return _run_on(clients[name], lambda: distributed.wait(lazy.persist()))
 
     tasks = {name: encoding(name) for name in clients}
-    seconds = interleaved(tasks, rounds, time.perf_counter)
+    seconds = time_interleaved(tasks, rounds, time.perf_counter)
     n_samples = len(data["one"])
-    value = Spread.of(seconds["one"] / seconds["two"])
+    value = Quartiles.of(seconds["one"] / seconds["two"])
     times = {name: float(np.median(s)) / n_samples * 1e6 for name, s in seconds.items()}
     return Row("workers", f"encode {n_samples} samples: one worker / two", value, "x", ">= 1.6",
-               judged(value.median, ">= 1.6"), times)  # fmt: skip
+               meets_target(value.median, ">= 1.6"), times)  # fmt: skip
 
 
 def step(clients: Clients, data: Mapping[str, Any], circuit: Circuit, rounds: int) -> Iterator[Row]:
@@ -132,26 +132,26 @@ def step(clients: Clients, data: Mapping[str, Any], circuit: Circuit, rounds: in
 
     def learning(name: str) -> Callable[[], Any]:
         with clients[name].as_current():
-            rows = Rows(checked(data[name]), {"x": data[name].shape[1]}, keep=True)
+            rows = DaskSamples(check_dask(data[name]), {"x": data[name].shape[1]}, keep=True)
             needed("distributed").wait(rows.X)
-        return _on(clients[name], lambda: rows.take(shown).lesson(circuit, None, 1e-3, engine))
+        return _run_on(clients[name], lambda: rows.take(shown).lesson(circuit, None, 1e-3, engine))
 
     tasks = {name: learning(name) for name in clients}
-    seconds = interleaved(tasks, rounds, time.perf_counter)
-    value = Spread.of(seconds["one"] / seconds["two"])
+    seconds = time_interleaved(tasks, rounds, time.perf_counter)
+    value = Quartiles.of(seconds["one"] / seconds["two"])
     times = {name: float(np.median(s)) / len(shown) * 1e6 for name, s in seconds.items()}
     yield Row("workers", f"step of {len(shown)} samples: one worker / two", value, times=times)
-    alone = Spread.of(interleaved({"two": tasks["two"]}, rounds)["two"] * 1e3)
+    alone = Quartiles.of(time_interleaved({"two": tasks["two"]}, rounds)["two"] * 1e3)
     yield Row("workers", "that step, to client and scheduler", alone, "ms")
-    before = _received(clients["two"])
+    before = _bytes_received(clients["two"])
     for _ in range(rounds):
         tasks["two"]()
-    moved = (_received(clients["two"]) - before) / rounds / 2**20
+    moved = (_bytes_received(clients["two"]) - before) / rounds / 2**20
     measure = "one step moves between two workers"
-    yield Row("workers", measure, Spread(moved, moved, moved, rounds), "MiB")
+    yield Row("workers", measure, Quartiles(moved, moved, moved, rounds), "MiB")
 
 
-def _received(client: Any) -> float:
+def _bytes_received(client: Any) -> float:
     """Bytes that all workers have received from each other so far."""
 
     def total(dask_worker: Any) -> int:

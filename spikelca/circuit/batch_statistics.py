@@ -2,7 +2,7 @@
 
 Of the samples the step of Eq. 4 needs sums only: ``a (x) r`` for every modality that learns,
 ``a^2``, and when each neuron last fired. A sum of floating point numbers depends on its order, so
-the order is fixed. A batch is cut into blocks of `BLOCK` samples as they are shown, each block is
+the order is fixed. A batch is cut into blocks of `BLOCK_SAMPLES` samples as they are shown, each block is
 summed by itself, and the sums of neighbours are added pairwise::
 
     blocks    0   1   2   3   4
@@ -29,12 +29,12 @@ from spikelca.model.dictionary import Dictionary
 from spikelca.model.plasticity import Activity, IdleAtoms
 from spikelca.utils.validation import FloatArray
 
-BLOCK = 1024
+BLOCK_SAMPLES = 1024
 """Samples of one block: enough work that sending it to a worker costs little beside it."""
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class EncodedBlock:
     """Samples that have settled.
 
     Parameters
@@ -50,7 +50,7 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False)
-class Sums:
+class BatchSums:
     """Sums over the samples of a block, or of several blocks in a row.
 
     Parameters
@@ -70,26 +70,26 @@ class Sums:
     error: Mapping[str, float]
     n_active: int
 
-    def __add__(self, later: Sums) -> Sums:
-        return Sums(
+    def __add__(self, later: BatchSums) -> BatchSums:
+        return BatchSums(
             self.activity + later.activity,
-            _added(self.correlation, later.correlation),
-            _added(self.power, later.power),
-            _added(self.error, later.error),
+            _add_mappings(self.correlation, later.correlation),
+            _add_mappings(self.power, later.power),
+            _add_mappings(self.error, later.error),
             self.n_active + later.n_active,
         )
 
 
-def _added(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+def _add_mappings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value + second[name] for name, value in first.items()}
 
 
-Questions = Mapping[int, Callable[[Block], Any]]
+BlockQueries = Mapping[int, Callable[[EncodedBlock], Any]]
 """What is asked of which block."""
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class BatchStatistics:
     """All that a batch has to say.
 
     Parameters
@@ -100,8 +100,8 @@ class Lesson:
         answers in the same order. Only for idle atoms the sums are not enough.
     """
 
-    sums: Sums
-    ask: Callable[[Questions], Sequence[Any]]
+    sums: BatchSums
+    ask: Callable[[BlockQueries], Sequence[Any]]
 
     @property
     def n_samples(self) -> int:
@@ -109,18 +109,20 @@ class Lesson:
         return self.sums.activity.n_samples
 
     def marks(self, idle: IdleAtoms) -> list[bytes]:
-        """The mark of every sample, see `marks_of`."""
+        """The mark of every sample, see `fingerprint_samples`."""
         names = tuple(self.sums.correlation)
-        n_blocks = len(cut(self.n_samples))
-        question = partial(marks_of, names=names, idle=idle)
+        n_blocks = len(split_blocks(self.n_samples))
+        question = partial(fingerprint_samples, names=names, idle=idle)
         answers = self.ask(dict.fromkeys(range(n_blocks), question))
         return [mark for marks in answers for mark in marks]
 
     def material(self, rows: NDArray[np.int64], idle: IdleAtoms) -> dict[str, FloatArray]:
         """What new atoms are made of: these samples, (n_rows, n_inputs) for each modality."""
-        names, home = tuple(self.sums.correlation), rows // BLOCK
+        names, home = tuple(self.sums.correlation), rows // BLOCK_SAMPLES
         questions = {
-            int(i): partial(material_of, names=names, idle=idle, rows=rows[home == i] % BLOCK)
+            int(i): partial(
+                candidate_samples, names=names, idle=idle, rows=rows[home == i] % BLOCK_SAMPLES
+            )
             for i in np.unique(home)
         }
         back = np.argsort(np.argsort(home, kind="stable"))
@@ -128,26 +130,26 @@ class Lesson:
         return {name: np.concatenate([a[name] for a in answers])[back] for name in names}
 
 
-def cut(n_samples: int) -> list[slice]:
+def split_blocks(n_samples: int) -> list[slice]:
     """Where the blocks of a batch lie."""
-    return [slice(i, min(i + BLOCK, n_samples)) for i in range(0, n_samples, BLOCK)]
+    return [slice(i, min(i + BLOCK_SAMPLES, n_samples)) for i in range(0, n_samples, BLOCK_SAMPLES)]
 
 
-def fold(make: Callable[[int], Any], first: int, last: int) -> Any:
+def pairwise_reduce(make: Callable[[int], Any], first: int, last: int) -> Any:
     """``make(first) + ... + make(last - 1)``, in a tree that their number alone decides.
 
     Examples
     --------
-    >>> fold(str, 0, 5)
+    >>> pairwise_reduce(str, 0, 5)
     '01234'
     """
     if last - first == 1:
         return make(first)
     middle = (first + last + 1) // 2
-    return fold(make, first, middle) + fold(make, middle, last)
+    return pairwise_reduce(make, first, middle) + pairwise_reduce(make, middle, last)
 
 
-def as_coded(shown: Sequence[Dictionary], n_dictionaries: int) -> dict[str, FloatArray]:
+def observed_atoms(shown: Sequence[Dictionary], n_dictionaries: int) -> dict[str, FloatArray]:
     """The atoms that the code belongs to: of unit norm where it saw a part of the modalities."""
     atoms = [d.atoms for d in shown]
     if len(shown) < n_dictionaries:
@@ -155,43 +157,43 @@ def as_coded(shown: Sequence[Dictionary], n_dictionaries: int) -> dict[str, Floa
     return {d.name: phi for d, phi in zip(shown, atoms, strict=True)}
 
 
-def settled_block(
+def make_block(
     dictionaries: Sequence[Dictionary], stimuli: Mapping[str, FloatArray], code: FloatArray
-) -> Block:
+) -> EncodedBlock:
     """What was shown, with its codes and what they leave unexplained."""
-    seen = as_coded([d for d in dictionaries if d.name in stimuli], len(dictionaries))
-    return Block(stimuli, code, {name: X - code @ seen[name] for name, X in stimuli.items()})
+    seen = observed_atoms([d for d in dictionaries if d.name in stimuli], len(dictionaries))
+    return EncodedBlock(stimuli, code, {name: X - code @ seen[name] for name, X in stimuli.items()})
 
 
-def sums_of(block: Block, learn: Sequence[str]) -> Sums:
+def sum_block(block: EncodedBlock, learn: Sequence[str]) -> BatchSums:
     """What the rule needs to know of one block; ``learn`` names the modalities that learn."""
-    return Sums(
+    return BatchSums(
         Activity.of(block.code),
         {name: block.code.T @ block.residual[name] for name in learn},
-        {name: _power(X) for name, X in block.stimuli.items()},
-        {name: _power(r) for name, r in block.residual.items()},
+        {name: _sum_of_squares(X) for name, X in block.stimuli.items()},
+        {name: _sum_of_squares(r) for name, r in block.residual.items()},
         int(np.count_nonzero(block.code)),
     )
 
 
-def _power(X: FloatArray) -> float:
+def _sum_of_squares(X: FloatArray) -> float:
     return float(np.einsum("ij,ij->", X, X))
 
 
-def lesson_of(
+def make_statistics(
     dictionaries: Sequence[Dictionary], stimuli: Mapping[str, FloatArray], code: FloatArray
-) -> Lesson:
+) -> BatchStatistics:
     """The lesson of codes that are at hand."""
     blocks = [
-        settled_block(dictionaries, {name: X[rows] for name, X in stimuli.items()}, code[rows])
-        for rows in cut(len(code))
+        make_block(dictionaries, {name: X[rows] for name, X in stimuli.items()}, code[rows])
+        for rows in split_blocks(len(code))
     ]
     learn = [d.name for d in dictionaries if d.plasticity is not None and d.name in stimuli]
-    sums = fold(lambda i: sums_of(blocks[i], learn), 0, len(blocks))
-    return Lesson(sums, lambda questions: [ask(blocks[i]) for i, ask in questions.items()])
+    sums = pairwise_reduce(lambda i: sum_block(blocks[i], learn), 0, len(blocks))
+    return BatchStatistics(sums, lambda questions: [ask(blocks[i]) for i, ask in questions.items()])
 
 
-def marks_of(block: Block, names: Sequence[str], idle: IdleAtoms) -> list[bytes]:
+def fingerprint_samples(block: EncodedBlock, names: Sequence[str], idle: IdleAtoms) -> list[bytes]:
     """A few bytes for each sample, equal where two point the same way; none for a blank one."""
     material = [idle.material(block.stimuli[name], block.residual[name]) for name in names]
     stacked = np.hstack(material).astype(np.float64)
@@ -204,8 +206,8 @@ def marks_of(block: Block, names: Sequence[str], idle: IdleAtoms) -> list[bytes]
     ]
 
 
-def material_of(
-    block: Block, names: Sequence[str], idle: IdleAtoms, rows: NDArray[np.int64]
+def candidate_samples(
+    block: EncodedBlock, names: Sequence[str], idle: IdleAtoms, rows: NDArray[np.int64]
 ) -> dict[str, FloatArray]:
     """Those samples of a block, or what is left of them, from which atoms are drawn anew."""
     return {name: idle.material(block.stimuli[name], block.residual[name])[rows] for name in names}

@@ -1,6 +1,6 @@
 """The circuit: populations, synapses, thresholds and drivers, described once.
 
-A `Circuit` is a value. It says what is simulated and never how: `encode` and `simulate` compile it
+A `Circuit` is a value. It says what is simulated and never how: `encode` and `run_simulation` compile it
 with the stimuli into a `Problem` and pass that to an engine; `learn` returns a new circuit. The
 lateral weights follow from the dictionaries and are never stored.
 
@@ -21,17 +21,31 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikelca.circuit.batch_statistics import Lesson, lesson_of
-from spikelca.circuit.compile import driven, make_inputs
-from spikelca.circuit.dictionary_update import Favoured, favoured_rows, updated_atoms
+from spikelca.circuit.batch_statistics import BatchStatistics, make_statistics
+from spikelca.circuit.compile import apply_drivers, make_inputs
+from spikelca.circuit.dictionary_update import EligibleSamples, eligible_samples, update_atoms
 from spikelca.circuit.encoding import encode_in_chunks
-from spikelca.circuit.online import streamed
-from spikelca.circuit.simulation import prepared, simulate, untimed
-from spikelca.engines import WINDOW, Coupling, Engine, Problem, Response, Stream, get_engine
+from spikelca.circuit.online import run_online
+from spikelca.circuit.simulation import prepare_run, run_simulation, static_drivers
+from spikelca.engines import (
+    DEFAULT_WINDOW,
+    Coupling,
+    Engine,
+    OnlineResult,
+    Problem,
+    Response,
+    get_engine,
+)
 from spikelca.engines.brian2 import Brian2Engine
-from spikelca.engines.brian2.live import BrianCircuit
+from spikelca.engines.brian2.live import Brian2Circuit
 from spikelca.metrics import energy
-from spikelca.model.atoms import check_stack, gram_of, normalise_stacked, stacked_norms, to_stacked
+from spikelca.model.atoms import (
+    check_dictionaries,
+    gram_matrix,
+    normalise_stacked,
+    rescale_to_stacked,
+    stacked_norms,
+)
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.drivers import Driver
 from spikelca.model.neurons import Neuron
@@ -99,11 +113,11 @@ class Circuit:
         object.__setattr__(self, "drivers", tuple(self.drivers))
         if self.wiring not in _WIRINGS:
             raise ValueError(f"wiring is {self.wiring!r}; one of {_WIRINGS} was awaited.")
-        check_stack(self.dictionaries)
+        check_dictionaries(self.dictionaries)
         for driver in self.drivers:
             driver.check(self.n_neurons, self.transfer)
         if self.plasticity is None:
-            object.__setattr__(self, "plasticity", PlasticityState.fresh(self.n_neurons))
+            object.__setattr__(self, "plasticity", PlasticityState.initial(self.n_neurons))
 
     @property
     def n_neurons(self) -> int:
@@ -123,7 +137,7 @@ class Circuit:
     @cached_property
     def coupling(self) -> Coupling:
         """The Gram matrix, made once, and what follows from it alone."""
-        return Coupling(gram_of(self.dictionaries))
+        return Coupling(gram_matrix(self.dictionaries))
 
     @property
     def gram(self) -> FloatArray:
@@ -156,7 +170,7 @@ class Circuit:
                 return d
         raise ValueError(f"modality is {modality!r}; one of {list(self.widths)} was awaited.")
 
-    def with_parts(self, **parts: Any) -> Self:
+    def _replace(self, **parts: Any) -> Self:
         """A circuit in which some fields are others, and which trusts its atoms unchecked.
 
         Parameters
@@ -180,7 +194,7 @@ class Circuit:
         -------
         Circuit
         """
-        return self if not self.drivers else self.with_parts(drivers=())
+        return self if not self.drivers else self._replace(drivers=())
 
     def faded(self, fraction: float) -> Self:
         """The same circuit with drivers as strong as they are after a part of the learning.
@@ -194,7 +208,7 @@ class Circuit:
         -------
         Circuit
         """
-        return self.with_parts(drivers=tuple(d.faded(fraction) for d in self.drivers))
+        return self._replace(drivers=tuple(d.faded(fraction) for d in self.drivers))
 
     def observe(self, *modalities: str) -> Self:
         """The circuit that sees only these modalities.
@@ -225,7 +239,7 @@ class Circuit:
             return self
         atoms = normalise_stacked([d.atoms for d in kept], [d.weight for d in kept])
         seen = tuple(d.with_atoms(phi) for d, phi in zip(kept, atoms, strict=True))
-        return self.with_parts(dictionaries=seen)
+        return self._replace(dictionaries=seen)
 
     def observed_norms(self, *modalities: str) -> NDArray[np.float64]:
         """Norm of the part of each stacked atom that lies in these modalities.
@@ -256,7 +270,7 @@ class Circuit:
         -------
         (n_samples, n_neurons)
         """
-        problem = self.problem(check_stimuli(stimuli, self.widths, self.dtype), labels)
+        problem = self.compile(check_stimuli(stimuli, self.widths, self.dtype), labels)
         return np.asarray(problem.drive() + problem.current.astype(self.dtype))
 
     def reconstruct(
@@ -280,7 +294,7 @@ class Circuit:
         d = self.dictionary(modality)
         a = check_matrix(code, "code", self.n_neurons, self.dtype)
         if observed is not None and len(set(observed)) < len(self.dictionaries):
-            a = to_stacked(a, self.observed_norms(*observed))
+            a = rescale_to_stacked(a, self.observed_norms(*observed))
         return np.asarray(a @ d.atoms)
 
     def energy(self, stimuli: Mapping[str, ArrayLike], code: ArrayLike) -> NDArray[np.float64]:
@@ -300,7 +314,7 @@ class Circuit:
         codes = check_code(code, n_samples, self.n_neurons, self.dtype)
         return energy(checked, self.dictionaries, codes, self.transfer)
 
-    def problem(
+    def compile(
         self, stimuli: Mapping[str, FloatArray], labels: ArrayLike | None = None, **parts: Any
     ) -> Problem:
         """Compile the circuit and checked stimuli into what an engine sees.
@@ -319,9 +333,9 @@ class Circuit:
         """
         names = set(stimuli)
         if len(names) < len(self.dictionaries):
-            return self.observe(*names).problem(stimuli, labels, **parts)
+            return self.observe(*names).compile(stimuli, labels, **parts)
         inputs = make_inputs(self.dictionaries, stimuli)
-        injected = driven(inputs, self.coupling, self.drivers, labels)
+        injected = apply_drivers(inputs, self.coupling, self.drivers, labels)
         residual = self.wiring == "residual"
         return Problem(
             self.neuron, self.transfer, inputs, residual_wiring=residual, **injected, **parts
@@ -375,7 +389,7 @@ class Circuit:
         seen = self.observe(*arrays)
         first = None if start is None else check_shape(start, "start", self.n_neurons)
         return encode_in_chunks(
-            seen.problem, arrays, labels, first, self.dtype, get_engine(engine), tol, max_iter
+            seen.compile, arrays, labels, first, self.dtype, get_engine(engine), tol, max_iter
         )
 
     def learn(
@@ -405,18 +419,20 @@ class Circuit:
         """
         checked = check_stimuli(stimuli, self.widths, self.dtype)
         codes = check_code(code, len(next(iter(checked.values()))), self.n_neurons, self.dtype)
-        favoured = favoured_rows(self.drivers, labels, len(codes), self.n_neurons)
-        return self.taught(lesson_of(self.dictionaries, checked, codes), lambda: favoured, rng)
+        favoured = eligible_samples(self.drivers, labels, len(codes), self.n_neurons)
+        return self._apply_statistics(
+            make_statistics(self.dictionaries, checked, codes), lambda: favoured, rng
+        )
 
-    def taught(
-        self, lesson: Lesson, favoured: Favoured, rng: np.random.Generator | None
+    def _apply_statistics(
+        self, lesson: BatchStatistics, favoured: EligibleSamples, rng: np.random.Generator | None
     ) -> Circuit:
         """The step of `learn` for a batch whose sums have been taken.
 
         Parameters
         ----------
         lesson : Lesson
-            From `spikelca.lessons.lesson_of`, or from wherever the samples are.
+            From `spikelca.lessons.make_statistics`, or from wherever the samples are.
         favoured : callable
             Returns the samples from which each neuron may be drawn anew, (n_samples, n_neurons)
             bool, or None.
@@ -429,9 +445,9 @@ class Circuit:
         """
         assert self.plasticity is not None
         parts = (lesson, self.plasticity, self.idle, favoured, rng)
-        atoms, state = updated_atoms(self.dictionaries, *parts)
+        atoms, state = update_atoms(self.dictionaries, *parts)
         moved = tuple(d.with_atoms(phi) for d, phi in zip(self.dictionaries, atoms, strict=True))
-        return self.with_parts(dictionaries=moved, plasticity=state)
+        return self._replace(dictionaries=moved, plasticity=state)
 
     def simulate(
         self,
@@ -444,7 +460,7 @@ class Circuit:
         every: int = 1,
         neurons: ArrayLike | None = None,
         samples: ArrayLike | None = None,
-        window: float = WINDOW,
+        window: float = DEFAULT_WINDOW,
         labels: ArrayLike | None = None,
         start: Mapping[str, FloatArray] | None = None,
     ) -> Response:
@@ -487,7 +503,7 @@ class Circuit:
         MemoryError
             If what is to be recorded would not fit; nothing has run then.
         """
-        return simulate(
+        return run_simulation(
             self._untimed(stimuli, labels),
             self.drivers,
             get_engine(engine),
@@ -512,7 +528,7 @@ class Circuit:
         labels: ArrayLike | None = None,
         engine: str | Engine = "numba",
         **options: Any,
-    ) -> tuple[Self, Stream]:
+    ) -> tuple[Self, OnlineResult]:
         """Learn while time runs: samples stream by without a reset, and synapses follow.
 
         Each synapse sees the error of its input and the activity of its neuron, and nothing else
@@ -536,7 +552,7 @@ class Circuit:
         labels : (n_samples,) int, optional
         engine : {"numba", "brian2"} or Engine, default="numba"
         **options
-            ``window``, ``record=("spikes",)`` and ``start`` as in `simulate`.
+            ``window``, ``record=("spikes",)`` and ``start`` as in `run_simulation`.
 
         Returns
         -------
@@ -546,7 +562,7 @@ class Circuit:
             Codes, errors and spikes of the presentations, and the last state.
         """
         assert self.plasticity is not None
-        learnt, stream = streamed(
+        learnt, stream = run_online(
             self._untimed(stimuli, labels),
             self.dictionaries,
             get_engine(engine),
@@ -557,7 +573,7 @@ class Circuit:
             self.plasticity,
             **options,
         )
-        return self.with_parts(**learnt), stream
+        return self._replace(**learnt), stream
 
     def to_brian2(
         self,
@@ -569,7 +585,7 @@ class Circuit:
         target: str = "numpy",
         labels: ArrayLike | None = None,
         **options: Any,
-    ) -> BrianCircuit:
+    ) -> Brian2Circuit:
         """The circuit as Brian2's own live objects, to be looked at, added to and run.
 
         Parameters
@@ -581,11 +597,11 @@ class Circuit:
         duration : float or Brian2 quantity, default=0.2
             Seconds for which currents that change over time are laid out.
         dt, labels
-            As in `simulate`.
+            As in `run_simulation`.
         target : {"numpy", "cython"}, default="numpy"
             How Brian2 computes.
         **options
-            ``record``, ``every``, ``neurons``, ``samples`` and ``start`` as in `simulate`; recorded
+            ``record``, ``every``, ``neurons``, ``samples`` and ``start`` as in `run_simulation`; recorded
             traces become state monitors.
 
         Returns
@@ -597,15 +613,15 @@ class Circuit:
         if stimuli is None:
             stimuli = {name: np.zeros((n_samples, width)) for name, width in self.widths.items()}
         problem = self._untimed(stimuli, labels)
-        run = prepared(problem, self.drivers, True, duration, dt, **options)
+        run = prepare_run(problem, self.drivers, True, duration, dt, **options)
         return Brian2Engine(target).build(run)
 
     def _untimed(self, stimuli: Mapping[str, ArrayLike], labels: ArrayLike | None) -> Problem:
         """The problem without those drivers that are told by time."""
         checked = check_stimuli(stimuli, self.widths, self.dtype)
-        drivers = untimed(self.drivers)
+        drivers = static_drivers(self.drivers)
         # A circuit of its own would compute the Gram matrix anew.
         same = len(drivers) == len(self.drivers)
-        steady: Any = self if same else self.with_parts(drivers=drivers)
-        problem: Problem = steady.problem(checked, labels)
+        steady: Any = self if same else self._replace(drivers=drivers)
+        problem: Problem = steady.compile(checked, labels)
         return problem

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spikelca.engines import Problem, Response
-from spikelca.engines.postprocess import certificates
+from spikelca.engines.postprocess import compute_certificates
 from spikelca.engines.problem import Coupling, InputPopulation
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.drivers import Driver, Injection
@@ -29,7 +29,7 @@ from spikelca.model.neurons import SpikingNeuron
 from spikelca.utils.validation import FloatArray
 
 
-def make_injection(
+def sum_injections(
     drivers: Sequence[Driver], labels: ArrayLike | None, n_samples: int, n_neurons: int
 ) -> Injection:
     """What all drivers together do to a batch."""
@@ -39,7 +39,7 @@ def make_injection(
     return total
 
 
-def driven(
+def apply_drivers(
     inputs: Sequence[InputPopulation],
     coupling: Coupling,
     drivers: Sequence[Driver],
@@ -47,7 +47,7 @@ def driven(
 ) -> dict[str, Any]:
     """The fields of a Problem in which drivers have a part."""
     gram = coupling.gram
-    injection = make_injection(drivers, labels, len(inputs[0].stimulus), len(gram))
+    injection = sum_injections(drivers, labels, len(inputs[0].stimulus), len(gram))
     if injection.gain:
         gain = np.eye(len(gram), dtype=gram.dtype) * gram.dtype.type(injection.gain)
         coupling = Coupling(gram + gain)
@@ -65,18 +65,18 @@ def make_inputs(
 ) -> tuple[InputPopulation, ...]:
     """Pair each stimulus with its synapses."""
     return tuple(
-        InputPopulation(d.name, stimuli[d.name], d.atoms, d.weight, d.layouts, d.inputs)
+        InputPopulation(d.name, stimuli[d.name], d.atoms, d.weight, d.derived, d.inputs)
         for d in dictionaries
         if d.name in stimuli
     )
 
 
-def needs_pairs(problem: Problem) -> bool:
+def needs_on_off(problem: Problem) -> bool:
     """Whether the circuit has signed codes and neurons that spike."""
     return isinstance(problem.neuron, SpikingNeuron) and problem.transfer.two_sided
 
 
-def paired(problem: Problem) -> Problem:
+def expand_on_off(problem: Problem) -> Problem:
     """The circuit of one-sided cells.
 
     Raises
@@ -104,9 +104,9 @@ def paired(problem: Problem) -> Problem:
     )
 
 
-def folded(response: Response, problem: Problem) -> Response:
+def merge_on_off(response: Response, problem: Problem) -> Response:
     """The response of the pairs with the signed code of the circuit that they stand for."""
     n = problem.n_neurons
     code = response.code[:, :n] - response.code[:, n:]
-    residual, gap = certificates(problem, problem.drive(), code)
+    residual, gap = compute_certificates(problem, problem.drive(), code)
     return replace(response, code=code, residual=residual, gap=gap)

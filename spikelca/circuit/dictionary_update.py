@@ -14,23 +14,23 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikelca.circuit.batch_statistics import Lesson, as_coded
+from spikelca.circuit.batch_statistics import BatchStatistics, observed_atoms
 from spikelca.model.atoms import normalise_stacked, stacked_norms
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.drivers import Driver
-from spikelca.model.plasticity import IdleAtoms, PlasticityState, draw_rows
+from spikelca.model.plasticity import IdleAtoms, PlasticityState, draw_samples
 from spikelca.utils.validation import FloatArray
 
-Favoured = Callable[[], NDArray[np.bool_] | None]
+EligibleSamples = Callable[[], NDArray[np.bool_] | None]
 """Tells, when it is asked, the samples from which each neuron may be drawn anew."""
 
 
-def updated_atoms(
+def update_atoms(
     dictionaries: Sequence[Dictionary],
-    lesson: Lesson,
+    lesson: BatchStatistics,
     state: PlasticityState,
     idle: IdleAtoms,
-    favoured: Favoured,
+    favoured: EligibleSamples,
     rng: np.random.Generator | None,
 ) -> tuple[list[FloatArray], PlasticityState]:
     """The atoms of every dictionary after one batch, and what the rule remembers of it.
@@ -57,32 +57,36 @@ def updated_atoms(
         return [d.atoms for d in dictionaries], replace(state, redrawn=0)
     memory = max(d.plasticity.memory for d in plastic if d.plasticity is not None)
     state = state.after(lesson.sums.activity, memory)
-    seen, atoms = as_coded(shown, len(dictionaries)), {}
+    seen, atoms = observed_atoms(shown, len(dictionaries)), {}
     for d in plastic:
         assert d.plasticity is not None
         correlation = lesson.sums.correlation[d.name]
         atoms[d.name] = d.plasticity.step(seen[d.name], correlation, state.usage)
     if rng is not None:
-        state = _revive(atoms, lesson, state, idle, favoured, rng)
+        state = _reinitialise_idle(atoms, lesson, state, idle, favoured, rng)
     moved = normalise_stacked(
-        [atoms[d.name] for d in plastic], [d.weight for d in plastic], room(dictionaries, plastic)
+        [atoms[d.name] for d in plastic],
+        [d.weight for d in plastic],
+        remaining_norm(dictionaries, plastic),
     )
     atoms.update(zip(atoms, moved, strict=True))
     return [atoms.get(d.name, d.atoms) for d in dictionaries], state
 
 
-def favoured_rows(
+def eligible_samples(
     drivers: Sequence[Driver], labels: ArrayLike | None, n_samples: int, n_neurons: int
 ) -> NDArray[np.bool_] | None:
     """Samples that a driver assigns to each neuron, None if no driver has an opinion."""
     favoured = None
     for driver in drivers:
         if labels is not None:
-            favoured = driver.favours(labels, n_samples, n_neurons)
+            favoured = driver.assignment(labels, n_samples, n_neurons)
     return favoured
 
 
-def room(dictionaries: Sequence[Dictionary], plastic: Sequence[Dictionary]) -> FloatArray | float:
+def remaining_norm(
+    dictionaries: Sequence[Dictionary], plastic: Sequence[Dictionary]
+) -> FloatArray | float:
     """Norm for the part of each stacked atom that learns, such that the whole has norm one.
 
     Where the rest alone is longer than one, the part keeps the norm it has.
@@ -96,19 +100,19 @@ def room(dictionaries: Sequence[Dictionary], plastic: Sequence[Dictionary]) -> F
     return np.where(taken < 1, np.sqrt(np.maximum(1 - taken**2, 0.0)), own)
 
 
-def _revive(
+def _reinitialise_idle(
     atoms: dict[str, FloatArray],
-    lesson: Lesson,
+    lesson: BatchStatistics,
     state: PlasticityState,
     idle: IdleAtoms,
-    favoured: Favoured,
+    favoured: EligibleSamples,
     rng: np.random.Generator,
 ) -> PlasticityState:
     """Write new atoms into the idle rows of ``atoms``."""
     neurons = np.flatnonzero(state.silent >= idle.patience)
     if not neurons.size:
         return state
-    rows = draw_rows(rng, neurons, _worth_drawing(lesson.marks(idle)), favoured())
+    rows = draw_samples(rng, neurons, _first_occurrences(lesson.marks(idle)), favoured())
     neurons, rows = neurons[rows >= 0], rows[rows >= 0]
     if not neurons.size:
         return state
@@ -117,10 +121,10 @@ def _revive(
     scale = 1 / np.sqrt(np.einsum("ij,ij->i", stacked, stacked))
     for name, fresh in material.items():
         atoms[name][neurons] = fresh * scale[:, None].astype(fresh.dtype)
-    return state.revived(neurons)
+    return state.reset(neurons)
 
 
-def _worth_drawing(marks: Sequence[bytes]) -> FloatArray:
+def _first_occurrences(marks: Sequence[bytes]) -> FloatArray:
     """One for samples that are not blank and point where no earlier one does, else zero."""
     worth, seen = np.zeros(len(marks)), {b""}
     for row, mark in enumerate(marks):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikelca.engines import Engine, Problem, Response
-from spikelca.metrics import deciding, settled
+from spikelca.metrics import converged, stopping_value
 from spikelca.utils.validation import check_matrix, check_values
 
 if TYPE_CHECKING:
@@ -50,16 +50,16 @@ def encode_in_chunks(
     """
     n_samples = len(next(iter(stimuli.values())))
     total: Response | None = None
-    for rows, part in settled_chunks(
+    for rows, part in iter_encoded_chunks(
         make_problem, stimuli, labels, start, dtype, engine, tol, max_iter
     ):
         if rows.stop - rows.start == n_samples:
             total = part
         else:
-            total = _room_for(part, n_samples) if total is None else total
-            _put(part, total, rows)
+            total = _allocate_like(part, n_samples) if total is None else total
+            _copy_rows(part, total, rows)
     assert total is not None
-    warn_unsettled(total, tol, max_iter, dtype)
+    warn_unconverged(total, tol, max_iter, dtype)
     return total
 
 
@@ -76,19 +76,19 @@ def encode_sparse(
 
     codes, total = [], None
     n_samples = len(next(iter(stimuli.values())))
-    for rows, part in settled_chunks(
+    for rows, part in iter_encoded_chunks(
         make_problem, stimuli, None, None, dtype, engine, tol, max_iter
     ):
         codes.append(sparse.csr_array(part.code))
         report = replace(part, code=part.code[:, :0])
-        total = _room_for(report, n_samples) if total is None else total
-        _put(report, total, rows)
+        total = _allocate_like(report, n_samples) if total is None else total
+        _copy_rows(report, total, rows)
     assert total is not None
-    warn_unsettled(total, tol, max_iter, dtype)
+    warn_unconverged(total, tol, max_iter, dtype)
     return sparse.vstack(codes, format="csr")
 
 
-def settled_chunks(
+def iter_encoded_chunks(
     make_problem: Callable[..., Problem],
     stimuli: Mapping[str, NDArray[Any]],
     labels: ArrayLike | None,
@@ -104,50 +104,50 @@ def settled_chunks(
     if not (isinstance(max_iter, (int, np.integer)) and max_iter >= 1):
         raise ValueError(f"max_iter is {max_iter!r}; a whole number above zero was awaited.")
     n_samples = len(next(iter(stimuli.values())))
-    numbers = _aligned(labels, "labels", n_samples)
-    begin = _aligned(start, "start", n_samples)
-    for first in range(0, n_samples, out_of_core.CHUNK):
-        rows = slice(first, min(first + out_of_core.CHUNK, n_samples))
+    numbers = _check_rows(labels, "labels", n_samples)
+    begin = _check_rows(start, "start", n_samples)
+    for first in range(0, n_samples, out_of_core.CHUNK_SAMPLES):
+        rows = slice(first, min(first + out_of_core.CHUNK_SAMPLES, n_samples))
         seen = check_values({name: X[rows] for name, X in stimuli.items()}, dtype, first)
         guess = None
         if begin is not None:
             guess = {"a": check_matrix(begin[rows], "start", None, dtype, first)}
         problem = make_problem(seen, None if numbers is None else numbers[rows], start=guess)
-        yield rows, engine.settle(problem, tol, max_iter)
+        yield rows, engine.encode(problem, tol, max_iter)
         for X in stimuli.values():
-            out_of_core.release(X, rows)
+            out_of_core.release_pages(X, rows)
 
 
-def _aligned(values: ArrayLike | None, name: str, n_samples: int) -> NDArray[Any] | None:
+def _check_rows(values: ArrayLike | None, name: str, n_samples: int) -> NDArray[Any] | None:
     found = None if values is None else np.asarray(values)
     if found is not None and found.shape[:1] != (n_samples,):
         raise ValueError(f"{name} has shape {found.shape}; {n_samples} rows were awaited.")
     return found
 
 
-_PARTS = ("code", "residual", "gap", "n_iter")
+_PER_SAMPLE_FIELDS = ("code", "residual", "gap", "n_iter")
 
 
-def _room_for(part: Response, n_samples: int) -> Response:
+def _allocate_like(part: Response, n_samples: int) -> Response:
     """Empty arrays like those of the part, for all samples."""
     room = {}
-    for name in _PARTS:
+    for name in _PER_SAMPLE_FIELDS:
         value = getattr(part, name)
         room[name] = None if value is None else np.empty((n_samples, *value.shape[1:]), value.dtype)
     return Response(**room)  # type: ignore[arg-type]
 
 
-def _put(part: Response, total: Response, rows: slice) -> None:
-    for name in _PARTS:
+def _copy_rows(part: Response, total: Response, rows: slice) -> None:
+    for name in _PER_SAMPLE_FIELDS:
         if getattr(part, name) is not None:
             getattr(total, name)[rows] = getattr(part, name)
 
 
-def warn_unsettled(response: Response, tol: float, max_iter: int, dtype: np.dtype[Any]) -> None:
+def warn_unconverged(response: Response, tol: float, max_iter: int, dtype: np.dtype[Any]) -> None:
     """Warn with a ConvergenceWarning that counts the codes above the tolerance, and advises."""
-    if settled(response.residual, response.gap, tol):
+    if converged(response.residual, response.gap, tol):
         return
-    reached = deciding(response.residual, response.gap, tol)
+    reached = stopping_value(response.residual, response.gap, tol)
     missed = ~(reached <= tol)
     if response.n_iter is not None and (response.n_iter[missed] >= max_iter).any():
         advice = f"Increase max_iter, now {max_iter}, or tol."

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from spikelca.circuit.compile import needs_pairs
-from spikelca.circuit.simulation import prepared, started
-from spikelca.engines import Engine, Problem, Stream, StreamRule
-from spikelca.engines.online import shown
+from spikelca.circuit.compile import needs_on_off
+from spikelca.circuit.simulation import prepare_run, set_initial_state
+from spikelca.engines import Engine, OnlineResult, OnlineRule, Problem
+from spikelca.engines.online import presented
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.inputs import PoissonInput
 from spikelca.model.plasticity import Activity, Hebbian, PlasticityState
 from spikelca.utils.validation import FloatArray
 
 
-def streamed(
+def run_online(
     problem: Problem,
     dictionaries: Sequence[Dictionary],
     engine: Engine,
@@ -30,7 +30,7 @@ def streamed(
     *,
     start: Mapping[str, FloatArray] | None = None,
     **options: Any,
-) -> tuple[dict[str, Any], Stream]:
+) -> tuple[dict[str, Any], OnlineResult]:
     """Run the stream and return the parts of the circuit that have learnt from it.
 
     Raises
@@ -47,7 +47,7 @@ def streamed(
             "The circuit has the wiring 'lateral'; synapses learn in the simulation from residual "
             "neurons. Take Circuit(..., wiring='residual')."
         )
-    if needs_pairs(problem):
+    if needs_on_off(problem):
         raise NotImplementedError(
             "Spiking neurons with signed codes are pairs of cells whose synapses would drift apart "
             "while they learn. Take a one-sided transfer, or RateNeuron."
@@ -58,16 +58,16 @@ def streamed(
             f"Synapses do not learn from the random spikes of {told}. Take AnalogInput or "
             "SpikingResidual for what learns."
         )
-    run = prepared(problem, (), True, presentation, dt, **options)
-    run = replace(run, start=started(shown(run, 0), start).start)
+    run = prepare_run(problem, (), True, presentation, dt, **options)
+    run = replace(run, start=set_initial_state(presented(run, 0), start).start)
     plastic = {d.name: d.plasticity is not None for d in dictionaries}
     rates = np.array([rule.rate if plastic[p.name] else 0.0 for p in run.inputs])
-    stream = engine.learn(run, StreamRule(rates, rule.memory, state.usage))
+    stream = engine.learn_online(run, OnlineRule(rates, rule.memory, state.usage))
     dtype = dictionaries[0].atoms.dtype
     moved = tuple(
         d.with_atoms(stream.atoms[d.name].astype(dtype)) if d.name in stream.atoms else d
         for d in dictionaries
     )
-    silent = Activity.of(stream.code).silent_since(state.silent)
+    silent = Activity.of(stream.code).silent_after(state.silent)
     after = PlasticityState(stream.usage, silent)
     return {"dictionaries": moved, "plasticity": after}, stream

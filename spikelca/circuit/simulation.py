@@ -21,17 +21,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spikelca.circuit.compile import folded, needs_pairs, paired
-from spikelca.engines import RECORDABLE, WINDOW, Clock, Coupling, Engine, Problem, Record, Response
+from spikelca.circuit.compile import expand_on_off, merge_on_off, needs_on_off
+from spikelca.engines import (
+    DEFAULT_WINDOW,
+    RECORDABLE,
+    Clock,
+    Coupling,
+    Engine,
+    Problem,
+    Record,
+    Response,
+)
 from spikelca.engines.problem import InputPopulation
 from spikelca.model.drivers import CurrentDriver, Driver
 from spikelca.model.neurons import SpikingNeuron
 from spikelca.model.transfer import HardThreshold, SoftThreshold
-from spikelca.utils.system import available_bytes, readable
-from spikelca.utils.validation import FloatArray, as_float, check_finite, indices, positive_seconds
+from spikelca.utils.system import available_bytes, format_bytes
+from spikelca.utils.validation import (
+    FloatArray,
+    as_float,
+    check_finite,
+    check_indices,
+    to_positive_seconds,
+)
 
 
-def simulate(
+def run_simulation(
     problem: Problem,
     drivers: Sequence[Driver],
     engine: Engine,
@@ -49,14 +64,14 @@ def simulate(
         All of them; those told by time are looked at here.
     engine : Engine
     duration, dt, **options
-        As in `Circuit.simulate`.
+        As in `Circuit.run_simulation`.
     """
-    run = prepared(problem, drivers, engine.double_only, duration, dt, **options)
+    run = prepare_run(problem, drivers, engine.float64_only, duration, dt, **options)
     response = engine.simulate(run)
-    return folded(response, in_double(problem)) if needs_pairs(problem) else response
+    return merge_on_off(response, widen(problem)) if needs_on_off(problem) else response
 
 
-def prepared(
+def prepare_run(
     problem: Problem,
     drivers: Sequence[Driver],
     double: bool,
@@ -67,19 +82,19 @@ def prepared(
     **kept: Any,
 ) -> Problem:
     """The problem as an engine simulates it: timed, recorded, in pairs if need be, started."""
-    check_inputs(problem)
+    check_spiking_inputs(problem)
     if double or isinstance(problem.neuron, SpikingNeuron):
-        problem = in_double(problem)
-    run = recorded(timed(problem, duration, dt, drivers), **kept)
-    return started(paired(run) if needs_pairs(run) else run, start)
+        problem = widen(problem)
+    run = set_recording(add_clock(problem, duration, dt, drivers), **kept)
+    return set_initial_state(expand_on_off(run) if needs_on_off(run) else run, start)
 
 
-def untimed(drivers: Sequence[Driver]) -> tuple[Driver, ...]:
+def static_drivers(drivers: Sequence[Driver]) -> tuple[Driver, ...]:
     """The drivers that do the same all the time."""
     return tuple(d for d in drivers if not isinstance(d, CurrentDriver))
 
 
-def timed(
+def add_clock(
     problem: Problem, duration: Any, dt: Any | None, drivers: Sequence[Driver] = ()
 ) -> Problem:
     """The problem with its clock and the currents of the drivers that are told by time.
@@ -94,7 +109,7 @@ def timed(
     current, waveform = problem.current, None
     for driver in drivers:
         if isinstance(driver, CurrentDriver):
-            d = driver.over_time(clock.times, problem.n_samples, problem.n_neurons)
+            d = driver.current_at(clock.times, problem.n_samples, problem.n_neurons)
             if len(d) == 1 and clock.n_steps > 1:
                 current = current + d[0]
             else:
@@ -108,8 +123,8 @@ def timed(
 
 def make_clock(problem: Problem, duration: Any, dt: Any | None) -> Clock:
     """The clock of a run; without dt the longest step that is certainly right."""
-    tau, duration = problem.neuron.tau, positive_seconds(duration, "duration")
-    dt = automatic_k(problem) * tau if dt is None else positive_seconds(dt, "dt")
+    tau, duration = problem.neuron.tau, to_positive_seconds(duration, "duration")
+    dt = default_k(problem) * tau if dt is None else to_positive_seconds(dt, "dt")
     limit = problem.coupling.step_limit
     if dt / tau >= limit:
         raise ValueError(
@@ -125,7 +140,7 @@ def make_clock(problem: Problem, duration: Any, dt: Any | None) -> Clock:
     return Clock(dt, round(duration / dt))
 
 
-def in_double(problem: Problem) -> Problem:
+def widen(problem: Problem) -> Problem:
     """The same problem in float64, its Gram matrix computed anew."""
     if problem.dtype == np.float64:
         return problem
@@ -139,29 +154,29 @@ def in_double(problem: Problem) -> Problem:
     return replace(problem, inputs=inputs, coupling=Coupling((gram + gram.T) * 0.5))
 
 
-def recorded(
+def set_recording(
     problem: Problem,
     record: Sequence[str] = (),
     every: int = 1,
     neurons: ArrayLike | None = None,
     samples: ArrayLike | None = None,
-    window: float = WINDOW,
+    window: float = DEFAULT_WINDOW,
 ) -> Problem:
     """The problem with what it is to record, once it is sure that this fits into memory."""
     assert problem.clock is not None
-    offered = offered_names(problem)
+    offered = recordable_names(problem)
     wrong = [name for name in record if name not in offered]
     if wrong or isinstance(record, str):
         raise ValueError(f"record is {record!r}; a sequence out of {offered} was awaited here.")
     if every != int(every) or every < 1:
         raise ValueError(f"every is {every}; a whole number of steps, 1 or more, was awaited.")
     spiking = isinstance(problem.neuron, SpikingNeuron)
-    (problem.clock.first_read if spiking else problem.clock.first_of)(window)
+    (problem.clock.readout_start if spiking else problem.clock.window_start)(window)
     kept = Record(
         tuple(record),
         int(every),
-        indices(neurons, problem.n_neurons, "neurons"),
-        indices(samples, problem.n_samples, "samples"),
+        check_indices(neurons, problem.n_neurons, "neurons"),
+        check_indices(samples, problem.n_samples, "samples"),
         window,
     )
     run = replace(problem, record=kept)
@@ -169,7 +184,7 @@ def recorded(
     return run
 
 
-def offered_names(problem: Problem) -> tuple[str, ...]:
+def recordable_names(problem: Problem) -> tuple[str, ...]:
     """What a circuit of this kind can record."""
     absent = set() if problem.residual_wiring else {"r", "s"}
     if not isinstance(problem.neuron, SpikingNeuron):
@@ -184,7 +199,7 @@ def check_memory(problem: Problem) -> None:
     if needed and needed > (free := available_bytes()):
         every = max(2, math.ceil(problem.record.every * needed / free))
         raise MemoryError(
-            f"The recording needs about {readable(needed)}, and {readable(free)} are free. Record "
+            f"The recording needs about {format_bytes(needed)}, and {format_bytes(free)} are free. Record "
             f"every {every} steps or more (every=), fewer neurons (neurons=) or samples "
             "(samples=), or split the batch."
         )
@@ -218,7 +233,7 @@ def expected_spikes(problem: Problem) -> int:
     return int(min(spikes, problem.n_samples * problem.n_neurons) * problem.clock.n_steps)
 
 
-def started(problem: Problem, start: Mapping[str, FloatArray] | None) -> Problem:
+def set_initial_state(problem: Problem, start: Mapping[str, FloatArray] | None) -> Problem:
     """The problem with a checked state to start from.
 
     Raises
@@ -241,21 +256,30 @@ def started(problem: Problem, start: Mapping[str, FloatArray] | None) -> Problem
     return replace(problem, start=checked)
 
 
-def automatic_k(problem: Problem) -> float:
+def default_k(problem: Problem) -> float:
     """dt / tau: half the stability limit, and no longer than one quantum takes to charge."""
-    k = problem.coupling.automatic_step
+    k = problem.coupling.default_step
     if isinstance(problem.neuron, SpikingNeuron):
-        largest = largest_charge(problem)
+        largest = max_drive(problem)
         k = min(k, problem.neuron.quantum / largest) if largest > 0 else k
-    return min([k, *(p.quantum / peak_of(p) for p in problem.inputs if p.quantum and peak_of(p))])
+    return min(
+        [
+            k,
+            *(
+                p.quantum / peak_stimulus(p)
+                for p in problem.inputs
+                if p.quantum and peak_stimulus(p)
+            ),
+        ]
+    )
 
 
-def peak_of(population: InputPopulation) -> float:
+def peak_stimulus(population: InputPopulation) -> float:
     """The largest absolute stimulus."""
     return float(np.abs(population.stimulus).max(initial=0.0))
 
 
-def largest_charge(problem: Problem) -> float:
+def max_drive(problem: Problem) -> float:
     """The largest code that any drive could ask for: ``b + d - lam`` (soft), ``b + d`` (hard)."""
     two = problem.transfer.two_sided
     total = problem.drive() + problem.current
@@ -277,7 +301,7 @@ def check_saturation(problem: Problem) -> None:
         return
     check_input_saturation(problem)
     k, theta = problem.clock.dt / problem.neuron.tau, problem.neuron.quantum
-    largest = largest_charge(problem)
+    largest = max_drive(problem)
     if theta < k * largest * (1 - 1e-9):
         raise ValueError(
             f"The strongest drive asks for a code of {largest:.3g}; with quantum {theta:.3g} and "
@@ -292,7 +316,7 @@ def check_input_saturation(problem: Problem) -> None:
     assert problem.clock is not None
     k, tau = problem.clock.dt / problem.neuron.tau, problem.neuron.tau
     for p in problem.inputs:
-        peak = peak_of(p)
+        peak = peak_stimulus(p)
         if p.quantum and k * peak > p.quantum * (1 + 1e-9):
             raise ValueError(
                 f"The largest input of {p.name!r} is {peak:.3g}; with spikes of {p.quantum:.3g} "
@@ -303,19 +327,19 @@ def check_input_saturation(problem: Problem) -> None:
             )
 
 
-def check_inputs(problem: Problem) -> None:
+def check_spiking_inputs(problem: Problem) -> None:
     """Raise ValueError if input cells that spike stand where they cannot work."""
-    if problem.inputs_spike and not isinstance(problem.neuron, SpikingNeuron):
+    if problem.has_spiking_inputs and not isinstance(problem.neuron, SpikingNeuron):
         raise ValueError(
             f"The circuit has a {type(problem.neuron).__name__} and input cells that spike. Take "
             "a SpikingNeuron, or AnalogInput for every dictionary."
         )
-    if problem.v_is_charged and not problem.residual_wiring:
+    if problem.has_direct_inputs and not problem.residual_wiring:
         raise ValueError(
             "SpikingResidual inputs count off the reconstruction error, which the wiring 'lateral' "
             "does not hold. Take Circuit(..., wiring='residual')."
         )
-    if problem.v_is_charged and isinstance(problem.transfer, HardThreshold):
+    if problem.has_direct_inputs and isinstance(problem.transfer, HardThreshold):
         raise ValueError(
             "SpikingResidual inputs charge past the dendrite u, which a hard threshold must see. "
             "Take a SoftThreshold, or AnalogInput or PoissonInput."

@@ -37,11 +37,11 @@ def run(arguments: argparse.Namespace) -> None:
     import json
 
     from spikelca.benchmarks.suites import format_benchmark, run_benchmark
-    from spikelca.cli.files import check_ending
+    from spikelca.cli.files import check_suffix
     from spikelca.utils.atomic_write import write_text
 
     if arguments.json is not None:
-        check_ending(arguments.json, (".json",))
+        check_suffix(arguments.json, (".json",))
     found = run_benchmark(arguments.suite, arguments.quick, arguments.data)
     print(format_benchmark(found))
     if arguments.json is not None:

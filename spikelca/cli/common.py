@@ -55,12 +55,12 @@ def add_neuron(command: argparse.ArgumentParser, default: str) -> None:
     )
 
 
-def sayer(arguments: argparse.Namespace) -> Any:
+def make_printer(arguments: argparse.Namespace) -> Any:
     """A function that prints remarks, or swallows them when asked to be quiet."""
     return (lambda _: None) if arguments.quiet else print
 
 
-def circuit_of(model: Any) -> Circuit:
+def inference_circuit(model: Any) -> Circuit:
     """The circuit that a model file holds, as it is used to predict: observed part, drivers off.
 
     Raises

@@ -12,14 +12,14 @@ from spikelca.cli.common import (
     Commands,
     add_quiet,
     add_scheduler,
-    circuit_of,
-    sayer,
+    inference_circuit,
+    make_printer,
 )
 
 if TYPE_CHECKING:
     from spikelca.circuit import Circuit
 
-PIECE = 1000
+BATCH_ROWS = 1000
 EXAMPLES = """\
 examples:
   spikelca encode model.spikelca digits -o codes.npz           code, gap, residual, n_iter
@@ -56,16 +56,16 @@ def run(arguments: argparse.Namespace) -> None:
     """Do it."""
     import numpy as np
 
-    from spikelca.cli.files import check_ending, read_rows, write_arrays
+    from spikelca.cli.files import check_suffix, read_rows, write_arrays
     from spikelca.persistence import load
 
-    check_ending(arguments.out, (".npz", ".csv", ".zarr"))
+    check_suffix(arguments.out, (".npz", ".csv", ".zarr"))
     if arguments.scheduler or arguments.out.suffix == ".zarr" or Path(arguments.data).is_dir():
         return run_on_workers(arguments)
     model = load(arguments.model)
-    circuit = circuit_of(model)
+    circuit = inference_circuit(model)
     rows = read_rows(arguments.data, not arguments.no_scale)
-    found = settle(circuit, rows, arguments.tol, arguments.quiet)
+    found = encode_with_progress(circuit, rows, arguments.tol, arguments.quiet)
     if arguments.recall is not None:
         whole = getattr(model, "circuit_", model)
         recalled = whole.reconstruct(found["code"], arguments.recall, list(circuit.widths))
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     write_arrays(arguments.out, found, "code")
     active = np.count_nonzero(found["code"], axis=1).mean()
     certificate = "gap" if "gap" in found else "residual"
-    say = sayer(arguments)
+    say = make_printer(arguments)
     say(f"{len(rows)} codes, {active:.1f} of {circuit.n_neurons} neurons active in the mean")
     say(f"largest {certificate} {found[certificate].max():.1e}; written: {arguments.out}")
 
@@ -83,16 +83,16 @@ def run_on_workers(arguments: argparse.Namespace) -> None:
     import numpy as np
 
     from spikelca.cli.files import read_rows_lazily, write_arrays
-    from spikelca.distributed import certified, connected, to_memory, write_zarr
+    from spikelca.distributed import connect, encode_with_certificates, to_memory, write_zarr
     from spikelca.persistence import load
 
     if arguments.recall is not None:
         raise ValueError("--recall needs the codes in one place: leave out --scheduler and .zarr.")
-    circuit = of_one_modality(circuit_of(load(arguments.model)))
-    say = sayer(arguments)
-    with connected(arguments.scheduler):
+    circuit = require_one_modality(inference_circuit(load(arguments.model)))
+    say = make_printer(arguments)
+    with connect(arguments.scheduler):
         rows = read_rows_lazily(arguments.data, not arguments.no_scale)
-        found = certified(circuit, rows, arguments.tol)
+        found = encode_with_certificates(circuit, rows, arguments.tol)
         if arguments.out.suffix == ".zarr":
             write_zarr(arguments.out, found, progress=not arguments.quiet)
         else:
@@ -102,7 +102,7 @@ def run_on_workers(arguments: argparse.Namespace) -> None:
     say(f"{len(rows)} codes of {circuit.n_neurons} neurons; written: {arguments.out}")
 
 
-def of_one_modality(circuit: Circuit) -> Circuit:
+def require_one_modality(circuit: Circuit) -> Circuit:
     """The circuit, if it sees one modality.
 
     Raises
@@ -118,16 +118,16 @@ def of_one_modality(circuit: Circuit) -> Circuit:
     return circuit
 
 
-def settle(circuit: Any, rows: Any, tol: float, quiet: bool) -> dict[str, Any]:
+def encode_with_progress(circuit: Any, rows: Any, tol: float, quiet: bool) -> dict[str, Any]:
     """Codes and certificates, piece by piece, with the remaining time on a terminal."""
     import numpy as np
     from tqdm import tqdm
 
-    [name] = of_one_modality(circuit).widths
+    [name] = require_one_modality(circuit).widths
     pieces = []
     with tqdm(None, "encode", len(rows), False, unit="image", disable=quiet or None) as bar:
-        for start in range(0, len(rows), PIECE):
-            pieces.append(circuit.encode({name: rows[start : start + PIECE]}, tol))
+        for start in range(0, len(rows), BATCH_ROWS):
+            pieces.append(circuit.encode({name: rows[start : start + BATCH_ROWS]}, tol))
             bar.update(len(pieces[-1].code))
     keys = ("code", "gap", "residual", "n_iter")
     kept = [key for key in keys if getattr(pieces[0], key) is not None]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from spikelca.engines import Response
 from spikelca.plotting import draw_membrane, draw_raster
-from spikelca.plotting.traces import MOST_TRACES
-from spikelca.utils.atomic_write import replacing
+from spikelca.plotting.traces import MAX_COLOURED
+from spikelca.utils.atomic_write import write_atomic
 from spikelca.utils.validation import FloatArray
 
 
@@ -38,21 +38,21 @@ def draw_run(response: Response, threshold: float, title: str) -> Figure:
         axes[0].set_xlabel("")
         own = spikes.sample == 0
         times, cells = spikes.step[own] * response.clock.dt, spikes.neuron[own]
-        rank = ranks(u[-1])
+        rank = rank_neurons(u[-1])
         told = f"{len(cells)} spikes of {np.unique(cells).size} neurons, in the colours above"
         draw_raster(times, cells, axes[1], n_neurons=len(rank), owner=rank, title=told)
     return figure
 
 
-def ranks(u: FloatArray) -> NDArray[np.int64]:
+def rank_neurons(u: FloatArray) -> NDArray[np.int64]:
     """Number of each neuron among those that `draw_membrane` colours, -1 for the others."""
     place = np.full(len(u), -1)
-    strongest = np.argsort(-u, kind="stable")[:MOST_TRACES]
+    strongest = np.argsort(-u, kind="stable")[:MAX_COLOURED]
     place[strongest] = np.arange(len(strongest))
     return place
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 150) -> None:
     """Write a figure in the format of the file's ending, as a whole or not at all."""
-    with replacing(path) as file:
+    with write_atomic(path) as file:
         figure.savefig(file, format=path.suffix.removeprefix("."), dpi=dpi)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PIECE = 4096
+CHUNK_ROWS = 4096
 """Rows of one piece of what is sent to workers."""
 
-BUILT_IN = ("digits", "mnist")
+BUILT_IN_DATA = ("digits", "mnist")
 """Words that name data of the library."""
 
 
@@ -37,11 +37,11 @@ def read_rows(source: str, scale: bool = True) -> NDArray[Any]:
     OSError
         If the file cannot be read.
     """
-    found = _test_images(source) if source in BUILT_IN else read_array(source)
-    return as_rows(found, source, scale)
+    found = _test_images(source) if source in BUILT_IN_DATA else read_array(source)
+    return to_rows(found, source, scale)
 
 
-def as_rows(found: NDArray[Any], source: str, scale: bool) -> NDArray[Any]:
+def to_rows(found: NDArray[Any], source: str, scale: bool) -> NDArray[Any]:
     """Images laid flat, bytes as numbers from 0 to 1, rows of unit norm if asked."""
     if found.dtype == np.uint8:
         found = found.astype(np.float32) / np.float32(255)
@@ -52,7 +52,7 @@ def as_rows(found: NDArray[Any], source: str, scale: bool) -> NDArray[Any]:
         )
     rows = found.reshape(len(found), -1)
     rows = rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float64)
-    return unit_rows(rows) if scale else rows
+    return normalise_rows(rows) if scale else rows
 
 
 def read_rows_lazily(source: str, scale: bool = True) -> Any:
@@ -60,23 +60,23 @@ def read_rows_lazily(source: str, scale: bool = True) -> Any:
     from spikelca.distributed import needed, read_lazily
 
     array = needed("dask.array")
-    if not is_large(source):
+    if not is_chunked(source):
         rows = read_rows(source, scale)
-        return array.from_array(rows, chunks=(PIECE, -1))
+        return array.from_array(rows, chunks=(CHUNK_ROWS, -1))
     images = read_lazily(source)
-    sample = as_rows(np.ones((1, *images.shape[1:]), images.dtype), source, scale)
+    sample = to_rows(np.ones((1, *images.shape[1:]), images.dtype), source, scale)
     flat = images.reshape((images.shape[0], -1)) if images.ndim > 2 else images
     return flat.map_blocks(
-        as_rows, source, scale, dtype=sample.dtype, meta=np.empty((0, 0), sample.dtype)
+        to_rows, source, scale, dtype=sample.dtype, meta=np.empty((0, 0), sample.dtype)
     )
 
 
-def is_large(source: str) -> bool:
+def is_chunked(source: str) -> bool:
     """Whether samples may be read piece by piece: a Zarr array, a folder, an ``.npy`` file."""
-    return source not in BUILT_IN and (Path(source).is_dir() or Path(source).suffix == ".npy")
+    return source not in BUILT_IN_DATA and (Path(source).is_dir() or Path(source).suffix == ".npy")
 
 
-def unit_rows(rows: NDArray[Any]) -> NDArray[Any]:
+def normalise_rows(rows: NDArray[Any]) -> NDArray[Any]:
     """Each row divided by its norm."""
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
@@ -95,7 +95,7 @@ def read_array(source: str) -> NDArray[Any]:
     if not path.is_file():
         raise FileNotFoundError(
             f"{source}: found no such file; awaited a file of images (.npy, .npz, .csv, IDX) or "
-            f"one of {', '.join(BUILT_IN)}."
+            f"one of {', '.join(BUILT_IN_DATA)}."
         )
     if path.suffix == ".csv":
         return _from_csv(path)
@@ -131,10 +131,10 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], table: str) -> 
     ValueError
         If the ending is another one.
     """
-    from spikelca.utils.atomic_write import replacing
+    from spikelca.utils.atomic_write import write_atomic
 
-    check_ending(path, (".npz", ".csv"))
-    with replacing(path) as file:
+    check_suffix(path, (".npz", ".csv"))
+    with write_atomic(path) as file:
         if path.suffix == ".npz":
             named: dict[str, Any] = dict(arrays)
             np.savez_compressed(file, **named)
@@ -144,7 +144,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], table: str) -> 
             np.savetxt(file, rows, "%.9g", delimiter=",", header=header, comments="")
 
 
-def check_ending(path: Path, endings: tuple[str, ...]) -> Path:
+def check_suffix(path: Path, endings: tuple[str, ...]) -> Path:
     """Raise ValueError unless a file that is to be written has one of these endings and a folder.
 
     Called before anything is computed, so that nothing is computed in vain.

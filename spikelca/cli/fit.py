@@ -15,7 +15,7 @@ from spikelca.cli.common import (
     add_quiet,
     add_scheduler,
     add_seed,
-    sayer,
+    make_printer,
 )
 
 EXAMPLES = """\
@@ -65,16 +65,16 @@ def run(arguments: argparse.Namespace) -> None:
     """Do it."""
     import numpy as np
 
-    from spikelca.cli.files import check_ending
+    from spikelca.cli.files import check_suffix
     from spikelca.persistence import save
 
-    say = sayer(arguments)
-    check_ending(arguments.out, (arguments.out.suffix,))
+    say = make_printer(arguments)
+    check_suffix(arguments.out, (arguments.out.suffix,))
     say(f"reading {' '.join(arguments.data)}")
-    with workers(arguments):
+    with dask_workers(arguments):
         stimuli, labels = read_modalities(arguments)
-        model = estimator(arguments, {name: X.shape[1] for name, X in stimuli.items()}, labels)
-        X = side_by_side(list(stimuli.values()), on_workers(arguments))
+        model = make_estimator(arguments, {name: X.shape[1] for name, X in stimuli.items()}, labels)
+        X = stack_modalities(list(stimuli.values()), uses_dask(arguments))
         model.fit(X, labels, checkpoint=arguments.checkpoint, resume=arguments.resume)
         save(model, arguments.out)
         first = arguments.observe or next(iter(stimuli))
@@ -85,36 +85,36 @@ def run(arguments: argparse.Namespace) -> None:
     say(f"{active:.1f} neurons are active for {model.observe} alone; written: {arguments.out}")
 
 
-def on_workers(arguments: argparse.Namespace) -> bool:
+def uses_dask(arguments: argparse.Namespace) -> bool:
     """Whether the samples go to Dask: a scheduler is named, or they may not fit into memory."""
     sources = (Path(word.rpartition("=")[2]) for word in arguments.data)
     return arguments.scheduler is not None or any(path.is_dir() for path in sources)
 
 
-def workers(arguments: argparse.Namespace) -> AbstractContextManager[None]:
+def dask_workers(arguments: argparse.Namespace) -> AbstractContextManager[None]:
     """The Dask workers of this run, if it needs any."""
-    if not on_workers(arguments):
+    if not uses_dask(arguments):
         return nullcontext()
-    from spikelca.distributed import connected
+    from spikelca.distributed import connect
 
-    return connected(arguments.scheduler)
+    return connect(arguments.scheduler)
 
 
-def side_by_side(arrays: Sequence[Any], lazily: bool) -> Any:
+def stack_modalities(arrays: Sequence[Any], lazily: bool) -> Any:
     """All modalities as the columns of one array, a Dask array if asked."""
     import numpy as np
 
     if not lazily:
         return np.hstack(arrays)
-    from spikelca.cli.files import PIECE
+    from spikelca.cli.files import CHUNK_ROWS
     from spikelca.distributed import is_dask, needed
 
     array = needed("dask.array")
-    lazy = [X if is_dask(X) else array.from_array(X, chunks=(PIECE, -1)) for X in arrays]
+    lazy = [X if is_dask(X) else array.from_array(X, chunks=(CHUNK_ROWS, -1)) for X in arrays]
     return array.concatenate(lazy, axis=1)
 
 
-def estimator(arguments: argparse.Namespace, widths: dict[str, int], labels: Any) -> Any:
+def make_estimator(arguments: argparse.Namespace, widths: dict[str, int], labels: Any) -> Any:
     """The estimator that the options describe, not yet learned."""
     import numpy as np
 
@@ -145,16 +145,16 @@ def estimator(arguments: argparse.Namespace, widths: dict[str, int], labels: Any
 
 def read_modalities(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     """The samples of each modality, and their labels."""
-    from spikelca.cli.files import BUILT_IN, read_array, read_rows, read_rows_lazily
+    from spikelca.cli.files import BUILT_IN_DATA, read_array, read_rows, read_rows_lazily
 
-    if arguments.data[0] in BUILT_IN and len(arguments.data) == 1:
-        return linked_digits(arguments.data[0])
+    if arguments.data[0] in BUILT_IN_DATA and len(arguments.data) == 1:
+        return load_linked_digits(arguments.data[0])
     named = [word.rpartition("=")[::2] for word in arguments.data]
     names = [name or ("x" if len(named) == 1 else f"x{i}") for i, (name, _) in enumerate(named)]
     if len(set(names)) < len(names):
         raise ValueError(f"Found the names {names}; a name of its own for each was awaited.")
     scale = not arguments.no_scale
-    read = read_rows_lazily if on_workers(arguments) else read_rows
+    read = read_rows_lazily if uses_dask(arguments) else read_rows
     stimuli = {name: read(source, scale) for name, (_, source) in zip(names, named, strict=True)}
     rows = {name: len(X) for name, X in stimuli.items()}
     if len(set(rows.values())) > 1:
@@ -163,12 +163,12 @@ def read_modalities(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]
     return stimuli, labels
 
 
-def linked_digits(source: str) -> tuple[dict[str, Any], Any]:
+def load_linked_digits(source: str) -> tuple[dict[str, Any], Any]:
     """Handwritten training images, the printed digit of each, and the labels."""
-    from spikelca.cli.files import unit_rows
+    from spikelca.cli.files import normalise_rows
     from spikelca.datasets import glyphs_for, load_images, printed_digits
 
     images = load_images(source)
     glyphs = glyphs_for(images.y_train, printed_digits(images.image_shape))
-    stimuli = {"handwritten": unit_rows(images.X_train), "printed": unit_rows(glyphs)}
+    stimuli = {"handwritten": normalise_rows(images.X_train), "printed": normalise_rows(glyphs)}
     return stimuli, images.y_train

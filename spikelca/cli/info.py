@@ -30,12 +30,12 @@ def add(commands: Commands) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do it."""
-    facts = _installation() if arguments.file is None else _file(arguments.file)
+    facts = _describe_installation() if arguments.file is None else _describe_file(arguments.file)
     width = max(len(name) for name, _ in facts)
     print("\n".join(f"{name:<{width}}  {value}" for name, value in facts))
 
 
-def _installation() -> list[tuple[str, Any]]:
+def _describe_installation() -> list[tuple[str, Any]]:
     import os
 
     from spikelca.datasets.load import FOLDER_VARIABLE
@@ -45,24 +45,24 @@ def _installation() -> list[tuple[str, Any]]:
     return [*versions().items(), ("cores", os.cpu_count()), (FOLDER_VARIABLE, folder)]
 
 
-def _file(name: str) -> list[tuple[str, Any]]:
+def _describe_file(name: str) -> list[tuple[str, Any]]:
     """A model if it is one, else rows of numbers."""
     path = Path(name)
     if path.suffix in (".npy", ".npz", ".csv") or ".npz:" in name or "ubyte" in path.name:
-        return _array(name)
+        return _describe_array(name)
     from spikelca.persistence import load
 
-    return _model(load(path))
+    return _describe_model(load(path))
 
 
-def _array(name: str) -> list[tuple[str, Any]]:
+def _describe_array(name: str) -> list[tuple[str, Any]]:
     from spikelca.cli.files import read_array
 
     found = read_array(name)
     return [("file", name), ("shape", found.shape), ("type", found.dtype)]
 
 
-def _model(model: Any) -> list[tuple[str, Any]]:
+def _describe_model(model: Any) -> list[tuple[str, Any]]:
     circuit = getattr(model, "circuit_", model)
     facts: list[tuple[str, Any]] = [("model", type(model).__name__)]
     if hasattr(circuit, "widths"):

@@ -16,18 +16,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-PAUSE = 0.05
+RESEND_DELAY = 0.05
 """Seconds until a lost interrupt is sent again; callbacks are shorter."""
 
 
 @contextmanager
-def never_lost() -> Iterator[None]:
+def reraise_lost_interrupts() -> Iterator[None]:
     """While inside, an interrupt that fell into a callback comes again."""
     before = sys.unraisablehook
 
     def hook(lost: Any, /) -> None:
         if issubclass(lost.exc_type, KeyboardInterrupt):
-            threading.Timer(PAUSE, _send_again).start()
+            threading.Timer(RESEND_DELAY, _resend).start()
         else:
             before(lost)
 
@@ -38,7 +38,7 @@ def never_lost() -> Iterator[None]:
         sys.unraisablehook = before
 
 
-def _send_again() -> None:
+def _resend() -> None:
     if hasattr(signal, "pthread_kill"):  # a true signal also ends a wait, as the first one would
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
     else:

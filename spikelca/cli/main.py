@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from spikelca._version import __version__
 from spikelca.cli import bench, encode, fit, info, reproduce, simulate
-from spikelca.cli.interrupt import never_lost
+from spikelca.cli.interrupt import reraise_lost_interrupts
 
 DONE, FAILED, USAGE = 0, 1, 2
 """Exit codes: done; failed, with one line that says why; wrong usage (argparse's own)."""
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(words)
     arguments.command_line = shlex.join(["spikelca", *words])
     try:
-        with never_lost():
+        with reraise_lost_interrupts():
             arguments.run(arguments)
     except KeyboardInterrupt:
         print("spikelca: interrupted", file=sys.stderr)

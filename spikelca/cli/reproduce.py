@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from spikelca.cli.common import Commands, add_quiet, sayer
+from spikelca.cli.common import Commands, add_quiet, make_printer
 
 EXAMPLES = """\
 examples:
@@ -42,7 +42,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
         help="one dictionary of each kind for each; the table shows mean and spread (default 0)",
     )
     option("--quick", action="store_true", help="the whole road in seconds, figures mean nothing")
-    add_readings(command)
+    add_variants(command)
     option("--leaky", action="store_true", help="show what the printed digit would give")
     option(
         "--font", help="face of the printed digits: a name, a file, or 'search' (default: shipped)"
@@ -52,7 +52,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     return command
 
 
-def add_readings(command: argparse.ArgumentParser) -> None:
+def add_variants(command: argparse.ArgumentParser) -> None:
     """Where the paper can be read in several ways: which one."""
     option = command.add_argument
     option(
@@ -89,5 +89,5 @@ def run(arguments: argparse.Namespace) -> None:
         leaky=arguments.leaky,
         font=arguments.font,
         report_of=arguments.command_line if arguments.report else None,
-        say=sayer(arguments),
+        say=make_printer(arguments),
     )

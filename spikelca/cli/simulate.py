@@ -13,8 +13,8 @@ from spikelca.cli.common import (
     add_neuron,
     add_quiet,
     add_seed,
-    circuit_of,
-    sayer,
+    inference_circuit,
+    make_printer,
 )
 
 EXAMPLES = """\
@@ -63,54 +63,54 @@ def add(commands: Commands) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do it."""
-    from spikelca.cli.files import check_ending, read_rows, write_arrays
+    from spikelca.cli.files import check_suffix, read_rows, write_arrays
 
-    say = sayer(arguments)
+    say = make_printer(arguments)
     if arguments.plot is not None:
-        check_ending(arguments.plot, (".png", ".pdf", ".svg"))
+        check_suffix(arguments.plot, (".png", ".pdf", ".svg"))
     if arguments.out is not None:
-        check_ending(arguments.out, (".npz",))
+        check_suffix(arguments.out, (".npz",))
     rows = read_rows(arguments.data, not arguments.no_scale)
     if not 0 <= arguments.image < len(rows):
         raise ValueError(f"--image is {arguments.image}; 0 to {len(rows) - 1} was awaited.")
-    circuit = prepared(arguments, say)
+    circuit = make_circuit(arguments, say)
     [name] = circuit.widths
-    response = respond(circuit, {name: rows[[arguments.image]]}, arguments)
+    response = simulate(circuit, {name: rows[[arguments.image]]}, arguments)
     say(summary(circuit, {name: rows[[arguments.image]]}, response))
     if arguments.out is not None:
-        write_arrays(arguments.out, arrays_of(response), "code")
+        write_arrays(arguments.out, response_arrays(response), "code")
         say(f"written: {arguments.out}")
     if arguments.plot is not None:
-        draw(circuit, response, arguments)
+        write_plot(circuit, response, arguments)
         say(f"written: {arguments.plot}")
 
 
-def prepared(arguments: argparse.Namespace, say: Any) -> Any:
+def make_circuit(arguments: argparse.Namespace, say: Any) -> Any:
     """The circuit of the model file, or one learned now, with the neuron and wiring asked for."""
     from spikelca import RateNeuron, SpikingNeuron
 
     neuron = SpikingNeuron() if arguments.neuron == "spiking" else RateNeuron()
     if arguments.model is None:
         say("no model named: learning 100 neurons from the handwritten digits")
-        model = learned_now(arguments.seed)
+        model = fit_default_model(arguments.seed)
     else:
         from spikelca.persistence import load
 
         model = load(arguments.model)
-    return circuit_of(model).with_parts(neuron=neuron, wiring=arguments.wiring)
+    return inference_circuit(model)._replace(neuron=neuron, wiring=arguments.wiring)
 
 
-def learned_now(seed: int) -> Any:
+def fit_default_model(seed: int) -> Any:
     """A small dictionary of handwritten digits, learned in a second or two."""
     from spikelca import LinkedLCA
-    from spikelca.cli.files import unit_rows
+    from spikelca.cli.files import normalise_rows
     from spikelca.datasets import load_images
 
-    images = unit_rows(load_images("digits").X_train)
+    images = normalise_rows(load_images("digits").X_train)
     return LinkedLCA(100, threshold=0.05, n_epochs=5, batch_size=100, random_state=seed).fit(images)
 
 
-def respond(circuit: Any, stimuli: Any, arguments: argparse.Namespace) -> Any:
+def simulate(circuit: Any, stimuli: Any, arguments: argparse.Namespace) -> Any:
     """The run, with its membrane potentials and spikes."""
     from spikelca import SpikingNeuron
 
@@ -141,7 +141,7 @@ def summary(circuit: Any, stimuli: Any, response: Any) -> str:
     )
 
 
-def arrays_of(response: Any) -> dict[str, Any]:
+def response_arrays(response: Any) -> dict[str, Any]:
     """What is written of a run."""
     found = {"code": response.code, "times": response.times, **response.traces}
     if response.spikes is not None:
@@ -150,7 +150,7 @@ def arrays_of(response: Any) -> dict[str, Any]:
     return {name.replace(":", "_"): values for name, values in found.items()}
 
 
-def draw(circuit: Any, response: Any, arguments: argparse.Namespace) -> None:
+def write_plot(circuit: Any, response: Any, arguments: argparse.Namespace) -> None:
     """Membrane potentials, and spikes below them."""
     from spikelca.cli.figures import draw_run, save_figure
 

@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.datasets.base import readonly
+from spikelca.datasets.base import readonly_view
 
 Floats = NDArray[np.float64]
-MARK_SPACING = 3  # ring inputs between two neighbouring bumps
-MARK_WIDTH = 1.0  # standard deviation of a bump, in ring inputs
+BUMP_SPACING = 3  # ring inputs between two neighbouring bumps
+BUMP_WIDTH = 1.0  # standard deviation of a bump, in ring inputs
 STRENGTHS = (0.5, 1.5)
 
 
@@ -56,9 +56,9 @@ class LinkedBars:
 
     def __post_init__(self) -> None:
         for part in ("X", "atoms"):
-            frozen = {name: readonly(array) for name, array in getattr(self, part).items()}
+            frozen = {name: readonly_view(array) for name, array in getattr(self, part).items()}
             object.__setattr__(self, part, frozen)
-        object.__setattr__(self, "codes", readonly(self.codes))
+        object.__setattr__(self, "codes", readonly_view(self.codes))
 
 
 def linked_bars(
@@ -105,7 +105,7 @@ def linked_bars(
     fewest, most = (n_active, n_active) if isinstance(n_active, int) else n_active
     _check(n_samples, size, fewest, most, noise)
     rng = np.random.default_rng(random_state)
-    atoms = {"bars": _bar_atoms(size), "marks": _mark_atoms(2 * size, rng)}
+    atoms = {"bars": _bar_atoms(size), "marks": _bump_atoms(2 * size, rng)}
     codes = _draw_codes(rng, n_samples, 2 * size, fewest, most)
     X = {name: codes @ atom for name, atom in atoms.items()}
     if noise > 0:
@@ -136,13 +136,13 @@ def _bar_atoms(size: int) -> Floats:
     return atoms
 
 
-def _mark_atoms(n_neurons: int, rng: np.random.Generator) -> Floats:
+def _bump_atoms(n_neurons: int, rng: np.random.Generator) -> Floats:
     """Return one bump on a ring per cause, the places shuffled, as rows of norm 1/sqrt(2)."""
-    n_inputs = MARK_SPACING * n_neurons
-    centres = MARK_SPACING * rng.permutation(n_neurons)
+    n_inputs = BUMP_SPACING * n_neurons
+    centres = BUMP_SPACING * rng.permutation(n_neurons)
     away = np.abs(np.arange(n_inputs) - centres[:, None])
     away = np.minimum(away, n_inputs - away)
-    bumps = np.exp(-0.5 * (away / MARK_WIDTH) ** 2)
+    bumps = np.exp(-0.5 * (away / BUMP_WIDTH) ** 2)
     atoms: Floats = bumps / np.sqrt(2 * (bumps**2).sum(axis=1, keepdims=True))
     return atoms
 

@@ -35,7 +35,7 @@ class DataError(ValueError):
     """
 
 
-def readonly(array: Array) -> Array:
+def readonly_view(array: Array) -> Array:
     """Return a view of `array` that cannot be written through."""
     view = array.view()
     view.flags.writeable = False
@@ -74,4 +74,4 @@ class ImageData:
 
     def __post_init__(self) -> None:
         for part in ("X_train", "y_train", "X_test", "y_test"):
-            object.__setattr__(self, part, readonly(getattr(self, part)))
+            object.__setattr__(self, part, readonly_view(getattr(self, part)))

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikelca.datasets.base import DataError, readonly
+from spikelca.datasets.base import DataError, readonly_view
 from spikelca.datasets.fonts import PREFERENCE, SUFFIXES, Face, find_face, read_faces
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ class PrintedDigits:
     'Arimo 1.341 (shipped, OFL-1.1), resampled to 8x8'
     """
 
-    images: Pictures = field(repr=False)
+    images: Images = field(repr=False)
     font: str
     image_shape: tuple[int, int]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "images", readonly(self.images))
+        object.__setattr__(self, "images", readonly_view(self.images))
 
 
 def printed_digits(
@@ -107,14 +107,14 @@ def printed_digits(
     >>> printed_digits(font="DejaVu Sans").font.startswith("DejaVu Sans ")
     True
     """
-    shape = _checked(shape)
+    shape = _check_shape(shape)
     if font is None:
-        return _shipped(shape)
+        return _load_shipped(shape)
     face = _face(font)
     return PrintedDigits(render(face, shape), str(face), shape)
 
 
-def glyphs_for(labels: ArrayLike, printed: PrintedDigits) -> Pictures:
+def glyphs_for(labels: ArrayLike, printed: PrintedDigits) -> Images:
     """Return the printed digit of each label.
 
     Parameters
@@ -151,7 +151,7 @@ def glyphs_for(labels: ArrayLike, printed: PrintedDigits) -> Pictures:
             f"found labels from {digits.min()} to {digits.max()}; awaited digits from 0 to 9, for "
             "only these have a printed picture here."
         )
-    glyphs: Pictures = printed.images[digits]
+    glyphs: Images = printed.images[digits]
     return glyphs
 
 
@@ -164,17 +164,17 @@ def _face(font: str | os.PathLike[str]) -> Face:
     return read_faces(name)[0] if is_path else find_face([name])
 
 
-def _shipped(shape: tuple[int, int]) -> PrintedDigits:
+def _load_shipped(shape: tuple[int, int]) -> PrintedDigits:
     data = files("spikelca.datasets").joinpath("data", "printed_digits.npy").read_bytes()
     levels = np.load(io.BytesIO(data), allow_pickle=False)
     images = (levels / 255).astype(np.float32)
     if shape == SHIPPED_SHAPE:
         return PrintedDigits(images.reshape(10, -1), SHIPPED_FONT, shape)
     name = f"{SHIPPED_FONT}, resampled to {shape[0]}x{shape[1]}"
-    return PrintedDigits(_resampled(images, shape), name, shape)
+    return PrintedDigits(_resample(images, shape), name, shape)
 
 
-def _resampled(images: Pictures, shape: tuple[int, int]) -> Pictures:
+def _resample(images: Images, shape: tuple[int, int]) -> Images:
     """Average over areas to a square of the shorter side, and centre that in `shape`."""
     side = min(shape)
     mean = _area_weights(images.shape[1], side)
@@ -194,7 +194,7 @@ def _area_weights(n_in: int, n_out: int) -> NDArray[np.float64]:
     return weights
 
 
-def _checked(shape: tuple[int, int]) -> tuple[int, int]:
+def _check_shape(shape: tuple[int, int]) -> tuple[int, int]:
     sides = tuple(shape)
     whole = all(isinstance(side, (int, np.integer)) for side in sides)
     if len(sides) != 2 or not whole or min(sides) < 4:
@@ -204,13 +204,13 @@ def _checked(shape: tuple[int, int]) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
-Pictures = NDArray[np.float32]
+Images = NDArray[np.float32]
 CAP_HEIGHT = 20 / 28  # of the picture's shorter side
 OVERSAMPLING = 16
 DIGITS = "0123456789"
 
 
-def render(face: Face, shape: tuple[int, int] = (28, 28)) -> Pictures:
+def render(face: Face, shape: tuple[int, int] = (28, 28)) -> Images:
     """Draw the ten digits of a face.
 
     Parameters
@@ -263,7 +263,7 @@ def _font(face: Face, pixels: float) -> FreeTypeFont:
     return truetype(face.path, pixels, index=face.index, layout_engine=Layout.BASIC)
 
 
-def _digit(font: FreeTypeFont, digit: str, shape: tuple[int, int], face: Face) -> Pictures:
+def _digit(font: FreeTypeFont, digit: str, shape: tuple[int, int], face: Face) -> Images:
     left, top, right, bottom = font.getbbox(digit)
     size = (math.ceil(right - left), math.ceil(bottom - top))
     room = (shape[1] * OVERSAMPLING, shape[0] * OVERSAMPLING)
@@ -273,7 +273,7 @@ def _digit(font: FreeTypeFont, digit: str, shape: tuple[int, int], face: Face) -
             f"pixels in the digit {digit}; awaited some that fits into {shape[1]} by {shape[0]}. "
             "Name a text face with digits, or a wider shape."
         )
-    return _reduce(_centred(_ink(font, digit, (left, top), size), room))
+    return _reduce(_centre(_ink(font, digit, (left, top), size), room))
 
 
 def _ink(
@@ -288,7 +288,7 @@ def _ink(
     return paper.crop(paper.getbbox())
 
 
-def _centred(ink: Image, room: tuple[int, int]) -> NDArray[np.uint8]:
+def _centre(ink: Image, room: tuple[int, int]) -> NDArray[np.uint8]:
     """Put the ink in the middle of an empty picture."""
     from PIL import Image
 
@@ -297,9 +297,9 @@ def _centred(ink: Image, room: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(paper, dtype=np.uint8)
 
 
-def _reduce(large: NDArray[np.uint8]) -> Pictures:
+def _reduce(large: NDArray[np.uint8]) -> Images:
     """Average every block of the oversampled picture into one of 256 levels; return a row."""
     h, w = (side // OVERSAMPLING for side in large.shape)
     mean = large.reshape(h, OVERSAMPLING, w, OVERSAMPLING).mean(axis=(1, 3))
-    picture: Pictures = (np.rint(mean) / 255).astype(np.float32).ravel()
+    picture: Images = (np.rint(mean) / 255).astype(np.float32).ravel()
     return picture

@@ -36,7 +36,7 @@ from spikelca.datasets.base import DataError, ImageData
 KINDS = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 CODES = {np.dtype(kind).newbyteorder("="): code for code, kind in KINDS.items()}
 MAX_NDIM = 4
-PIECE = 1 << 20
+CHUNK_BYTES = 1 << 20
 DEFLATE_LIMIT = 1032  # no deflate stream unpacks to more than this many times its own length
 
 MNIST_SHA256 = {
@@ -125,7 +125,7 @@ def load_mnist_folder(folder: str | os.PathLike[str], verify: bool = True) -> Im
     name = "MNIST (IDX files, SHA-256 verified)"
     if not verify:
         name = f"IDX files in {folder.resolve().name} (not verified)"
-    return image_data(name, parts, str(folder))
+    return make_image_data(name, parts, str(folder))
 
 
 def idx_header(array: NDArray[Any]) -> bytes:
@@ -146,7 +146,7 @@ def check_digest(array: NDArray[np.uint8], role: str, source: str) -> None:
         )
 
 
-def image_data(name: str, parts: dict[str, NDArray[np.uint8]], source: str) -> ImageData:
+def make_image_data(name: str, parts: dict[str, NDArray[np.uint8]], source: str) -> ImageData:
     """Put the four blocks of bytes together, after checking that they belong together."""
     for part in ("train", "t10k"):
         images, labels = parts[f"{part}-images"], parts[f"{part}-labels"]
@@ -163,15 +163,15 @@ def image_data(name: str, parts: dict[str, NDArray[np.uint8]], source: str) -> I
         )
     return ImageData(
         name,
-        _ink(parts["train-images"]),
+        _scale_to_unit(parts["train-images"]),
         parts["train-labels"].astype(np.int64),
-        _ink(parts["t10k-images"]),
+        _scale_to_unit(parts["t10k-images"]),
         parts["t10k-labels"].astype(np.int64),
         (shapes[0][0], shapes[0][1]),
     )
 
 
-def _ink(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _scale_to_unit(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.divide(images.reshape(len(images), -1), np.float32(255), dtype=np.float32)
 
 
@@ -181,7 +181,7 @@ def _read_role(folder: Path, role: str, verify: bool) -> NDArray[np.uint8]:
     ndim = 3 if role.endswith("images") else 1
     if array.ndim != ndim or array.dtype != np.uint8:
         raise DataError(
-            f"{path}: found {_in_words(array.ndim)} of {array.dtype}; awaited {_in_words(ndim)} of "
+            f"{path}: found {_describe_shape(array.ndim)} of {array.dtype}; awaited {_describe_shape(ndim)} of "
             "uint8, as the file's name says. Was the file renamed or mixed up with another?"
         )
     if verify:
@@ -189,7 +189,7 @@ def _read_role(folder: Path, role: str, verify: bool) -> NDArray[np.uint8]:
     return array
 
 
-def _in_words(ndim: int) -> str:
+def _describe_shape(ndim: int) -> str:
     return {1: "a list (labels)", 3: "a stack of images"}.get(ndim, f"{ndim} dimensions")
 
 
@@ -251,7 +251,7 @@ def _read_up_to(stream: IO[bytes] | gzip.GzipFile, n_bytes: int) -> bytearray:
     """Read at most `n_bytes`, in pieces: memory grows with what is there, not what is promised."""
     payload = bytearray()
     while len(payload) < n_bytes:
-        piece = stream.read(min(PIECE, n_bytes - len(payload)))
+        piece = stream.read(min(CHUNK_BYTES, n_bytes - len(payload)))
         if not piece:
             break
         payload += piece

@@ -46,10 +46,10 @@ def load_images(source: str | os.PathLike[str] = "digits") -> ImageData:
     >>> load_images("digits").name
     'digits (scikit-learn, 8x8)'
     """
-    return _loader(source)()
+    return _find_loader(source)()
 
 
-def _loader(source: str | os.PathLike[str]) -> Callable[[], ImageData]:
+def _find_loader(source: str | os.PathLike[str]) -> Callable[[], ImageData]:
     """Turn the name of a source into the function that loads it."""
     from spikelca.datasets.digits import load_digits_images
     from spikelca.datasets.idx import load_mnist_folder
@@ -60,7 +60,7 @@ def _loader(source: str | os.PathLike[str]) -> Callable[[], ImageData]:
     if source != "mnist":
         folder = _existing_folder(source)
     elif os.environ.get(FOLDER_VARIABLE):
-        folder = _folder_of_variable()
+        folder = _folder_from_variable()
     else:
         return download_mnist
     return lambda: load_mnist_folder(folder)
@@ -76,7 +76,7 @@ def _existing_folder(source: str | os.PathLike[str]) -> Path:
     )
 
 
-def _folder_of_variable() -> Path:
+def _folder_from_variable() -> Path:
     named = os.environ[FOLDER_VARIABLE]
     folder = Path(named).expanduser()
     if folder.is_dir():

@@ -34,7 +34,7 @@ from spikelca.datasets.base import DataError
 DEFLATE_LIMIT = 1032  # no deflate stream unpacks to more than this many times its own length
 KINDS = "fiub"
 _STORED_OR_DEFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_FAULTS = (
+_ERRORS = (
     *(ValueError, TypeError, KeyError, IndexError, OverflowError, NotImplementedError),
     *(EOFError, OSError, RuntimeError, SyntaxError, RecursionError, MemoryError),
     *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
@@ -65,7 +65,7 @@ def read_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
     >>> read_npy(path)
     array([1., 2.])
     """
-    with one_error(path, "save it with np.save"), open(path, "rb") as file:
+    with data_errors(path, "save it with np.save"), open(path, "rb") as file:
         return _parse(file, os.fstat(file.fileno()).st_size)
 
 
@@ -95,7 +95,7 @@ def read_npz(path: str | os.PathLike[str], key: str = "") -> NDArray[Any]:
     >>> read_npz(path, "right")
     array([2.])
     """
-    with one_error(path, "save it with np.savez"), zipfile.ZipFile(path) as archive:
+    with data_errors(path, "save it with np.savez"), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if names.count(key) != 1 if key else len(names) != 1:
             wanted = f"no array {key!r}" if key else f"{len(names)} arrays"
@@ -115,13 +115,13 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[A
 
 
 @contextmanager
-def one_error(path: str | os.PathLike[str], advice: str) -> Iterator[None]:
+def data_errors(path: str | os.PathLike[str], advice: str) -> Iterator[None]:
     """Turn whatever a damaged file raises into a DataError that names it."""
     try:
         yield
     except (DataError, FileNotFoundError, PermissionError, IsADirectoryError):
         raise
-    except _FAULTS as error:
+    except _ERRORS as error:
         found = str(error)[:200] or type(error).__name__
         raise DataError(
             f"{Path(path)}: found no NumPy file of numbers ({found}); {advice}."
@@ -207,7 +207,7 @@ class RowFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).resolve()
         advice = "save rows, or images, with np.save(path, np.ascontiguousarray(X))"
-        with one_error(path, advice), open(path, "rb") as file:
+        with data_errors(path, advice), open(path, "rb") as file:
             shape, fortran, self._stored = read_header(file, os.fstat(file.fileno()).st_size)
             if len(shape) < 2 or fortran:
                 order = "the first index fastest" if fortran else "no rows"

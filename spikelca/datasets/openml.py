@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.datasets.base import DataError, ImageData
-from spikelca.datasets.idx import check_digest, image_data
+from spikelca.datasets.idx import check_digest, make_image_data
 
 SERVER = "https://www.openml.org/"
-PATIENCE = 3.0  # seconds that the server has to give a first sign
+TIMEOUT = 3.0  # seconds that the server has to give a first sign
 N_TRAIN = 60_000
 SHAPE = (28, 28)
-WAYS_ON = (
+ALTERNATIVES = (
     "Ways on: name a folder that holds MNIST's four IDX files (--data DIR, or the environment "
     "variable SPIKELCA_DATA), or take the digits that need no network (--data digits)."
 )
@@ -68,9 +68,9 @@ def download_mnist(data_home: str | os.PathLike[str] | None = None) -> ImageData
     except (OSError, ValueError, EOFError, zlib.error, HTTPException) as error:
         raise DataError(
             f"MNIST could not be downloaded from {SERVER}: found {type(error).__name__}: {error}; "
-            f"awaited the table mnist_784. {WAYS_ON}"
+            f"awaited the table mnist_784. {ALTERNATIVES}"
         ) from error
-    return _verified(table, labels)
+    return _verify(table, labels)
 
 
 def _fetch(data_home: str | os.PathLike[str] | None) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -91,15 +91,15 @@ def _is_cached(home: Path) -> bool:
 
 
 def _require_server() -> None:
-    silence = why_silent(SERVER, PATIENCE)
+    silence = connection_error(SERVER, TIMEOUT)
     if silence:
         raise DataError(
             f"MNIST is not in scikit-learn's cache, and {SERVER} cannot be reached: found "
-            f"{silence}; awaited an answer. {WAYS_ON}"
+            f"{silence}; awaited an answer. {ALTERNATIVES}"
         )
 
 
-def why_silent(url: str, patience: float) -> str:
+def connection_error(url: str, patience: float) -> str:
     """Say why `url` gives no sign within `patience` seconds, or return an empty string.
 
     The question is asked in a thread of its own, because looking up a name cannot be timed out.
@@ -123,11 +123,11 @@ def why_silent(url: str, patience: float) -> str:
         return f"no sign within {patience:g} s"
 
 
-def _verified(table: NDArray[Any], labels: NDArray[Any]) -> ImageData:
+def _verify(table: NDArray[Any], labels: NDArray[Any]) -> ImageData:
     if table.shape != (70_000, 784) or labels.shape != (70_000,):
         raise DataError(
             f"OpenML's mnist_784: found {table.shape} numbers and {labels.shape} labels; awaited "
-            f"(70000, 784) and (70000,). {WAYS_ON}"
+            f"(70000, 784) and (70000,). {ALTERNATIVES}"
         )
     images = table.astype(np.uint8).reshape(-1, *SHAPE)
     classes = labels.astype(np.uint8)
@@ -139,4 +139,4 @@ def _verified(table: NDArray[Any], labels: NDArray[Any]) -> ImageData:
     }
     for role, block in parts.items():
         check_digest(block, role, "OpenML's mnist_784")
-    return image_data("MNIST (OpenML, SHA-256 verified)", parts, "OpenML's mnist_784")
+    return make_image_data("MNIST (OpenML, SHA-256 verified)", parts, "OpenML's mnist_784")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from spikelca.circuit import Circuit
-from spikelca.distributed.cluster import alone, needed
+from spikelca.distributed.cluster import needed, single_threaded
 from spikelca.engines import Engine
-from spikelca.utils.validation import FLOATS, FloatArray, check_matrix
+from spikelca.utils.validation import FLOAT_DTYPES, FloatArray, check_matrix
 
 Codes = Callable[[Circuit, Mapping[str, FloatArray]], FloatArray]
 """From a circuit and what it sees to codes."""
@@ -23,7 +23,7 @@ def is_dask(X: Any) -> bool:
     return type(X).__module__.partition(".")[0] == "dask"
 
 
-def checked(X: Any, name: str = "X") -> Any:
+def check_dask(X: Any, name: str = "X") -> Any:
     """The same samples as finite floats, each row in one block.
 
     Values are looked at when a chunk is computed; the error that one then raises names its place.
@@ -45,13 +45,13 @@ def checked(X: Any, name: str = "X") -> Any:
         )
     if X.dtype.kind not in "fiub":
         raise ValueError(f"{name} holds {X.dtype} values; real numbers were awaited.")
-    dtype = X.dtype if X.dtype in FLOATS else np.dtype(np.float64)
+    dtype = X.dtype if X.dtype in FLOAT_DTYPES else np.dtype(np.float64)
     return X.rechunk({1: -1}).map_blocks(
-        _checked_block, what=name, to=dtype, dtype=dtype, meta=np.empty((0, 0), dtype)
+        _check_block, what=name, to=dtype, dtype=dtype, meta=np.empty((0, 0), dtype)
     )
 
 
-def _checked_block(
+def _check_block(
     block: FloatArray, what: str, to: np.dtype[Any], block_info: Any = None
 ) -> FloatArray:
     if not len(block):  # a chunk of which a filter has left nothing
@@ -60,7 +60,7 @@ def _checked_block(
     return check_matrix(block, what, None, to, 0 if math.isnan(first) else int(first))
 
 
-def encoded(circuit: Circuit, stimuli: Mapping[str, Any], codes: Codes) -> Any:
+def encode_lazily(circuit: Circuit, stimuli: Mapping[str, Any], codes: Codes) -> Any:
     """The codes of every chunk, lazily: (n_samples, n_neurons), in the precision of the samples.
 
     Parameters
@@ -75,10 +75,10 @@ def encoded(circuit: Circuit, stimuli: Mapping[str, Any], codes: Codes) -> Any:
     array = needed("dask.array")
     first = next(iter(stimuli.values()))
     return array.map_blocks(
-        _codes_of_block,
+        _encode_block,
         *stimuli.values(),
         names=tuple(stimuli),
-        circuit=held(circuit),
+        circuit=delay_circuit(circuit),
         codes=codes,
         chunks=(first.chunks[0], (circuit.n_neurons,)),
         dtype=first.dtype,
@@ -86,24 +86,24 @@ def encoded(circuit: Circuit, stimuli: Mapping[str, Any], codes: Codes) -> Any:
     )
 
 
-def held(circuit: Circuit) -> Any:
+def delay_circuit(circuit: Circuit) -> Any:
     """A circuit as one key of a graph, its Gram matrix made."""
     dask = needed("dask")
     _ = circuit.coupling
     return dask.delayed(circuit, name=f"circuit-{dask.base.tokenize(circuit)}", traverse=False)
 
 
-def _codes_of_block(
+def _encode_block(
     *blocks: FloatArray, names: Sequence[str], circuit: Circuit, codes: Codes
 ) -> FloatArray:
     if not len(blocks[0]):
         return np.empty((0, circuit.n_neurons), blocks[0].dtype)
-    with alone():
+    with single_threaded():
         found = codes(circuit, dict(zip(names, blocks, strict=True)))
     return found.astype(blocks[0].dtype, copy=False)
 
 
-def certified(
+def encode_with_certificates(
     circuit: Circuit, X: Any, tol: float, engine: str | Engine = "numba"
 ) -> dict[str, Any]:
     """Codes of one modality with their certificates, lazily, each chunk settled once.
@@ -127,7 +127,7 @@ def certified(
     >>> import dask.array
     >>> from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold
     >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
-    >>> found = certified(circuit, dask.array.ones((4, 2), chunks=(2, 2)), tol=1e-4)
+    >>> found = encode_with_certificates(circuit, dask.array.ones((4, 2), chunks=(2, 2)), tol=1e-4)
     >>> found["code"][:1].compute()
     array([[0.9, 0.9]])
     """
@@ -136,7 +136,11 @@ def certified(
     one = circuit.encode({name: np.zeros((1, circuit.widths[name]))}, tol, engine=engine)
     kept = {k: getattr(one, k) for k in ("code", "gap", "residual", "n_iter")}
     kept = {key: value for key, value in kept.items() if value is not None}
-    settle, pick, circuit_key = dask.delayed(_responses), dask.delayed(_picked), held(circuit)
+    settle, pick, circuit_key = (
+        dask.delayed(_encode_chunk),
+        dask.delayed(_pick),
+        delay_circuit(circuit),
+    )
     blocks = [settle(b, circuit_key, tol, engine, tuple(kept)) for b in X.to_delayed().ravel()]
     sizes = list(zip(blocks, X.chunks[0], strict=True))
     return {
@@ -147,14 +151,14 @@ def certified(
     }
 
 
-def _responses(
+def _encode_chunk(
     X: FloatArray, circuit: Circuit, tol: float, engine: str | Engine, keys: Sequence[str]
 ) -> dict[str, FloatArray]:
     [name] = circuit.widths
-    with alone():
+    with single_threaded():
         response = circuit.encode({name: X}, tol, engine=engine)
     return {key: getattr(response, key) for key in keys}
 
 
-def _picked(found: Mapping[str, FloatArray], key: str) -> FloatArray:
+def _pick(found: Mapping[str, FloatArray], key: str) -> FloatArray:
     return itemgetter(key)(found)

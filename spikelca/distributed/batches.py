@@ -16,24 +16,24 @@ from numpy.typing import NDArray
 
 from spikelca.circuit import Circuit
 from spikelca.circuit.batch_statistics import (
-    Block,
-    Lesson,
-    Questions,
-    Sums,
-    cut,
-    fold,
-    settled_block,
-    sums_of,
+    BatchStatistics,
+    BatchSums,
+    BlockQueries,
+    EncodedBlock,
+    make_block,
+    pairwise_reduce,
+    split_blocks,
+    sum_block,
 )
-from spikelca.distributed.arrays import held
-from spikelca.distributed.cluster import alone, needed, telling
+from spikelca.distributed.arrays import delay_circuit
+from spikelca.distributed.cluster import needed, single_threaded, translate_errors
 from spikelca.engines import Engine
-from spikelca.learning import Elsewhere
-from spikelca.learning.checkpoint import ROWS, digest_of_rows, joined_digest
+from spikelca.learning import RemoteBatch
+from spikelca.learning.checkpoint import DIGEST_ROWS, combine_digests, digest_rows
 from spikelca.utils.validation import FloatArray, check_values
 
 
-class Column:
+class DaskColumn:
     """One modality of samples on workers, as far as an array is asked for it."""
 
     def __init__(self, X: Any) -> None:
@@ -43,18 +43,18 @@ class Column:
         return len(self.X)
 
     def __getitem__(self, rows: Any) -> FloatArray:
-        with telling():
+        with translate_errors():
             return np.asarray(self.X[rows])
 
     def digest(self) -> str:
         """The digest that `spikelca.checkpoint.digest` takes on one machine."""
-        stretches = self.X.rechunk((ROWS, -1)).to_delayed().ravel()
-        with telling():
-            parts = needed("dask").compute(*map(needed("dask").delayed(digest_of_rows), stretches))
-        return joined_digest(self.X.shape, self.dtype, parts)
+        stretches = self.X.rechunk((DIGEST_ROWS, -1)).to_delayed().ravel()
+        with translate_errors():
+            parts = needed("dask").compute(*map(needed("dask").delayed(digest_rows), stretches))
+        return combine_digests(self.X.shape, self.dtype, parts)
 
 
-class Rows(Mapping[str, Column]):
+class DaskSamples(Mapping[str, DaskColumn]):
     """Samples on workers, of one or several modalities side by side.
 
     Parameters
@@ -70,7 +70,7 @@ class Rows(Mapping[str, Column]):
     """
 
     def __init__(self, X: Any, widths: Mapping[str, int], keep: bool) -> None:
-        with telling():
+        with translate_errors():
             self.X = X.persist() if keep else X
             if np.isnan(X.shape[0]):
                 self.X = self.X.compute_chunk_sizes()
@@ -87,24 +87,24 @@ class Rows(Mapping[str, Column]):
     def __len__(self) -> int:
         return len(self.widths)
 
-    def __getitem__(self, name: str) -> Column:
+    def __getitem__(self, name: str) -> DaskColumn:
         names = list(self.widths)
         first = sum(self.widths[other] for other in names[: names.index(name)])
-        return Column(self.X[:, first : first + self.widths[name]])
+        return DaskColumn(self.X[:, first : first + self.widths[name]])
 
-    def take(self, rows: NDArray[np.int64]) -> RemoteBatch:
+    def take(self, rows: NDArray[np.int64]) -> DaskBatch:
         """The batch of these rows, in this order."""
         home = np.searchsorted(self._edges, rows, side="right") - 1
         wanted = sorted({int(chunk) for chunk in home})
         self._turn_to(wanted)
-        blocks = [self._block(rows[part], home[part]) for part in cut(len(rows))]
-        return RemoteBatch(blocks, self.widths)
+        blocks = [self._block(rows[part], home[part]) for part in split_blocks(len(rows))]
+        return DaskBatch(blocks, self.widths)
 
     def _turn_to(self, wanted: Sequence[int]) -> None:
         """Have chunks read, and the one behind them: it is read while these settle."""
         ahead = range(wanted[-1] + 1, min(wanted[-1] + 2, len(self._chunks)))
         if new := [c for c in [*wanted, *ahead] if c not in self._read]:
-            with telling():
+            with translate_errors():
                 read = needed("dask").persist(*(self._chunks[c] for c in new))
             self._read.update(zip(new, read, strict=True))
         if not self.keep:
@@ -115,18 +115,18 @@ class Rows(Mapping[str, Column]):
         self, rows: NDArray[np.int64], home: NDArray[np.int64]
     ) -> tuple[list[Any], NDArray[np.int64]]:
         """What each chunk hands over, and the places from which the order is made."""
-        take = needed("dask").delayed(_taken)
+        take = needed("dask").delayed(_take_rows)
         parts = [
             take(self._read[int(c)], rows[home == c] - self._edges[c]) for c in np.unique(home)
         ]
         return parts, np.argsort(np.argsort(home, kind="stable"))
 
 
-def _taken(chunk: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
+def _take_rows(chunk: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
     return chunk[rows]
 
 
-class RemoteBatch(Elsewhere):
+class DaskBatch(RemoteBatch):
     """A batch on workers: for each block its parts and the order in which they are shown."""
 
     def __init__(
@@ -134,25 +134,28 @@ class RemoteBatch(Elsewhere):
     ) -> None:
         self.blocks, self.widths = blocks, widths
 
-    def lesson(self, circuit: Circuit, labels: Any, tol: float, engine: Engine) -> Lesson:
+    def lesson(self, circuit: Circuit, labels: Any, tol: float, engine: Engine) -> BatchStatistics:
         """Settle the blocks, and add their sums in the fixed tree."""
-        dask, everywhere = needed("dask"), held(circuit)
-        settle, add = dask.delayed(partial(_settled, tol, engine, self.widths)), dask.delayed(_sums)
-        places = cut(sum(len(order) for _, order in self.blocks))
+        dask, everywhere = needed("dask"), delay_circuit(circuit)
+        settle, add = (
+            dask.delayed(partial(_encode_block, tol, engine, self.widths)),
+            dask.delayed(_sum_block),
+        )
+        places = split_blocks(sum(len(order) for _, order in self.blocks))
         shown = [None if labels is None else labels[rows] for rows in places]
         learn = tuple(d.name for d in circuit.dictionaries if d.plasticity is not None)
-        with telling():
+        with translate_errors():
             blocks = dask.persist(
                 *(
                     settle(everywhere, parts, order, own)
                     for (parts, order), own in zip(self.blocks, shown, strict=True)
                 )
             )
-            sums = fold(lambda i: add(blocks[i], learn), 0, len(blocks)).compute()
-        return Lesson(sums, partial(_asked, blocks))
+            sums = pairwise_reduce(lambda i: add(blocks[i], learn), 0, len(blocks)).compute()
+        return BatchStatistics(sums, partial(_query_blocks, blocks))
 
 
-def _settled(
+def _encode_block(
     tol: float,
     engine: Engine,
     widths: Mapping[str, int],
@@ -160,31 +163,31 @@ def _settled(
     parts: Sequence[FloatArray],
     order: NDArray[np.int64],
     labels: Any,
-) -> Block:
+) -> EncodedBlock:
     X, edges = np.concatenate(parts)[order], np.cumsum([0, *widths.values()])
     # One after the other in memory, as on one machine: products could else round in another way.
     stimuli = {
         name: np.ascontiguousarray(X[:, first:last])
         for name, first, last in zip(widths, edges[:-1], edges[1:], strict=True)
     }
-    with alone():
+    with single_threaded():
         seen = check_values(stimuli, circuit.dtype)
         code = circuit.encode(seen, tol, labels=labels, engine=engine).code
-        return settled_block(circuit.dictionaries, seen, code)
+        return make_block(circuit.dictionaries, seen, code)
 
 
-def _sums(block: Block, learn: Sequence[str]) -> Sums:
-    with alone():
-        return sums_of(block, learn)
+def _sum_block(block: EncodedBlock, learn: Sequence[str]) -> BatchSums:
+    with single_threaded():
+        return sum_block(block, learn)
 
 
-def _asked(blocks: Sequence[Any], questions: Questions) -> Sequence[Any]:
+def _query_blocks(blocks: Sequence[Any], questions: BlockQueries) -> Sequence[Any]:
     dask = needed("dask")
-    answer = dask.delayed(_answered)
-    with telling():
+    answer = dask.delayed(_query_block)
+    with translate_errors():
         answers: Sequence[Any] = dask.compute(*(answer(q, blocks[i]) for i, q in questions.items()))
     return answers
 
 
-def _answered(question: Any, block: Block) -> Any:
+def _query_block(question: Any, block: EncodedBlock) -> Any:
     return question(block)

@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
-from spikelca.utils.system import one_blas_thread
+from spikelca.utils.system import single_blas_thread
 
-PATIENCE = 10
+TIMEOUT = 10
 """Seconds in which a scheduler must answer, and have a worker."""
 
 
@@ -32,20 +32,20 @@ def needed(module: str) -> Any:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """A context in which a task computes in its own thread only.
 
     A worker runs as many tasks side by side as it has threads. Each with a pool of its own would
     take the cores of the others.
     """
-    from spikelca.engines.numba.jit.parallel import threads
+    from spikelca.engines.numba.jit.parallel import limit_threads
 
-    with threads(1), one_blas_thread():
+    with limit_threads(1), single_blas_thread():
         yield
 
 
 @contextmanager
-def connected(scheduler: str | None) -> Iterator[None]:
+def connect(scheduler: str | None) -> Iterator[None]:
     """Work on a cluster as long as the block lasts.
 
     Parameters
@@ -70,8 +70,8 @@ def connected(scheduler: str | None) -> Iterator[None]:
     Examples
     --------
     >>> import dask.array
-    >>> from spikelca.distributed import connected
-    >>> with connected(None):
+    >>> from spikelca.distributed import connect
+    >>> with connect(None):
     ...     float(dask.array.ones((4, 2), chunks=2).sum().compute())
     8.0
     """
@@ -112,7 +112,7 @@ def _local(distributed: Any, scheduler: str, count: str) -> Any:
 @contextmanager
 def _client(distributed: Any, address: str) -> Iterator[None]:
     try:
-        client = distributed.Client(address, timeout=PATIENCE)
+        client = distributed.Client(address, timeout=TIMEOUT)
     except (OSError, ValueError) as error:
         raise ConnectionError(
             f"The Dask scheduler {address} does not answer ({error}). Start one with: dask "
@@ -120,7 +120,7 @@ def _client(distributed: Any, address: str) -> Iterator[None]:
         ) from error
     with client:
         try:
-            client.wait_for_workers(1, timeout=PATIENCE)
+            client.wait_for_workers(1, timeout=TIMEOUT)
         except TimeoutError as error:
             raise ConnectionError(
                 f"The Dask scheduler {address} has no worker. Start some with: dask worker "
@@ -130,7 +130,7 @@ def _client(distributed: Any, address: str) -> Iterator[None]:
 
 
 @contextmanager
-def telling() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """A context in which the loss of a cluster is told in words.
 
     Raises
@@ -143,12 +143,12 @@ def telling() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if _is(error, "distributed.client") or _is(error, "distributed.comm"):
+        if _raised_by(error, "distributed.client") or _raised_by(error, "distributed.comm"):
             raise ConnectionError(
                 f"The Dask scheduler is gone ({_first_line(error)}). Start it and its workers "
                 "again; a learning with a checkpoint goes on from it by resume=True."
             ) from error
-        if _is(error, "distributed.scheduler"):
+        if _raised_by(error, "distributed.scheduler"):
             raise ChildProcessError(
                 f"Workers died over one and the same piece of work ({_first_line(error)}). Most "
                 "often their memory is too small: take smaller chunks, or fewer threads a worker."
@@ -156,10 +156,10 @@ def telling() -> Iterator[None]:
         raise
 
 
-def computed(collections: Sequence[Any], progress: bool = False) -> Sequence[Any]:
+def compute(collections: Sequence[Any], progress: bool = False) -> Sequence[Any]:
     """Compute, and show on a terminal how far it is, if asked."""
     dask = needed("dask")
-    with telling(), ExitStack() as stack:
+    with translate_errors(), ExitStack() as stack:
         if progress and sys.stderr.isatty():
             if _has_client():
                 collections = dask.persist(*collections)
@@ -179,7 +179,7 @@ def _has_client() -> bool:
     return False
 
 
-def _is(error: Exception, module: str) -> bool:
+def _raised_by(error: Exception, module: str) -> bool:
     return module in sys.modules and type(error).__module__.startswith(module)
 
 

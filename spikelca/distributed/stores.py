@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.distributed.cluster import computed, needed
+from spikelca.distributed.cluster import compute, needed
 from spikelca.utils import out_of_core
 
 _ZARR = ("zarr.json", ".zarray", ".zgroup")
@@ -54,7 +54,7 @@ def read_lazily(source: str | os.PathLike[str]) -> Any:
     path = Path(os.path.abspath(source))
     if any((path / name).is_file() for name in _ZARR):
         return _from_zarr(path)
-    files = sorted(path.glob("*.npy"), key=_number) if path.is_dir() else [path]
+    files = sorted(path.glob("*.npy"), key=_file_number) if path.is_dir() else [path]
     if not files:
         raise FileNotFoundError(
             f"{path}: found neither a Zarr array nor .npy files in it; one of them was awaited."
@@ -72,16 +72,16 @@ def _from_zarr(path: Path) -> Any:
     if found.dtype.kind not in "fiub" or "pickle" in str(found.metadata.to_dict()):
         raise ValueError(f"{path} holds pickled objects or {found.dtype}; numbers were awaited.")
     own = found.chunks[0]
-    rows = own * -(-out_of_core.CHUNK // own)
+    rows = own * -(-out_of_core.CHUNK_SAMPLES // own)
     return needed("dask.array").from_array(found, chunks=(rows, *found.shape[1:]), name=False)
 
 
-def _number(path: Path) -> tuple[int, str]:
+def _file_number(path: Path) -> tuple[int, str]:
     return (int(path.stem) if path.stem.isdecimal() else -1, path.name)
 
 
 def _from_files(files: list[Path]) -> Any:
-    array, delayed = needed("dask.array"), needed("dask").delayed(_rows_of)
+    array, delayed = needed("dask.array"), needed("dask").delayed(_read_rows)
     shapes = {path: _header(path) for path in files}
     if len({(shape[1:], dtype) for shape, dtype in shapes.values()}) > 1:
         raise ValueError(
@@ -90,12 +90,12 @@ def _from_files(files: list[Path]) -> Any:
         )
     pieces = [
         array.from_delayed(
-            delayed(str(path), first, min(out_of_core.CHUNK, len_ - first)),
-            (min(out_of_core.CHUNK, len_ - first), *shape),
+            delayed(str(path), first, min(out_of_core.CHUNK_SAMPLES, len_ - first)),
+            (min(out_of_core.CHUNK_SAMPLES, len_ - first), *shape),
             dtype,
         )
         for path, ((len_, *shape), dtype) in shapes.items()
-        for first in range(0, len_, out_of_core.CHUNK)
+        for first in range(0, len_, out_of_core.CHUNK_SAMPLES)
     ]
     return array.concatenate(pieces)
 
@@ -108,13 +108,13 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return found.shape, found.dtype
 
 
-def _rows_of(path: str, first: int, n_rows: int) -> NDArray[Any]:
+def _read_rows(path: str, first: int, n_rows: int) -> NDArray[Any]:
     return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[first : first + n_rows])
 
 
 def to_memory(arrays: Mapping[str, Any], progress: bool = False) -> dict[str, NDArray[Any]]:
     """Compute arrays in one go and bring them here."""
-    return dict(zip(arrays, computed(list(arrays.values()), progress), strict=True))
+    return dict(zip(arrays, compute(list(arrays.values()), progress), strict=True))
 
 
 def write_zarr(
@@ -149,8 +149,8 @@ def write_zarr(
     check_target(target)
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.spikelca-part")
     try:
-        _fill(part, arrays, progress)
-        _swap(part, target)
+        _write_arrays(part, arrays, progress)
+        _replace_store(part, target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -161,7 +161,7 @@ def check_target(target: Path) -> None:
         raise FileExistsError(f"{target} is there and no Zarr store; name another one.")
 
 
-def _fill(part: Path, arrays: Mapping[str, Any], progress: bool) -> None:
+def _write_arrays(part: Path, arrays: Mapping[str, Any], progress: bool) -> None:
     group = needed("zarr").open_group(part, mode="w")
     targets = [
         group.create_array(
@@ -171,10 +171,10 @@ def _fill(part: Path, arrays: Mapping[str, Any], progress: bool) -> None:
     ]
     sources = list(arrays.values())
     # Chunks of the store are those of the arrays: no two tasks ever write into the same one.
-    computed([needed("dask.array").store(sources, targets, lock=False, compute=False)], progress)
+    compute([needed("dask.array").store(sources, targets, lock=False, compute=False)], progress)
 
 
-def _swap(part: Path, target: Path) -> None:
+def _replace_store(part: Path, target: Path) -> None:
     if target.exists():
         old = part.with_suffix(".spikelca-old")
         os.rename(target, old)

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from spikelca.engines.base import Engine
-from spikelca.engines.online import Stream, StreamRule
+from spikelca.engines.online import OnlineResult, OnlineRule
 from spikelca.engines.problem import Coupling, InputPopulation, Problem
-from spikelca.engines.response import RECORDABLE, WINDOW, Clock, Record, Response, Spikes
+from spikelca.engines.response import DEFAULT_WINDOW, RECORDABLE, Clock, Record, Response, Spikes
 
 __all__ = [
+    "DEFAULT_WINDOW",
     "RECORDABLE",
-    "WINDOW",
     "Clock",
     "Coupling",
     "Engine",
     "InputPopulation",
+    "OnlineResult",
+    "OnlineRule",
     "Problem",
     "Record",
     "Response",
     "Spikes",
-    "Stream",
-    "StreamRule",
     "get_engine",
 ]
 

@@ -49,7 +49,7 @@ class Engine(ABC):
     Attributes
     ----------
     name : str
-    double_only : bool
+    float64_only : bool
         Whether every simulation of this engine is in float64, whatever the circuit.
 
     Examples
@@ -58,23 +58,23 @@ class Engine(ABC):
     >>> from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold
     >>> from spikelca.engines import get_engine
     >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
-    >>> problem = circuit.problem({"x": np.array([[0.0, 1.0]])})
-    >>> get_engine("reference").settle(problem, tol=1e-6, max_iter=1000).code.round(3)
+    >>> problem = circuit.compile({"x": np.array([[0.0, 1.0]])})
+    >>> get_engine("reference").encode(problem, tol=1e-6, max_iter=1000).code.round(3)
     array([[0. , 0.9]])
     """
 
     name: str
-    double_only: bool = False
+    float64_only: bool = False
 
     @abstractmethod
-    def settle(self, problem: Problem, tol: float, max_iter: int) -> Response:
+    def encode(self, problem: Problem, tol: float, max_iter: int) -> Response:
         """The code at the fixed point, with its certificate."""
 
     @abstractmethod
     def simulate(self, problem: Problem) -> Response:
         """The time-stepped equations."""
 
-    def learn(self, problem: Problem, rule: Any) -> Any:
+    def learn_online(self, problem: Problem, rule: Any) -> Any:
         """The same with plastic synapses, one sample after the other: a `Stream`.
 
         Parameters

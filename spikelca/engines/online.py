@@ -30,12 +30,12 @@ from spikelca.engines.response import Clock, Spikes
 from spikelca.model.neurons import SpikingNeuron
 from spikelca.utils.validation import FloatArray
 
-FIRST = 0.03
+INITIAL_USAGE = 0.03
 """Squared activity that every neuron is taken to have seen before its first presentation."""
 
 
 @dataclass(frozen=True, eq=False)
-class StreamRule:
+class OnlineRule:
     """How far synapses go, and what they remember.
 
     Parameters
@@ -50,7 +50,7 @@ class StreamRule:
     Examples
     --------
     >>> import numpy as np
-    >>> rule = StreamRule(rates=np.ones(1), memory=0.95, usage=np.zeros(2))
+    >>> rule = OnlineRule(rates=np.ones(1), memory=0.95, usage=np.zeros(2))
     >>> rule.seen(np.array([0.0, 2.0])).usage
     array([0., 4.])
     """
@@ -59,18 +59,18 @@ class StreamRule:
     memory: float
     usage: FloatArray
 
-    def seen(self, a: FloatArray) -> StreamRule:
+    def seen(self, a: FloatArray) -> OnlineRule:
         """The rule after a presentation in which the neurons were as active as a."""
         return replace(self, usage=self.memory * self.usage + a * a)
 
     @property
     def steps(self) -> FloatArray:
         """eta of a whole presentation: (n_modalities, n_neurons)."""
-        return self.rates[:, None] / (self.usage + FIRST)
+        return self.rates[:, None] / (self.usage + INITIAL_USAGE)
 
 
 @dataclass(frozen=True, eq=False)
-class Stream:
+class OnlineResult:
     """What a run with plastic synapses gives back.
 
     Attributes
@@ -112,7 +112,7 @@ class Stream:
     spikes: Spikes | None = None
 
 
-def shown(problem: Problem, sample: int) -> Problem:
+def presented(problem: Problem, sample: int) -> Problem:
     """The problem of a single presentation; its start is that of the whole stream."""
     rows = slice(sample, sample + 1)
     return replace(
@@ -124,34 +124,34 @@ def shown(problem: Problem, sample: int) -> Problem:
     )
 
 
-def event_steps(problem: Problem, rule: StreamRule) -> FloatArray:
+def spike_learning_rates(problem: Problem, rule: OnlineRule) -> FloatArray:
     """``eta theta`` of a single spike, so that a presentation adds up to ``eta_ij a_j r_i``."""
     neuron = problem.neuron
     assert isinstance(neuron, SpikingNeuron)
-    return rule.steps / length_of(problem) * neuron.quantum
+    return rule.steps / presentation_length(problem) * neuron.quantum
 
 
-def length_of(problem: Problem) -> float:
+def presentation_length(problem: Problem) -> float:
     """One presentation in units of tau."""
     assert problem.clock is not None
     return problem.n_steps * (problem.clock.dt / problem.neuron.tau)
 
 
-def activity(problem: Problem, a: FloatArray, fired: NDArray[np.int64]) -> FloatArray:
+def mean_activity(problem: Problem, a: FloatArray, fired: NDArray[np.int64]) -> FloatArray:
     """Output of the neurons: a of rate neurons, or what they fired in a whole presentation."""
     neuron = problem.neuron
     if not isinstance(neuron, SpikingNeuron):
         return a
-    return np.asarray(neuron.quantum * fired / length_of(problem))
+    return np.asarray(neuron.quantum * fired / presentation_length(problem))
 
 
-def between_presentations(
+def end_presentation(
     problem: Problem,
-    rule: StreamRule,
+    rule: OnlineRule,
     weights: Sequence[FloatArray],
     r: Sequence[FloatArray],
     a: FloatArray,
-) -> StreamRule:
+) -> OnlineRule:
     """Let rate neurons learn, and normalise the stacked atoms, in place; the rule goes on.
 
     Parameters
@@ -162,17 +162,17 @@ def between_presentations(
         Phi of each modality; written to.
     r : sequence of (n_inputs,)
     a : (n_neurons,)
-        See `activity`.
+        See `mean_activity`.
     """
     after = rule.seen(a)
     if not isinstance(problem.neuron, SpikingNeuron):
         for steps, phi, error in zip(after.steps, weights, r, strict=True):
             phi += error[:, None] * (steps * a)
-    normalise(problem, weights)
+    normalise_weights(problem, weights)
     return after
 
 
-def normalise(problem: Problem, weights: Sequence[FloatArray]) -> None:
+def normalise_weights(problem: Problem, weights: Sequence[FloatArray]) -> None:
     """Bring the stacked atoms back to the unit sphere, in place.
 
     Raises
@@ -195,29 +195,29 @@ def normalise(problem: Problem, weights: Sequence[FloatArray]) -> None:
         phi *= scale
 
 
-def squared(r: Sequence[FloatArray]) -> list[float]:
+def squared_errors(r: Sequence[FloatArray]) -> list[float]:
     """``|r|^2`` of each modality."""
     with np.errstate(over="ignore", invalid="ignore"):
         return [float(np.sum(error * error)) for error in r]
 
 
-def stream_of(
+def make_result(
     problem: Problem,
-    rule: StreamRule,
+    rule: OnlineRule,
     weights: Sequence[FloatArray],
     outputs: FloatArray,
     weighed: NDArray[np.int64],
     errors: Sequence[Sequence[float]],
     state: Mapping[str, FloatArray],
     spikes: Spikes | None,
-) -> Stream:
+) -> OnlineResult:
     """Put the result together; codes are ``outputs`` of rate neurons, or come from ``weighed``."""
     assert problem.clock is not None
     neuron, code, window = problem.neuron, outputs, problem.record.window
     if isinstance(neuron, SpikingNeuron):
         code = tapered_code(weighed, problem.clock, window, neuron)
     columns = np.array(errors).T
-    return Stream(
+    return OnlineResult(
         {p.name: phi.T.copy() for p, phi in zip(problem.inputs, weights, strict=True)},
         code,
         {p.name: column for p, column in zip(problem.inputs, columns, strict=True)},

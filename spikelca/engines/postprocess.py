@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from spikelca.engines.problem import Problem
 from spikelca.engines.response import Clock, Response, Spikes
-from spikelca.metrics import gap_from, residual_from, unexplained
+from spikelca.metrics import compute_gap, compute_residual, residual_correlation
 from spikelca.model.neurons import SpikingNeuron
 from spikelca.model.transfer import SoftThreshold
 from spikelca.utils.validation import FloatArray
 
 
-def certificates(
+def compute_certificates(
     problem: Problem, drive: FloatArray, code: FloatArray
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     """Fixed-point residual and (soft threshold) relative duality gap of each sample.
@@ -33,14 +33,14 @@ def certificates(
     """
     transfer, d, allowed = problem.transfer, problem.current, problem.allowed
     a, b = code.astype(np.float64, copy=False), drive.astype(np.float64, copy=False)
-    c = unexplained(b, problem.gram, a)
-    residual = residual_from(transfer, c + d, a, allowed)
+    c = residual_correlation(b, problem.gram, a)
+    residual = compute_residual(transfer, c + d, a, allowed)
     if not isinstance(transfer, SoftThreshold):
         return residual, None
-    return residual, gap_from(transfer, b, c, a, problem.stimulus_energy(), d, allowed)
+    return residual, compute_gap(transfer, b, c, a, problem.stimulus_energy(), d, allowed)
 
 
-def rate_response(
+def make_rate_response(
     problem: Problem,
     code: FloatArray,
     state: Mapping[str, FloatArray],
@@ -53,13 +53,13 @@ def rate_response(
     """
     assert problem.clock is not None
     b = problem.drive() if drive is None else drive
-    residual, gap = certificates(problem, b, code)
+    residual, gap = compute_certificates(problem, b, code)
     n_iter = np.full(problem.n_samples, problem.clock.n_steps)
     times = problem.clock.times[:: problem.record.every]
     return Response(code, residual, gap, n_iter, state, traces, times, clock=problem.clock)
 
 
-def spiking_response(
+def make_spiking_response(
     problem: Problem,
     weighed: NDArray[np.int64],
     counts: NDArray[np.int64],
@@ -93,7 +93,7 @@ def spiking_response(
     assert isinstance(neuron, SpikingNeuron)
     check_backlog(state["v"], neuron, clock)
     code = tapered_code(weighed, clock, window, neuron)
-    residual, gap = certificates(problem, problem.drive(), code)
+    residual, gap = compute_certificates(problem, problem.drive(), code)
     return Response(
         code,
         residual,
@@ -108,7 +108,7 @@ def spiking_response(
         neuron.quantum,
         neuron.tau,
         window,
-        events_of(problem, totals, arrived),
+        count_events(problem, totals, arrived),
     )
 
 
@@ -116,16 +116,16 @@ def tapered_code(
     weighed: NDArray[np.int64], clock: Clock, window: float, neuron: SpikingNeuron
 ) -> FloatArray:
     """``a = theta sum_t w_t n_t / (sum_t w_t dt / tau)``, w the taper of the window."""
-    whole = clock.whole_taper(window)
+    whole = clock.taper_sum(window)
     return np.asarray(neuron.quantum * weighed / (whole * (clock.dt / neuron.tau)))
 
 
-def events_of(
+def count_events(
     problem: Problem, totals: NDArray[np.int64], arrived: NDArray[np.int64] | None
 ) -> dict[str, NDArray[np.int64]]:
-    """What the run has cost, in events of each sample; see `spiking_response`."""
+    """What the run has cost, in events of each sample; see `make_spiking_response`."""
     found = {"spikes": totals.sum(axis=1), "synaptic_events": totals @ fan_out(problem)}
-    if arrived is not None and problem.inputs_spike:
+    if arrived is not None and problem.has_spiking_inputs:
         found["input_spikes"] = arrived.sum(axis=1)
         found["synaptic_events"] = found["synaptic_events"] + arrived @ input_fan_out(problem)
     return found
@@ -167,7 +167,7 @@ def fan_out(problem: Problem) -> NDArray[np.int64]:
     return problem.coupling.fan_out
 
 
-def membrane(problem: Problem, state: Mapping[str, FloatArray]) -> FloatArray:
+def compute_membrane(problem: Problem, state: Mapping[str, FloatArray]) -> FloatArray:
     """u: a state of its own, or in the residual wiring ``sum_i w_i Phi_i^T r_i + s``.
 
     Input cells that charge v directly have no part in it.
@@ -184,7 +184,7 @@ def membrane(problem: Problem, state: Mapping[str, FloatArray]) -> FloatArray:
     return np.asarray(state["s"] if total is None else total + state["s"])
 
 
-def output(problem: Problem, u: FloatArray) -> FloatArray:
+def compute_output(problem: Problem, u: FloatArray) -> FloatArray:
     """a = T(u), zero where a driver clamps."""
     a = problem.transfer(u)
     return a if problem.allowed is None else np.where(problem.allowed, a, a.dtype.type(0))

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.engines.response import Clock, Record
-from spikelca.model.atoms import automatic_step, step_limit
-from spikelca.model.dictionary import Layouts, transposed
+from spikelca.model.atoms import default_step, step_limit
+from spikelca.model.dictionary import DerivedArrays, transpose
 from spikelca.model.inputs import AnalogInput, Inputs, PoissonInput, SpikingResidual
 from spikelca.model.neurons import Neuron, SpikingNeuron
 from spikelca.model.transfer import Transfer
@@ -49,7 +49,7 @@ class InputPopulation:
     >>> import numpy as np
     >>> from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold
     >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
-    >>> seen = circuit.problem({"x": np.array([[0.0, 1.0]])}).inputs[0]
+    >>> seen = circuit.compile({"x": np.array([[0.0, 1.0]])}).inputs[0]
     >>> seen.name, seen.stimulus.shape, seen.synapses.shape
     ('x', (1, 2), (2, 2))
     """
@@ -58,18 +58,18 @@ class InputPopulation:
     stimulus: FloatArray
     atoms: FloatArray
     weight: float
-    layouts: Layouts
+    derived: DerivedArrays
     cells: Inputs = field(default_factory=AnalogInput)
     first: int = 0
 
     def with_atoms(self, atoms: FloatArray) -> InputPopulation:
         """The same population with other atoms."""
-        return replace(self, atoms=atoms, layouts=Layouts(atoms))
+        return replace(self, atoms=atoms, derived=DerivedArrays(atoms))
 
     @property
     def synapses(self) -> FloatArray:
         """Phi_i: the atoms transposed, contiguous, for engines that go through the inputs."""
-        return self.layouts.by(transposed)
+        return self.derived.get(transpose)
 
     def rows(self, first: int, last: int) -> InputPopulation:
         """The same population for some of its samples."""
@@ -148,9 +148,9 @@ class Coupling:
         return self._scaled[theta]
 
     @cached_property
-    def layouts(self) -> Layouts:
+    def derived(self) -> DerivedArrays:
         """The Gram matrix as engines want it."""
-        return Layouts(self.gram)
+        return DerivedArrays(self.gram)
 
     @cached_property
     def step_limit(self) -> float:
@@ -158,9 +158,9 @@ class Coupling:
         return step_limit(self.gram)
 
     @property
-    def automatic_step(self) -> float:
+    def default_step(self) -> float:
         """``dt / tau`` unless told."""
-        return automatic_step(self.step_limit)
+        return default_step(self.step_limit)
 
     @cached_property
     def fan_out(self) -> NDArray[np.int64]:
@@ -169,7 +169,7 @@ class Coupling:
         return np.asarray(np.count_nonzero(self.gram, axis=0) - itself)
 
 
-SLACK = 2.0
+FLOOR_SLACK = 2.0
 """Input spikes by which the floor of v lies deeper where they charge it directly."""
 
 
@@ -207,7 +207,7 @@ class Problem:
     >>> import numpy as np
     >>> from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold
     >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
-    >>> problem = circuit.problem({"x": np.array([[0.0, 1.0]])})
+    >>> problem = circuit.compile({"x": np.array([[0.0, 1.0]])})
     >>> problem.drive(), problem.gram.shape
     (array([[0., 1.]]), (2, 2))
     """
@@ -264,10 +264,10 @@ class Problem:
         return self.clock.n_steps
 
     @property
-    def counted_from(self) -> int:
+    def window_start_step(self) -> int:
         """The step from which spikes are counted for the code."""
         assert self.clock is not None
-        return self.clock.first_of(self.record.window)
+        return self.clock.window_start(self.record.window)
 
     @property
     def taper(self) -> NDArray[np.int64]:
@@ -293,12 +293,12 @@ class Problem:
         return {"s": self.n_neurons, **widths, **cells}
 
     @property
-    def inputs_spike(self) -> bool:
+    def has_spiking_inputs(self) -> bool:
         """Whether some input cells spike."""
         return any(p.quantum for p in self.inputs)
 
     @property
-    def v_is_charged(self) -> bool:
+    def has_direct_inputs(self) -> bool:
         """Whether some input cells charge the spike generators v directly."""
         return not all(p.dendritic for p in self.inputs)
 
@@ -311,7 +311,7 @@ class Problem:
         """
         assert isinstance(self.neuron, SpikingNeuron)
         direct = max((p.quantum for p in self.inputs if not p.dendritic), default=0.0)
-        return self.neuron.v_floor - SLACK * direct
+        return self.neuron.v_floor - FLOOR_SLACK * direct
 
     @property
     def lateral(self) -> FloatArray:
@@ -322,7 +322,7 @@ class Problem:
         """b, the feed-forward drive of the stimuli without currents: (n_samples, n_neurons)."""
         return reduce(add, (self.dtype.type(p.weight) * p.product for p in self.inputs))
 
-    def drive_in_order(self) -> FloatArray:
+    def sequential_drive(self) -> FloatArray:
         """b as it flows in steadily, summed input by input in order: (n_samples, n_neurons).
 
         For trajectories: the same bits in every engine and whatever stands beside a sample, where a

@@ -45,11 +45,11 @@ from numpy.typing import NDArray
 
 from spikelca.engines.base import Engine
 from spikelca.engines.postprocess import (
-    certificates,
-    membrane,
-    output,
-    rate_response,
-    spiking_response,
+    compute_certificates,
+    compute_membrane,
+    compute_output,
+    make_rate_response,
+    make_spiking_response,
 )
 from spikelca.engines.problem import InputPopulation, Problem
 from spikelca.engines.response import Response, Spikes
@@ -57,16 +57,16 @@ from spikelca.model.neurons import SpikingNeuron
 from spikelca.model.transfer import HardThreshold
 from spikelca.utils.validation import FloatArray
 
-Sent = list[NDArray[np.int8]]
+InputSigns = list[NDArray[np.int8]]
 """For each modality the sign of each spike, zero for none: (n_steps, n_samples, n_inputs)."""
 
 
-def sent_by(problem: Problem) -> Sent:
+def draw_input_signs(problem: Problem) -> InputSigns:
     """Random spikes of the whole run, drawn beforehand; room for those of residual neurons."""
-    return [_sent(p, problem.k, problem.n_steps) for p in problem.inputs]
+    return [_draw_signs(p, problem.k, problem.n_steps) for p in problem.inputs]
 
 
-def _sent(population: InputPopulation, k: float, n_steps: int) -> NDArray[np.int8]:
+def _draw_signs(population: InputPopulation, k: float, n_steps: int) -> NDArray[np.int8]:
     spiking = n_steps if population.quantum else 0
     signs = np.zeros((spiking, *population.stimulus.shape), np.int8)
     for row in range(len(population.stimulus)):
@@ -75,7 +75,9 @@ def _sent(population: InputPopulation, k: float, n_steps: int) -> NDArray[np.int
     return signs
 
 
-def emit(population: InputPopulation, state: dict[str, FloatArray], k: float, signs: Any) -> None:
+def fire_residual_neurons(
+    population: InputPopulation, state: dict[str, FloatArray], k: float, signs: Any
+) -> None:
     """Signed residual neurons charge and fire; ``signs`` is written to."""
     name, quantum = f"p:{population.name}", population.quantum
     p = k * state[f"r:{population.name}"] + state[name]
@@ -83,15 +85,17 @@ def emit(population: InputPopulation, state: dict[str, FloatArray], k: float, si
     state[name] = p - signs * quantum
 
 
-def charge_directly(population: InputPopulation, signs: Any, allowed: Any, v: FloatArray) -> None:
+def deliver_to_generators(
+    population: InputPopulation, signs: Any, allowed: Any, v: FloatArray
+) -> None:
     """Their spikes charge the spike generators, in place; not those that a driver clamps."""
     before = v.copy()
-    spread(population, signs, v)
+    deliver_spikes(population, signs, v)
     if allowed is not None:
         v[~allowed] = before[~allowed]
 
 
-def spread(population: InputPopulation, signs: Any, target: FloatArray) -> None:
+def deliver_spikes(population: InputPopulation, signs: Any, target: FloatArray) -> None:
     """Spikes charge the cells that their synapses lead to, in place."""
     charge = population.weight * population.quantum
     for i in np.flatnonzero(signs.any(axis=0)):
@@ -106,32 +110,35 @@ def simulate(problem: Problem) -> Response:
     """Step through the run; all samples side by side."""
     assert problem.clock is not None
     spiking = isinstance(problem.neuron, SpikingNeuron)
-    advance = _ADVANCE[spiking, problem.residual_wiring]
-    state, b = at_start(problem), problem.drive_in_order() + problem.current.astype(problem.dtype)
+    advance = _STEP[spiking, problem.residual_wiring]
+    state, b = (
+        initial_state(problem),
+        problem.sequential_drive() + problem.current.astype(problem.dtype),
+    )
     kept: dict[str, list[FloatArray]] = {}
     fired = np.zeros((problem.clock.n_steps if spiking else 0, *b.shape), dtype=bool)
-    sent = sent_by(problem)
+    sent = draw_input_signs(problem)
     for step in range(problem.clock.n_steps):
         if step % problem.record.every == 0:
-            for name, values in look(problem, state, step).items():
+            for name, values in record_state(problem, state, step).items():
                 kept.setdefault(name, []).append(values)
         advance(problem, state, b, step, fired, sent)
     traces = {name: np.array(values) for name, values in kept.items()}
     if not spiking:
-        state["u"] = membrane(problem, state)
-        return rate_response(problem, output(problem, state["u"]), state, traces)
+        state["u"] = compute_membrane(problem, state)
+        return make_rate_response(problem, compute_output(problem, state["u"]), state, traces)
     spikes = None
     if problem.record.spikes:
         sample, step_, neuron = np.nonzero(fired.transpose(1, 0, 2))
         spikes = Spikes(sample, neuron, step_)
-    state["u"] = membrane(problem, state)
+    state["u"] = compute_membrane(problem, state)
     weighed = np.tensordot(problem.taper, fired, axes=1)
-    counts, totals = fired[problem.counted_from :].sum(axis=0), fired.sum(axis=0)
+    counts, totals = fired[problem.window_start_step :].sum(axis=0), fired.sum(axis=0)
     arrived = np.hstack([np.count_nonzero(signs, axis=0) for signs in sent])
-    return spiking_response(problem, weighed, counts, totals, spikes, state, traces, arrived)
+    return make_spiking_response(problem, weighed, counts, totals, spikes, state, traces, arrived)
 
 
-def at_start(problem: Problem) -> State:
+def initial_state(problem: Problem) -> State:
     """Copies of the state to start from; rest (zeros) unless the problem brings one."""
     start, state = problem.start or {}, {}
     for name, width in problem.state_widths().items():
@@ -141,14 +148,19 @@ def at_start(problem: Problem) -> State:
     return state
 
 
-def look(problem: Problem, state: State, step: int) -> State:
+def record_state(problem: Problem, state: State, step: int) -> State:
     """What is recorded of the state at the start of a step."""
     record = problem.record
     if not set(record.names) - {"spikes"}:
         return {}
-    u = membrane(problem, state)
+    u = compute_membrane(problem, state)
     current = problem.current.astype(problem.dtype) + problem.wave(step)
-    seen = {**state, "u": u, "a": output(problem, u), "current": np.broadcast_to(current, u.shape)}
+    seen = {
+        **state,
+        "u": u,
+        "a": compute_output(problem, u),
+        "current": np.broadcast_to(current, u.shape),
+    }
     place = np.ix_(record.samples, record.neurons)
     views = {name: seen[name][place] for name in record.names if name in seen}
     if "r" in record.names:
@@ -156,7 +168,7 @@ def look(problem: Problem, state: State, step: int) -> State:
     return views
 
 
-def charge(problem: Problem, u: FloatArray, v: FloatArray) -> FloatArray:
+def generator_input(problem: Problem, u: FloatArray, v: FloatArray) -> FloatArray:
     """What flows into the spike generator: ``tau dv/dt``."""
     lam = problem.transfer.threshold
     if isinstance(problem.transfer, HardThreshold):
@@ -166,16 +178,16 @@ def charge(problem: Problem, u: FloatArray, v: FloatArray) -> FloatArray:
     return flow if problem.allowed is None else np.where(problem.allowed, flow, 0.0)
 
 
-def _rate_lateral(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
-                  sent: Sent) -> None:  # fmt: skip
+def _step_rate_lateral(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
+                  sent: InputSigns) -> None:  # fmt: skip
     u, k = state["u"], p.k
-    a = output(p, u)
+    a = compute_output(p, u)
     state["u"] = k * (b + p.wave(step) - a @ p.lateral - u) + u
 
 
-def _rate_residual(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
-                   sent: Sent) -> None:  # fmt: skip
-    a, k, s = output(p, membrane(p, state)), p.k, state["s"]
+def _step_rate_residual(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
+                   sent: InputSigns) -> None:  # fmt: skip
+    a, k, s = compute_output(p, compute_membrane(p, state)), p.k, state["s"]
     for population in p.inputs:
         r, feedback = state[f"r:{population.name}"], np.zeros_like(population.stimulus)
         for a_j, phi in zip(a.T, population.atoms, strict=True):
@@ -185,25 +197,25 @@ def _rate_residual(p: Problem, state: State, b: FloatArray, step: int, fired: An
     state["s"] = k * (((p.own * a + current) + p.wave(step)) - s) + s
 
 
-def _spiking_lateral(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
-                     sent: Sent) -> None:  # fmt: skip
+def _step_spiking_lateral(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
+                     sent: InputSigns) -> None:  # fmt: skip
     u, v, k = state["u"], state["v"], p.k
     theta, lateral = p.neuron.quantum, p.lateral  # type: ignore[union-attr]
-    new_u, new_v = k * ((b + p.wave(step)) - u) + u, k * charge(p, u, v) + v
+    new_u, new_v = k * ((b + p.wave(step)) - u) + u, k * generator_input(p, u, v) + v
     fired[step] = new_v >= theta
     for population, signs in zip(p.inputs, sent, strict=True):
         if population.quantum:
-            spread(population, signs[step], new_u)
+            deliver_spikes(population, signs[step], new_u)
     for j in np.flatnonzero(fired[step].any(axis=0)):
         new_u[fired[step, :, j]] -= lateral[:, j] * theta
     state["u"], state["v"] = new_u, np.where(fired[step], new_v - theta, new_v)
 
 
-def _spiking_residual(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
-                      sent: Sent) -> None:  # fmt: skip
-    u, v, s, k = membrane(p, state), state["v"], state["s"], p.k
+def _step_spiking_residual(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
+                      sent: InputSigns) -> None:  # fmt: skip
+    u, v, s, k = compute_membrane(p, state), state["v"], state["s"], p.k
     theta: float = p.neuron.quantum  # type: ignore[union-attr]
-    new_v = k * charge(p, u, v) + v
+    new_v = k * generator_input(p, u, v) + v
     new_s = k * ((p.current + p.wave(step)) - s) + s
     fired[step] = new_v >= theta
     errors = []
@@ -212,8 +224,8 @@ def _spiking_residual(p: Problem, state: State, b: FloatArray, step: int, fired:
         new_r = k * (population.steady - r) + r
         errors.append(new_r)
         if not population.dendritic:
-            emit(population, state, k, signs[step])
-            charge_directly(population, signs[step], p.allowed, new_v)
+            fire_residual_neurons(population, state, k, signs[step])
+            deliver_to_generators(population, signs[step], p.allowed, new_v)
         elif population.quantum:
             new_r += signs[step] * population.quantum
     for population, r in zip(p.inputs, errors, strict=True):
@@ -222,15 +234,17 @@ def _spiking_residual(p: Problem, state: State, b: FloatArray, step: int, fired:
         state[f"r:{population.name}"] = r
     state["v"] = np.where(fired[step], new_v - theta, new_v)
     state["s"] = np.where(fired[step], new_s + p.own * theta, new_s)
-    if p.v_is_charged:
+    if p.has_direct_inputs:
         state["v"] = np.maximum(state["v"], p.v_floor)
 
 
-_ADVANCE: dict[tuple[bool, bool], Callable[[Problem, State, FloatArray, int, Any, Sent], None]] = {
-    (False, False): _rate_lateral,
-    (False, True): _rate_residual,
-    (True, False): _spiking_lateral,
-    (True, True): _spiking_residual,
+_STEP: dict[
+    tuple[bool, bool], Callable[[Problem, State, FloatArray, int, Any, InputSigns], None]
+] = {
+    (False, False): _step_rate_lateral,
+    (False, True): _step_rate_residual,
+    (True, False): _step_spiking_lateral,
+    (True, True): _step_spiking_residual,
 }
 
 
@@ -239,9 +253,9 @@ class ReferenceEngine(Engine):
 
     name = "reference"
 
-    def settle(self, problem: Problem, tol: float, max_iter: int) -> Response:
+    def encode(self, problem: Problem, tol: float, max_iter: int) -> Response:
         """Follow the rate equations at a safe step until every sample has its certificate."""
-        b, k = problem.drive(), problem.dtype.type(problem.coupling.automatic_step)
+        b, k = problem.drive(), problem.dtype.type(problem.coupling.default_step)
         total = b + problem.current.astype(problem.dtype)
         u = np.zeros_like(total)
         if problem.start is not None:
@@ -253,11 +267,11 @@ class ReferenceEngine(Engine):
             u[open_] += k * (total[open_] - a @ problem.lateral - u[open_])
             n_iter[open_] = step + 1
             if step % 50 == 49:
-                open_ = open_[~_settled(problem, b, _output(problem, u, open_), tol, open_)]
+                open_ = open_[~_converged(problem, b, _output(problem, u, open_), tol, open_)]
                 if open_.size == 0:
                     break
         a = _output(problem, u, np.arange(problem.n_samples))
-        residual, gap = certificates(problem, b, a)
+        residual, gap = compute_certificates(problem, b, a)
         return Response(a, residual, gap, n_iter, state={"u": u})
 
     def simulate(self, problem: Problem) -> Response:
@@ -270,11 +284,11 @@ def _output(problem: Problem, u: FloatArray, rows: NDArray[np.int64]) -> FloatAr
     return a if problem.allowed is None else np.where(problem.allowed[rows], a, a.dtype.type(0))
 
 
-def _settled(
+def _converged(
     problem: Problem, b: FloatArray, code: FloatArray, tol: float, rows: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     part = _rows(problem, rows)
-    residual, gap = certificates(part, b[rows], code)
+    residual, gap = compute_certificates(part, b[rows], code)
     # Where there is no gap (hard threshold, or a current above the threshold) the residual decides.
     if gap is not None:
         return np.asarray((residual <= tol) & ~(gap > tol))

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from spikelca.utils.validation import FloatArray
 
-WINDOW = 0.25
+DEFAULT_WINDOW = 0.25
 """The last part of a run that is read out, unless told."""
 
-LONGEST_WINDOW = 3_000_000
+MAX_WINDOW_STEPS = 3_000_000
 """Steps beyond which the weights of a read-out no longer add up in 64 bits."""
 
 
@@ -24,7 +24,7 @@ class Clock:
     Examples
     --------
     >>> clock = Clock(dt=1e-4, n_steps=4)
-    >>> clock.times, clock.first_of(0.5)
+    >>> clock.times, clock.window_start(0.5)
     (array([0.    , 0.0001, 0.0002, 0.0003]), 2)
     >>> clock.taper(0.75)
     array([0, 3, 4, 3])
@@ -38,7 +38,7 @@ class Clock:
         """Start of each step in seconds: (n_steps,)."""
         return np.arange(self.n_steps, dtype=np.float64) * self.dt
 
-    def first_of(self, window: float) -> int:
+    def window_start(self, window: float) -> int:
         """The step at which the last part of the run begins.
 
         Raises
@@ -58,18 +58,18 @@ class Clock:
             )
         return first
 
-    def first_read(self, window: float) -> int:
+    def readout_start(self, window: float) -> int:
         """The same for a window in which spikes are weighed: it may be too long for that.
 
         Raises
         ------
         ValueError
-            As in `first_of`, or if the window has more steps than `LONGEST_WINDOW`.
+            As in `window_start`, or if the window has more steps than `MAX_WINDOW_STEPS`.
         """
-        first = self.first_of(window)
-        if self.n_steps - first > LONGEST_WINDOW:
+        first = self.window_start(window)
+        if self.n_steps - first > MAX_WINDOW_STEPS:
             raise ValueError(
-                f"window is {window}, {self.n_steps - first} steps of the run; {LONGEST_WINDOW} at "
+                f"window is {window}, {self.n_steps - first} steps of the run; {MAX_WINDOW_STEPS} at "
                 "most were awaited. Take a smaller window, or a larger dt."
             )
         return first
@@ -82,13 +82,13 @@ class Clock:
         does: what is uncertain by one spike falls with the square of the window and not with the
         window. Whole numbers, so that sums are exact in any order.
         """
-        first = self.first_read(window)
+        first = self.readout_start(window)
         i, n = np.arange(self.n_steps - first), self.n_steps - first
         return np.concatenate([np.zeros(first, np.int64), (i + 1) * (n - i)])
 
-    def whole_taper(self, window: float) -> int:
+    def taper_sum(self, window: float) -> int:
         """The sum of these weights: ``n (n + 1) (n + 2) / 6``."""
-        n = self.n_steps - self.first_read(window)
+        n = self.n_steps - self.readout_start(window)
         return n * (n + 1) * (n + 2) // 6
 
 
@@ -118,7 +118,7 @@ class Record:
     every: int = 1
     neurons: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     samples: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    window: float = WINDOW
+    window: float = DEFAULT_WINDOW
 
     @property
     def spikes(self) -> bool:
@@ -256,9 +256,9 @@ class Response:
         """
         if self.counts is None or self.clock is None or self.window is None:
             raise ValueError("This response holds no spikes; rates need a SpikingNeuron.")
-        first = self.clock.first_of(self.window if window is None else window)
+        first = self.clock.window_start(self.window if window is None else window)
         counts = self.counts
-        if first != self.clock.first_of(self.window):
+        if first != self.clock.window_start(self.window):
             if self.spikes is None:
                 raise ValueError(
                     f"window is {window}, and spikes were counted in the last {self.window} only. "

@@ -14,13 +14,13 @@ from sklearn.utils.validation import validate_data
 
 from spikelca.circuit import Circuit
 from spikelca.circuit.encoding import encode_sparse
-from spikelca.distributed import checked as checked_lazily
-from spikelca.distributed import encoded, is_dask
+from spikelca.distributed import check_dask as checked_lazily
+from spikelca.distributed import encode_lazily, is_dask
 from spikelca.engines import Engine, get_engine
 from spikelca.model.neurons import Neuron, RateNeuron, SpikingNeuron
 from spikelca.model.transfer import HardThreshold, SoftThreshold, Transfer
-from spikelca.utils.out_of_core import check_outside, outside
-from spikelca.utils.validation import FloatArray, check_finite, is_outside
+from spikelca.utils.out_of_core import as_lazy, check_lazy
+from spikelca.utils.validation import FloatArray, check_finite, is_out_of_core
 
 _NEURONS: Mapping[str, Callable[[], Neuron]] = {"rate": RateNeuron, "spiking": SpikingNeuron}
 _TRANSFERS: Mapping[str, Callable[[float, bool], Transfer]] = {
@@ -29,13 +29,13 @@ _TRANSFERS: Mapping[str, Callable[[float, bool], Transfer]] = {
 }
 
 
-def _named(table: Mapping[str, Any], name: Any, what: str) -> Any:
+def _lookup(table: Mapping[str, Any], name: Any, what: str) -> Any:
     if name not in table:
         raise ValueError(f"{what} is {name!r}; one of {list(table)} was awaited.")
     return table[name]
 
 
-def codes_of(
+def compute_codes(
     circuit: Circuit,
     stimuli: Mapping[str, FloatArray],
     tol: float,
@@ -49,7 +49,7 @@ def codes_of(
     return circuit.simulate(stimuli, duration, engine=engine).code
 
 
-def sparse_codes_of(
+def compute_sparse_codes(
     circuit: Circuit,
     stimuli: Mapping[str, FloatArray],
     tol: float,
@@ -58,11 +58,11 @@ def sparse_codes_of(
 ) -> Any:
     """The same codes as a sparse array; settled ones are never held dense as a whole."""
     if isinstance(circuit.neuron, RateNeuron):
-        return encode_sparse(circuit.problem, stimuli, circuit.dtype, get_engine(engine), tol)
-    return sparse.csr_array(codes_of(circuit, stimuli, tol, engine, duration))
+        return encode_sparse(circuit.compile, stimuli, circuit.dtype, get_engine(engine), tol)
+    return sparse.csr_array(compute_codes(circuit, stimuli, tol, engine, duration))
 
 
-class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """What both estimators share: from a circuit and rows to codes."""
 
     threshold: float
@@ -77,10 +77,10 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
     def _neuron(self) -> Neuron:
         if isinstance(self.neuron, (RateNeuron, SpikingNeuron)):
             return self.neuron
-        return _named(_NEURONS, self.neuron, "neuron")()
+        return _lookup(_NEURONS, self.neuron, "neuron")()
 
     def _transfer(self) -> Transfer:
-        made = _named(_TRANSFERS, self.transfer, "transfer")(self.threshold, self.two_sided)
+        made = _lookup(_TRANSFERS, self.transfer, "transfer")(self.threshold, self.two_sided)
         return made
 
     def _codes(self, circuit: Circuit, stimuli: Mapping[str, FloatArray]) -> FloatArray:
@@ -88,7 +88,7 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
 
         In the precision of the stimuli, and sparse if that was asked for.
         """
-        kind = sparse_codes_of if self.sparse_output else codes_of
+        kind = compute_sparse_codes if self.sparse_output else compute_codes
         run = partial(kind, tol=self.tol, engine=self.engine, duration=self.duration)
         if not any(is_dask(X) for X in stimuli.values()):
             return run(circuit, stimuli).astype(next(iter(stimuli.values())).dtype, copy=False)
@@ -97,7 +97,7 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
                 "sparse_output=True was asked of a Dask array, whose codes are a lazy dense array. "
                 "Take sparse_output=False, or encode arrays in memory."
             )
-        return encoded(circuit, stimuli, run)
+        return encode_lazily(circuit, stimuli, run)
 
     def _check_counts(self, *names: str) -> None:
         for name in names:
@@ -119,11 +119,11 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  
             lazy: FloatArray = checked_lazily(X)
             validate_data(keeper, X, reset=reset, skip_check_array=True)
             return lazy
-        if is_outside(X):
-            far = outside(X)
+        if is_out_of_core(X):
+            far = as_lazy(X)
             validate_data(keeper, X, reset=reset, skip_check_array=True)
             if values:
-                check_outside(far)
+                check_lazy(far)
             return far
         checked: FloatArray = validate_data(
             keeper, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=False

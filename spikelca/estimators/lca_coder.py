@@ -12,13 +12,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from spikelca.circuit import Circuit
 from spikelca.engines import Engine
-from spikelca.estimators.base import Coder
+from spikelca.estimators.base import _BaseLCA
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.neurons import Neuron
 from spikelca.utils.validation import FloatArray
 
 
-class LCACoder(Coder):
+class LCACoder(_BaseLCA):
     """Sparse coding with a dictionary that is given and stays, as scikit-learn's ``SparseCoder``.
 
     Parameters

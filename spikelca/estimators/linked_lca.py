@@ -15,21 +15,21 @@ from sklearn.utils.validation import check_is_fitted
 
 from spikelca.circuit import Circuit
 from spikelca.engines import Engine, get_engine
-from spikelca.estimators.base import Coder
+from spikelca.estimators.base import _BaseLCA
 from spikelca.estimators.samples import (
     Stimuli,
-    batch,
-    class_numbers,
-    columns,
-    first_circuit,
-    first_mark,
-    in_order,
-    n_rows,
-    split,
-    watched,
+    count_samples,
+    encode_labels,
+    iter_batches,
+    make_batch,
+    make_initial_circuit,
+    resume_or_start,
+    show_progress,
+    split_columns,
+    split_modalities,
 )
 from spikelca.learning import Progress, learn
-from spikelca.learning.checkpoint import Bookmark, Checkpoint, Course
+from spikelca.learning.checkpoint import BatchSchedule, Checkpoint, LearningState
 from spikelca.learning.loop import Batch
 from spikelca.model.drivers import Driver, OrdinalDriver
 from spikelca.model.neurons import Neuron
@@ -37,7 +37,7 @@ from spikelca.model.plasticity import Contrast, Hebbian, IdleAtoms
 from spikelca.utils.validation import FloatArray
 
 
-class LinkedLCA(Coder):
+class LinkedLCA(_BaseLCA):
     """Learn dictionaries that are linked across modalities by one sparse code.
 
     Parameters
@@ -215,16 +215,16 @@ class LinkedLCA(Coder):
         self._check_counts("n_components", "n_epochs", "batch_size")
         probe = clone(self)
         stimuli = self._split(X, probe, keep=True)
-        labels, classes = class_numbers(self.driver, y, n_rows(stimuli), None)
+        labels, classes = encode_labels(self.driver, y, count_samples(stimuli), None)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-        course = Course(n_rows(stimuli), self.batch_size, self.n_epochs, rng)
+        course = BatchSchedule(count_samples(stimuli), self.batch_size, self.n_epochs, rng)
         file = None
         if checkpoint is not None:
             data = {**stimuli, "labels": labels, "classes": classes}
             params = self._what_learning_depends_on()
             file = Checkpoint(checkpoint, checkpoint_every, params, data, course.n_batches)
         fresh = partial(self._first_circuit, stimuli, labels, course.rng)
-        mark = first = first_mark(course, fresh, file, resume)
+        mark = first = resume_or_start(course, fresh, file, resume)
         course.turn_to(first)
         try:
             for mark in self._marks(course, first, stimuli, labels):
@@ -246,10 +246,10 @@ class LinkedLCA(Coder):
         return params | {"engine": get_engine(self.engine).name}
 
     def _marks(
-        self, course: Course, mark: Bookmark, stimuli: Stimuli, labels: Any
-    ) -> Iterator[Bookmark]:
+        self, course: BatchSchedule, mark: LearningState, stimuli: Stimuli, labels: Any
+    ) -> Iterator[LearningState]:
         """Learn from where a bookmark lies to the end; yields where it stands after each batch."""
-        batches = (batch(stimuli, labels, rows) for rows in course.batches(mark.n_steps))
+        batches = (make_batch(stimuli, labels, rows) for rows in course.batches(mark.n_steps))
         redrawn = mark.n_redrawn
         for circuit, progress in self._run(
             mark.circuit, batches, course.n_batches, mark.n_steps, course.rng
@@ -258,7 +258,7 @@ class LinkedLCA(Coder):
             yield course.bookmark(circuit, progress.batch, redrawn)
 
     def _keep_mark(
-        self, mark: Bookmark, course: Course, classes: Any, probe: BaseEstimator
+        self, mark: LearningState, course: BatchSchedule, classes: Any, probe: BaseEstimator
     ) -> None:
         self._keep_signature(probe)
         n_iter = -(-mark.n_steps // course.per_epoch)
@@ -286,14 +286,14 @@ class LinkedLCA(Coder):
         probe = clone(self) if first else None
         stimuli = self._split(X, probe)
         known = classes if first else getattr(self, "classes_", None)
-        labels, classes = class_numbers(self.driver, y, n_rows(stimuli), known)
+        labels, classes = encode_labels(self.driver, y, count_samples(stimuli), known)
         if first:
             rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
             circuit = self._first_circuit(stimuli, labels, rng)
         else:
             rng, circuit = self._rng, self.circuit_
         steps, redrawn = (0, 0) if first else (self.n_steps_, self.n_redrawn_)
-        batches = in_order(stimuli, labels, self.batch_size)
+        batches = iter_batches(stimuli, labels, self.batch_size)
         for learned, progress in self._run(circuit, batches, None, steps, rng):
             circuit, steps, redrawn = learned, progress.batch, redrawn + progress.redrawn
         if probe is not None:
@@ -302,10 +302,10 @@ class LinkedLCA(Coder):
         return self
 
     def _split(self, X: ArrayLike, probe: BaseEstimator | None, keep: bool = False) -> Stimuli:
-        return split(self._check(X, probe), self.modalities, keep)
+        return split_modalities(self._check(X, probe), self.modalities, keep)
 
     def _first_circuit(self, stimuli: Stimuli, labels: Any, rng: np.random.Generator) -> Circuit:
-        return first_circuit(
+        return make_initial_circuit(
             stimuli,
             labels,
             rng,
@@ -338,7 +338,7 @@ class LinkedLCA(Coder):
             contrast=None if n_batches is None else self.contrast,
             observe=self._observed_of(circuit),
         )
-        return watched(steps, n_batches, first, self.verbose)
+        return show_progress(steps, n_batches, first, self.verbose)
 
     def _keep(
         self,
@@ -371,7 +371,7 @@ class LinkedLCA(Coder):
         if len(names) < len(self.circuit_.widths):
             alone = self._check(X, clone(self), values=False)
         if alone is None or alone.shape[1] == self.n_features_in_:
-            stimuli = columns(self._check(X, values=False), self.circuit_.widths)
+            stimuli = split_columns(self._check(X, values=False), self.circuit_.widths)
             return {name: stimuli[name] for name in names}
         if alone.shape[1] != sum(widths.values()):
             raise ValueError(
@@ -379,7 +379,7 @@ class LinkedLCA(Coder):
                 f"{sum(widths.values())} features as input (the observed modalities {widths}), "
                 f"or all {self.n_features_in_} of {self.circuit_.widths}."
             )
-        return columns(alone, widths)
+        return split_columns(alone, widths)
 
     def transform(self, X: ArrayLike) -> FloatArray:
         """Codes of the observed modality, drivers off.
@@ -399,7 +399,7 @@ class LinkedLCA(Coder):
         check_is_fitted(self, "circuit_")
         stimuli = self._observed_columns(X)
         circuit = self.circuit_.without_drivers().observe(*stimuli)
-        circuit = circuit.with_parts(neuron=self._neuron(), transfer=self._transfer())
+        circuit = circuit._replace(neuron=self._neuron(), transfer=self._transfer())
         return self._codes(circuit, stimuli)
 
     def inverse_transform(self, X: ArrayLike, modality: str | None = None) -> FloatArray:
@@ -456,7 +456,7 @@ class LinkedLCA(Coder):
         names = super().get_feature_names_out(input_features)
         for driver in self.circuit_.drivers:
             if isinstance(driver, OrdinalDriver):
-                return in_blocks(names, driver, self.classes_)
+                return block_feature_names(names, driver, self.classes_)
         return np.asarray(names)
 
     @property
@@ -464,7 +464,7 @@ class LinkedLCA(Coder):
         return int(self.components_.shape[0])
 
 
-def in_blocks(
+def block_feature_names(
     names: NDArray[np.object_], driver: OrdinalDriver, classes: NDArray[Any]
 ) -> NDArray[np.object_]:
     """The names of neurons, those in a block named after its class."""

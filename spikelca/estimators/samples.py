@@ -12,24 +12,24 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spikelca.circuit import Circuit
-from spikelca.distributed import Rows, is_dask
+from spikelca.distributed import DaskSamples, is_dask
 from spikelca.learning import Progress
-from spikelca.learning.checkpoint import Bookmark, Checkpoint, Course
+from spikelca.learning.checkpoint import BatchSchedule, Checkpoint, LearningState
 from spikelca.learning.loop import Batch
-from spikelca.model.atoms import initial_atoms
+from spikelca.model.atoms import draw_initial_atoms
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.drivers import Driver, OrdinalDriver
 from spikelca.model.neurons import RateNeuron
 from spikelca.model.plasticity import Hebbian, IdleAtoms
 from spikelca.model.transfer import Transfer
-from spikelca.utils.out_of_core import release
+from spikelca.utils.out_of_core import release_pages
 from spikelca.utils.validation import FloatArray
 
 Stimuli = Mapping[str, Any]
-"""Samples of each modality: arrays, or `Rows` on workers."""
+"""Samples of each modality: arrays, or `DaskSamples` on workers."""
 
 
-def widths_of(modalities: Mapping[str, int] | None, n_features: int) -> dict[str, int]:
+def modality_widths(modalities: Mapping[str, int] | None, n_features: int) -> dict[str, int]:
     """How many columns each modality takes; all are one modality, ``"x"``, unless told.
 
     Raises
@@ -46,39 +46,39 @@ def widths_of(modalities: Mapping[str, int] | None, n_features: int) -> dict[str
     return widths
 
 
-def columns(X: FloatArray, widths: Mapping[str, int]) -> dict[str, FloatArray]:
+def split_columns(X: FloatArray, widths: Mapping[str, int]) -> dict[str, FloatArray]:
     """X cut into modalities of these widths."""
     edges = np.cumsum([0, *widths.values()])
     bounds = zip(widths, edges[:-1], edges[1:], strict=True)
     return {name: X[:, first:last] for name, first, last in bounds}
 
 
-def split(X: Any, modalities: Mapping[str, int] | None, keep: bool) -> Stimuli:
+def split_modalities(X: Any, modalities: Mapping[str, int] | None, keep: bool) -> Stimuli:
     """The modalities of X to learn from; those of a Dask array stay on its workers."""
-    widths = widths_of(modalities, X.shape[1])
-    return Rows(X, widths, keep) if is_dask(X) else columns(X, widths)
+    widths = modality_widths(modalities, X.shape[1])
+    return DaskSamples(X, widths, keep) if is_dask(X) else split_columns(X, widths)
 
 
-def batch(stimuli: Stimuli, labels: Any, rows: Any) -> Batch:
+def make_batch(stimuli: Stimuli, labels: Any, rows: Any) -> Batch:
     """What is shown in one batch, and its labels."""
     own = None if labels is None else labels[rows]
-    if isinstance(stimuli, Rows):
+    if isinstance(stimuli, DaskSamples):
         return stimuli.take(np.r_[rows]), own
     return {name: X[rows] for name, X in stimuli.items()}, own
 
 
-def in_order(stimuli: Stimuli, labels: Any, batch_size: int) -> Iterator[Batch]:
+def iter_batches(stimuli: Stimuli, labels: Any, batch_size: int) -> Iterator[Batch]:
     """All samples in batches, one after the other; what lies outside memory is let go again."""
-    n_samples = n_rows(stimuli)
+    n_samples = count_samples(stimuli)
     for first in range(0, n_samples, batch_size):
         rows = slice(first, min(first + batch_size, n_samples))
-        yield batch(stimuli, labels, rows)
-        if not isinstance(stimuli, Rows):
+        yield make_batch(stimuli, labels, rows)
+        if not isinstance(stimuli, DaskSamples):
             for X in stimuli.values():
-                release(X, rows)
+                release_pages(X, rows)
 
 
-def watched(
+def show_progress(
     steps: Iterator[tuple[Circuit, Progress]], n_batches: int | None, first: int, verbose: bool
 ) -> Iterator[tuple[Circuit, Progress]]:
     """The steps of a learning, with a bar on a terminal if that was asked for."""
@@ -95,12 +95,12 @@ def watched(
     )
 
 
-def n_rows(stimuli: Stimuli) -> int:
+def count_samples(stimuli: Stimuli) -> int:
     """Number of samples: all modalities have the same."""
     return len(next(iter(stimuli.values())))
 
 
-def class_numbers(
+def encode_labels(
     driver: Driver | None, y: ArrayLike | None, n_samples: int, classes: ArrayLike | None
 ) -> tuple[Any, Any]:
     """Class numbers for the driver, and the labels in the order of its blocks."""
@@ -127,7 +127,7 @@ def class_numbers(
     return np.searchsorted(known, found), known
 
 
-def first_circuit(
+def make_initial_circuit(
     stimuli: Mapping[str, FloatArray],
     labels: Any,
     rng: np.random.Generator,
@@ -154,8 +154,8 @@ def first_circuit(
     if driver is not None:
         driver.check(n_components, transfer)
     if isinstance(driver, OrdinalDriver):
-        favoured = driver.favours(labels, n_rows(stimuli), n_components)
-    atoms = initial_atoms(stimuli, known, n_components, rng, favoured)
+        favoured = driver.assignment(labels, count_samples(stimuli), n_components)
+    atoms = draw_initial_atoms(stimuli, known, n_components, rng, favoured)
     return Circuit(
         RateNeuron(),
         transfer,
@@ -165,9 +165,9 @@ def first_circuit(
     )
 
 
-def first_mark(
-    course: Course, fresh: Callable[[], Circuit], file: Checkpoint | None, resume: bool
-) -> Bookmark:
+def resume_or_start(
+    course: BatchSchedule, fresh: Callable[[], Circuit], file: Checkpoint | None, resume: bool
+) -> LearningState:
     """Where a learning begins: at the mark of its checkpoint, or at a fresh circuit.
 
     Raises

@@ -12,18 +12,18 @@ from sklearn.preprocessing import normalize
 
 from spikelca.datasets import ImageData, PrintedDigits, glyphs_for, printed_digits
 from spikelca.estimators import LinkedLCA
-from spikelca.experiments.scoring import JUDGES, search
+from spikelca.experiments.scoring import TUNING_CLASSIFIERS, tune
 from spikelca.experiments.settings import HANDWRITTEN, PRINTED, Settings
 from spikelca.metrics import block_sums
 from spikelca.model.drivers import OrdinalDriver
-from spikelca.utils.system import side_by_side
+from spikelca.utils.system import map_two_threads
 from spikelca.utils.validation import FloatArray
 
 KINDS = ("single", "linked", "ordinal")
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class LinkedData:
     """Unit-norm images, the printed digit of each, and the labels.
 
     Attributes
@@ -57,10 +57,10 @@ class Material:
         return np.hstack([self.train[rows], self.glyphs[self.images.y_train[rows]]])
 
 
-def make_material(images: ImageData, font: str | None = None) -> Material:
+def make_linked_data(images: ImageData, font: str | None = None) -> LinkedData:
     """Scale images and printed digits to unit norm; render the digits at the images' size."""
     printed = printed_digits(images.image_shape, font)
-    return Material(
+    return LinkedData(
         images,
         normalize(images.X_train),
         normalize(images.X_test),
@@ -69,8 +69,8 @@ def make_material(images: ImageData, font: str | None = None) -> Material:
     )
 
 
-def estimator(
-    kind: str, material: Material, settings: Settings, threshold: float, seed: int, **more: Any
+def make_estimator(
+    kind: str, material: LinkedData, settings: Settings, threshold: float, seed: int, **more: Any
 ) -> LinkedLCA:
     """One of the three dictionaries of the paper, not yet learned."""
     n_samples = more.pop("n_samples", len(material.train))
@@ -94,17 +94,17 @@ def estimator(
     )
 
 
-def learn_kind(
-    kind: str, material: Material, settings: Settings, threshold: float, seed: int
+def fit_kind(
+    kind: str, material: LinkedData, settings: Settings, threshold: float, seed: int
 ) -> LinkedLCA:
     """Learn one dictionary on all training images."""
     X = material.train if kind == "single" else material.linked()
-    model = estimator(kind, material, settings, threshold, seed)
+    model = make_estimator(kind, material, settings, threshold, seed)
     return model.fit(X, material.images.y_train)
 
 
 def choose_thresholds(
-    kinds: Sequence[str], material: Material, settings: Settings, seed: int
+    kinds: Sequence[str], material: LinkedData, settings: Settings, seed: int
 ) -> dict[str, float]:
     """For each kind the lam whose codes classify held-out *training* images best.
 
@@ -117,13 +117,13 @@ def choose_thresholds(
     jobs = [
         (kind, material, settings, threshold, seed) for kind in kinds for threshold in candidates
     ]
-    marks = np.reshape(list(side_by_side(judge_threshold, jobs)), (len(kinds), -1))
+    marks = np.reshape(list(map_two_threads(score_threshold, jobs)), (len(kinds), -1))
     best = marks.argmax(axis=1)
     return {kind: candidates[k] for kind, k in zip(kinds, best, strict=True)}
 
 
-def judge_threshold(
-    kind: str, material: Material, settings: Settings, threshold: float, seed: int
+def score_threshold(
+    kind: str, material: LinkedData, settings: Settings, threshold: float, seed: int
 ) -> float:
     """How well the codes of a short learning with this lam are read, summed over the judges."""
     y = material.images.y_train
@@ -131,22 +131,22 @@ def judge_threshold(
     n_scored = min(settings.tuning_samples, len(y) // 3)
     held, shown = rows[:n_scored], rows[n_scored:]
     X = material.train[shown] if kind == "single" else material.linked(shown)
-    model = estimator(
+    model = make_estimator(
         kind, material, settings, threshold, seed,
         n_batches=settings.tuning_batches, n_samples=len(shown),
     )  # fmt: skip
     codes = model.fit(X, y[shown]).transform(material.train[held])
-    return sum(search(judge, codes, y[held], seed)[1] for judge in JUDGES)
+    return sum(tune(judge, codes, y[held], seed)[1] for judge in TUNING_CLASSIFIERS)
 
 
-def recall(model: LinkedLCA, codes: FloatArray, material: Material) -> float:
+def recall_accuracy(model: LinkedLCA, codes: FloatArray, material: LinkedData) -> float:
     """Share of test images whose recalled printed digit is, by cosine, the right one of ten."""
     recalled = normalize(model.inverse_transform(codes, modality=PRINTED))
     found = (recalled @ material.glyphs.T).argmax(axis=1)
     return float((found == material.images.y_test).mean())
 
 
-def block_readout(model: LinkedLCA, codes: FloatArray, labels: NDArray[np.int64]) -> float:
+def block_readout_accuracy(model: LinkedLCA, codes: FloatArray, labels: NDArray[np.int64]) -> float:
     """Share of test images whose most active block is that of their class; no classifier."""
     driver = model.driver
     assert isinstance(driver, OrdinalDriver)
@@ -154,7 +154,7 @@ def block_readout(model: LinkedLCA, codes: FloatArray, labels: NDArray[np.int64]
     return float((model.classes_[sums.argmax(axis=1)] == labels).mean())
 
 
-def leaky_codes(model: LinkedLCA, material: Material, part: str) -> FloatArray:
+def leaky_codes(model: LinkedLCA, material: LinkedData, part: str) -> FloatArray:
     """Codes made with the printed digit in view: what must never be reported as a result."""
     images, labels = (
         (material.train, material.images.y_train)

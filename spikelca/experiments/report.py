@@ -18,20 +18,20 @@ from typing import Any
 
 import numpy as np
 
-from spikelca.experiments.linked import Material
+from spikelca.experiments.linked import LinkedData
 from spikelca.experiments.settings import PAPER, Settings
 from spikelca.experiments.table import Row, Table
-from spikelca.utils.atomic_write import replacing, write_text
+from spikelca.utils.atomic_write import write_atomic, write_text
 from spikelca.utils.system import versions
 
-LEAK = (
+LEAKAGE_NOTE = (
     "LEAKY rows saw the printed digit, which is a function of the label, at test time. "
     "They show why it must not be: they are no results."
 )
 
 
-def results(
-    table: Table, material: Material, settings: Settings, seeds: Sequence[int]
+def collect_results(
+    table: Table, material: LinkedData, settings: Settings, seeds: Sequence[int]
 ) -> dict[str, Any]:
     """`results.json` as a dictionary."""
     return {
@@ -57,13 +57,13 @@ def save_dictionaries(table: Table, folder: Path) -> list[Path]:
     for kind, model in table.models.items():
         path = folder / f"dictionary_{kind}.npz"
         atoms: dict[str, Any] = {d.name: d.atoms for d in model.circuit_.dictionaries}
-        with replacing(path) as file:
+        with write_atomic(path) as file:
             np.savez(file, **atoms)
         paths.append(path)
     return paths
 
 
-def rule_of(settings: Settings) -> str:
+def describe_rule(settings: Settings) -> str:
     """By which rule the linked and the ordinal dictionary learn, as a sentence."""
     if settings.contrast_share == 0:
         return "learning: Eq. 4 alone"
@@ -73,32 +73,36 @@ def rule_of(settings: Settings) -> str:
     )
 
 
-def format_table(table: Table, material: Material, seeds: Sequence[int], settings: Settings) -> str:
+def format_table(
+    table: Table, material: LinkedData, seeds: Sequence[int], settings: Settings
+) -> str:
     """Table I as text, beside the paper's figures."""
     columns = "".join(f"{name:>15}" for name in ("LR", "linear SVM", "RBF SVM"))
     head = f"{'code':<18}{columns}{'active':>8}{'gap':>9}   paper (MNIST)"
     lines = [
         f"data: {material.images.name};  printed digits: {material.printed.font}",
         f"test accuracy on the handwritten image alone, drivers off; seeds {list(seeds)}",
-        rule_of(settings),
+        describe_rule(settings),
         "",
         head,
         "-" * len(head),
     ]
     names = list(dict.fromkeys(row.name for row in table.rows))
-    lines += [_line(name, [row for row in table.rows if row.name == name]) for name in names]
+    lines += [_format_row(name, [row for row in table.rows if row.name == name]) for name in names]
     lines.append("")
     for kind, values in table.recall.items():
-        lines.append(f"recall of the printed digit, {kind:<8} {_mean(values)}")
+        lines.append(f"recall of the printed digit, {kind:<8} {_format_mean(values)}")
     if table.block_readout:
-        lines.append(f"block readout, no classifier      {_mean(table.block_readout)}")
+        lines.append(f"block readout, no classifier      {_format_mean(table.block_readout)}")
     if any("LEAKY" in name for name in names):
-        lines += ["", LEAK]
+        lines += ["", LEAKAGE_NOTE]
     return "\n".join(lines)
 
 
-def _line(name: str, rows: Sequence[Row]) -> str:
-    scores = [_mean([getattr(row, key) for row in rows]) for key in ("lr", "svm_linear", "svm_rbf")]
+def _format_row(name: str, rows: Sequence[Row]) -> str:
+    scores = [
+        _format_mean([getattr(row, key) for row in rows]) for key in ("lr", "svm_linear", "svm_rbf")
+    ]
     active = "" if rows[0].active is None else f"{np.mean([row.active for row in rows]):.1f}"
     gap = "" if rows[0].gap is None else f"{max(row.gap or 0 for row in rows):.0e}"
     paper = "  ".join(f"{value:.4f}" for value in PAPER.get(name, ()))
@@ -109,7 +113,7 @@ def _line(name: str, rows: Sequence[Row]) -> str:
     )
 
 
-def _mean(values: Sequence[float]) -> str:
+def _format_mean(values: Sequence[float]) -> str:
     """Mean, and with several seeds the spread around it."""
     spread = f" ±{np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
     return f"{np.mean(values):.4f}{spread}"
@@ -132,7 +136,7 @@ figure { margin: 2rem 0; } img { max-width: 100%; height: auto; }
 """
 
 
-def write_page(found: Mapping[str, Any], text: str, command: str, folder: Path) -> Path:
+def write_html(found: Mapping[str, Any], text: str, command: str, folder: Path) -> Path:
     """Write ``report.html`` from the results and the figures in the folder.
 
     Parameters
@@ -151,18 +155,18 @@ def write_page(found: Mapping[str, Any], text: str, command: str, folder: Path) 
     """
     path = folder / "report.html"
     drawn = [folder / f"figure{number}.png" for number in range(1, 8)]
-    figures = [(picture.stem, caption_of(picture), picture.read_bytes()) for picture in drawn]
-    write_text(path, page(found, text, command, figures))
+    figures = [(picture.stem, read_caption(picture), picture.read_bytes()) for picture in drawn]
+    write_text(path, render_html(found, text, command, figures))
     return path
 
 
-def caption_of(picture: Path) -> str:
+def read_caption(picture: Path) -> str:
     """The caption that stands with a figure's data."""
     with np.load(picture.with_suffix(".npz"), allow_pickle=False) as arrays:
         return str(arrays["caption"])
 
 
-def page(
+def render_html(
     found: Mapping[str, Any], text: str, command: str, figures: Sequence[tuple[str, str, bytes]]
 ) -> str:
     """The whole page.
@@ -178,15 +182,15 @@ def page(
         f"<h1>Linked sparse codes of {escape(found['data'])}</h1>",
         f"<p>Printed digits: {escape(found['font'])}. At test time the handwritten image is all "
         "that is seen, and every driver is off.</p>",
-        f"<h2>Table I: test accuracy</h2>{table(found['rows'])}",
+        f"<h2>Table I: test accuracy</h2>{render_table(found['rows'])}",
         *_warning(found, command),
         *_without_classifier(found),
         f"<details><summary>as it was printed</summary><pre>{escape(text)}</pre></details>",
         "<h2>Figures</h2>",
         *(_figure(*one) for one in figures),
         f"<h2>How it was made</h2><pre id='command'>{escape(command)}</pre>",
-        f"<div class='beside'><div><h3>Settings</h3>{pairs(found['settings'])}</div>",
-        f"<div><h3>Versions</h3>{pairs(found['versions'])}</div></div>",
+        f"<div class='beside'><div><h3>Settings</h3>{render_pairs(found['settings'])}</div>",
+        f"<div><h3>Versions</h3>{render_pairs(found['versions'])}</div></div>",
     ]
     return (
         f"<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'><title>spikelca: "
@@ -196,7 +200,7 @@ def page(
     )
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
+def render_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Table I, mean and spread over the seeds, the paper's figures beside it."""
     heads = ["code", *COLUMNS.values(), "active neurons", "largest gap", "paper (MNIST)"]
     names = dict.fromkeys(row["name"] for row in rows)
@@ -248,7 +252,7 @@ def _without_classifier(found: Mapping[str, Any]) -> Iterator[str]:
         if one["plane"] == "tsne":
             said[f"ten nearest neighbours in the t-SNE plane, {one['code']}"] = one["knn10"]
     if said:
-        told = pairs({name: f"{value:.4f}" for name, value in said.items()})
+        told = render_pairs({name: f"{value:.4f}" for name, value in said.items()})
         yield f"<h3>Without a classifier</h3>{told}"
 
 
@@ -258,7 +262,7 @@ def _figure(name: str, caption: str, png: bytes) -> str:
     return f'<figure><img id="{name}" alt="{alt}" src="data:image/png;base64,{code}"></figure>'
 
 
-def pairs(values: Mapping[str, Any]) -> str:
+def render_pairs(values: Mapping[str, Any]) -> str:
     """Names and values as a small table."""
     lines = (
         f"<tr><td>{escape(str(name))}</td><td>{escape(str(value))}</td></tr>"

@@ -9,12 +9,12 @@ from pathlib import Path
 from spikelca.datasets import load_images
 from spikelca.experiments import report, settings
 from spikelca.experiments.figures import draw_figures, format_clusters
-from spikelca.experiments.linked import make_material
-from spikelca.experiments.report import write_page
+from spikelca.experiments.linked import make_linked_data
+from spikelca.experiments.report import write_html
 from spikelca.experiments.table import Table, make_table
 
 
-def settings_for(shape: tuple[int, int], quick: bool) -> settings.Settings:
+def choose_settings(shape: tuple[int, int], quick: bool) -> settings.Settings:
     """Settings that fit the size of the images."""
     if quick:
         return settings.QUICK
@@ -85,15 +85,15 @@ def reproduce(
     """
     folder = check_folder(Path(out))
     images = load_images(data)
-    material = make_material(images, font)
-    chosen = replace(settings_for(images.image_shape, quick), transfer=transfer, reading=driver)
+    material = make_linked_data(images, font)
+    chosen = replace(choose_settings(images.image_shape, quick), transfer=transfer, reading=driver)
     if plain:
         chosen = replace(chosen, contrast_share=0.0)
     say(f"data: {images.name}; printed digits: {material.printed.font}")
     table = make_table(material, chosen, seeds, leaky=leaky, say=say)
     text = report.format_table(table, material, seeds, chosen)
     say("\n" + text)
-    found = report.results(table, material, chosen, seeds)
+    found = report.collect_results(table, material, chosen, seeds)
     paths = [report.write_results(found, folder), *report.save_dictionaries(table, folder)]
     for path, picture in draw_figures(table, material, chosen, folder, say):
         paths.append(path)
@@ -101,6 +101,6 @@ def reproduce(
     report.write_results(found, folder)
     say(format_clusters(found["clusters"]))
     if report_of is not None:
-        paths.append(write_page(found, text, report_of, folder))
+        paths.append(write_html(found, text, report_of, folder))
     say("\nwritten: " + ", ".join(str(path) for path in paths))
     return table

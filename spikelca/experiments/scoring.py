@@ -24,7 +24,7 @@ from sklearn.svm import SVC, LinearSVC
 from spikelca.utils.validation import FloatArray
 
 FOLDS = 3
-ROUGH = 5_000
+HALVING_ROWS = 5_000
 """Rows on which all constants compete; on more of them only the best third competes again."""
 
 
@@ -33,7 +33,7 @@ Trials = Iterator[tuple[Any, FloatArray]]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ClassifierSpec:
     """One classifier of Table I and the constants it is tried with.
 
     ``trials``, if there is any, is a quicker road to the classifiers of a grid on the same rows.
@@ -57,7 +57,7 @@ def _rbf_svm(constants: Mapping[str, float]) -> Any:
     return SVC(C=constants["C"], gamma=constants["gamma"], cache_size=1000)
 
 
-def _on_kernels(grid: Sequence[Mapping[str, float]], X: FloatArray) -> Trials:
+def _rbf_trials(grid: Sequence[Mapping[str, float]], X: FloatArray) -> Trials:
     """The same on ready kernels: squared distances depend on neither C nor gamma."""
     for _, alike in groupby(grid, lambda c: c.get("power", 1.0)):
         constants = list(alike)
@@ -67,19 +67,21 @@ def _on_kernels(grid: Sequence[Mapping[str, float]], X: FloatArray) -> Trials:
 
 
 # All constants refer to features scaled by `unit_scale`: squared distances around one.
-LOGISTIC = Candidate("lr", _logistic, [{"C": c} for c in (10.0, 30.0, 100.0, 300.0, 1000.0)])
-LINEAR_SVM = Candidate("svm_linear", _linear_svm, [{"C": c} for c in (1.0, 3.0, 10.0, 30.0, 100.0)])
-RBF_SVM = Candidate(
+LOGISTIC = ClassifierSpec("lr", _logistic, [{"C": c} for c in (10.0, 30.0, 100.0, 300.0, 1000.0)])
+LINEAR_SVM = ClassifierSpec(
+    "svm_linear", _linear_svm, [{"C": c} for c in (1.0, 3.0, 10.0, 30.0, 100.0)]
+)
+RBF_SVM = ClassifierSpec(
     "svm_rbf",
     _rbf_svm,
     [
         {"C": c, "gamma": g, "power": p}
         for p, c, g in product((1.0, 0.5), (3.0, 10.0), (1.0, 2.0, 3.0))
     ],
-    _on_kernels,
+    _rbf_trials,
 )
 
-JUDGES = (LINEAR_SVM, replace(RBF_SVM, grid=[{"C": 10.0, "gamma": 2.0}]))
+TUNING_CLASSIFIERS = (LINEAR_SVM, replace(RBF_SVM, grid=[{"C": 10.0, "gamma": 2.0}]))
 """By whom lam is chosen: a plane and a kernel, since a finer code helps the kernel more."""
 
 
@@ -101,8 +103,8 @@ def features(
     return shaped * shaped.dtype.type(unit_scale(model))
 
 
-def search(
-    candidate: Candidate, X: FloatArray, y: NDArray[np.int64], seed: int
+def tune(
+    candidate: ClassifierSpec, X: FloatArray, y: NDArray[np.int64], seed: int
 ) -> tuple[Mapping[str, float], float]:
     """The constants with the best cross-validated accuracy on these training rows, and it.
 
@@ -110,8 +112,8 @@ def search(
     order, is not tried on all of them.
     """
     grid = [c for c in candidate.grid if X.min() >= 0 or c.get("power", 1.0) == 1.0]
-    if len(X) > ROUGH:
-        rough = _cross_validated(candidate, grid, X[:ROUGH], y[:ROUGH], seed)
+    if len(X) > HALVING_ROWS:
+        rough = _cross_validated(candidate, grid, X[:HALVING_ROWS], y[:HALVING_ROWS], seed)
         best = np.argsort(-rough, kind="stable")[: max(len(grid) // 3, 2)]
         grid = [grid[k] for k in sorted(best)]
     scores = _cross_validated(candidate, grid, X, y, seed)
@@ -120,7 +122,7 @@ def search(
 
 
 def _cross_validated(
-    candidate: Candidate,
+    candidate: ClassifierSpec,
     grid: Sequence[Mapping[str, float]],
     X: FloatArray,
     y: NDArray[np.int64],
@@ -132,11 +134,16 @@ def _cross_validated(
         trials: Trials = ((candidate.make(c), features(X, c)) for c in grid)
     else:
         trials = candidate.trials(grid, X)
-    scores = [_quietly(cross_val_score, model, Z, y, cv=folds).mean() for model, Z in trials]
+    scores = [
+        _without_convergence_warnings(cross_val_score, model, Z, y, cv=folds).mean()
+        for model, Z in trials
+    ]
     return np.array(scores)
 
 
-def _quietly(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+def _without_convergence_warnings(
+    function: Callable[..., Any], *arguments: Any, **named: Any
+) -> Any:
     """Without the warnings of solvers that stop early: a weak fit scores weakly, which counts."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -152,7 +159,7 @@ class Score:
 
 
 def score(
-    candidate: Candidate,
+    candidate: ClassifierSpec,
     train: FloatArray,
     y_train: NDArray[np.int64],
     test: FloatArray,
@@ -178,7 +185,9 @@ def score(
     """
     if constants is None:
         rows = np.random.default_rng(seed).permutation(len(train))[:n_tuning]
-        constants, _ = search(candidate, train[rows], y_train[rows], seed)
-    model = _quietly(candidate.make(constants).fit, features(train, constants), y_train)
+        constants, _ = tune(candidate, train[rows], y_train[rows], seed)
+    model = _without_convergence_warnings(
+        candidate.make(constants).fit, features(train, constants), y_train
+    )
     found = model.predict(features(test, constants, like=train))
     return Score(float((found == y_test).mean()), constants)

@@ -17,17 +17,17 @@ import numpy as np
 from spikelca.estimators import LinkedLCA
 from spikelca.experiments.linked import (
     KINDS,
-    Material,
-    block_readout,
+    LinkedData,
+    block_readout_accuracy,
     choose_thresholds,
+    fit_kind,
     leaky_codes,
-    learn_kind,
-    recall,
+    recall_accuracy,
 )
 from spikelca.experiments.scoring import LINEAR_SVM, LOGISTIC, RBF_SVM, Score, score
 from spikelca.experiments.settings import HANDWRITTEN, Settings
 from spikelca.metrics import relative_gap
-from spikelca.utils.system import side_by_side
+from spikelca.utils.system import map_two_threads
 from spikelca.utils.validation import FloatArray
 
 CLASSIFIERS = (LOGISTIC, LINEAR_SVM, RBF_SVM)
@@ -73,7 +73,7 @@ class Table:
 
 
 @dataclass(frozen=True, eq=False)
-class Codes:
+class CodeSet:
     """Codes of the training and test images, ready to be classified."""
 
     name: str
@@ -86,7 +86,7 @@ class Codes:
 
 
 def make_table(
-    material: Material,
+    material: LinkedData,
     settings: Settings,
     seeds: Sequence[int],
     *,
@@ -118,32 +118,36 @@ def make_table(
     recalls: dict[str, list[float]] = {"linked": [], "ordinal": []}
     blocks: list[float] = []
     models: dict[str, LinkedLCA] = {}
-    work: list[Codes] = [Codes("raw", seeds[0], material.images.X_train, material.images.X_test)]
+    work: list[CodeSet] = [
+        CodeSet("raw", seeds[0], material.images.X_train, material.images.X_test)
+    ]
     jobs = list(product(seeds, KINDS))
 
     def learned(seed: int, kind: str) -> LinkedLCA:
         say(f"seed {seed}: learning the {kind} dictionary")
-        return learn_kind(kind, material, settings, thresholds[kind], seed)
+        return fit_kind(kind, material, settings, thresholds[kind], seed)
 
-    for (seed, kind), model in zip(jobs, side_by_side(learned, jobs), strict=True):
+    for (seed, kind), model in zip(jobs, map_two_threads(learned, jobs), strict=True):
         models.setdefault(kind, model)
         extra = seed == seeds[0]
-        work.extend(_codes_of(kind, seed, model, material, spiking and extra, leaky and extra))
+        work.extend(
+            _make_code_sets(kind, seed, model, material, spiking and extra, leaky and extra)
+        )
         test = next(codes.test for codes in work if (codes.name, codes.seed) == (kind, seed))
         if kind != "single":
-            recalls[kind].append(recall(model, test, material))
+            recalls[kind].append(recall_accuracy(model, test, material))
         if kind == "ordinal":
-            blocks.append(block_readout(model, test, material.images.y_test))
+            blocks.append(block_readout_accuracy(model, test, material.images.y_test))
     say(f"scoring {len(work)} codes with {len(CLASSIFIERS)} classifiers each")
     rows = _score_all(work, material, settings)
     return Table(tuple(rows), recalls, blocks, models)
 
 
-def _codes_of(
-    kind: str, seed: int, model: LinkedLCA, material: Material, spiking: bool, leaky: bool
-) -> Iterator[Codes]:
+def _make_code_sets(
+    kind: str, seed: int, model: LinkedLCA, material: LinkedData, spiking: bool, leaky: bool
+) -> Iterator[CodeSet]:
     test = model.transform(material.test)
-    yield Codes(
+    yield CodeSet(
         kind,
         seed,
         model.transform(material.train),
@@ -158,10 +162,10 @@ def _codes_of(
         yield _spiking_codes(f"{kind}-spiking", seed, model, material)
     if leaky:
         train, leaked = (leaky_codes(model, material, part) for part in ("train", "test"))
-        yield Codes(f"{kind}-LEAKY", seed, train, leaked, threshold=model.threshold)
+        yield CodeSet(f"{kind}-LEAKY", seed, train, leaked, threshold=model.threshold)
 
 
-def _spiking_codes(name: str, seed: int, model: LinkedLCA, material: Material) -> Codes:
+def _spiking_codes(name: str, seed: int, model: LinkedLCA, material: LinkedData) -> CodeSet:
     from sklearn.base import clone
 
     spiking = clone(model).set_params(neuron="spiking")
@@ -170,7 +174,7 @@ def _spiking_codes(name: str, seed: int, model: LinkedLCA, material: Material) -
     train, test = spiking.transform(material.train), spiking.transform(material.test)
     active = float(np.count_nonzero(test, axis=1).mean())
     gap = _mean_gap(model, test, material.test)
-    return Codes(name, seed, train, test, active, gap, model.threshold)
+    return CodeSet(name, seed, train, test, active, gap, model.threshold)
 
 
 def _gaps(model: LinkedLCA, codes: FloatArray, X: FloatArray) -> FloatArray | None:
@@ -192,14 +196,14 @@ def _mean_gap(model: LinkedLCA, codes: FloatArray, X: FloatArray) -> float | Non
     return None if gaps is None else float(gaps.mean())
 
 
-def _score_all(work: Sequence[Codes], material: Material, settings: Settings) -> list[Row]:
+def _score_all(work: Sequence[CodeSet], material: LinkedData, settings: Settings) -> list[Row]:
     """Every code with every classifier, two at a time: the solvers release the GIL."""
     from tqdm import tqdm
 
     y_train, y_test = material.images.y_train, material.images.y_test
     constants: dict[tuple[str, str], Any] = {}
 
-    def one(codes: Codes, candidate: Any) -> Score:
+    def one(codes: CodeSet, candidate: Any) -> Score:
         known = constants.get((codes.name, candidate.name))
         n_tuning = settings.tuning_samples
         return score(
@@ -215,14 +219,14 @@ def _score_all(work: Sequence[Codes], material: Material, settings: Settings) ->
     with tqdm(total=n_fits, desc="score", unit="fit", leave=False, disable=None) as bar:
         for part in rounds:
             jobs = [(codes, candidate) for candidate in reversed(CLASSIFIERS) for codes in part]
-            for (codes, candidate), found in zip(jobs, side_by_side(one, jobs), strict=True):
+            for (codes, candidate), found in zip(jobs, map_two_threads(one, jobs), strict=True):
                 scores[codes.name, codes.seed, candidate.name] = found
                 bar.update()
             constants |= {(name, kind): s.constants for (name, _, kind), s in scores.items()}
     return [_row(codes, scores) for codes in work]
 
 
-def _row(codes: Codes, scores: dict[tuple[str, int, str], Score]) -> Row:
+def _row(codes: CodeSet, scores: dict[tuple[str, int, str], Score]) -> Row:
     own = {c.name: scores[codes.name, codes.seed, c.name] for c in CLASSIFIERS}
     return Row(
         codes.name,

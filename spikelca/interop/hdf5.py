@@ -12,8 +12,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from spikelca.utils.optional import needed
-from spikelca.utils.system import available_bytes, readable
+from spikelca.utils.optional import require
+from spikelca.utils.system import available_bytes, format_bytes
 
 
 def check_hdf5(path: str | os.PathLike[str]) -> None:
@@ -24,23 +24,23 @@ def check_hdf5(path: str | os.PathLike[str]) -> None:
     OSError
         If the file cannot be opened.
     """
-    h5py = needed("h5py", "A NIR file", extra="nir")
+    h5py = require("h5py", "A NIR file", extra="nir")
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("found a folder, a pipe or a device; a regular file was awaited.")
     Path(path).open("rb").close()
     try:
         with h5py.File(path, "r") as file:
-            needed_bytes = _weigh(h5py, file, set())
+            needed_bytes = _total_bytes(h5py, file, set())
     except (OSError, RuntimeError, KeyError, UnicodeError) as error:
         raise ValueError(f"found no whole HDF5 file ({error}).") from error
     free = available_bytes()
     if needed_bytes > free:
         raise ValueError(
-            f"found arrays that take {readable(needed_bytes)}, and {readable(free)} are free."
+            f"found arrays that take {format_bytes(needed_bytes)}, and {format_bytes(free)} are free."
         )
 
 
-def _weigh(h5py: Any, group: Any, seen: set[int]) -> int:
+def _total_bytes(h5py: Any, group: Any, seen: set[int]) -> int:
     """Bytes of all arrays in a group; nothing is found twice, so that the way down has an end."""
     total = 0
     for name in group:
@@ -53,7 +53,7 @@ def _weigh(h5py: Any, group: Any, seen: set[int]) -> int:
             raise ValueError(f"found {place!r} elsewhere in the file; everything once was awaited.")
         seen.add(address)
         if isinstance(item, h5py.Group):
-            total += _weigh(h5py, item, seen)
+            total += _total_bytes(h5py, item, seen)
         elif isinstance(item, h5py.Dataset):
             if item.external or item.is_virtual:
                 raise ValueError(f"found {place!r} kept in another file; awaited in this one.")

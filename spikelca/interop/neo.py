@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikelca.engines import Clock, Response, Spikes
-from spikelca.utils.optional import needed
-from spikelca.utils.validation import indices, positive_seconds
+from spikelca.utils.optional import require
+from spikelca.utils.validation import check_indices, to_positive_seconds
 
 
 def to_neo(
@@ -62,21 +62,21 @@ def to_neo(
     >>> [len(train) for train in block.segments[0].spiketrains] == [len(run.spikes), 0]
     True
     """
-    neo = needed("neo", "A Neo block")
+    neo = require("neo", "A Neo block")
     if response.clock is None or (response.spikes is None and not response.traces):
         raise ValueError(
             "The response holds neither spikes nor traces; simulate with record=('spikes', 'u')."
         )
-    kept = indices(samples, len(response.code), "samples").tolist()
-    chosen = _cells(indices(neurons, response.code.shape[1], "neurons"), response)
+    kept = check_indices(samples, len(response.code), "samples").tolist()
+    chosen = _cell_indices(check_indices(neurons, response.code.shape[1], "neurons"), response)
     _check_traces(response, len(kept), len(chosen))
-    block = neo.Block(name="spikelca", **_told(response))
-    trains = _trains(neo, response)
+    block = neo.Block(name="spikelca", **_annotations(response))
+    trains = _spike_trains(neo, response)
     for sample in range(len(response.code)):
         segment = neo.Segment(name=f"sample {sample}", sample=sample)
         segment.spiketrains.extend(next(trains, []))
         if sample in kept:
-            signals = _signals(neo, response, kept.index(sample), chosen)
+            signals = _analog_signals(neo, response, kept.index(sample), chosen)
             segment.analogsignals.extend(list(signals))
         block.segments.append(segment)
     return block
@@ -116,14 +116,16 @@ def from_neo(block: Any) -> tuple[Spikes, Clock]:
             "found no block of a simulation; one that to_neo has made was awaited, which is "
             "annotated with dt and n_steps."
         )
-    clock = Clock(positive_seconds(told["dt"], "dt"), int(told["n_steps"]))
+    clock = Clock(to_positive_seconds(told["dt"], "dt"), int(told["n_steps"]))
     trains = [train for segment in block.segments for train in segment.spiketrains]
-    found = np.concatenate([np.zeros((3, 0), np.int64), *(_read(t, clock) for t in trains)], axis=1)
+    found = np.concatenate(
+        [np.zeros((3, 0), np.int64), *(_read_train(t, clock) for t in trains)], axis=1
+    )
     sample, neuron, step = found[:, np.lexsort((found[1], found[2], found[0]))]
     return Spikes(sample, neuron, step), clock
 
 
-def _told(response: Response) -> dict[str, Any]:
+def _annotations(response: Response) -> dict[str, Any]:
     """What the whole run has in common, in seconds; what does not apply is left out."""
     assert response.clock is not None
     told = {
@@ -136,7 +138,7 @@ def _told(response: Response) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _cells(neurons: NDArray[np.int64], response: Response) -> NDArray[np.int64]:
+def _cell_indices(neurons: NDArray[np.int64], response: Response) -> NDArray[np.int64]:
     """The cells of some neurons: behind all of them the negative halves, if codes are signed."""
     n = response.code.shape[1]
     pairs = response.counts is not None and response.counts.shape[1] == 2 * n
@@ -153,19 +155,19 @@ def _check_traces(response: Response, n_samples: int, n_cells: int) -> None:
             )
 
 
-def _names(cell: NDArray[np.int64], n_neurons: int) -> dict[str, NDArray[np.int64]]:
+def _cell_annotations(cell: NDArray[np.int64], n_neurons: int) -> dict[str, NDArray[np.int64]]:
     """What cells are called: the number of the neuron, and its sign."""
     return {"neuron": cell % n_neurons, "sign": np.where(cell < n_neurons, 1, -1)}
 
 
-def _trains(neo: Any, response: Response) -> Iterator[list[Any]]:
+def _spike_trains(neo: Any, response: Response) -> Iterator[list[Any]]:
     """The trains of each sample, one for each cell."""
     if response.spikes is None:
         return
     assert response.clock is not None
     assert response.counts is not None
     spikes, clock, n_cells = response.spikes, response.clock, response.counts.shape[1]
-    called = _names(np.arange(n_cells), response.code.shape[1])
+    called = _cell_annotations(np.arange(n_cells), response.code.shape[1])
     place = spikes.sample * n_cells + spikes.neuron
     order = np.argsort(place, kind="stable")
     ends = np.searchsorted(place[order], np.arange(response.counts.size + 1))
@@ -188,7 +190,9 @@ def _trains(neo: Any, response: Response) -> Iterator[list[Any]]:
         ]
 
 
-def _signals(neo: Any, response: Response, row: int, cells: NDArray[np.int64]) -> Iterator[Any]:
+def _analog_signals(
+    neo: Any, response: Response, row: int, cells: NDArray[np.int64]
+) -> Iterator[Any]:
     """The traces of one sample; its channels are cells or inputs."""
     times = response.times
     assert response.clock is not None
@@ -198,7 +202,7 @@ def _signals(neo: Any, response: Response, row: int, cells: NDArray[np.int64]) -
         called = (
             {"input": np.arange(trace.shape[2])}
             if inputs
-            else _names(cells, response.code.shape[1])
+            else _cell_annotations(cells, response.code.shape[1])
         )
         yield neo.AnalogSignal(
             trace[:, row],
@@ -211,10 +215,10 @@ def _signals(neo: Any, response: Response, row: int, cells: NDArray[np.int64]) -
 
 
 def _quantities() -> Any:
-    return needed("quantities", "A Neo block", extra="neo")
+    return require("quantities", "A Neo block", extra="neo")
 
 
-def _read(train: Any, clock: Clock) -> NDArray[np.int64]:
+def _read_train(train: Any, clock: Clock) -> NDArray[np.int64]:
     """Sample, cell and step of the spikes of a train: (3, n_spikes)."""
     times = np.asarray(train.rescale("s").magnitude, dtype=np.float64)
     step = np.rint(times / clock.dt).astype(np.int64)

@@ -51,27 +51,33 @@ from numpy.typing import NDArray
 
 from spikelca._version import __version__
 from spikelca.circuit import Circuit
-from spikelca.circuit.compile import make_injection
-from spikelca.circuit.simulation import untimed
+from spikelca.circuit.compile import sum_injections
+from spikelca.circuit.simulation import static_drivers
 from spikelca.interop.hdf5 import check_hdf5
-from spikelca.model.atoms import gram_of, step_limit
+from spikelca.model.atoms import gram_matrix, step_limit
 from spikelca.model.neurons import SpikingNeuron
 from spikelca.model.transfer import SoftThreshold
-from spikelca.modelfile import Arrays, ModelFileError, naming, plain_circuit, read_circuit
-from spikelca.utils.atomic_write import replacing
-from spikelca.utils.optional import needed
-from spikelca.utils.validation import FloatArray, positive_seconds
+from spikelca.modelfile import (
+    ArrayStore,
+    ModelFileError,
+    circuit_from_json,
+    circuit_to_json,
+    model_file_errors,
+)
+from spikelca.utils.atomic_write import write_atomic
+from spikelca.utils.optional import require
+from spikelca.utils.validation import FloatArray, to_positive_seconds
 
 FORMAT, SCHEMA = "spikelca-circuit", 1
 
 
-def told_in_words(circuit: Circuit, dt: float) -> dict[str, Any]:
+def describe_circuit(circuit: Circuit, dt: float) -> dict[str, Any]:
     """What stands in the metadata in plain words, once it is sure that NIR can hold the circuit."""
     neuron, transfer = circuit.neuron, circuit.transfer
     if not isinstance(neuron, SpikingNeuron):
         raise ValueError(
             "The circuit has rate neurons, and NIR has no node with a graded, thresholded output. "
-            "Export circuit.with_parts(neuron=SpikingNeuron(tau=...)): its spikes code the same."
+            "Export circuit._replace(neuron=SpikingNeuron(tau=...)): its spikes code the same."
         )
     if not isinstance(transfer, SoftThreshold):
         raise ValueError(
@@ -87,7 +93,7 @@ def told_in_words(circuit: Circuit, dt: float) -> dict[str, Any]:
         raise ValueError(
             f"The circuit has the wiring {circuit.wiring!r}, whose spikes reach every input and "
             "come back at once; NIR's graph has no order of events within a step. Export "
-            "circuit.with_parts(wiring='lateral'): it codes the same."
+            "circuit._replace(wiring='lateral'): it codes the same."
         )
     return {
         "format": FORMAT,
@@ -103,10 +109,10 @@ def told_in_words(circuit: Circuit, dt: float) -> dict[str, Any]:
     }
 
 
-def whole_circuit(circuit: Circuit) -> dict[str, Any]:
+def serialise_circuit(circuit: Circuit) -> dict[str, Any]:
     """The whole circuit and its digest, but for the atoms, which stand in the graph."""
-    arrays = Arrays()
-    plain = json.dumps(plain_circuit(circuit, "circuit", arrays), allow_nan=False)
+    arrays = ArrayStore()
+    plain = json.dumps(circuit_to_json(circuit, "circuit", arrays), allow_nan=False)
     digest = hashlib.sha256(plain.encode())
     for array in arrays.held.values():
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -119,34 +125,34 @@ def _place(i: int) -> str:
     return f"circuit.dictionaries.{i}.atoms"
 
 
-def _numbered(name: str, i: int) -> str:
+def _node_name(name: str, i: int) -> str:
     return f"{name}_{i}" if i else name
 
 
-def gram_in_double(circuit: Circuit) -> NDArray[np.float64]:
+def double_gram(circuit: Circuit) -> NDArray[np.float64]:
     """``L + 1`` in float64, with the gain of linked drivers on its diagonal."""
     dictionaries = [d.with_atoms(d.atoms.astype(np.float64)) for d in circuit.dictionaries]
     n = circuit.n_neurons
-    injection = make_injection(untimed(circuit.drivers), np.zeros(1), 1, n)
+    injection = sum_injections(static_drivers(circuit.drivers), np.zeros(1), 1, n)
     if injection.allowed is not None:
         raise ValueError(
             "The circuit has a driver that clamps, which holds cells at zero whatever they "
             "receive; NIR has no node that does. Take it off with circuit.without_drivers(), or "
             "take another reading of it."
         )
-    return np.asarray(gram_of(dictionaries) + injection.gain * np.eye(n))
+    return np.asarray(gram_matrix(dictionaries) + injection.gain * np.eye(n))
 
 
-def input_nodes(nir: Any, circuit: Circuit) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+def make_input_nodes(nir: Any, circuit: Circuit) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """Stimuli and drivers, up to the dendrite; the first modality also brings the threshold."""
     nodes, edges, dtype = {}, [], circuit.dtype
     for i, d in enumerate(circuit.dictionaries):
-        path = [_numbered("input", i)]
+        path = [_node_name("input", i)]
         nodes[path[0]] = nir.Input({"input": np.array([d.n_inputs])})
         if d.weight != 1:
-            path.append(_numbered("weight", i))
+            path.append(_node_name("weight", i))
             nodes[path[-1]] = nir.Scale(np.full(d.n_inputs, d.weight, dtype))
-        path.append(_numbered("synapses", i))
+        path.append(_node_name("synapses", i))
         bias = np.full(d.n_neurons, -circuit.transfer.threshold, dtype)
         atoms = d.atoms.copy()  # a graph belongs to whoever asked for it
         nodes[path[-1]] = nir.Linear(atoms) if i else nir.Affine(atoms, bias)
@@ -157,7 +163,7 @@ def input_nodes(nir: Any, circuit: Circuit) -> tuple[dict[str, Any], list[tuple[
     return nodes, edges
 
 
-def cell_nodes(nir: Any, circuit: Circuit, gram: FloatArray, dt: float) -> dict[str, Any]:
+def make_neuron_nodes(nir: Any, circuit: Circuit, gram: FloatArray, dt: float) -> dict[str, Any]:
     """The neurons, two nodes for each, and what they do to each other."""
     neuron, n, dtype = circuit.neuron, circuit.n_neurons, circuit.dtype
     assert isinstance(neuron, SpikingNeuron)
@@ -184,31 +190,31 @@ def cell_nodes(nir: Any, circuit: Circuit, gram: FloatArray, dt: float) -> dict[
     }
 
 
-def native(value: Any) -> Any:
+def to_native(value: Any) -> Any:
     """What came through HDF5 as plain Python: bytes are words, numbers of NumPy are numbers."""
     if isinstance(value, Mapping):
-        return {str(native(key)): native(item) for key, item in value.items()}
+        return {str(to_native(key)): to_native(item) for key, item in value.items()}
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return value.item() if isinstance(value, np.generic) else value
 
 
-def circuit_of(graph: Any, told: Mapping[str, Any]) -> Circuit:
-    arrays = Arrays({k: np.array(v) for k, v in told.items() if k.startswith("circuit.")})
+def circuit_from_graph(graph: Any, told: Mapping[str, Any]) -> Circuit:
+    arrays = ArrayStore({k: np.array(v) for k, v in told.items() if k.startswith("circuit.")})
     for i in range(len(graph.nodes)):
-        node = graph.nodes.get(_numbered("synapses", i))
+        node = graph.nodes.get(_node_name("synapses", i))
         if node is not None:
             arrays.held[_place(i)] = np.array(getattr(node, "weight", None))
     try:
         plain = json.loads(str(told.get("circuit")))
     except ValueError as error:
         raise ValueError(f"found no JSON as the circuit in the metadata: {error}") from error
-    circuit = read_circuit(plain, "circuit", arrays)
+    circuit = circuit_from_json(plain, "circuit", arrays)
     arrays.none_left()
     return circuit
 
 
-def compare(found: Any, awaited: Any) -> None:
+def check_graph(found: Any, awaited: Any) -> None:
     """Raise ValueError if a graph is not the one of its circuit: somebody has changed it."""
     # Another library of linear algebra rounds the products of the atoms in another way.
     slack = {"lateral": 1e-5}
@@ -221,11 +227,11 @@ def compare(found: Any, awaited: Any) -> None:
         name
         for name, node in awaited.nodes.items()
         if type(found.nodes[name]) is not type(node)
-        or not _same(vars(found.nodes[name]), vars(node), slack.get(name, 0.0))
+        or not _equal(vars(found.nodes[name]), vars(node), slack.get(name, 0.0))
     ]
     if set(map(tuple, found.edges)) != set(awaited.edges):
         wrong.append("edges")
-    if not _same(found.metadata, awaited.metadata):
+    if not _equal(found.metadata, awaited.metadata):
         wrong.append("metadata")
     if wrong:
         raise ValueError(
@@ -234,13 +240,13 @@ def compare(found: Any, awaited: Any) -> None:
         )
 
 
-def _same(found: Any, awaited: Any, slack: float = 0.0) -> bool:
-    found, awaited = native(found), native(awaited)
+def _equal(found: Any, awaited: Any, slack: float = 0.0) -> bool:
+    found, awaited = to_native(found), to_native(awaited)
     if isinstance(awaited, dict):
         return (
             isinstance(found, dict)
             and found.keys() == awaited.keys()
-            and all(_same(found[key], awaited[key], slack) for key in awaited)
+            and all(_equal(found[key], awaited[key], slack) for key in awaited)
         )
     one, other = np.asarray(found), np.asarray(awaited)
     if one.shape != other.shape or one.dtype != other.dtype:
@@ -289,17 +295,17 @@ def to_nir(circuit: Circuit, dt: Any) -> Any:
     >>> from_nir(graph).dictionary("x") == circuit.dictionary("x")
     True
     """
-    nir, step = needed("nir", "A NIR graph"), positive_seconds(dt, "dt")
-    metadata = {**told_in_words(circuit, step), **whole_circuit(circuit)}
-    gram = gram_in_double(circuit)
+    nir, step = require("nir", "A NIR graph"), to_positive_seconds(dt, "dt")
+    metadata = {**describe_circuit(circuit, step), **serialise_circuit(circuit)}
+    gram = double_gram(circuit)
     limit = step_limit(gram) * circuit.neuron.tau
     if step >= limit:
         raise ValueError(
             f"dt is {step:.3g} s; below {limit:.3g} s forward Euler is certainly stable for this "
             "dictionary. Take a smaller dt."
         )
-    nodes, edges = input_nodes(nir, circuit)
-    nodes |= cell_nodes(nir, circuit, gram, step)
+    nodes, edges = make_input_nodes(nir, circuit)
+    nodes |= make_neuron_nodes(nir, circuit, gram, step)
     edges += [
         ("dendrite", "generator"),
         ("generator", "lateral"),
@@ -339,8 +345,8 @@ def write_nir(circuit: Circuit, path: str | os.PathLike[str], dt: Any) -> None:
     SpikingNeuron(tau=0.01, quantum=0.02, floor=-0.02)
     """
     graph, whole = to_nir(circuit, dt), io.BytesIO()
-    needed("nir", "A NIR file").write(whole, graph)
-    with replacing(path) as file:
+    require("nir", "A NIR file").write(whole, graph)
+    with write_atomic(path) as file:
         file.write(whole.getbuffer())
 
 
@@ -370,10 +376,10 @@ def from_nir(graph: Any) -> Circuit:
     >>> from_nir(to_nir(circuit, dt=1e-4)).dictionary("x") == circuit.dictionary("x")
     True
     """
-    nir = needed("nir", "A NIR graph")
+    nir = require("nir", "A NIR graph")
     if not isinstance(graph, nir.NIRGraph):
         raise ValueError(f"found {type(graph).__name__}; a nir.NIRGraph was awaited.")
-    told = native(graph.metadata)
+    told = to_native(graph.metadata)
     if told.get("format") != FORMAT:
         raise ValueError(
             "found no circuit of spikelca in the metadata; a graph that to_nir has made was "
@@ -388,10 +394,10 @@ def from_nir(graph: Any) -> Circuit:
     if not isinstance(told.get("dt"), float):
         raise ValueError(f"found the dt {str(told.get('dt'))[:20]!r}; seconds were awaited.")
     try:
-        circuit = circuit_of(graph, told)
+        circuit = circuit_from_graph(graph, told)
     except (TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"found no sound circuit in the metadata: {error}") from error
-    compare(graph, to_nir(circuit, told["dt"]))
+    check_graph(graph, to_nir(circuit, told["dt"]))
     return circuit
 
 
@@ -428,8 +434,8 @@ def read_nir(path: str | os.PathLike[str]) -> Circuit:
     Traceback (most recent call last):
     spikelca.modelfile.container.ModelFileError: ...
     """
-    nir = needed("nir", "A NIR file")
-    with naming(path):
+    nir = require("nir", "A NIR file")
+    with model_file_errors(path):
         check_hdf5(path)
         try:
             graph = nir.read(path)

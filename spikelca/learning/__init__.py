@@ -1,5 +1,5 @@
 """Learning over batches: the loop, its contrastive part, and checkpoints."""
 
-from spikelca.learning.loop import Elsewhere, Progress, learn
+from spikelca.learning.loop import Progress, RemoteBatch, learn
 
-__all__ = ["Elsewhere", "Progress", "learn"]
+__all__ = ["Progress", "RemoteBatch", "learn"]

@@ -1,6 +1,6 @@
 """Checkpoints: a learning that was killed goes on as if nothing had happened, to the last bit.
 
-What the next batch depends on is little, and all of it is a `Bookmark`:
+What the next batch depends on is little, and all of it is a `LearningState`:
 
 =========  ======================================================================================
 circuit    atoms, and what the learning rule remembers of each (usage, how long it has been silent)
@@ -28,24 +28,24 @@ from numpy.typing import NDArray
 
 from spikelca.circuit import Circuit
 from spikelca.modelfile import (
-    Arrays,
-    fields_of,
-    naming,
-    plain,
-    plain_circuit,
-    plain_generator,
+    ArrayStore,
+    circuit_from_json,
+    circuit_to_json,
+    model_file_errors,
     read_archive,
-    read_circuit,
-    read_generator,
+    rng_from_json,
+    rng_to_json,
+    to_json,
+    unpack,
     write_archive,
 )
 
-ROWS = 4096
+DIGEST_ROWS = 4096
 """Rows of which one digest is taken: neither a memory map nor a cluster hands over the whole."""
 
 
 @dataclass(frozen=True, eq=False)
-class Bookmark:
+class LearningState:
     """Where a learning stands.
 
     Attributes
@@ -72,7 +72,7 @@ class Bookmark:
         return rng
 
 
-class Course:
+class BatchSchedule:
     """Which samples make up which batch, over all epochs; it can be entered anywhere.
 
     Parameters
@@ -84,7 +84,7 @@ class Course:
 
     Examples
     --------
-    >>> course = Course(5, 2, 1, np.random.default_rng(0))
+    >>> course = BatchSchedule(5, 2, 1, np.random.default_rng(0))
     >>> [len(rows) for rows in course.batches(0)]
     [2, 2, 1]
     """
@@ -106,11 +106,11 @@ class Course:
         """Batches of all epochs."""
         return self.n_epochs * self.per_epoch
 
-    def bookmark(self, circuit: Circuit, n_steps: int = 0, n_redrawn: int = 0) -> Bookmark:
+    def bookmark(self, circuit: Circuit, n_steps: int = 0, n_redrawn: int = 0) -> LearningState:
         """Where the learning stands now."""
-        return Bookmark(circuit, n_steps, n_redrawn, self.rng.bit_generator.state, self.order)
+        return LearningState(circuit, n_steps, n_redrawn, self.rng.bit_generator.state, self.order)
 
-    def turn_to(self, mark: Bookmark) -> None:
+    def turn_to(self, mark: LearningState) -> None:
         """Go where a bookmark lies."""
         self.rng.bit_generator.state = mark.rng
         self.order = mark.order
@@ -170,10 +170,10 @@ class Checkpoint:
                 f"checkpoint_every is {every!r}; a whole number of batches, 1 or more, was awaited."
             )
         self.path, self.every, self.n_batches = Path(path), int(every), n_batches
-        self.owner = {name: in_words(value, name) for name, value in params.items()}
-        self.owner |= {name: digest(array) for name, array in data.items()}
+        self.owner = {name: to_text(value, name) for name, value in params.items()}
+        self.owner |= {name: digest_array(array) for name, array in data.items()}
 
-    def begin(self, resume: bool) -> Bookmark | None:
+    def begin(self, resume: bool) -> LearningState | None:
         """Where to go on from; None to start anew, because nothing is there or all is done.
 
         Raises
@@ -208,27 +208,27 @@ class Checkpoint:
                 "parameters, or name another file."
             )
 
-    def after(self, mark: Bookmark) -> None:
+    def after(self, mark: LearningState) -> None:
         """Write, if it is time."""
         if mark.n_steps % self.every == 0 or mark.n_steps == self.n_batches:
             self.write(mark)
 
-    def write(self, mark: Bookmark) -> None:
+    def write(self, mark: LearningState) -> None:
         """Put the bookmark in place of the one before, as a whole or not at all."""
-        arrays = Arrays()
+        arrays = ArrayStore()
         told = {
-            "circuit": plain_circuit(mark.circuit, "circuit", arrays),
+            "circuit": circuit_to_json(mark.circuit, "circuit", arrays),
             "n_steps": mark.n_steps,
             "n_redrawn": mark.n_redrawn,
-            "rng": plain_generator(mark.rng),
-            "order": plain_generator(mark.order),
+            "rng": rng_to_json(mark.rng),
+            "order": rng_to_json(mark.order),
             "n_batches": self.n_batches,
             "owner": self.owner,
         }
         write_archive(self.path, {"kind": "checkpoint", "model": told}, arrays.held)
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Bookmark, dict[str, str], int]:
+def read_checkpoint(path: str | os.PathLike[str]) -> tuple[LearningState, dict[str, str], int]:
     """A bookmark, to whom it belongs, and how many batches the whole learning has.
 
     Raises
@@ -239,61 +239,61 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Bookmark, dict[str, s
         If it cannot be read.
     """
     found, held = read_archive(path)
-    with naming(path):
-        arrays = Arrays(held)
-        kind, told = fields_of(found, "file", "kind", "model")
+    with model_file_errors(path):
+        arrays = ArrayStore(held)
+        kind, told = unpack(found, "file", "kind", "model")
         if kind != "checkpoint":
             raise ValueError(
                 f"found a saved {str(kind)[:40]}, no checkpoint. Name another file: this one would "
                 "be overwritten."
             )
         names = ("circuit", "n_steps", "n_redrawn", "rng", "order", "n_batches", "owner")
-        circuit, n_steps, n_redrawn, rng, order, n_batches, owner = fields_of(told, "it", *names)
+        circuit, n_steps, n_redrawn, rng, order, n_batches, owner = unpack(told, "it", *names)
         counted = all(type(n) is int and n >= 0 for n in (n_steps, n_redrawn, n_batches))
         if not counted or n_steps > n_batches:
             raise ValueError(f"found {str(n_steps)[:20]} of {str(n_batches)[:20]} batches.")
         if not isinstance(owner, dict) or not all(isinstance(v, str) for v in owner.values()):
             raise ValueError("found no word of whom the checkpoint belongs to.")
-        mark = Bookmark(
-            read_circuit(circuit, "circuit", arrays),
+        mark = LearningState(
+            circuit_from_json(circuit, "circuit", arrays),
             n_steps,
             n_redrawn,
-            read_generator(rng, "rng"),
-            read_generator(order, "order"),
+            rng_from_json(rng, "rng"),
+            rng_from_json(order, "order"),
         )
         arrays.none_left()
         return mark, owner, n_batches
 
 
-def in_words(value: Any, name: str) -> str:
+def to_text(value: Any, name: str) -> str:
     """A parameter as text: equal texts, equal values."""
     if isinstance(value, np.random.RandomState):
         return "RandomState"  # it has moved on since; the checkpoint holds what was drawn from it
-    arrays = Arrays()
-    text = json.dumps(plain(value, name, arrays))
-    return " ".join([text, *(digest(array) for array in arrays.held.values())])
+    arrays = ArrayStore()
+    text = json.dumps(to_json(value, name, arrays))
+    return " ".join([text, *(digest_array(array) for array in arrays.held.values())])
 
 
-def digest(array: NDArray[Any] | None) -> str:
+def digest_array(array: NDArray[Any] | None) -> str:
     """Shape, dtype and SHA-256 of an array's values, whatever its layout in memory.
 
-    An array that is in many places has a ``digest()`` of its own, which tells the same.
+    An array that is in many places has a ``digest_array()`` of its own, which tells the same.
     """
     if array is None:
         return "none"
     if hasattr(array, "digest"):
         return str(array.digest())
-    stretches = (array[first : first + ROWS] for first in range(0, len(array), ROWS))
-    return joined_digest(array.shape, array.dtype, [digest_of_rows(rows) for rows in stretches])
+    stretches = (array[first : first + DIGEST_ROWS] for first in range(0, len(array), DIGEST_ROWS))
+    return combine_digests(array.shape, array.dtype, [digest_rows(rows) for rows in stretches])
 
 
-def digest_of_rows(rows: NDArray[Any]) -> bytes:
-    """SHA-256 of a stretch of `ROWS` rows: they need not all be in one place."""
+def digest_rows(rows: NDArray[Any]) -> bytes:
+    """SHA-256 of a stretch of `DIGEST_ROWS` rows: they need not all be in one place."""
     text = rows.dtype.kind in "OU"
     values = repr(rows.tolist()).encode() if text else np.ascontiguousarray(rows).tobytes()
     return hashlib.sha256(values).digest()
 
 
-def joined_digest(shape: tuple[int, ...], dtype: np.dtype[Any], parts: Iterable[bytes]) -> str:
+def combine_digests(shape: tuple[int, ...], dtype: np.dtype[Any], parts: Iterable[bytes]) -> str:
     """The digest of an array of which every stretch has been digested."""
     return f"{shape} {dtype.name} {hashlib.sha256(b''.join(parts)).hexdigest()[:16]}"

@@ -25,10 +25,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from spikelca.circuit import Circuit
-from spikelca.circuit.batch_statistics import Sums
-from spikelca.circuit.dictionary_update import room
+from spikelca.circuit.batch_statistics import BatchSums
+from spikelca.circuit.dictionary_update import remaining_norm
 from spikelca.engines import Engine
-from spikelca.model.atoms import normalise_stacked, to_stacked
+from spikelca.model.atoms import normalise_stacked, rescale_to_stacked
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.plasticity import Contrast, PlasticityState
 from spikelca.utils.validation import FloatArray
@@ -43,7 +43,7 @@ def check_contrast(circuit: Circuit, observed: Sequence[str]) -> None:
         )
 
 
-def free_code(
+def free_phase_code(
     circuit: Circuit,
     stimuli: Mapping[str, FloatArray],
     observed: Sequence[str],
@@ -53,13 +53,13 @@ def free_code(
     """The code as it is used, in the scale of the stacked atoms: (n_samples, n_neurons)."""
     asked = circuit.without_drivers().observe(*observed)
     response = asked.encode({name: stimuli[name] for name in observed}, tol, engine=engine)
-    return to_stacked(response.code, circuit.observed_norms(*observed))
+    return rescale_to_stacked(response.code, circuit.observed_norms(*observed))
 
 
-def contrasted(
+def contrastive_step(
     circuit: Circuit,
-    taught: Sums,
-    free: Sums,
+    taught: BatchSums,
+    free: BatchSums,
     observed: Sequence[str],
     contrast: Contrast,
     strength: float = 1.0,
@@ -98,21 +98,22 @@ def contrasted(
     assert circuit.plasticity is not None
     state = circuit.plasticity.after(taught.activity, memory)
     stepped = [
-        _stepped(d, taught, free, d.name in observed, contrast, strength, state) for d in plastic
+        _contrastive_atoms(d, taught, free, d.name in observed, contrast, strength, state)
+        for d in plastic
     ]
     weights = [d.weight for d in plastic]
-    moved = normalise_stacked(stepped, weights, room(circuit.dictionaries, plastic))
+    moved = normalise_stacked(stepped, weights, remaining_norm(circuit.dictionaries, plastic))
     atoms = {d.name: phi for d, phi in zip(plastic, moved, strict=True)}
     learned = tuple(
         d.with_atoms(atoms[d.name]) if d.name in atoms else d for d in circuit.dictionaries
     )
-    return circuit.with_parts(dictionaries=learned, plasticity=replace(state, redrawn=0))
+    return circuit._replace(dictionaries=learned, plasticity=replace(state, redrawn=0))
 
 
-def _stepped(
+def _contrastive_atoms(
     d: Dictionary,
-    taught: Sums,
-    free: Sums,
+    taught: BatchSums,
+    free: BatchSums,
     seen: bool,
     contrast: Contrast,
     strength: float,

@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spikelca.circuit import Circuit
-from spikelca.circuit.batch_statistics import Lesson, Sums, lesson_of
-from spikelca.circuit.dictionary_update import favoured_rows
+from spikelca.circuit.batch_statistics import BatchStatistics, BatchSums, make_statistics
+from spikelca.circuit.dictionary_update import eligible_samples
 from spikelca.engines import Engine, get_engine
-from spikelca.learning.contrast import check_contrast, contrasted, free_code
+from spikelca.learning.contrast import check_contrast, contrastive_step, free_phase_code
 from spikelca.model.plasticity import Contrast
-from spikelca.utils.system import one_blas_thread
+from spikelca.utils.system import single_blas_thread
 from spikelca.utils.validation import FloatArray, check_stimuli
 
 
-class Elsewhere(ABC):
+class RemoteBatch(ABC):
     """Samples that are not in this process. They settle where they are, and send their sums.
 
     Examples
@@ -33,7 +33,7 @@ class Elsewhere(ABC):
     >>> class Drawer(Elsewhere):
     ...     def lesson(self, circuit, labels, tol, engine):
     ...         x = {"x": np.eye(2)}
-    ...         return lesson_of(circuit.dictionaries, x, circuit.encode(x, tol).code)
+    ...         return make_statistics(circuit.dictionaries, x, circuit.encode(x, tol).code)
     >>> from spikelca import Dictionary, RateNeuron, SoftThreshold
     >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
     >>> [progress.n_samples for _, progress in learn(circuit, [(Drawer(), None)])]
@@ -41,7 +41,7 @@ class Elsewhere(ABC):
     """
 
     @abstractmethod
-    def lesson(self, circuit: Circuit, labels: Any, tol: float, engine: Engine) -> Lesson:
+    def lesson(self, circuit: Circuit, labels: Any, tol: float, engine: Engine) -> BatchStatistics:
         """What the samples have to say to the circuit.
 
         Parameters
@@ -56,11 +56,11 @@ class Elsewhere(ABC):
         Returns
         -------
         Lesson
-            From `spikelca.lessons.lesson_of`, or put together of the sums of blocks.
+            From `spikelca.lessons.make_statistics`, or put together of the sums of blocks.
         """
 
 
-Batch = tuple[Mapping[str, FloatArray] | Elsewhere, ArrayLike | None]
+Batch = tuple[Mapping[str, FloatArray] | RemoteBatch, ArrayLike | None]
 """Stimuli of each modality, and the labels of the samples (None without drivers)."""
 
 
@@ -152,7 +152,7 @@ def learn(
     if contrast is not None:
         check_contrast(circuit, observe)
     for batch, (stimuli, labels) in enumerate(batches, start=first):
-        if contrast is not None and isinstance(stimuli, Elsewhere):
+        if contrast is not None and isinstance(stimuli, RemoteBatch):
             raise NotImplementedError(
                 "contrast is not offered for samples on Dask workers: take contrast=None, or learn "
                 "from an array in memory or on a disk."
@@ -161,46 +161,46 @@ def learn(
         strength = 0.0 if contrast is None else contrast.strength(fraction)
         driven = circuit.faded(fraction)
         # The limit is not held across the yield: what the caller computes is the caller's affair.
-        with one_blas_thread():
-            lesson = _lesson(driven, stimuli, labels, tol, runner)
+        with single_blas_thread():
+            lesson = _batch_statistics(driven, stimuli, labels, tol, runner)
             if contrast is not None and strength:
-                free = _free(circuit, stimuli, observe, tol, runner)
-                circuit = contrasted(circuit, lesson.sums, free, observe, contrast, strength)
+                free = _free_phase_sums(circuit, stimuli, observe, tol, runner)
+                circuit = contrastive_step(circuit, lesson.sums, free, observe, contrast, strength)
             else:
                 parts = (circuit.drivers, labels, lesson.n_samples, circuit.n_neurons)
-                circuit = circuit.taught(lesson, partial(favoured_rows, *parts), rng)
-        yield circuit, _report(circuit, lesson.sums, batch + 1)
+                circuit = circuit._apply_statistics(lesson, partial(eligible_samples, *parts), rng)
+        yield circuit, _make_progress(circuit, lesson.sums, batch + 1)
 
 
-def _lesson(
+def _batch_statistics(
     circuit: Circuit,
-    stimuli: Mapping[str, FloatArray] | Elsewhere,
+    stimuli: Mapping[str, FloatArray] | RemoteBatch,
     labels: ArrayLike | None,
     tol: float,
     engine: Engine,
-) -> Lesson:
-    if isinstance(stimuli, Elsewhere):
+) -> BatchStatistics:
+    if isinstance(stimuli, RemoteBatch):
         return stimuli.lesson(circuit, labels, tol, engine)
     seen = check_stimuli(stimuli, circuit.widths, circuit.dtype)
     code = circuit.encode(seen, tol, labels=labels, engine=engine).code
-    return lesson_of(circuit.dictionaries, seen, code)
+    return make_statistics(circuit.dictionaries, seen, code)
 
 
-def _free(
+def _free_phase_sums(
     circuit: Circuit,
-    stimuli: Mapping[str, FloatArray] | Elsewhere,
+    stimuli: Mapping[str, FloatArray] | RemoteBatch,
     observe: Sequence[str],
     tol: float,
     engine: Engine,
-) -> Sums:
+) -> BatchSums:
     """What the same samples say when they are settled as they will be used."""
-    assert not isinstance(stimuli, Elsewhere)
+    assert not isinstance(stimuli, RemoteBatch)
     seen = check_stimuli(stimuli, circuit.widths, circuit.dtype)
-    code = free_code(circuit, seen, observe, tol, engine)
-    return lesson_of(circuit.dictionaries, seen, code).sums
+    code = free_phase_code(circuit, seen, observe, tol, engine)
+    return make_statistics(circuit.dictionaries, seen, code).sums
 
 
-def _report(circuit: Circuit, sums: Sums, batch: int) -> Progress:
+def _make_progress(circuit: Circuit, sums: BatchSums, batch: int) -> Progress:
     assert circuit.plasticity is not None
     n_samples = sums.activity.n_samples
     error = {name: sums.error[name] / power if power else 0.0 for name, power in sums.power.items()}

@@ -29,7 +29,7 @@ def stacked_norms(atoms: Sequence[FloatArray], weights: Sequence[float]) -> NDAr
     return np.asarray(np.sqrt(total))
 
 
-def to_stacked(code: FloatArray, observed_norms: NDArray[np.float64]) -> FloatArray:
+def rescale_to_stacked(code: FloatArray, observed_norms: NDArray[np.float64]) -> FloatArray:
     """A code of the observed parts of the atoms, brought back to the stacked atoms.
 
     Where only a part of the modalities was observed, a code belongs to atoms whose observed part
@@ -60,7 +60,7 @@ def normalise_stacked(
     return [phi * scale.astype(phi.dtype)[:, None] for phi in atoms]
 
 
-def gram_of(dictionaries: Sequence[Dictionary]) -> FloatArray:
+def gram_matrix(dictionaries: Sequence[Dictionary]) -> FloatArray:
     """``sum_i w_i Phi_i^T Phi_i``: (n_neurons, n_neurons), exactly symmetric."""
     dtype = dictionaries[0].atoms.dtype
     gram = np.zeros((dictionaries[0].n_neurons,) * 2, dtype=dtype)
@@ -69,7 +69,7 @@ def gram_of(dictionaries: Sequence[Dictionary]) -> FloatArray:
     return np.asarray((gram + gram.T) * dtype.type(0.5))
 
 
-def check_unique(names: Sequence[str]) -> None:
+def check_unique_names(names: Sequence[str]) -> None:
     """Raise ValueError if two modalities share a name."""
     if len(set(names)) != len(names) or not names:
         raise ValueError(
@@ -77,7 +77,7 @@ def check_unique(names: Sequence[str]) -> None:
         )
 
 
-def check_stack(dictionaries: Sequence[Dictionary]) -> None:
+def check_dictionaries(dictionaries: Sequence[Dictionary]) -> None:
     """Check that the dictionaries fit together and that no atom is blank or doubled.
 
     Raises
@@ -85,7 +85,7 @@ def check_stack(dictionaries: Sequence[Dictionary]) -> None:
     ValueError
         If numbers of neurons or precisions differ, or a stacked atom is zero or a copy of another.
     """
-    check_unique([d.name for d in dictionaries])
+    check_unique_names([d.name for d in dictionaries])
     shapes = {d.name: d.atoms.shape for d in dictionaries}
     if len({shape[0] for shape in shapes.values()}) > 1:
         raise ValueError(
@@ -102,7 +102,7 @@ def check_stack(dictionaries: Sequence[Dictionary]) -> None:
             f"{blank.size} atom(s) have norm zero, the first at index {blank[0]}; such a neuron "
             "never sees anything. Leave it out, or draw it from a sample."
         )
-    first = _first_double(stacked)
+    first = _first_duplicate(stacked)
     if first is not None:
         raise ValueError(
             f"Atoms {first[0]} and {first[1]} are equal; their codes would not be unique. "
@@ -110,7 +110,7 @@ def check_stack(dictionaries: Sequence[Dictionary]) -> None:
         )
 
 
-def _first_double(stacked: FloatArray) -> tuple[int, int] | None:
+def _first_duplicate(stacked: FloatArray) -> tuple[int, int] | None:
     seen: dict[bytes, int] = {}
     for index, row in enumerate(stacked):
         earlier = seen.setdefault((row + 0.0).tobytes(), index)  # -0.0 is 0.0
@@ -123,7 +123,7 @@ JITTER = 0.05
 """Noise, as a part of an atom's norm, that tells apart atoms which start from equal samples."""
 
 
-def initial_atoms(
+def draw_initial_atoms(
     stimuli: Mapping[str, FloatArray],
     weights: Mapping[str, float],
     n_neurons: int,
@@ -142,7 +142,7 @@ def initial_atoms(
     n_neurons : int
     rng : numpy Generator
     favoured : (n_samples, n_neurons) bool, optional
-        Samples from which each neuron may be drawn, see `Driver.favours`.
+        Samples from which each neuron may be drawn, see `Driver.assignment`.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def initial_atoms(
     """
     n_samples = len(next(iter(stimuli.values())))
     if favoured is None:
-        rows = _without_repeats(rng, np.arange(n_samples), n_neurons)
+        rows = _draw_without_replacement(rng, np.arange(n_samples), n_neurons)
     else:
         rows = np.empty(n_neurons, dtype=np.int64)
         patterns, which = np.unique(favoured, axis=1, return_inverse=True)
@@ -158,21 +158,21 @@ def initial_atoms(
             neurons = np.flatnonzero(which.ravel() == index)
             choices = np.flatnonzero(pattern)
             choices = choices if choices.size else np.arange(n_samples)
-            rows[neurons] = _without_repeats(rng, choices, neurons.size)
+            rows[neurons] = _draw_without_replacement(rng, choices, neurons.size)
     atoms = {name: np.array(X[rows]) for name, X in stimuli.items()}
-    _tell_apart(atoms, rng)
+    _perturb_duplicates(atoms, rng)
     moved = normalise_stacked(list(atoms.values()), [weights[name] for name in atoms])
     return dict(zip(atoms, moved, strict=True))
 
 
-def _without_repeats(
+def _draw_without_replacement(
     rng: np.random.Generator, choices: NDArray[np.int64], size: int
 ) -> NDArray[np.int64]:
     rounds = [rng.permutation(choices) for _ in range(-(-size // choices.size))]
     return np.concatenate(rounds)[:size]
 
 
-def _tell_apart(atoms: Mapping[str, FloatArray], rng: np.random.Generator) -> None:
+def _perturb_duplicates(atoms: Mapping[str, FloatArray], rng: np.random.Generator) -> None:
     """Add noise to blank atoms and to every atom that another one equals or scales."""
     stacked = np.hstack(list(atoms.values())).astype(np.float64)
     norms = np.linalg.norm(stacked, axis=1)
@@ -186,7 +186,7 @@ def _tell_apart(atoms: Mapping[str, FloatArray], rng: np.random.Generator) -> No
         phi[unclear] += np.abs(scale[:, None] * noise).astype(phi.dtype)
 
 
-LARGEST_STEP = 0.1
+MAX_STEP = 0.1
 """No automatic step is longer than this part of tau, however tame the spectrum."""
 
 
@@ -219,6 +219,6 @@ def step_limit(gram: FloatArray) -> float:
     return 2.0 / value if value > 0 else math.inf
 
 
-def automatic_step(limit: float) -> float:
-    """``dt / tau`` that the library takes unless told: half the limit, at most `LARGEST_STEP`."""
-    return min(0.5 * limit, LARGEST_STEP)
+def default_step(limit: float) -> float:
+    """``dt / tau`` that the library takes unless told: half the limit, at most `MAX_STEP`."""
+    return min(0.5 * limit, MAX_STEP)

@@ -21,13 +21,13 @@ from numpy.typing import ArrayLike
 
 from spikelca.model.inputs import AnalogInput, Inputs
 from spikelca.model.plasticity import Hebbian
-from spikelca.utils.validation import FloatArray, check_matrix, frozen, positive
+from spikelca.utils.validation import FloatArray, check_matrix, check_positive, readonly_copy
 
-Layout = Callable[[FloatArray], FloatArray]
+Derivation = Callable[[FloatArray], FloatArray]
 """A free function that lays an array out anew."""
 
 
-class Layouts:
+class DerivedArrays:
     """An array that does not change, and what was made of it.
 
     Parameters
@@ -37,19 +37,19 @@ class Layouts:
     Examples
     --------
     >>> import numpy as np
-    >>> atoms = Layouts(np.array([[1.0, 2.0]]))
-    >>> atoms.by(transposed)
+    >>> atoms = DerivedArrays(np.array([[1.0, 2.0]]))
+    >>> atoms.get(transpose)
     array([[1.],
            [2.]])
-    >>> atoms.by(transposed) is atoms.by(transposed)
+    >>> atoms.get(transpose) is atoms.get(transpose)
     True
     """
 
     def __init__(self, array: FloatArray) -> None:
         self._array = array
-        self._made: dict[Layout, FloatArray] = {}
+        self._made: dict[Derivation, FloatArray] = {}
 
-    def by(self, layout: Layout) -> FloatArray:
+    def get(self, layout: Derivation) -> FloatArray:
         """The array in a layout, read-only.
 
         Without a lock, which a fork could leave closed: two threads may both make it, and then both
@@ -63,10 +63,10 @@ class Layouts:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """The array alone: what was made of it is made again where it is needed."""
-        return Layouts, (self._array,)
+        return DerivedArrays, (self._array,)
 
 
-def transposed(atoms: FloatArray) -> FloatArray:
+def transpose(atoms: FloatArray) -> FloatArray:
     """Phi, one column a neuron, contiguous: (n_inputs, n_neurons)."""
     return np.ascontiguousarray(atoms.T)
 
@@ -114,8 +114,8 @@ class Dictionary:
     def __post_init__(self) -> None:
         atoms: ArrayLike = self.atoms
         checked = check_matrix(atoms, f"atoms of {self.name!r}")
-        object.__setattr__(self, "atoms", frozen(checked))
-        object.__setattr__(self, "weight", positive(self.weight, f"weight of {self.name!r}"))
+        object.__setattr__(self, "atoms", readonly_copy(checked))
+        object.__setattr__(self, "weight", check_positive(self.weight, f"weight of {self.name!r}"))
         if not isinstance(self.inputs, Inputs):
             raise TypeError(
                 f"inputs of {self.name!r} is {self.inputs!r}; AnalogInput(), PoissonInput(...) or "
@@ -133,14 +133,14 @@ class Dictionary:
         return int(self.atoms.shape[1])
 
     @cached_property
-    def layouts(self) -> Layouts:
+    def derived(self) -> DerivedArrays:
         """The atoms as engines want them, each layout made once."""
-        return Layouts(self.atoms)
+        return DerivedArrays(self.atoms)
 
     @property
     def synapses(self) -> FloatArray:
         """Phi_i, one column a neuron, contiguous: (n_inputs, n_neurons)."""
-        return self.layouts.by(transposed)
+        return self.derived.get(transpose)
 
     def with_atoms(self, atoms: FloatArray) -> Dictionary:
         """The same population with other atoms, which the caller vouches for: no check, no copy.

@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikelca.model.transfer import Transfer
 from spikelca.model.waveforms import Constant, Waveform
-from spikelca.utils.validation import FloatArray, check_labels, indices
+from spikelca.utils.validation import FloatArray, check_indices, check_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +64,13 @@ class Injection:
         """Both drivers at once."""
         return Injection(
             self.current + other.current,
-            _both(self.allowed, other.allowed, np.logical_and),
+            _combine(self.allowed, other.allowed, np.logical_and),
             self.gain + other.gain,
-            _both(self.offset, other.offset, np.add),
+            _combine(self.offset, other.offset, np.add),
         )
 
 
-def _both(
+def _combine(
     first: FloatArray | None, second: FloatArray | None, join: Callable[..., FloatArray]
 ) -> FloatArray | None:
     if first is None or second is None:
@@ -127,7 +127,7 @@ class Driver(ABC):
             If it does not.
         """
 
-    def favours(
+    def assignment(
         self, labels: ArrayLike | None, n_samples: int, n_neurons: int
     ) -> NDArray[np.bool_] | None:
         """Which neurons each sample belongs to, if this driver has an opinion.
@@ -199,7 +199,7 @@ class CurrentDriver(Driver):
                 object.__setattr__(self, name, tuple(np.atleast_1d(chosen).tolist()))
 
     def check(self, n_neurons: int, transfer: Transfer) -> None:
-        indices(self.neurons, n_neurons, "neurons of a driver")
+        check_indices(self.neurons, n_neurons, "neurons of a driver")
 
     def inject(self, labels: ArrayLike | None, n_samples: int, n_neurons: int) -> Injection:
         if self.samples is not None or not isinstance(self.waveform, Constant):
@@ -208,9 +208,9 @@ class CurrentDriver(Driver):
                 "one constant current for all. Use circuit.simulate, or take the driver off with "
                 "circuit.without_drivers()."
             )
-        return Injection(self.over_time(np.zeros(1), n_samples, n_neurons)[0])
+        return Injection(self.current_at(np.zeros(1), n_samples, n_neurons)[0])
 
-    def over_time(self, times: NDArray[np.float64], n_samples: int, n_neurons: int) -> FloatArray:
+    def current_at(self, times: NDArray[np.float64], n_samples: int, n_neurons: int) -> FloatArray:
         """The current at each time.
 
         Parameters
@@ -224,8 +224,8 @@ class CurrentDriver(Driver):
         (n_times or 1 if constant, 1 or n_samples, n_neurons)
         """
         assert isinstance(self.waveform, Waveform)
-        neurons = indices(self.neurons, n_neurons, "neurons of a driver")
-        samples = indices(self.samples, n_samples, "samples of a driver")
+        neurons = check_indices(self.neurons, n_neurons, "neurons of a driver")
+        samples = check_indices(self.samples, n_samples, "samples of a driver")
         if self.samples is None:
             samples = samples[:1]
         if isinstance(self.waveform, Constant):
@@ -326,8 +326,8 @@ class OrdinalDriver(Driver):
     fade: Fade | None = None
 
     def __post_init__(self) -> None:
-        if self.reading not in _READINGS:
-            raise ValueError(f"reading is {self.reading!r}; one of {list(_READINGS)} was awaited.")
+        if self.reading not in _MODES:
+            raise ValueError(f"reading is {self.reading!r}; one of {list(_MODES)} was awaited.")
         if self.n_classes < 1 or (self.block is not None and self.block < 1):
             raise ValueError(
                 f"n_classes is {self.n_classes} and block is {self.block}; "
@@ -408,7 +408,7 @@ class OrdinalDriver(Driver):
             fade=None,
         )
 
-    def favours(
+    def assignment(
         self, labels: ArrayLike | None, n_samples: int, n_neurons: int
     ) -> NDArray[np.bool_] | None:
         if labels is None:
@@ -425,17 +425,17 @@ class OrdinalDriver(Driver):
             )
         owner = self.owner(n_neurons)
         inside = check_labels(labels, n_samples, self.n_classes)[:, None] == owner
-        return _READINGS[self.reading](self, inside, (owner >= 0) & ~inside)
+        return _MODES[self.reading](self, inside, (owner >= 0) & ~inside)
 
 
-def _as_current(
+def _inject_current(
     driver: OrdinalDriver, inside: NDArray[np.bool_], outside: NDArray[np.bool_]
 ) -> Injection:
     current = driver.excitation * inside - driver.inhibition * outside
     return Injection(np.asarray(current, dtype=np.float64))
 
 
-def _as_linked(
+def _inject_linked(
     driver: OrdinalDriver, inside: NDArray[np.bool_], outside: NDArray[np.bool_]
 ) -> Injection:
     squared = driver.gain**2
@@ -443,12 +443,14 @@ def _as_linked(
     return Injection(current, gain=squared, offset=np.asarray(squared * inside.sum(axis=1)))
 
 
-def _as_clamp(
+def _inject_clamp(
     driver: OrdinalDriver, inside: NDArray[np.bool_], outside: NDArray[np.bool_]
 ) -> Injection:
     return Injection(np.zeros((1, inside.shape[1])), allowed=~outside)
 
 
-_READINGS: Mapping[
-    str, Callable[[OrdinalDriver, NDArray[np.bool_], NDArray[np.bool_]], Injection]
-] = {"current": _as_current, "linked": _as_linked, "clamp": _as_clamp}
+_MODES: Mapping[str, Callable[[OrdinalDriver, NDArray[np.bool_], NDArray[np.bool_]], Injection]] = {
+    "current": _inject_current,
+    "linked": _inject_linked,
+    "clamp": _inject_clamp,
+}

@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.utils.validation import FloatArray, positive
+from spikelca.utils.validation import FloatArray, check_positive
 
-STEPS_AT_ONCE = 1024
+STEPS_PER_DRAW = 1024
 """Steps whose random numbers are drawn together; the numbers do not depend on it."""
 
 
@@ -75,7 +75,7 @@ class PoissonInput:
     seed: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "quantum", positive(self.quantum, "quantum"))
+        object.__setattr__(self, "quantum", check_positive(self.quantum, "quantum"))
         if not (isinstance(self.seed, (int, np.integer)) and self.seed >= 0):
             raise ValueError(f"seed is {self.seed!r}; a whole number from zero on was awaited.")
 
@@ -100,8 +100,8 @@ class PoissonInput:
         chance = k * np.abs(x) / self.quantum
         live = np.flatnonzero(chance)
         rng, steps, cells = np.random.default_rng([self.seed, sample]), [], []
-        for first in range(0, n_steps, STEPS_AT_ONCE):
-            drawn = rng.random((min(STEPS_AT_ONCE, n_steps - first), len(live))) < chance[live]
+        for first in range(0, n_steps, STEPS_PER_DRAW):
+            drawn = rng.random((min(STEPS_PER_DRAW, n_steps - first), len(live))) < chance[live]
             step, place = np.nonzero(drawn)
             steps.append(step + first)
             cells.append(live[place])
@@ -146,7 +146,7 @@ class SpikingResidual:
     threshold: float = 0.02
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "threshold", positive(self.threshold, "threshold"))
+        object.__setattr__(self, "threshold", check_positive(self.threshold, "threshold"))
 
 
 Inputs = AnalogInput | PoissonInput | SpikingResidual

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from spikelca.utils.validation import positive, positive_seconds
+from spikelca.utils.validation import check_positive, to_positive_seconds
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class RateNeuron:
     tau: float = 10e-3
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tau", positive_seconds(self.tau, "tau"))
+        object.__setattr__(self, "tau", to_positive_seconds(self.tau, "tau"))
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ class SpikingNeuron:
     floor: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tau", positive_seconds(self.tau, "tau"))
-        object.__setattr__(self, "quantum", positive(self.quantum, "quantum"))
+        object.__setattr__(self, "tau", to_positive_seconds(self.tau, "tau"))
+        object.__setattr__(self, "quantum", check_positive(self.quantum, "quantum"))
         floor = -self.quantum if self.floor is None else float(self.floor)
         if not -math.inf < floor <= 0:
             raise ValueError(f"floor is {floor}; a finite number at or below zero was awaited.")

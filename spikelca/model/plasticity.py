@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.utils.validation import FloatArray, positive
+from spikelca.utils.validation import FloatArray, check_positive
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Hebbian:
     memory: float = 0.95
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rate", positive(self.rate, "rate"))
+        object.__setattr__(self, "rate", check_positive(self.rate, "rate"))
         if not 0 <= self.memory < 1:
             raise ValueError(f"memory is {self.memory}; a number in [0, 1) was awaited.")
 
@@ -108,11 +108,11 @@ class Activity:
     def __add__(self, later: Activity) -> Activity:
         return Activity(
             self.squares + later.squares,
-            later.silent_since(self.silent),
+            later.silent_after(self.silent),
             self.n_samples + later.n_samples,
         )
 
-    def silent_since(self, before: NDArray[np.int64]) -> NDArray[np.int64]:
+    def silent_after(self, before: NDArray[np.int64]) -> NDArray[np.int64]:
         """For how long neurons are silent now that were silent for so long before."""
         return np.where(self.silent < self.n_samples, self.silent, before + self.n_samples)
 
@@ -132,7 +132,7 @@ class PlasticityState:
 
     Examples
     --------
-    >>> state = PlasticityState.fresh(2).after(Activity.of(np.array([[0.5, 0.0]] * 2)), 0.9)
+    >>> state = PlasticityState.initial(2).after(Activity.of(np.array([[0.5, 0.0]] * 2)), 0.9)
     >>> state.usage, state.silent
     (array([0.5, 0. ]), array([0, 2]))
     """
@@ -142,7 +142,7 @@ class PlasticityState:
     redrawn: int = 0
 
     @classmethod
-    def fresh(cls, n_neurons: int) -> PlasticityState:
+    def initial(cls, n_neurons: int) -> PlasticityState:
         """The state before the first batch.
 
         Parameters
@@ -168,10 +168,10 @@ class PlasticityState:
         -------
         PlasticityState
         """
-        silent = batch.silent_since(self.silent)
+        silent = batch.silent_after(self.silent)
         return PlasticityState(memory * self.usage + batch.squares, silent)
 
-    def revived(self, neurons: NDArray[np.int64]) -> PlasticityState:
+    def reset(self, neurons: NDArray[np.int64]) -> PlasticityState:
         """The state after some atoms were drawn anew: they start without a past.
 
         Parameters
@@ -247,7 +247,7 @@ class IdleAtoms:
         return _SOURCES[self.source](stimulus, residual)
 
 
-def draw_rows(
+def draw_samples(
     rng: np.random.Generator,
     neurons: NDArray[np.int64],
     weight_of_rows: FloatArray,
@@ -316,7 +316,7 @@ class Contrast:
 
     def __post_init__(self) -> None:
         for name in ("rate", "recall"):
-            object.__setattr__(self, name, positive(getattr(self, name), name))
+            object.__setattr__(self, name, check_positive(getattr(self, name), name))
         if not (0 <= self.amount <= 1 and 0 < self.share <= 1):
             raise ValueError(
                 f"amount is {self.amount} and share is {self.share}; "

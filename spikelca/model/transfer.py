@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from spikelca.utils.validation import FloatArray, as_float, positive
+from spikelca.utils.validation import FloatArray, as_float, check_positive
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Transfer(ABC):
     two_sided: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "threshold", positive(self.threshold, "threshold"))
+        object.__setattr__(self, "threshold", check_positive(self.threshold, "threshold"))
         object.__setattr__(self, "two_sided", bool(self.two_sided))
 
     def __call__(self, u: FloatArray) -> FloatArray:

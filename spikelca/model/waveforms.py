@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spikelca.utils.validation import FloatArray, check_finite, positive_seconds, seconds
+from spikelca.utils.validation import FloatArray, check_finite, to_positive_seconds, to_seconds
 
 Shape = tuple[int, int]
 
@@ -54,14 +54,14 @@ class Waveform(ABC):
         return Sum(self, other)
 
 
-def _finite(value: Any, name: str) -> float:
+def _check_number(value: Any, name: str) -> float:
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"{name} is {number}; a finite number was awaited.")
     return number
 
 
-def _everywhere(values: FloatArray) -> FloatArray:
+def _broadcast(values: FloatArray) -> FloatArray:
     """One value for each time, the same in all cells."""
     return values[:, None, None]
 
@@ -110,10 +110,10 @@ class Constant(Waveform):
     level: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "level", _finite(self.level, "level"))
+        object.__setattr__(self, "level", _check_number(self.level, "level"))
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
-        return _everywhere(np.full(len(times), self.level))
+        return _broadcast(np.full(len(times), self.level))
 
 
 @dataclass(frozen=True)
@@ -137,13 +137,13 @@ class Pulse(Waveform):
     stop: float
 
     def __post_init__(self) -> None:
-        _interval(self, "height")
+        _check_interval(self, "height")
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         # Times are multiples of a step; half a billionth of it must not decide.
         slack = 1e-9 * (times[1] - times[0]) if len(times) > 1 else 0.0
         on = (times >= self.start - slack) & (times < self.stop - slack)
-        return _everywhere(np.where(on, self.height, 0.0))
+        return _broadcast(np.where(on, self.height, 0.0))
 
 
 @dataclass(frozen=True)
@@ -167,11 +167,11 @@ class Ramp(Waveform):
     stop: float
 
     def __post_init__(self) -> None:
-        _interval(self, "height")
+        _check_interval(self, "height")
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         part = np.clip((times - self.start) / (self.stop - self.start), 0.0, 1.0)
-        return _everywhere(self.height * part)
+        return _broadcast(self.height * part)
 
 
 @dataclass(frozen=True)
@@ -198,10 +198,10 @@ class Sine(Waveform):
 
     def __post_init__(self) -> None:
         for name in ("amplitude", "frequency", "phase"):
-            object.__setattr__(self, name, _finite(getattr(self, name), name))
+            object.__setattr__(self, name, _check_number(getattr(self, name), name))
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
-        return _everywhere(self.amplitude * np.sin(2 * np.pi * self.frequency * times + self.phase))
+        return _broadcast(self.amplitude * np.sin(2 * np.pi * self.frequency * times + self.phase))
 
 
 @dataclass(frozen=True)
@@ -231,12 +231,12 @@ class Noise(Waveform):
     hold: float = 1e-3
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hold", positive_seconds(self.hold, "hold"))
+        object.__setattr__(self, "hold", to_positive_seconds(self.hold, "hold"))
         if not (math.isfinite(self.sd) and self.sd >= 0):
             raise ValueError(f"sd is {self.sd}; a finite number at or above zero was awaited.")
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
-        place = _place(times, self.hold)
+        place = _sample_index(times, self.hold)
         drawn = np.random.default_rng(self.seed).normal(0.0, self.sd, (place[-1] + 1, *shape))
         return drawn[place]
 
@@ -277,11 +277,11 @@ class Array(Waveform):
             )
         array.setflags(write=False)
         object.__setattr__(self, "array", array)
-        object.__setattr__(self, "dt", positive_seconds(self.dt, "dt"))
+        object.__setattr__(self, "dt", to_positive_seconds(self.dt, "dt"))
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         array = np.asarray(self.array)
-        place = _place(times, self.dt)
+        place = _sample_index(times, self.dt)
         if place[-1] >= len(array):
             raise ValueError(
                 f"A driver's array holds {len(array)} values of {self.dt:g} s, and the run needs "
@@ -331,16 +331,16 @@ class Callable(Waveform):
         return found
 
 
-def _place(times: NDArray[np.float64], hold: float) -> NDArray[np.int64]:
+def _sample_index(times: NDArray[np.float64], hold: float) -> NDArray[np.int64]:
     """Which held value each time falls to; a time within a billionth of an edge lies behind it."""
     return np.floor(times / hold + 1e-9).astype(np.int64)
 
 
-def _interval(wave: Any, name: str) -> None:
+def _check_interval(wave: Any, name: str) -> None:
     """Check the height and the two times of a pulse or a ramp."""
-    object.__setattr__(wave, name, _finite(getattr(wave, name), name))
+    object.__setattr__(wave, name, _check_number(getattr(wave, name), name))
     for edge in ("start", "stop"):
-        object.__setattr__(wave, edge, seconds(getattr(wave, edge), edge))
+        object.__setattr__(wave, edge, to_seconds(getattr(wave, edge), edge))
     if not wave.start < wave.stop:
         raise ValueError(
             f"start is {wave.start} s and stop is {wave.stop} s; start before stop was awaited."

@@ -18,26 +18,31 @@ What a *model* is, circuit or estimator, is said above the estimators, in `spike
 
 from __future__ import annotations
 
-from spikelca.modelfile.archive import ModelFileError, naming, read_archive, write_archive
-from spikelca.modelfile.circuits import (
-    plain_circuit,
-    plain_generator,
-    read_circuit,
-    read_generator,
+from spikelca.modelfile.archive import (
+    ModelFileError,
+    model_file_errors,
+    read_archive,
+    write_archive,
 )
-from spikelca.modelfile.values import Arrays, fields_of, plain, read_value
+from spikelca.modelfile.circuits import (
+    circuit_from_json,
+    circuit_to_json,
+    rng_from_json,
+    rng_to_json,
+)
+from spikelca.modelfile.values import ArrayStore, from_json, to_json, unpack
 
 __all__ = [
-    "Arrays",
+    "ArrayStore",
     "ModelFileError",
-    "fields_of",
-    "naming",
-    "plain",
-    "plain_circuit",
-    "plain_generator",
+    "circuit_from_json",
+    "circuit_to_json",
+    "from_json",
+    "model_file_errors",
     "read_archive",
-    "read_circuit",
-    "read_generator",
-    "read_value",
+    "rng_from_json",
+    "rng_to_json",
+    "to_json",
+    "unpack",
     "write_archive",
 ]

@@ -37,20 +37,20 @@ from numpy.typing import NDArray
 
 from spikelca._version import __version__
 from spikelca.modelfile.zip_format import (
-    LARGEST_FILE,
-    LARGEST_MANIFEST,
     MANIFEST,
-    Member,
-    Written,
+    MAX_FILE,
+    MAX_MANIFEST,
+    ArrayEntry,
+    WrittenEntry,
     directory,
     header,
-    listed,
-    read_list,
+    list_entries,
+    parse_entries,
 )
-from spikelca.utils.atomic_write import replacing
+from spikelca.utils.atomic_write import write_atomic
 
 FORMAT, SCHEMA = "spikelca-model", 2
-PIECE = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 
 class ModelFileError(ValueError):
@@ -71,7 +71,7 @@ class ModelFileError(ValueError):
 
 
 @contextmanager
-def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+def model_file_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn whatever is found wrong with the content of a file into one `ModelFileError`."""
     try:
         yield
@@ -101,35 +101,35 @@ def write_archive(
         If it cannot be written; the old file is still there then.
     """
     ordered = {n: np.ascontiguousarray(a, a.dtype.newbyteorder("<")) for n, a in arrays.items()}
-    members = [Member.of(name, a) for name, a in ordered.items()]
-    read_list(listed(members), 0)  # what could not be read is not written
+    members = [ArrayEntry.of(name, a) for name, a in ordered.items()]
+    parse_entries(list_entries(members), 0)  # what could not be read is not written
     told = {"format": FORMAT, "schema": SCHEMA, "written_by": f"spikelca {__version__}"}
-    text = json.dumps(told | {"model": model, "arrays": listed(members)}, allow_nan=False)
+    text = json.dumps(told | {"model": model, "arrays": list_entries(members)}, allow_nan=False)
     manifest = text.encode("ascii")
     _check_size(manifest, members)
     parts: list[tuple[str, list[Any]]] = [(MANIFEST, [manifest])]
-    parts += [(m.file, [m.npy, _bytes_of(ordered[m.name])]) for m in members]
-    with replacing(path) as file:
+    parts += [(m.file, [m.npy, _as_bytes(ordered[m.name])]) for m in members]
+    with write_atomic(path) as file:
         written = [_write_member(file, name, pieces) for name, pieces in parts]
         file.write(directory(written, hashlib.sha256(manifest).hexdigest()))
 
 
-def _check_size(manifest: bytes, members: list[Member]) -> None:
-    if len(manifest) > LARGEST_MANIFEST:
+def _check_size(manifest: bytes, members: list[ArrayEntry]) -> None:
+    if len(manifest) > MAX_MANIFEST:
         raise ValueError(
-            f"The parameters take {len(manifest)} bytes; at most {LARGEST_MANIFEST} fit into a "
+            f"The parameters take {len(manifest)} bytes; at most {MAX_MANIFEST} fit into a "
             "model file. Fewer names of features or classes, perhaps?"
         )
-    size = _length(len(manifest), members)
-    if size > LARGEST_FILE:
-        raise ValueError(f"The model takes {size} bytes; a model file holds {LARGEST_FILE}.")
+    size = _file_size(len(manifest), members)
+    if size > MAX_FILE:
+        raise ValueError(f"The model takes {size} bytes; a model file holds {MAX_FILE}.")
 
 
-def _bytes_of(array: NDArray[Any]) -> memoryview:
+def _as_bytes(array: NDArray[Any]) -> memoryview:
     return memoryview(array.reshape(-1).view(np.uint8)).cast("B")
 
 
-def _write_member(file: IO[bytes], name: str, pieces: list[Any]) -> Written:
+def _write_member(file: IO[bytes], name: str, pieces: list[Any]) -> WrittenEntry:
     crc = 0
     for piece in pieces:
         crc = zlib.crc32(piece, crc)
@@ -137,12 +137,15 @@ def _write_member(file: IO[bytes], name: str, pieces: list[Any]) -> Written:
     file.write(header(name, size, crc))
     for piece in pieces:
         file.write(piece)
-    return Written(name, size, crc, place)
+    return WrittenEntry(name, size, crc, place)
 
 
-def _length(manifest: int, members: list[Member]) -> int:
+def _file_size(manifest: int, members: list[ArrayEntry]) -> int:
     """Length of the whole file."""
-    written = [Written(MANIFEST, manifest, 0, 0), *(Written(m.file, m.size, 0, 0) for m in members)]
+    written = [
+        WrittenEntry(MANIFEST, manifest, 0, 0),
+        *(WrittenEntry(m.file, m.size, 0, 0) for m in members),
+    ]
     bodies = sum(len(header(w.name, 0, 0)) + w.size for w in written)
     return bodies + len(directory(written, "0" * 64))
 
@@ -157,15 +160,15 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[Any, dict[str, NDArray[A
     OSError
         If it cannot be opened or read.
     """
-    with naming(path), _opened(Path(path)) as file:
+    with model_file_errors(path), _open_regular(Path(path)) as file:
         raw = _read_manifest(file)
         manifest = _parse(raw)
-        members = read_list(manifest["arrays"], file.tell())
-        size, awaited = os.fstat(file.fileno()).st_size, _length(len(raw), members)
-        if size != awaited or size > LARGEST_FILE:
+        members = parse_entries(manifest["arrays"], file.tell())
+        size, awaited = os.fstat(file.fileno()).st_size, _file_size(len(raw), members)
+        if size != awaited or size > MAX_FILE:
             raise ValueError(
                 f"found {size} bytes; {awaited} were awaited for the arrays that the manifest "
-                f"lists, and at most {LARGEST_FILE}. The file is cut short, or something was "
+                f"lists, and at most {MAX_FILE}. The file is cut short, or something was "
                 "added: fetch it again."
             )
         _verify(file, raw, members)
@@ -173,7 +176,7 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[Any, dict[str, NDArray[A
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _open_regular(path: Path) -> Iterator[IO[bytes]]:
     # Asked before it is opened: to open a pipe is to wait for its writer.
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("found a folder, a pipe or a device; a regular file was awaited.")
@@ -184,7 +187,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 def _read_exactly(file: IO[bytes], n_bytes: int) -> bytes:
     pieces = []
     while n_bytes:
-        piece = file.read(min(n_bytes, PIECE))
+        piece = file.read(min(n_bytes, CHUNK_BYTES))
         if not piece:
             raise ValueError("found the end of the file inside of it; fetch it again.")
         pieces.append(piece)
@@ -198,9 +201,9 @@ def _read_manifest(file: IO[bytes]) -> bytes:
     size, crc = int.from_bytes(found[18:22], "little"), int.from_bytes(found[14:18], "little")
     if found != header(MANIFEST, size, crc):
         raise ValueError("found another beginning than that of a model file; is it one?")
-    if size > min(LARGEST_MANIFEST, os.fstat(file.fileno()).st_size):
+    if size > min(MAX_MANIFEST, os.fstat(file.fileno()).st_size):
         raise ValueError(
-            f"found a manifest that declares {size} bytes; at most {LARGEST_MANIFEST}, and no "
+            f"found a manifest that declares {size} bytes; at most {MAX_MANIFEST}, and no "
             "more than the file has, were awaited."
         )
     return _read_exactly(file, size)
@@ -208,7 +211,7 @@ def _read_manifest(file: IO[bytes]) -> bytes:
 
 def _parse(raw: bytes) -> dict[str, Any]:
     found = json.loads(
-        raw.decode("ascii"), object_pairs_hook=_unrepeated, parse_constant=_no_constant
+        raw.decode("ascii"), object_pairs_hook=_reject_duplicates, parse_constant=_reject_constants
     )
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise ValueError(f"found a manifest that is not of the format {FORMAT!r}.")
@@ -225,51 +228,51 @@ def _parse(raw: bytes) -> dict[str, Any]:
     return found
 
 
-def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("found a name twice in one object of the manifest.")
     return found
 
 
-def _no_constant(word: str) -> None:
+def _reject_constants(word: str) -> None:
     raise ValueError(f"found {word} in the manifest; a number was awaited.")
 
 
-def _verify(file: IO[bytes], manifest: bytes, members: list[Member]) -> None:
+def _verify(file: IO[bytes], manifest: bytes, members: list[ArrayEntry]) -> None:
     """Compare every byte of the file with what it must be, in pieces."""
     file.seek(0)
-    written = [Written(MANIFEST, len(manifest), zlib.crc32(manifest), 0)]
-    _expect(file, header(MANIFEST, len(manifest), written[0].crc), "header of the manifest")
-    _expect(file, manifest, "manifest")
+    written = [WrittenEntry(MANIFEST, len(manifest), zlib.crc32(manifest), 0)]
+    _check_bytes(file, header(MANIFEST, len(manifest), written[0].crc), "header of the manifest")
+    _check_bytes(file, manifest, "manifest")
     for member in members:
         place = file.tell()
         found = _read_exactly(file, len(header(member.file, 0, 0)))
-        _expect(file, member.npy, f"header of {member.name!r}")
+        _check_bytes(file, member.npy, f"header of {member.name!r}")
         crc = _digest(file, member)
         if found != header(member.file, member.size, crc):
             raise ValueError(f"found an altered header before {member.name!r}; fetch it again.")
-        written.append(Written(member.file, member.size, crc, place))
-    _expect(file, directory(written, hashlib.sha256(manifest).hexdigest()), "directory")
+        written.append(WrittenEntry(member.file, member.size, crc, place))
+    _check_bytes(file, directory(written, hashlib.sha256(manifest).hexdigest()), "directory")
 
 
-def _expect(file: IO[bytes], awaited: bytes, what: str) -> None:
+def _check_bytes(file: IO[bytes], awaited: bytes, what: str) -> None:
     if _read_exactly(file, len(awaited)) != awaited:
         raise ValueError(f"found an altered {what}; the file is damaged: fetch it again.")
 
 
-def _digest(file: IO[bytes], member: Member) -> int:
+def _digest(file: IO[bytes], member: ArrayEntry) -> int:
     """Read over an array, compare its SHA-256, and return the CRC of the member."""
     crc, digest, left = zlib.crc32(member.npy), hashlib.sha256(), member.n_bytes
     while left:
-        piece = _read_exactly(file, min(left, PIECE))
+        piece = _read_exactly(file, min(left, CHUNK_BYTES))
         crc, left = zlib.crc32(piece, crc), left - len(piece)
         digest.update(piece)
-    _compare(digest.hexdigest(), member)
+    _check_digest(digest.hexdigest(), member)
     return crc
 
 
-def _compare(digest: str, member: Member) -> None:
+def _check_digest(digest: str, member: ArrayEntry) -> None:
     if digest != member.sha256:
         raise ValueError(
             f"found {member.name!r} with SHA-256 {digest[:16]}..; the manifest awaits "
@@ -277,9 +280,9 @@ def _compare(digest: str, member: Member) -> None:
         )
 
 
-def _read_array(file: IO[bytes], member: Member) -> NDArray[Any]:
+def _read_array(file: IO[bytes], member: ArrayEntry) -> NDArray[Any]:
     array = np.empty(member.shape, member.dtype)
-    room = _bytes_of(array)
+    room = _as_bytes(array)
     file.seek(member.place)
     first = 0
     while first < len(room):
@@ -287,7 +290,7 @@ def _read_array(file: IO[bytes], member: Member) -> NDArray[Any]:
         if not count:
             raise ValueError("found the end of the file inside of it; fetch it again.")
         first += count
-    _compare(hashlib.sha256(room).hexdigest(), member)
+    _check_digest(hashlib.sha256(room).hexdigest(), member)
     if member.dtype == np.bool_ and array.view(np.uint8).max() > 1:
         raise ValueError(f"found {member.name!r} with bytes that are neither true nor false.")
     array.setflags(write=False)

@@ -20,11 +20,11 @@ from spikelca.model.inputs import AnalogInput, Inputs
 from spikelca.model.neurons import RateNeuron, SpikingNeuron
 from spikelca.model.plasticity import Hebbian, IdleAtoms, PlasticityState
 from spikelca.model.transfer import Transfer
-from spikelca.modelfile.values import Arrays, fields_of, plain, read_value
-from spikelca.utils.validation import FLOATS, check_finite
+from spikelca.modelfile.values import ArrayStore, from_json, to_json, unpack
+from spikelca.utils.validation import FLOAT_DTYPES, check_finite
 
 _PARTS = ("neuron", "transfer", "dictionaries", "drivers", "wiring", "idle", "plasticity")
-_OF_DICTIONARY = ("name", "atoms", "weight", "plasticity", "inputs")
+_DICTIONARY_FIELDS = ("name", "atoms", "weight", "plasticity", "inputs")
 _KINDS: Mapping[str, Any] = {
     "neuron": (RateNeuron, SpikingNeuron),
     "transfer": Transfer,
@@ -32,7 +32,7 @@ _KINDS: Mapping[str, Any] = {
 }
 
 
-def plain_circuit(circuit: Circuit, place: str, arrays: Arrays) -> dict[str, Any]:
+def circuit_to_json(circuit: Circuit, place: str, arrays: ArrayStore) -> dict[str, Any]:
     """A circuit as JSON; its arrays go to ``arrays``.
 
     Raises
@@ -42,38 +42,38 @@ def plain_circuit(circuit: Circuit, place: str, arrays: Arrays) -> dict[str, Any
     """
     at = f"{place}.dictionaries"
     told = {
-        name: plain(getattr(circuit, name), f"{place}.{name}", arrays)
+        name: to_json(getattr(circuit, name), f"{place}.{name}", arrays)
         for name in ("neuron", "transfer", "drivers", "wiring", "idle")
     }
     told["dictionaries"] = [
-        _plain_dictionary(d, f"{at}.{i}", arrays) for i, d in enumerate(circuit.dictionaries)
+        _dictionary_to_json(d, f"{at}.{i}", arrays) for i, d in enumerate(circuit.dictionaries)
     ]
     assert circuit.plasticity is not None
-    told["plasticity"] = _plain_state(circuit.plasticity, f"{place}.plasticity", arrays)
+    told["plasticity"] = _state_to_json(circuit.plasticity, f"{place}.plasticity", arrays)
     return told
 
 
-def _plain_dictionary(d: Dictionary, place: str, arrays: Arrays) -> dict[str, Any]:
-    names = _OF_DICTIONARY
-    return {name: plain(getattr(d, name), f"{place}.{name}", arrays) for name in names}
+def _dictionary_to_json(d: Dictionary, place: str, arrays: ArrayStore) -> dict[str, Any]:
+    names = _DICTIONARY_FIELDS
+    return {name: to_json(getattr(d, name), f"{place}.{name}", arrays) for name in names}
 
 
-def _plain_state(state: PlasticityState, place: str, arrays: Arrays) -> dict[str, Any]:
+def _state_to_json(state: PlasticityState, place: str, arrays: ArrayStore) -> dict[str, Any]:
     names = ("usage", "silent", "redrawn")
-    return {name: plain(getattr(state, name), f"{place}.{name}", arrays) for name in names}
+    return {name: to_json(getattr(state, name), f"{place}.{name}", arrays) for name in names}
 
 
-def read_circuit(found: Any, place: str, arrays: Arrays) -> Circuit:
-    """The circuit that `plain_circuit` turned into JSON.
+def circuit_from_json(found: Any, place: str, arrays: ArrayStore) -> Circuit:
+    """The circuit that `circuit_to_json` turned into JSON.
 
     Raises
     ------
     ValueError
         If a part is missing or of the wrong kind, or parts do not fit together.
     """
-    told = dict(zip(_PARTS, fields_of(found, place, *_PARTS), strict=True))
+    told = dict(zip(_PARTS, unpack(found, place, *_PARTS), strict=True))
     neuron, transfer, idle = (
-        _of_kind(kind, read_value(told[name], f"{place}.{name}", arrays), f"{place}.{name}")
+        _check_type(kind, from_json(told[name], f"{place}.{name}", arrays), f"{place}.{name}")
         for name, kind in _KINDS.items()
     )
     dictionaries = _read_dictionaries(told["dictionaries"], f"{place}.dictionaries", arrays)
@@ -84,21 +84,21 @@ def read_circuit(found: Any, place: str, arrays: Arrays) -> Circuit:
     state = _read_state(told["plasticity"], f"{place}.plasticity", arrays, n_neurons)
     # A circuit of one cell checks what is not an array; the rest takes its atoms as they are.
     one = Circuit(neuron, transfer, [Dictionary("one", np.eye(1))], (), told["wiring"], idle)
-    return one.with_parts(dictionaries=dictionaries, drivers=drivers, plasticity=state)
+    return one._replace(dictionaries=dictionaries, drivers=drivers, plasticity=state)
 
 
-def _of_kind(kind: Any, value: Any, place: str) -> Any:
+def _check_type(kind: Any, value: Any, place: str) -> Any:
     if not isinstance(value, kind):
         raise ValueError(f"{place}: found {str(value)[:80]}, which belongs elsewhere.")
     return value
 
 
-def _read_drivers(found: Any, place: str, arrays: Arrays) -> tuple[Driver, ...]:
-    drivers = _of_kind(tuple, read_value(found, place, arrays), place)
-    return tuple(_of_kind(Driver, driver, place) for driver in drivers)
+def _read_drivers(found: Any, place: str, arrays: ArrayStore) -> tuple[Driver, ...]:
+    drivers = _check_type(tuple, from_json(found, place, arrays), place)
+    return tuple(_check_type(Driver, driver, place) for driver in drivers)
 
 
-def _read_dictionaries(found: Any, place: str, arrays: Arrays) -> tuple[Dictionary, ...]:
+def _read_dictionaries(found: Any, place: str, arrays: ArrayStore) -> tuple[Dictionary, ...]:
     if not isinstance(found, list) or not found:
         raise ValueError(f"{place}: found {str(found)[:80]}; one dictionary or more was awaited.")
     made = tuple(_read_dictionary(d, f"{place}.{i}", arrays) for i, d in enumerate(found))
@@ -111,31 +111,31 @@ def _read_dictionaries(found: Any, place: str, arrays: Arrays) -> tuple[Dictiona
     return made
 
 
-def _read_dictionary(found: Any, place: str, arrays: Arrays) -> Dictionary:
+def _read_dictionary(found: Any, place: str, arrays: ArrayStore) -> Dictionary:
     if isinstance(found, dict):  # schema 1 knew one kind of input cells, and did not name it
-        found = {"inputs": plain(AnalogInput(), place, arrays), **found}
-    items = fields_of(found, place, *_OF_DICTIONARY)
+        found = {"inputs": to_json(AnalogInput(), place, arrays), **found}
+    items = unpack(found, place, *_DICTIONARY_FIELDS)
     name, atoms, weight, rule, cells = (
-        read_value(item, f"{place}.{key}", arrays)
-        for key, item in zip(_OF_DICTIONARY, items, strict=True)
+        from_json(item, f"{place}.{key}", arrays)
+        for key, item in zip(_DICTIONARY_FIELDS, items, strict=True)
     )
-    _of_kind(str, name, place)
-    _of_kind(float, weight, place)
-    _of_kind((Hebbian, type(None)), rule, place)
-    _of_kind(Inputs, cells, place)
-    _of_kind(np.ndarray, atoms, place)
-    if atoms.ndim != 2 or atoms.dtype not in FLOATS:
+    _check_type(str, name, place)
+    _check_type(float, weight, place)
+    _check_type((Hebbian, type(None)), rule, place)
+    _check_type(Inputs, cells, place)
+    _check_type(np.ndarray, atoms, place)
+    if atoms.ndim != 2 or atoms.dtype not in FLOAT_DTYPES:
         raise ValueError(f"{place}: found atoms of {atoms.shape} {atoms.dtype}; 2D floats awaited.")
     check_finite(atoms, place)
     return Dictionary(name, np.ones((1, 1), atoms.dtype), weight, rule, cells).with_atoms(atoms)
 
 
-def _read_state(found: Any, place: str, arrays: Arrays, n_neurons: int) -> PlasticityState:
-    usage, silent, redrawn = fields_of(found, place, "usage", "silent", "redrawn")
-    h: NDArray[Any] = read_value(usage, f"{place}.usage", arrays)
-    idle: NDArray[Any] = read_value(silent, f"{place}.silent", arrays)
+def _read_state(found: Any, place: str, arrays: ArrayStore, n_neurons: int) -> PlasticityState:
+    usage, silent, redrawn = unpack(found, place, "usage", "silent", "redrawn")
+    h: NDArray[Any] = from_json(usage, f"{place}.usage", arrays)
+    idle: NDArray[Any] = from_json(silent, f"{place}.silent", arrays)
     for array, dtype in ((h, np.float64), (idle, np.int64)):
-        _of_kind(np.ndarray, array, place)
+        _check_type(np.ndarray, array, place)
         if array.shape != (n_neurons,) or array.dtype != dtype or not (array >= 0).all():
             raise ValueError(
                 f"{place}: found {array.shape} {array.dtype}; {n_neurons} numbers at or above "
@@ -146,7 +146,7 @@ def _read_state(found: Any, place: str, arrays: Arrays, n_neurons: int) -> Plast
     return PlasticityState(h, idle, redrawn)
 
 
-def plain_generator(state: Any) -> dict[str, Any]:
+def rng_to_json(state: Any) -> dict[str, Any]:
     """The state of a PCG64 generator (``rng.bit_generator.state``) as JSON."""
     inner = state["state"]
     return {
@@ -157,8 +157,8 @@ def plain_generator(state: Any) -> dict[str, Any]:
     }
 
 
-def read_generator(found: Any, place: str) -> dict[str, Any]:
-    """The state that `plain_generator` turned into JSON.
+def rng_from_json(found: Any, place: str) -> dict[str, Any]:
+    """The state that `rng_to_json` turned into JSON.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def read_generator(found: Any, place: str) -> dict[str, Any]:
         If it is no such state.
     """
     names = ("state", "inc", "has_uint32", "uinteger")
-    state, inc, has_uint32, uinteger = fields_of(found, place, *names)
+    state, inc, has_uint32, uinteger = unpack(found, place, *names)
     words = [int(w) for w in (state, inc) if isinstance(w, str) and w.isdecimal() and len(w) < 40]
     sound = len(words) == 2 and all(w < 1 << 128 for w in words) and words[1] % 2 == 1
     small = all(type(n) is int and 0 <= n < 1 << 32 for n in (has_uint32, uinteger))

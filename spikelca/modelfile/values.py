@@ -12,7 +12,7 @@ RandomState                            ``{"mt19937": {..}}``
 a frozen value                         ``{"value": "SoftThreshold", "fields": {..}}``
 =====================================  ==========================================================
 
-A name in a file chooses a row of the table `KNOWN` or is refused; nothing is imported, evaluated or
+A name in a file chooses a row of the table `SERIALISABLE` or is refused; nothing is imported, evaluated or
 looked up elsewhere. The fields of a value are checked against the table, then by the value itself.
 
 The arrays of a model, each under the name of its place: what is put in, and what is taken out.
@@ -51,7 +51,7 @@ _STORED_AS = {
 
 
 @dataclass
-class Arrays:
+class ArrayStore:
     """Arrays by their place in the model; reading takes them out, so that none is left over.
 
     A place is made of field names and numbers: ``circuit.dictionaries.0.atoms``.
@@ -107,11 +107,11 @@ Types = tuple[type, ...]
 
 _INT: Types = (int,)
 _NUMBER: Types = (int, float)
-_MAYBE_INT: Types = (int, NoneType)
-_CHOSEN: Types = (tuple, NoneType)
-_WAVE: Types = (Waveform,)
+_OPTIONAL_INT: Types = (int, NoneType)
+_OPTIONAL_TUPLE: Types = (tuple, NoneType)
+_WAVEFORM: Types = (Waveform,)
 
-KNOWN: Mapping[type, Mapping[str, Types]] = {
+SERIALISABLE: Mapping[type, Mapping[str, Types]] = {
     RateNeuron: {"tau": _NUMBER},
     SpikingNeuron: {"tau": _NUMBER, "quantum": _NUMBER, "floor": _NUMBER},
     SoftThreshold: {"threshold": _NUMBER, "two_sided": (bool,)},
@@ -125,28 +125,28 @@ KNOWN: Mapping[type, Mapping[str, Types]] = {
     Fade: {"floor": _NUMBER, "until": _NUMBER},
     OrdinalDriver: {
         "n_classes": _INT,
-        "block": _MAYBE_INT,
+        "block": _OPTIONAL_INT,
         "reading": (str,),
         "excitation": _NUMBER,
         "inhibition": _NUMBER,
         "gain": _NUMBER,
         "fade": (Fade, NoneType),
     },
-    CurrentDriver: {"waveform": _WAVE, "neurons": _CHOSEN, "samples": _CHOSEN},
+    CurrentDriver: {"waveform": _WAVEFORM, "neurons": _OPTIONAL_TUPLE, "samples": _OPTIONAL_TUPLE},
     waveforms.Constant: {"level": _NUMBER},
     waveforms.Pulse: {"height": _NUMBER, "start": _NUMBER, "stop": _NUMBER},
     waveforms.Ramp: {"height": _NUMBER, "start": _NUMBER, "stop": _NUMBER},
     waveforms.Sine: {"amplitude": _NUMBER, "frequency": _NUMBER, "phase": _NUMBER},
     waveforms.Noise: {"sd": _NUMBER, "seed": _INT, "hold": _NUMBER},
     waveforms.Array: {"array": (np.ndarray,), "dt": _NUMBER},
-    waveforms.Sum: {"first": _WAVE, "second": _WAVE},
+    waveforms.Sum: {"first": _WAVEFORM, "second": _WAVEFORM},
 }
 """Every frozen value that a model file can hold, and the types of its fields."""
 
-_BY_NAME = {cls.__name__: cls for cls in KNOWN}
+_BY_NAME = {cls.__name__: cls for cls in SERIALISABLE}
 
 
-def fields_of(found: Any, place: str, *names: str) -> list[Any]:
+def unpack(found: Any, place: str, *names: str) -> list[Any]:
     """The values of a JSON object that has exactly these names.
 
     Raises
@@ -159,7 +159,7 @@ def fields_of(found: Any, place: str, *names: str) -> list[Any]:
     return [found[name] for name in names]
 
 
-def plain(value: Any, place: str, arrays: Arrays) -> Any:
+def to_json(value: Any, place: str, arrays: ArrayStore) -> Any:
     """A value as JSON; its arrays go to ``arrays``.
 
     Raises
@@ -176,28 +176,28 @@ def plain(value: Any, place: str, arrays: Arrays) -> Any:
     if isinstance(value, (float, np.floating)):
         return float(value) if math.isfinite(value) else {"float": str(float(value))}
     if isinstance(value, (list, tuple)):
-        items = [plain(item, f"{place}.{i}", arrays) for i, item in enumerate(value)]
+        items = [to_json(item, f"{place}.{i}", arrays) for i, item in enumerate(value)]
         return {"tuple" if isinstance(value, tuple) else "list": items}
     if isinstance(value, Mapping):
-        return {"map": _plain_pairs(value, place, arrays)}
+        return {"map": _pairs_to_json(value, place, arrays)}
     if isinstance(value, np.ndarray):
-        return _plain_array(value, place, arrays)
+        return _array_to_json(value, place, arrays)
     if isinstance(value, np.random.RandomState):
-        return {"mt19937": _plain_random_state(value, place, arrays)}
-    return _plain_known(value, place, arrays)
+        return {"mt19937": _random_state_to_json(value, place, arrays)}
+    return _known_to_json(value, place, arrays)
 
 
-def _plain_pairs(value: Mapping[Any, Any], place: str, arrays: Arrays) -> list[list[Any]]:
+def _pairs_to_json(value: Mapping[Any, Any], place: str, arrays: ArrayStore) -> list[list[Any]]:
     strange = [key for key in value if not isinstance(key, str)]
     if strange:
         raise TypeError(f"{place} has the keys {strange[:5]}; words were awaited.")
     return [
-        [str(key), plain(item, f"{place}.{i}", arrays)]
+        [str(key), to_json(item, f"{place}.{i}", arrays)]
         for i, (key, item) in enumerate(value.items())
     ]
 
 
-def _plain_array(value: NDArray[Any], place: str, arrays: Arrays) -> dict[str, Any]:
+def _array_to_json(value: NDArray[Any], place: str, arrays: ArrayStore) -> dict[str, Any]:
     if value.dtype.kind not in "UO":
         return {"array": arrays.put(place, value)}
     words = value.tolist()
@@ -206,7 +206,9 @@ def _plain_array(value: NDArray[Any], place: str, arrays: Arrays) -> dict[str, A
     return {"words": words, "dtype": value.dtype.kind}
 
 
-def _plain_random_state(value: np.random.RandomState, place: str, arrays: Arrays) -> dict[str, Any]:
+def _random_state_to_json(
+    value: np.random.RandomState, place: str, arrays: ArrayStore
+) -> dict[str, Any]:
     name, key, position, has_gauss, gauss = value.get_state()
     if name != "MT19937":
         raise TypeError(f"{place} is a RandomState over {name}; MT19937 was awaited.")
@@ -218,32 +220,32 @@ def _plain_random_state(value: np.random.RandomState, place: str, arrays: Arrays
     }
 
 
-def _plain_known(value: Any, place: str, arrays: Arrays) -> dict[str, Any]:
+def _known_to_json(value: Any, place: str, arrays: ArrayStore) -> dict[str, Any]:
     cls = type(value)
-    if cls in KNOWN:
-        told = {n: plain(getattr(value, n), f"{place}.{n}", arrays) for n in KNOWN[cls]}
+    if cls in SERIALISABLE:
+        told = {n: to_json(getattr(value, n), f"{place}.{n}", arrays) for n in SERIALISABLE[cls]}
         return {"value": cls.__name__, "fields": told}
     function = callable(value) or isinstance(value, waveforms.Callable)
     raise TypeError(
-        f"{place} is {_shown(value)}, a function, which a model file cannot hold: a file that "
+        f"{place} is {_describe(value)}, a function, which a model file cannot hold: a file that "
         "carried code would have to be trusted. Put numbers in its place."
         if function
-        else f"{place} is {_shown(value)}, which a model file cannot hold; numbers, words, arrays "
+        else f"{place} is {_describe(value)}, which a model file cannot hold; numbers, words, arrays "
         f"and values of {', '.join(_BY_NAME)} were awaited."
     )
 
 
-def _shown(value: Any) -> str:
+def _describe(value: Any) -> str:
     return f"{type(value).__name__} {str(value)[:60]!r}"
 
 
-def read_value(found: Any, place: str, arrays: Arrays) -> Any:
-    """The value that `plain` turned into JSON.
+def from_json(found: Any, place: str, arrays: ArrayStore) -> Any:
+    """The value that `to_json` turned into JSON.
 
     Raises
     ------
     ValueError
-        If it is nothing that `plain` writes.
+        If it is nothing that `to_json` writes.
     """
     if found is None or isinstance(found, (bool, int, str)):
         return found
@@ -254,40 +256,40 @@ def read_value(found: Any, place: str, arrays: Arrays) -> Any:
     if isinstance(found, dict):
         for key, (names, read) in _READERS.items():
             if key in found:
-                return read(*fields_of(found, place, *names), place, arrays)
+                return read(*unpack(found, place, *names), place, arrays)
     raise ValueError(f"{place}: found {str(found)[:80]}, which no value is written as.")
 
 
-def _read_float(word: Any, place: str, arrays: Arrays) -> float:
+def _float_from_json(word: Any, place: str, arrays: ArrayStore) -> float:
     if word not in ("inf", "-inf", "nan"):
         raise ValueError(f"{place}: found the float {str(word)[:40]!r}; inf, -inf or nan awaited.")
     return float(word)
 
 
-def _read_list(items: Any, place: str, arrays: Arrays) -> list[Any]:
+def _list_from_json(items: Any, place: str, arrays: ArrayStore) -> list[Any]:
     if not isinstance(items, list):
         raise ValueError(f"{place}: found {str(items)[:80]}; a list was awaited.")
-    return [read_value(item, f"{place}.{i}", arrays) for i, item in enumerate(items)]
+    return [from_json(item, f"{place}.{i}", arrays) for i, item in enumerate(items)]
 
 
-def _read_tuple(items: Any, place: str, arrays: Arrays) -> tuple[Any, ...]:
-    return tuple(_read_list(items, place, arrays))
+def _tuple_from_json(items: Any, place: str, arrays: ArrayStore) -> tuple[Any, ...]:
+    return tuple(_list_from_json(items, place, arrays))
 
 
-def _read_map(pairs: Any, place: str, arrays: Arrays) -> dict[str, Any]:
+def _map_from_json(pairs: Any, place: str, arrays: ArrayStore) -> dict[str, Any]:
     sound = isinstance(pairs, list) and all(
         isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs
     )
     if not sound or len({key for key, _ in pairs}) != len(pairs):
         raise ValueError(f"{place}: found {str(pairs)[:80]}; pairs of a word and a value awaited.")
-    return {key: read_value(v, f"{place}.{i}", arrays) for i, (key, v) in enumerate(pairs)}
+    return {key: from_json(v, f"{place}.{i}", arrays) for i, (key, v) in enumerate(pairs)}
 
 
-def _read_array(dtype: Any, place: str, arrays: Arrays) -> NDArray[Any]:
+def _array_from_json(dtype: Any, place: str, arrays: ArrayStore) -> NDArray[Any]:
     return arrays.take(place, dtype if isinstance(dtype, str) else None)
 
 
-def _read_words(words: Any, dtype: Any, place: str, arrays: Arrays) -> NDArray[Any]:
+def _words_from_json(words: Any, dtype: Any, place: str, arrays: ArrayStore) -> NDArray[Any]:
     sound = isinstance(words, list) and all(isinstance(word, str) for word in words)
     if not sound or dtype not in ("U", "O"):
         raise ValueError(f"{place}: found {str(words)[:80]}; a list of words was awaited.")
@@ -297,11 +299,9 @@ def _read_words(words: Any, dtype: Any, place: str, arrays: Arrays) -> NDArray[A
     return np.array(words, dtype=object if dtype == "O" else np.str_)
 
 
-def _read_random_state(state: Any, place: str, arrays: Arrays) -> np.random.RandomState:
-    key, position, has_gauss, gauss = fields_of(
-        state, place, "key", "position", "has_gauss", "gauss"
-    )
-    words = _read_array(key, f"{place}.key", arrays)
+def _random_state_from_json(state: Any, place: str, arrays: ArrayStore) -> np.random.RandomState:
+    key, position, has_gauss, gauss = unpack(state, place, "key", "position", "has_gauss", "gauss")
+    words = _array_from_json(key, f"{place}.key", arrays)
     whole = type(position) is int and 0 <= position <= 624 and has_gauss in (0, 1)
     if key != "uint32" or words.shape != (624,) or not whole or not isinstance(gauss, float):
         raise ValueError(f"{place}: found no state of a Mersenne twister.")
@@ -310,13 +310,13 @@ def _read_random_state(state: Any, place: str, arrays: Arrays) -> np.random.Rand
     return made
 
 
-def _read_known(name: Any, told: Any, place: str, arrays: Arrays) -> Any:
+def _known_from_json(name: Any, told: Any, place: str, arrays: ArrayStore) -> Any:
     cls = _BY_NAME.get(name) if isinstance(name, str) else None
     if cls is None:
         raise ValueError(f"{place}: found a value of {str(name)[:40]!r}; one of {list(_BY_NAME)}.")
-    awaited = KNOWN[cls]
-    found = dict(zip(awaited, fields_of(told, place, *awaited), strict=True))
-    made = {n: read_value(item, f"{place}.{n}", arrays) for n, item in found.items()}
+    awaited = SERIALISABLE[cls]
+    found = dict(zip(awaited, unpack(told, place, *awaited), strict=True))
+    made = {n: from_json(item, f"{place}.{n}", arrays) for n, item in found.items()}
     for n, types in awaited.items():
         if not isinstance(made[n], types) or (isinstance(made[n], bool) and bool not in types):
             names = " or ".join(t.__name__ for t in types)
@@ -325,12 +325,12 @@ def _read_known(name: Any, told: Any, place: str, arrays: Arrays) -> Any:
 
 
 _READERS: Mapping[str, tuple[tuple[str, ...], Any]] = {
-    "float": (("float",), _read_float),
-    "list": (("list",), _read_list),
-    "tuple": (("tuple",), _read_tuple),
-    "map": (("map",), _read_map),
-    "array": (("array",), _read_array),
-    "words": (("words", "dtype"), _read_words),
-    "mt19937": (("mt19937",), _read_random_state),
-    "value": (("value", "fields"), _read_known),
+    "float": (("float",), _float_from_json),
+    "list": (("list",), _list_from_json),
+    "tuple": (("tuple",), _tuple_from_json),
+    "map": (("map",), _map_from_json),
+    "array": (("array",), _array_from_json),
+    "words": (("words", "dtype"), _words_from_json),
+    "mt19937": (("mt19937",), _random_state_from_json),
+    "value": (("value", "fields"), _known_from_json),
 }

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 MANIFEST = "manifest.json"
-LARGEST_MANIFEST = 1 << 20
-LARGEST_FILE = (1 << 32) - 1
-MOST_ARRAYS = 1000
+MAX_MANIFEST = 1 << 20
+MAX_FILE = (1 << 32) - 1
+MAX_ARRAYS = 1000
 MAX_NDIM = 4
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
@@ -38,7 +38,7 @@ _VERSION, _STORED, _FIRST_DAY = 20, 0, 0x21  # zip 2.0; no compression; 1 Januar
 
 
 @dataclass(frozen=True)
-class Member:
+class ArrayEntry:
     """One array: what the manifest says of it.
 
     Attributes
@@ -60,7 +60,7 @@ class Member:
     place: int = 0
 
     @classmethod
-    def of(cls, name: str, array: NDArray[Any]) -> Member:
+    def of(cls, name: str, array: NDArray[Any]) -> ArrayEntry:
         """The entry of a C-contiguous array."""
         digest = hashlib.sha256(memoryview(array.reshape(-1).view(np.uint8))).hexdigest()
         return cls(name, array.dtype, array.shape, digest)
@@ -93,7 +93,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenEntry:
     """One member as the directory of the zip tells it."""
 
     name: str
@@ -108,7 +108,7 @@ def header(name: str, size: int, crc: int) -> bytes:
     return struct.pack("<4s5H3I2H", b"PK\x03\x04", *numbers) + name.encode("ascii")
 
 
-def directory(members: Sequence[Written], comment: str) -> bytes:
+def directory(members: Sequence[WrittenEntry], comment: str) -> bytes:
     """What stands behind all members (4.3.12, 4.3.16)."""
     entries = b"".join(_entry(member) for member in members)
     last = members[-1]
@@ -118,14 +118,14 @@ def directory(members: Sequence[Written], comment: str) -> bytes:
     return entries + struct.pack("<4s4H2IH", b"PK\x05\x06", *end) + comment.encode("ascii")
 
 
-def _entry(member: Written) -> bytes:
+def _entry(member: WrittenEntry) -> bytes:
     size = member.size & 0xFFFFFFFF
     numbers = (_VERSION, _VERSION, 0, _STORED, 0, _FIRST_DAY, member.crc, size, size)
     tail = (len(member.name), 0, 0, 0, 0, 0, member.place)
     return struct.pack("<4s6H3I5H2I", b"PK\x01\x02", *numbers, *tail) + member.name.encode("ascii")
 
 
-def listed(members: Sequence[Member]) -> list[dict[str, Any]]:
+def list_entries(members: Sequence[ArrayEntry]) -> list[dict[str, Any]]:
     """The list of arrays, as it stands in the manifest."""
     return [
         {"name": m.name, "dtype": m.dtype.str, "shape": list(m.shape), "sha256": m.sha256}
@@ -133,7 +133,7 @@ def listed(members: Sequence[Member]) -> list[dict[str, Any]]:
     ]
 
 
-def read_list(found: Any, first: int) -> list[Member]:
+def parse_entries(found: Any, first: int) -> list[ArrayEntry]:
     """The list of arrays, checked entry by entry; the first header stands at byte ``first``.
 
     Raises
@@ -141,20 +141,20 @@ def read_list(found: Any, first: int) -> list[Member]:
     ValueError
         If an entry is not what was awaited, or a name comes twice.
     """
-    if not isinstance(found, list) or len(found) > MOST_ARRAYS:
-        raise ValueError(f"found no list of at most {MOST_ARRAYS} arrays in the manifest.")
-    members: list[Member] = []
+    if not isinstance(found, list) or len(found) > MAX_ARRAYS:
+        raise ValueError(f"found no list of at most {MAX_ARRAYS} arrays in the manifest.")
+    members: list[ArrayEntry] = []
     for entry in found:
         member = _read_entry(entry)
         start = first + len(header(member.file, 0, 0)) + len(member.npy)
-        members.append(Member(member.name, member.dtype, member.shape, member.sha256, start))
+        members.append(ArrayEntry(member.name, member.dtype, member.shape, member.sha256, start))
         first = start + member.n_bytes
     if len({m.name for m in members}) != len(members):
         raise ValueError("found two arrays of one name in the manifest.")
     return members
 
 
-def _read_entry(entry: Any) -> Member:
+def _read_entry(entry: Any) -> ArrayEntry:
     if not isinstance(entry, dict) or set(entry) != {"name", "dtype", "shape", "sha256"}:
         raise ValueError("found an array without name, dtype, shape or SHA-256, or with more.")
     name, dtype, shape, digest = (entry[key] for key in ("name", "dtype", "shape", "sha256"))
@@ -163,11 +163,11 @@ def _read_entry(entry: Any) -> Member:
     if not (isinstance(dtype, str) and dtype in DTYPES):
         raise ValueError(f"{name!r} has the dtype {str(dtype)[:20]!r}; one of {list(DTYPES)}.")
     sizes = isinstance(shape, list) and all(type(n) is int and n >= 1 for n in shape)
-    if not sizes or not 1 <= len(shape) <= MAX_NDIM or math.prod(shape) > LARGEST_FILE:
+    if not sizes or not 1 <= len(shape) <= MAX_NDIM or math.prod(shape) > MAX_FILE:
         raise ValueError(
             f"{name!r} has the shape {str(shape)[:80]}; 1 to {MAX_NDIM} sizes of 1 or more, and a "
-            f"product of at most {LARGEST_FILE}, were awaited."
+            f"product of at most {MAX_FILE}, were awaited."
         )
     if not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
         raise ValueError(f"{name!r} has no SHA-256; 64 hexadecimal digits were awaited.")
-    return Member(name, DTYPES[dtype], tuple(shape), digest)
+    return ArrayEntry(name, DTYPES[dtype], tuple(shape), digest)

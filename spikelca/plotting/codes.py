@@ -12,19 +12,19 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from spikelca.plotting.style import (
-    INK,
-    QUIET,
-    as_array,
-    axes_or_new,
-    beside,
-    colours_of,
-    map_of,
-    owners,
-    titled,
-    trim,
+    GREY,
+    TEXT_COLOUR,
+    add_colour_bar,
+    as_neuron_classes,
+    check_array,
+    colour_limits,
+    get_axes,
+    get_colours,
+    hide_spines,
+    set_title,
 )
 
-MOST_OF_A_CLASS = 500
+MAX_POINTS = 500
 """Points of a class that are enough to find its heart."""
 
 
@@ -54,29 +54,29 @@ def draw_code(
     >>> draw_code([0.0, 0.7, 0.0]).get_ylabel()
     'activity a'
     """
-    values = as_array(codes, "codes", 1, 2)
-    classes = owners(owner)
-    ax = axes_or_new(ax, (6.0, 2.8))
+    values = check_array(codes, "codes", 1, 2)
+    classes = as_neuron_classes(owner)
+    ax = get_axes(ax, (6.0, 2.8))
     (_draw_bars if values.ndim == 1 else _draw_image)(ax, values, classes)
     ax.set_xlabel("neuron")
-    return titled(ax, title)
+    return set_title(ax, title)
 
 
 def _draw_bars(ax: Axes, code: NDArray[Any], owner: NDArray[Any] | None) -> None:
     active = np.flatnonzero(code)
-    ax.vlines(active, 0, code[active], colors=colours_of(owner, active), linewidth=1.5)
-    ax.axhline(0, color=QUIET, linewidth=0.5)
+    ax.vlines(active, 0, code[active], colors=get_colours(owner, active), linewidth=1.5)
+    ax.axhline(0, color=GREY, linewidth=0.5)
     ax.set(ylabel="activity a", xlim=(-0.5, len(code) - 0.5))
     if owner is not None:
         _label_blocks(ax, owner)
-    trim(ax)
+    hide_spines(ax)
 
 
 def _draw_image(ax: Axes, codes: NDArray[Any], owner: NDArray[Any] | None) -> None:
-    drawn = ax.imshow(codes, aspect="auto", interpolation="nearest", **map_of(codes))
+    drawn = ax.imshow(codes, aspect="auto", interpolation="nearest", **colour_limits(codes))
     ax.set_ylabel("sample")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    beside(ax, drawn, "activity a")
+    add_colour_bar(ax, drawn, "activity a")
     if owner is not None:
         _label_blocks(ax, owner)
 
@@ -85,7 +85,7 @@ def _label_blocks(ax: Axes, owner: NDArray[Any]) -> None:
     """A thin line at the end of each block, and its class above."""
     edges = np.flatnonzero(np.diff(owner)) + 0.5
     for edge in edges:
-        ax.axvline(edge, color=QUIET, linewidth=0.5)
+        ax.axvline(edge, color=GREY, linewidth=0.5)
     numbers = [number for number in np.unique(owner) if number >= 0]
     middles = [np.flatnonzero(owner == number).mean() for number in numbers]
     top = ax.secondary_xaxis("top")
@@ -125,20 +125,20 @@ def draw_blocks(
     >>> [text.get_text() for text in ax.texts]
     ['90', '10', '20', '80']
     """
-    table = as_array(shares, "shares", 2)
-    ax = axes_or_new(ax, (4.8, 4.2))
+    table = check_array(shares, "shares", 2)
+    ax = get_axes(ax, (4.8, 4.2))
     drawn = ax.imshow(table, cmap="Blues", vmin=0.0, vmax=1.0)
     for (row, column), share in np.ndenumerate(table):
         if round(100 * share) > 0:
-            colour = "white" if share > 0.5 else INK
+            colour = "white" if share > 0.5 else TEXT_COLOUR
             text = f"{100 * share:.0f}"
             ax.text(column, row, text, ha="center", va="center", color=colour, size="x-small")
     names = list(range(len(table)) if classes is None else classes)
     ax.set_xticks(range(table.shape[1]), [str(name) for name in names[: table.shape[1]]])
     ax.set_yticks(range(len(table)), [str(name) for name in names])
     ax.set(xlabel=columns, ylabel="class of the image")
-    beside(ax, drawn, "share (cells in per cent)", format=PercentFormatter(1.0))
-    return titled(ax, title)
+    add_colour_bar(ax, drawn, "share (cells in per cent)", format=PercentFormatter(1.0))
+    return set_title(ax, title)
 
 
 def draw_embedding(
@@ -177,23 +177,23 @@ def draw_embedding(
     >>> [text.get_text() for text in ax.texts]
     ['0', '1']
     """
-    plane, classes = as_array(points, "points", 2), as_array(labels, "labels", 1)
+    plane, classes = check_array(points, "points", 2), check_array(labels, "labels", 1)
     if plane.shape != (len(classes), 2):
         raise ValueError(
             f"points has shape {plane.shape} and labels {classes.shape}; (n_samples, 2) and one "
             "label for each were awaited."
         )
-    ax = axes_or_new(ax, (4.2, 4.2))
+    ax = get_axes(ax, (4.2, 4.2))
     dots: dict[str, Any] = {"s": dot_size(len(plane)), "linewidths": 0, "alpha": 0.8}
-    ax.scatter(plane[:, 0], plane[:, 1], c=colours_of(classes), rasterized=True, **dots)
+    ax.scatter(plane[:, 0], plane[:, 1], c=get_colours(classes), rasterized=True, **dots)
     for number in np.unique(classes):
-        x, y = heart(plane[classes == number])
+        x, y = cluster_centre(plane[classes == number])
         text = ax.text(x, y, str(number), ha="center", va="center", weight="bold")
         text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
     ax.set(xticks=[], yticks=[])
     if note:
         ax.set_xlabel(note, size="small")
-    return titled(ax, title)
+    return set_title(ax, title)
 
 
 def dot_size(n_points: int) -> float:
@@ -201,17 +201,17 @@ def dot_size(n_points: int) -> float:
     return float(np.clip(4_000 / max(n_points, 1), 1.5, 12.0))
 
 
-def heart(points: NDArray[Any]) -> NDArray[np.float64]:
+def cluster_centre(points: NDArray[Any]) -> NDArray[np.float64]:
     """Middle of the closest half of some points: inside a cluster even if there are several.
 
     Examples
     --------
     >>> import numpy as np
-    >>> heart(np.array([[0.0, 0.0], [0.0, 2.0], [0.0, 1.0], [9.0, 9.0]]))
+    >>> cluster_centre(np.array([[0.0, 0.0], [0.0, 2.0], [0.0, 1.0], [9.0, 9.0]]))
     array([0., 1.])
     """
-    if len(points) > MOST_OF_A_CLASS:
-        points = points[:: -(-len(points) // MOST_OF_A_CLASS)]
+    if len(points) > MAX_POINTS:
+        points = points[:: -(-len(points) // MAX_POINTS)]
     apart = np.linalg.norm(points[:, None] - points[None], axis=2)
     half = np.argsort(apart, axis=1)[:, : len(points) // 2 + 1]
     reach = np.take_along_axis(apart, half, axis=1).max(axis=1)

@@ -50,7 +50,7 @@ class _Display(ABC):
         """Call the ``draw_`` function with the arrays of this display."""
 
 
-def owner_of(estimator: Any) -> NDArray[np.int64] | None:
+def neuron_classes_of(estimator: Any) -> NDArray[np.int64] | None:
     """Class of each neuron of a fitted estimator, None if no ordinal driver ordered them."""
     driver = getattr(estimator, "driver", None)
     if not isinstance(driver, OrdinalDriver):
@@ -111,7 +111,7 @@ class DictionaryDisplay(_Display):
         """
         name = next(iter(estimator.circuit_.widths)) if modality is None else modality
         atoms = estimator.circuit_.dictionary(name).atoms
-        return cls(atoms, image_shape, owner_of(estimator), name).plot(ax, **more)
+        return cls(atoms, image_shape, neuron_classes_of(estimator), name).plot(ax, **more)
 
     def _draw(self, ax: Axes | None, more: dict[str, Any]) -> Axes:
         more = {"title": self.modality, "owner": self.owner} | more
@@ -167,7 +167,7 @@ class BlocksDisplay(_Display):
         ValueError
             If the estimator has no ordinal driver: its code has no blocks.
         """
-        owner = owner_of(estimator)
+        owner = neuron_classes_of(estimator)
         if owner is None:
             raise ValueError(
                 f"{type(estimator).__name__} has no ordinal driver, and so no blocks; fit it with "

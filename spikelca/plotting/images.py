@@ -16,28 +16,28 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from spikelca.plotting.style import (
-    PALE,
+    LIGHT_GREY,
     SEQUENTIAL,
-    as_array,
-    axes_or_new,
-    bare,
+    check_array,
+    colour_limits,
     colour_of,
-    map_of,
-    titled,
+    get_axes,
+    hide_axes,
+    set_title,
 )
 
 
-def gap_of(shape: tuple[int, int]) -> int:
+def gap_width(shape: tuple[int, int]) -> int:
     """Pixels between two images: enough to be seen, and never none."""
     return max(min(shape) // 9, 1)
 
 
-def pitch_of(shape: tuple[int, int]) -> tuple[int, int]:
+def image_pitch(shape: tuple[int, int]) -> tuple[int, int]:
     """Height and width of an image with the gap that follows it."""
-    return shape[0] + gap_of(shape), shape[1] + gap_of(shape)
+    return shape[0] + gap_width(shape), shape[1] + gap_width(shape)
 
 
-def shape_of(n_pixels: int, image_shape: tuple[int, int] | None) -> tuple[int, int]:
+def image_shape_of(n_pixels: int, image_shape: tuple[int, int] | None) -> tuple[int, int]:
     """Height and width of images: as told, a square where that is possible, else one line.
 
     Raises
@@ -55,9 +55,11 @@ def shape_of(n_pixels: int, image_shape: tuple[int, int] | None) -> tuple[int, i
     return shape
 
 
-def mosaic(images: NDArray[Any], shape: tuple[int, int], n_columns: int) -> NDArray[np.float64]:
+def tile_images(
+    images: NDArray[Any], shape: tuple[int, int], n_columns: int
+) -> NDArray[np.float64]:
     """Images laid row by row into one, NaN between them and where none is left."""
-    gap, (height, width) = gap_of(shape), pitch_of(shape)
+    gap, (height, width) = gap_width(shape), image_pitch(shape)
     n_rows = -(-len(images) // n_columns)
     laid = np.full((n_rows * height - gap, n_columns * width - gap), np.nan)
     for number, image in enumerate(images):
@@ -66,7 +68,7 @@ def mosaic(images: NDArray[Any], shape: tuple[int, int], n_columns: int) -> NDAr
     return laid
 
 
-def scaled(images: NDArray[Any]) -> NDArray[np.float64]:
+def scale_images(images: NDArray[Any]) -> NDArray[np.float64]:
     """Each image divided by its own largest size, so that faint ones can be seen."""
     largest = np.abs(images).max(axis=1, keepdims=True)
     return np.asarray(np.divide(images, largest, out=np.zeros(images.shape), where=largest > 0))
@@ -114,19 +116,19 @@ def draw_dictionary(
     >>> draw_dictionary(np.eye(4), title="four pixels").get_title()
     'four pixels'
     """
-    images = as_array(atoms, "atoms", 2)
-    shape = shape_of(images.shape[1], image_shape)
+    images = check_array(atoms, "atoms", 2)
+    shape = image_shape_of(images.shape[1], image_shape)
     n_columns = n_columns or math.ceil(math.sqrt(len(images)))
-    ax = axes_or_new(ax, (4.5, 4.5))
-    laid = mosaic(scaled(images) if each else images, shape, n_columns)
-    colours = map_of(laid)
+    ax = get_axes(ax, (4.5, 4.5))
+    laid = tile_images(scale_images(images) if each else images, shape, n_columns)
+    colours = colour_limits(laid)
     ax.imshow(laid, interpolation="nearest", **colours)
-    bare(ax)
+    hide_axes(ax)
     if colours["cmap"] == SEQUENTIAL:  # its zero is as white as the paper between the atoms
-        ax.set_facecolor(PALE)
+        ax.set_facecolor(LIGHT_GREY)
     if owner is not None:
-        _frame_blocks(ax, as_array(owner, "owner", 1), shape, n_columns)
-    return titled(ax, title)
+        _frame_blocks(ax, check_array(owner, "owner", 1), shape, n_columns)
+    return set_title(ax, title)
 
 
 def _frame_blocks(ax: Axes, owner: NDArray[Any], shape: tuple[int, int], n_columns: int) -> None:
@@ -135,10 +137,10 @@ def _frame_blocks(ax: Axes, owner: NDArray[Any], shape: tuple[int, int], n_colum
     A frame runs in the gap around its images, a little inside the middle of the gap, so that the
     frames of two neighbours stay apart.
     """
-    gap, (height, width) = gap_of(shape), pitch_of(shape)
+    gap, (height, width) = gap_width(shape), image_pitch(shape)
     inset = gap / 5
     edge = inset - (gap + 1) / 2
-    for number, (row, first, last) in runs(owner, n_columns):
+    for number, (row, first, last) in block_runs(owner, n_columns):
         corner = first * width + edge, row * height + edge
         size = (last - first + 1) * width - 2 * inset, height - 2 * inset
         style: dict[str, Any] = {"edgecolor": colour_of(number), "linewidth": 1.2, "fill": False}
@@ -151,13 +153,13 @@ def _frame_blocks(ax: Axes, owner: NDArray[Any], shape: tuple[int, int], n_colum
     ax.set(xlim=(-gap, n_columns * width), ylim=(n_rows * height, -gap))
 
 
-def runs(owner: NDArray[Any], n_columns: int) -> list[tuple[int, tuple[int, int, int]]]:
+def block_runs(owner: NDArray[Any], n_columns: int) -> list[tuple[int, tuple[int, int, int]]]:
     """Neighbours in a row that belong together: class, then row, first and last column.
 
     Examples
     --------
     >>> import numpy as np
-    >>> runs(np.array([0, 0, 1, 1]), 3)
+    >>> block_runs(np.array([0, 0, 1, 1]), 3)
     [(0, (0, 0, 1)), (1, (0, 2, 2)), (1, (1, 0, 0))]
     """
     found = []
@@ -208,23 +210,23 @@ def draw_recall(
     >>> [text.get_text() for text in ax.get_yticklabels()]
     ['seen', 'recalled']
     """
-    lines = [as_array(row, "a row of images", 2) for row in rows]
+    lines = [check_array(row, "a row of images", 2) for row in rows]
     if len(lines) != len(names) or len({line.shape for line in lines}) != 1:
         raise ValueError(
             f"rows have the shapes {[line.shape for line in lines]} and {len(names)} names; lines "
             "of one shape with one name each were awaited."
         )
     n_images, n_pixels = lines[0].shape
-    shape = shape_of(n_pixels, image_shape)
-    ax = axes_or_new(ax, (0.55 * n_images + 1.2, 0.6 * len(lines) + 0.5))
-    height, width = pitch_of(shape)
-    laid = mosaic(np.vstack([scaled(line) for line in lines]), shape, n_images)
-    ax.imshow(laid, interpolation="nearest", **map_of(laid))
-    bare(ax)
+    shape = image_shape_of(n_pixels, image_shape)
+    ax = get_axes(ax, (0.55 * n_images + 1.2, 0.6 * len(lines) + 0.5))
+    height, width = image_pitch(shape)
+    laid = tile_images(np.vstack([scale_images(line) for line in lines]), shape, n_images)
+    ax.imshow(laid, interpolation="nearest", **colour_limits(laid))
+    hide_axes(ax)
     middles = np.arange(len(lines)) * height + (shape[0] - 1) / 2
     ax.set_yticks(middles, list(names))
     ax.tick_params(length=0)
     if wrong is not None:
-        marks = np.flatnonzero(as_array(wrong, "wrong", 1))
+        marks = np.flatnonzero(check_array(wrong, "wrong", 1))
         ax.set_xticks(marks * width + (shape[1] - 1) / 2, ["✗"] * len(marks))
-    return titled(ax, title)
+    return set_title(ax, title)

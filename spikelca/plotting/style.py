@@ -18,7 +18,7 @@ SEQUENTIAL = "gray_r"
 DIVERGING = "RdBu_r"
 """Map of what can: zero is white, excitation red, inhibition blue."""
 
-INK, ACCENT, QUIET, PALE = "#222222", "#CC6677", "#888888", "#e4e4e4"
+TEXT_COLOUR, ACCENT, GREY, LIGHT_GREY = "#222222", "#CC6677", "#888888", "#e4e4e4"
 
 CLASS_COLOURS = (
     "#332288", "#CC6677", "#117733", "#DDCC77", "#88CCEE",
@@ -43,15 +43,15 @@ def colour_of(number: int) -> str:
     >>> colour_of(0), colour_of(10)
     ('#332288', '#332288')
     """
-    return QUIET if number < 0 else CLASS_COLOURS[number % len(CLASS_COLOURS)]
+    return GREY if number < 0 else CLASS_COLOURS[number % len(CLASS_COLOURS)]
 
 
-def colours_of(owner: NDArray[Any] | None, which: NDArray[Any] | slice = slice(None)) -> Any:
+def get_colours(owner: NDArray[Any] | None, which: NDArray[Any] | slice = slice(None)) -> Any:
     """One colour for each of these neurons or points by their class; ink if none was told."""
-    return INK if owner is None else [colour_of(int(number)) for number in owner[which]]
+    return TEXT_COLOUR if owner is None else [colour_of(int(number)) for number in owner[which]]
 
 
-def axes_or_new(ax: Axes | None, size: tuple[float, float] = (5.0, 3.2)) -> Axes:
+def get_axes(ax: Axes | None, size: tuple[float, float] = (5.0, 3.2)) -> Axes:
     """The axes that were given, or the only ones of a new figure."""
     if ax is not None:
         return ax
@@ -60,7 +60,7 @@ def axes_or_new(ax: Axes | None, size: tuple[float, float] = (5.0, 3.2)) -> Axes
     return pyplot.subplots(figsize=size, layout="constrained")[1]
 
 
-def map_of(values: NDArray[Any]) -> dict[str, Any]:
+def colour_limits(values: NDArray[Any]) -> dict[str, Any]:
     """Colour map and limits of an image: zero is at the white end, or in the white middle."""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
@@ -70,7 +70,7 @@ def map_of(values: NDArray[Any]) -> dict[str, Any]:
     return {"cmap": SEQUENTIAL, "vmin": 0.0, "vmax": high or 1.0}
 
 
-def as_array(values: ArrayLike, name: str, *ndims: int) -> NDArray[Any]:
+def check_array(values: ArrayLike, name: str, *ndims: int) -> NDArray[Any]:
     """Values as an array of one of these numbers of dimensions.
 
     Raises
@@ -87,30 +87,30 @@ def as_array(values: ArrayLike, name: str, *ndims: int) -> NDArray[Any]:
     return array
 
 
-def bare(ax: Axes) -> None:
+def hide_axes(ax: Axes) -> None:
     """Leave away the frame and the ticks of an axes that holds images."""
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
 
 
-def trim(ax: Axes) -> Axes:
+def hide_spines(ax: Axes) -> Axes:
     """The same axes without its frame's upper and right side."""
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 
-def titled(ax: Axes, title: str | None) -> Axes:
+def set_title(ax: Axes, title: str | None) -> Axes:
     """The same axes, under its title if it has one."""
     if title:
         ax.set_title(title, size="medium")
     return ax
 
 
-def owners(owner: ArrayLike | None) -> NDArray[Any] | None:
+def as_neuron_classes(owner: ArrayLike | None) -> NDArray[Any] | None:
     """Class of each neuron, as an array if it was told."""
-    return None if owner is None else as_array(owner, "owner", 1)
+    return None if owner is None else check_array(owner, "owner", 1)
 
 
-def beside(ax: Axes, drawn: Any, label: str, **more: Any) -> Any:
+def add_colour_bar(ax: Axes, drawn: Any, label: str, **more: Any) -> Any:
     """A colour bar exactly as high as its axes, whatever shape the image has."""
     return ax.figure.colorbar(drawn, cax=ax.inset_axes((1.02, 0.0, 0.03, 1.0)), label=label, **more)

@@ -11,18 +11,18 @@ from numpy.typing import ArrayLike
 
 from spikelca.plotting.style import (
     ACCENT,
-    INK,
-    QUIET,
-    as_array,
-    axes_or_new,
+    GREY,
+    TEXT_COLOUR,
+    as_neuron_classes,
+    check_array,
     colour_of,
-    colours_of,
-    owners,
-    titled,
-    trim,
+    get_axes,
+    get_colours,
+    hide_spines,
+    set_title,
 )
 
-MOST_TRACES = 8
+MAX_COLOURED = 8
 """Neurons that get a colour; the tenth class colour is the grey of all the others."""
 
 
@@ -32,7 +32,7 @@ def draw_membrane(
     ax: Axes | None = None,
     *,
     threshold: float | None = None,
-    most: int = MOST_TRACES,
+    most: int = MAX_COLOURED,
     title: str | None = None,
 ) -> Axes:
     """Draw membrane potentials over time: the strongest neurons in colour, the rest in grey.
@@ -60,22 +60,22 @@ def draw_membrane(
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['neuron 0', 'threshold']
     """
-    milliseconds = as_array(times, "times", 1) * 1e3
-    potentials = as_array(u, "u", 2)
-    ax = axes_or_new(ax, (6.0, 3.2))
+    milliseconds = check_array(times, "times", 1) * 1e3
+    potentials = check_array(u, "u", 2)
+    ax = get_axes(ax, (6.0, 3.2))
     order = np.argsort(-potentials[-1], kind="stable")
     faint = min(0.5, 20 / max(len(order) - most, 1))
     for neuron in order[most:]:
-        ax.plot(milliseconds, potentials[:, neuron], color=QUIET, linewidth=0.4, alpha=faint)
+        ax.plot(milliseconds, potentials[:, neuron], color=GREY, linewidth=0.4, alpha=faint)
     for rank, neuron in enumerate(order[:most]):
         style: dict[str, Any] = {"color": colour_of(rank), "linewidth": 1.0}
         ax.plot(milliseconds, potentials[:, neuron], label=f"neuron {neuron}", **style)
     if threshold is not None:
-        ax.axhline(threshold, color=INK, linestyle="--", linewidth=1, label="threshold")
+        ax.axhline(threshold, color=TEXT_COLOUR, linestyle="--", linewidth=1, label="threshold")
     ax.set(xlabel="time (ms)", ylabel="membrane potential u")
     ax.legend(fontsize="x-small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     ax.margins(x=0)
-    return titled(trim(ax), title)
+    return set_title(hide_spines(ax), title)
 
 
 def draw_raster(
@@ -115,20 +115,22 @@ def draw_raster(
     >>> draw_raster([0.01, 0.02], [0, 3], n_neurons=5).get_ylabel()
     'neuron'
     """
-    milliseconds = as_array(times, "times", 1) * 1e3
-    cells = as_array(neurons, "neurons", 1)
+    milliseconds = check_array(times, "times", 1) * 1e3
+    cells = check_array(neurons, "neurons", 1)
     if len(milliseconds) != len(cells):
         raise ValueError(
             f"Found {len(milliseconds)} times and {len(cells)} neurons; one neuron for each spike "
             "time was awaited."
         )
     highest = int(cells.max()) + 1 if cells.size else 1
-    ax = axes_or_new(ax, (6.0, 3.2))
+    ax = get_axes(ax, (6.0, 3.2))
     style: dict[str, Any] = {"marker": "|", "s": 12, "linewidths": 0.8}
-    ax.scatter(milliseconds, cells, c=colours_of(owners(owner), cells.astype(int)), **style)
+    ax.scatter(
+        milliseconds, cells, c=get_colours(as_neuron_classes(owner), cells.astype(int)), **style
+    )
     ax.margins(x=0.01)
     ax.set(xlabel="time (ms)", ylabel="neuron", ylim=(-0.5, (n_neurons or highest) - 0.5))
-    return titled(trim(ax), title)
+    return set_title(hide_spines(ax), title)
 
 
 def draw_energy(
@@ -165,16 +167,16 @@ def draw_energy(
     'log'
     """
     curves = energies if isinstance(energies, Mapping) else {"": energies}
-    ax = axes_or_new(ax)
+    ax = get_axes(ax)
     for number, (name, curve) in enumerate(curves.items()):
-        height = as_array(curve, "energies", 1)
+        height = check_array(curve, "energies", 1)
         if optimum is not None:
             height = np.maximum((height - optimum) / abs(optimum), 1e-16)
         colour = ACCENT if len(curves) == 1 else colour_of(number)
-        ax.plot(as_array(steps, "steps", 1), height, color=colour, label=name or None)
+        ax.plot(check_array(steps, "steps", 1), height, color=colour, label=name or None)
     if optimum is not None:
         ax.set_yscale("log")
     ax.set(xlabel=xlabel, ylabel="energy E" if optimum is None else "relative energy above optimum")
     if isinstance(energies, Mapping):
         ax.legend(frameon=False, fontsize="small")
-    return titled(trim(ax), title)
+    return set_title(hide_spines(ax), title)

@@ -34,20 +34,20 @@ from pathlib import Path
 from typing import IO
 
 # Elsewhere nothing is swept: there, a file that is open cannot be removed in the first place.
-_LOCKS = os.name == "posix"
-if _LOCKS:
+_HAS_FLOCK = os.name == "posix"
+if _HAS_FLOCK:
     import fcntl
 
-SUFFIX = ".spikelca-part"
-KEPT = ".spikelca-kept"
+PART_SUFFIX = ".spikelca-part"
+BACKUP_SUFFIX = ".spikelca-kept"
 # Windows has no fsync of a folder that could fail: there the rename is the last step.
-_FOLDERS = hasattr(os, "O_DIRECTORY")
-_NO_SUCH_SERVICE = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS}
-_NO_HARD_LINKS = _NO_SUCH_SERVICE | {errno.EPERM, errno.EMLINK, errno.EXDEV}
+_HAS_DIR_FSYNC = hasattr(os, "O_DIRECTORY")
+_UNSUPPORTED_ERRNOS = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS}
+_NO_HARD_LINKS = _UNSUPPORTED_ERRNOS | {errno.EPERM, errno.EMLINK, errno.EXDEV}
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def write_atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a binary file that takes the place of ``path`` when the block ends well.
 
     A link is followed. The new file has the permissions of the old one.
@@ -71,15 +71,15 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     --------
     >>> import tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "weights"
-    >>> with replacing(path) as file:
+    >>> with write_atomic(path) as file:
     ...     _ = file.write(b"all of it")
     >>> path.read_bytes()
     b'all of it'
     """
     target = Path(os.path.realpath(path))
-    mode = _mode_of(target)
-    _sweep(target)
-    descriptor, part = _open_part(target)
+    mode = _file_mode(target)
+    _remove_stale(target)
+    descriptor, part = _open_temporary(target)
     try:
         with os.fdopen(descriptor, "wb") as file:
             if mode is not None and hasattr(os, "fchmod"):
@@ -87,22 +87,22 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(descriptor)
-            if _LOCKS:  # renamed under the lock: nobody sweeps it in between
-                _put_in_place(part, target, mode is None)
-        if not _LOCKS:
-            _put_in_place(part, target, mode is None)
+            if _HAS_FLOCK:  # renamed under the lock: nobody sweeps it in between
+                _commit(part, target, mode is None)
+        if not _HAS_FLOCK:
+            _commit(part, target, mode is None)
     except BaseException:
         with suppress(OSError):
             os.unlink(part)
         raise
 
 
-def _put_in_place(part: Path, target: Path, is_new: bool) -> None:
+def _commit(part: Path, target: Path, is_new: bool) -> None:
     """Rename over the target and make it last; undone if it cannot be made to last."""
-    with _second_name(target, part, is_new) as kept:
+    with _backup_link(target, part, is_new) as kept:
         os.replace(part, target)
         try:
-            _fsync_folder(target.parent)
+            _fsync_directory(target.parent)
         except BaseException:
             with suppress(OSError):
                 if is_new:
@@ -113,24 +113,24 @@ def _put_in_place(part: Path, target: Path, is_new: bool) -> None:
 
 
 @contextmanager
-def _second_name(target: Path, part: Path, is_new: bool) -> Iterator[Path | None]:
+def _backup_link(target: Path, part: Path, is_new: bool) -> Iterator[Path | None]:
     """Another name of the old file, locked, for as long as it may have to be put back.
 
     None where no way back is needed, or where the file system has no hard links.
     """
-    kept = part.with_suffix(KEPT)
-    if is_new or not _FOLDERS or not _linked(target, kept):
+    kept = part.with_suffix(BACKUP_SUFFIX)
+    if is_new or not _HAS_DIR_FSYNC or not _try_hard_link(target, kept):
         yield None
         return
     try:
-        with _lock_held(kept):
+        with _hold_lock(kept):
             yield kept
     finally:
         with suppress(OSError):  # the next writer sweeps it
             os.unlink(kept)
 
 
-def _linked(target: Path, kept: Path) -> bool:
+def _try_hard_link(target: Path, kept: Path) -> bool:
     try:
         os.link(target, kept)
     except OSError as error:
@@ -141,8 +141,8 @@ def _linked(target: Path, kept: Path) -> bool:
 
 
 @contextmanager
-def _lock_held(path: Path) -> Iterator[None]:
-    descriptor = _opened_to_lock(path)
+def _hold_lock(path: Path) -> Iterator[None]:
+    descriptor = _open_for_lock(path)
     try:
         _lock(descriptor)
         yield
@@ -150,7 +150,7 @@ def _lock_held(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _opened_to_lock(path: Path) -> int:
+def _open_for_lock(path: Path) -> int:
     # Over a network a lock may ask for a file that is open for writing; not every file can be.
     way = os.O_WRONLY if os.access(path, os.W_OK) else os.O_RDONLY
     return os.open(path, way | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -158,11 +158,11 @@ def _opened_to_lock(path: Path) -> int:
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Replace a file by a text in UTF-8, as a whole or not at all."""
-    with replacing(path) as file:
+    with write_atomic(path) as file:
         file.write(text.encode())
 
 
-def _mode_of(target: Path) -> int | None:
+def _file_mode(target: Path) -> int | None:
     """Permissions of the file that will be replaced, None if there is none."""
     try:
         found = target.stat().st_mode
@@ -175,10 +175,10 @@ def _mode_of(target: Path) -> int | None:
     return stat.S_IMODE(found)
 
 
-def _open_part(target: Path) -> tuple[int, Path]:
+def _open_temporary(target: Path) -> tuple[int, Path]:
     """A new neighbour of the target, locked."""
     while True:
-        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}{SUFFIX}")
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
         descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         _lock(descriptor)
         # Between its creation and the lock another writer may have taken it for left behind.
@@ -189,32 +189,34 @@ def _open_part(target: Path) -> tuple[int, Path]:
 
 def _lock(descriptor: int, flags: int = 0) -> bool:
     """Lock a file that this process has open; False if another one holds the lock, or none can."""
-    if not _LOCKS:
+    if not _HAS_FLOCK:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno not in _NO_SUCH_SERVICE:
+        if error.errno not in _UNSUPPORTED_ERRNOS:
             raise
         return False
     return True
 
 
-def _sweep(target: Path) -> None:
+def _remove_stale(target: Path) -> None:
     """Remove what writers of this file left behind when they were killed."""
-    if not _LOCKS:
+    if not _HAS_FLOCK:
         return
-    mark = re.compile(re.escape(f".{target.name}.") + "[0-9a-f]{8}" + f"({SUFFIX}|{KEPT})")
+    mark = re.compile(
+        re.escape(f".{target.name}.") + "[0-9a-f]{8}" + f"({PART_SUFFIX}|{BACKUP_SUFFIX})"
+    )
     for name in os.listdir(target.parent):
         if mark.fullmatch(name):
             with suppress(OSError):  # another sweeper was faster, or it is not ours to remove
-                _remove_if_left(target.with_name(name))
+                _remove_if_unlocked(target.with_name(name))
 
 
-def _remove_if_left(part: Path) -> None:
-    descriptor = _opened_to_lock(part)
+def _remove_if_unlocked(part: Path) -> None:
+    descriptor = _open_for_lock(part)
     try:
         if _lock(descriptor, fcntl.LOCK_NB):
             os.unlink(part)
@@ -222,14 +224,14 @@ def _remove_if_left(part: Path) -> None:
         os.close(descriptor)
 
 
-def _fsync_folder(folder: Path) -> None:
-    if not _FOLDERS:
+def _fsync_directory(folder: Path) -> None:
+    if not _HAS_DIR_FSYNC:
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in _NO_SUCH_SERVICE:
+        if error.errno not in _UNSUPPORTED_ERRNOS:
             raise
     finally:
         os.close(descriptor)

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 
-def needed(package: str, what: str, extra: str | None = None) -> Any:
+def require(package: str, what: str, extra: str | None = None) -> Any:
     """The module of an optional package; its extra has the same name unless told.
 
     Raises

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.utils.validation import (
-    FLOATS,
+    FLOAT_DTYPES,
     FloatArray,
     as_float,
     check_matrix,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     pass
 
 
-class Outside:
+class LazyColumns:
     """Some columns of an array outside memory, whose rows come as floats when they are asked for.
 
     Parameters
@@ -48,7 +48,7 @@ class Outside:
         """Rows as floats; ``[:, first:last]`` gives columns that still lie outside."""
         if isinstance(key, tuple):
             first, last, _ = key[1].indices(self.shape[1])
-            return Outside(self.source, self.first + first, self.first + last)
+            return LazyColumns(self.source, self.first + first, self.first + last)
         if isinstance(key, slice):
             found = self.source[key]
         else:  # HDF5 hands out rows in their own order only, and each once
@@ -57,26 +57,26 @@ class Outside:
         return as_float(np.asarray(found)[:, self.first : self.last], "X", self.dtype)
 
 
-def outside(X: Any) -> NDArray[Any]:
+def as_lazy(X: Any) -> NDArray[Any]:
     """X as rows of floats that stay where they are."""
     X = check_shape(X, "X")
-    as_it_is = isinstance(X, np.memmap) and X.dtype in FLOATS
-    return X if as_it_is else Outside(X, 0, X.shape[1])  # type: ignore[return-value]
+    as_it_is = isinstance(X, np.memmap) and X.dtype in FLOAT_DTYPES
+    return X if as_it_is else LazyColumns(X, 0, X.shape[1])  # type: ignore[return-value]
 
 
-def check_outside(X: FloatArray) -> None:
+def check_lazy(X: FloatArray) -> None:
     """Raise ValueError with the place of the first value that is no finite number."""
-    for first in range(0, len(X), CHUNK):
-        rows = slice(first, first + CHUNK)
+    for first in range(0, len(X), CHUNK_SAMPLES):
+        rows = slice(first, first + CHUNK_SAMPLES)
         check_matrix(X[rows], "X", first_row=first)
-        release(X, slice(first, min(first + CHUNK, len(X))))
+        release_pages(X, slice(first, min(first + CHUNK_SAMPLES, len(X))))
 
 
-CHUNK = 16_384
+CHUNK_SAMPLES = 16_384
 """Samples compiled into one Problem: large enough to keep the cores busy, small in memory."""
 
 
-def release(X: NDArray[Any], rows: slice) -> None:
+def release_pages(X: NDArray[Any], rows: slice) -> None:
     """Let go of the pages of a memory map that will not be read again.
 
     They stay in the cache of the system, which may take them back at any time; without this they

@@ -35,7 +35,7 @@ def _controller() -> Any:
     return ThreadpoolController()
 
 
-def _take_control() -> None:
+def _claim_controller() -> None:
     """Let this thread set the number, whoever did so last.
 
     From threadpoolctl 3.8 on a thread that was not the first to set it is passed over in silence.
@@ -46,7 +46,7 @@ def _take_control() -> None:
             clear(force=True)
 
 
-class _Shared:
+class _SharedLimit:
     """One limit for all threads of the process: from the first that asks to the last that leaves.
 
     BLAS has one number of threads for the whole process. If every thread set it and put back what
@@ -60,7 +60,7 @@ class _Shared:
     def enter(self) -> None:
         with self.lock:
             if self.holders == 0:
-                _take_control()
+                _claim_controller()
                 self.limit = _controller().limit(limits=1, user_api="blas")
             self.holders += 1
 
@@ -68,25 +68,25 @@ class _Shared:
         with self.lock:
             self.holders -= 1
             if self.holders == 0:
-                _take_control()
+                _claim_controller()
                 self.limit.restore_original_limits()
-                _take_control()
+                _claim_controller()
 
 
-_SHARED = _Shared()
+_SHARED_LIMIT = _SharedLimit()
 
 
 @contextmanager
-def one_blas_thread() -> Iterator[None]:
+def single_blas_thread() -> Iterator[None]:
     """A context in which NumPy's BLAS computes with one thread, in every thread that asks."""
-    _SHARED.enter()
+    _SHARED_LIMIT.enter()
     try:
         yield
     finally:
-        _SHARED.leave()
+        _SHARED_LIMIT.leave()
 
 
-CAP = 8 * 2**30
+FALLBACK_BYTES = 8 * 2**30
 """Bytes taken as free where the system does not tell."""
 
 
@@ -97,22 +97,22 @@ def available_bytes() -> int:
         fields = dict(line.split(":", 1) for line in lines)
         return int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
-        return _free_pages()
+        return _free_page_bytes()
 
 
-def _free_pages() -> int:
+def _free_page_bytes() -> int:
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
-        return CAP
+        return FALLBACK_BYTES
 
 
-def readable(n_bytes: float) -> str:
+def format_bytes(n_bytes: float) -> str:
     """A number of bytes in words.
 
     Examples
     --------
-    >>> readable(3 * 2**30)
+    >>> format_bytes(3 * 2**30)
     '3.0 GiB'
     """
     for unit in ("bytes", "KiB", "MiB"):
@@ -125,9 +125,11 @@ def readable(n_bytes: float) -> str:
 Result = TypeVar("Result")
 
 
-def side_by_side(work: Callable[..., Result], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
+def map_two_threads(
+    work: Callable[..., Result], jobs: Iterable[tuple[Any, ...]]
+) -> Iterator[Result]:
     """``work(*job)`` of each job, two at a time, in the order of the jobs."""
-    with one_blas_thread(), ThreadPoolExecutor(2) as pool:
+    with single_blas_thread(), ThreadPoolExecutor(2) as pool:
         yield from pool.map(lambda job: work(*job), jobs)
 
 

@@ -16,16 +16,16 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[Any]
 """A NumPy array of float32 or float64."""
 
-FEW = 4096
+SMALL_SIZE = 4096
 """Values that are so few that calls cost more than looking at each."""
 
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+FLOAT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
-LARGEST = {dtype: 1e-3 * float(np.sqrt(np.finfo(dtype).max)) for dtype in FLOATS}
+MAX_ABS = {dtype: 1e-3 * float(np.sqrt(np.finfo(dtype).max)) for dtype in FLOAT_DTYPES}
 """What overflows neither once it is squared nor once many such squares are summed."""
 
 
-def seconds(value: Any, name: str) -> float:
+def to_seconds(value: Any, name: str) -> float:
     """Turn a time into seconds: a plain number, or a Brian2 quantity such as ``10*ms``.
 
     Raises
@@ -42,15 +42,15 @@ def seconds(value: Any, name: str) -> float:
     return number
 
 
-def positive_seconds(value: Any, name: str) -> float:
+def to_positive_seconds(value: Any, name: str) -> float:
     """A time that must be above zero, in seconds."""
-    number = seconds(value, name)
+    number = to_seconds(value, name)
     if number <= 0:
         raise ValueError(f"{name} is {number} s; a time above zero was awaited.")
     return number
 
 
-def positive(value: Any, name: str) -> float:
+def check_positive(value: Any, name: str) -> float:
     """A finite number above zero.
 
     Raises
@@ -110,9 +110,9 @@ def check_finite(X: FloatArray, name: str, first_row: int = 0) -> None:
     Overlarge is what overflows once it is squared and summed, as energies do. ``first_row`` is the
     place of X in a larger array of which it is a part.
     """
-    largest = LARGEST[X.dtype]
+    largest = MAX_ABS[X.dtype]
     # Of few values the sum of squares tells at once that none is large, infinite or no number.
-    if X.size <= FEW and X.flags.c_contiguous and np.vdot(X, X) <= largest * largest:
+    if X.size <= SMALL_SIZE and X.flags.c_contiguous and np.vdot(X, X) <= largest * largest:
         return
     # Smallest and largest are two fast passes; only if they tell do we look for the culprit.
     if X.size == 0 or (X.min() >= -largest and X.max() <= largest):
@@ -129,7 +129,7 @@ def check_finite(X: FloatArray, name: str, first_row: int = 0) -> None:
     )
 
 
-def lies_outside(X: Any) -> bool:
+def is_file_backed(X: Any) -> bool:
     """Whether X is an array that hands out its rows when asked: of HDF5, Zarr or a `RowFile`."""
     return (
         not isinstance(X, (np.ndarray, np.generic))
@@ -141,7 +141,7 @@ def lies_outside(X: Any) -> bool:
 def check_shape(X: ArrayLike, name: str, n_columns: int | None = None) -> NDArray[Any]:
     """Check that X is a dense (n_samples, n_columns) array; its values are not looked at.
 
-    An array outside memory stays there, see `lies_outside`.
+    An array outside memory stays there, see `is_file_backed`.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def check_shape(X: ArrayLike, name: str, n_columns: int | None = None) -> NDArra
         raise TypeError(
             f"{name} is a sparse matrix; a dense array was awaited. Use {name}.toarray()."
         )
-    X = cast(NDArray[Any], X) if lies_outside(X) else np.asanyarray(X)
+    X = cast(NDArray[Any], X) if is_file_backed(X) else np.asanyarray(X)
     if X.ndim != 2:
         raise ValueError(
             f"{name} has shape {X.shape}; a 2D array (n_samples, n_inputs) was awaited. "
@@ -248,7 +248,7 @@ def check_code(code: ArrayLike, n_samples: int, n_neurons: int, dtype: np.dtype[
     return checked
 
 
-def indices(chosen: ArrayLike | None, n: int, what: str) -> NDArray[np.int64]:
+def check_indices(chosen: ArrayLike | None, n: int, what: str) -> NDArray[np.int64]:
     """Indices of chosen neurons or samples; all of them for None.
 
     Raises
@@ -287,15 +287,15 @@ def check_labels(labels: ArrayLike, n_samples: int, n_classes: int) -> NDArray[n
     return numbers
 
 
-def frozen(X: FloatArray) -> FloatArray:
+def readonly_copy(X: FloatArray) -> FloatArray:
     """A read-only, C-contiguous copy: what a frozen value may hold."""
     X = np.array(X, order="C", copy=True)
     X.setflags(write=False)
     return X
 
 
-def is_outside(X: Any) -> bool:
+def is_out_of_core(X: Any) -> bool:
     """Whether X holds numbers outside memory."""
-    if not isinstance(X, np.memmap) and not lies_outside(X):
+    if not isinstance(X, np.memmap) and not is_file_backed(X):
         return False
     return getattr(X.dtype, "kind", "none") in "fiub"

@@ -14,17 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.engines.base import Engine
-from spikelca.engines.brian2.build import arrived, build, network_bytes
-from spikelca.engines.brian2.live import BrianCircuit
-from spikelca.engines.brian2.online import learn
-from spikelca.engines.brian2.session import code_class
-from spikelca.engines.online import Stream, StreamRule
-from spikelca.engines.postprocess import membrane, output, rate_response, spiking_response
+from spikelca.engines.brian2.build import build_network, count_input_spikes, network_bytes
+from spikelca.engines.brian2.live import Brian2Circuit
+from spikelca.engines.brian2.online import learn_online
+from spikelca.engines.brian2.session import code_object_class
+from spikelca.engines.online import OnlineResult, OnlineRule
+from spikelca.engines.postprocess import (
+    compute_membrane,
+    compute_output,
+    make_rate_response,
+    make_spiking_response,
+)
 from spikelca.engines.problem import Problem
 from spikelca.engines.response import RECORDABLE, Response, Spikes
 from spikelca.model.inputs import PoissonInput
 from spikelca.model.neurons import SpikingNeuron
-from spikelca.utils.system import available_bytes, readable
+from spikelca.utils.system import available_bytes, format_bytes
 from spikelca.utils.validation import FloatArray
 
 
@@ -43,7 +48,7 @@ def rows_of(problem: Problem, rows: NDArray[np.int64]) -> Problem:
     )
 
 
-def can_be_reused(problem: Problem) -> bool:
+def is_reusable(problem: Problem) -> bool:
     """Whether one set of objects serves all blocks: nothing in it belongs to single samples."""
     shared_wave = problem.waveform is None or problem.waveform.shape[1] == 1
     told = any(isinstance(p.cells, PoissonInput) for p in problem.inputs)
@@ -51,7 +56,7 @@ def can_be_reused(problem: Problem) -> bool:
 
 
 @dataclass(frozen=True)
-class Part:
+class BatchResult:
     """What one block gave; ``first`` is its first sample."""
 
     first: int
@@ -61,7 +66,7 @@ class Part:
     arrived: NDArray[np.int64]
 
 
-def part_of(circuit: BrianCircuit, first: int) -> Part:
+def read_batch(circuit: Brian2Circuit, first: int) -> BatchResult:
     """Read state, traces and spikes off the objects; ``first`` is the block's first sample."""
     problem = circuit.problem
     state = {name: circuit.array(name).copy() for name in problem.state_widths()}
@@ -70,17 +75,17 @@ def part_of(circuit: BrianCircuit, first: int) -> Part:
         if name.split(":")[0] in RECORDABLE and name != "spikes":
             values = np.asarray(getattr(monitor, f"{name.split(':')[0]}_")).T
             traces[name] = values.reshape(len(values), n_kept, -1)
-    seen = arrived(problem, circuit.monitors)
+    seen = count_input_spikes(problem, circuit.monitors)
     if not isinstance(problem.neuron, SpikingNeuron):
-        return Part(first, state, traces, None, seen)
+        return BatchResult(first, state, traces, None, seen)
     sample, neuron, step = circuit.spikes()
-    return Part(first, state, traces, Spikes(sample + first, neuron, step), seen)
+    return BatchResult(first, state, traces, Spikes(sample + first, neuron, step), seen)
 
 
-def joined(problem: Problem, parts: list[Part]) -> Response:
+def concatenate_batches(problem: Problem, parts: list[BatchResult]) -> Response:
     """The response of all blocks."""
     state = {n: np.concatenate([p.state[n] for p in parts]) for n in parts[0].state}
-    state["u"] = membrane(problem, state)
+    state["u"] = compute_membrane(problem, state)
     traces = {n: np.concatenate([p.traces[n] for p in parts], axis=1) for n in parts[0].traces}
     # Blocks stand one behind the other; the samples may have been asked for in another order.
     block = np.searchsorted([p.first for p in parts], problem.record.samples, side="right")
@@ -89,14 +94,14 @@ def joined(problem: Problem, parts: list[Part]) -> Response:
     if "current" in problem.record.names:
         traces["current"] = problem.recorded_current()
     if not isinstance(problem.neuron, SpikingNeuron):
-        return rate_response(problem, output(problem, state["u"]), state, traces)
+        return make_rate_response(problem, compute_output(problem, state["u"]), state, traces)
     all_spikes = [p.spikes for p in parts if p.spikes is not None]
     spikes = Spikes(*(np.concatenate(column) for column in zip(*all_spikes, strict=True)))
     shape = (problem.n_samples, problem.n_neurons)
-    return spiking_response(
+    return make_spiking_response(
         problem,
         spikes.weighed(*shape, problem.taper),
-        spikes.counts(*shape, problem.counted_from),
+        spikes.counts(*shape, problem.window_start_step),
         spikes.counts(*shape),
         spikes if problem.record.spikes else None,
         state,
@@ -105,9 +110,9 @@ def joined(problem: Problem, parts: list[Part]) -> Response:
     )
 
 
-__all__ = ["Brian2Engine", "BrianCircuit"]
+__all__ = ["Brian2Circuit", "Brian2Engine"]
 
-BLOCK = 100
+BATCH_SAMPLES = 100
 """Samples of one run: beyond that, memory grows and speed does not."""
 
 
@@ -132,9 +137,9 @@ class Brian2Engine(Engine):
     """
 
     target: str = "numpy"
-    block: int = BLOCK
+    block: int = BATCH_SAMPLES
     name = "brian2"
-    double_only = True
+    float64_only = True
 
     def __post_init__(self) -> None:
         if self.target not in ("numpy", "cython"):
@@ -142,45 +147,45 @@ class Brian2Engine(Engine):
         if self.block < 1:
             raise ValueError(f"block is {self.block}; one sample or more was awaited.")
 
-    def settle(self, problem: Problem, tol: float, max_iter: int) -> Response:
+    def encode(self, problem: Problem, tol: float, max_iter: int) -> Response:
         raise NotImplementedError(
             "Brian2 simulates in time and has no way to settle a code. Take circuit.simulate(..., "
             "engine='brian2'), or circuit.encode(..., engine='numba')."
         )
 
-    def learn(self, problem: Problem, rule: StreamRule) -> Stream:
+    def learn_online(self, problem: Problem, rule: OnlineRule) -> OnlineResult:
         """The time-stepped equations with plastic synapses, one sample after the other."""
-        return learn(problem, rule, code_class(self.target))
+        return learn_online(problem, rule, code_object_class(self.target))
 
-    def build(self, problem: Problem) -> BrianCircuit:
+    def build(self, problem: Problem) -> Brian2Circuit:
         """The live objects of a timed problem, its stimuli presented."""
         needed, free = network_bytes(problem) * problem.n_samples, available_bytes()
         if needed > free:
             raise MemoryError(
-                f"Brian2 needs about {readable(needed)} for the synapses of {problem.n_samples} "
-                f"samples, and {readable(free)} are free. Run fewer samples at a time "
+                f"Brian2 needs about {format_bytes(needed)} for the synapses of {problem.n_samples} "
+                f"samples, and {format_bytes(free)} are free. Run fewer samples at a time "
                 "(Brian2Engine(block=...)), or take engine='numba'."
             )
-        circuit = build(problem, code_class(self.target))
+        circuit = build_network(problem, code_object_class(self.target))
         circuit.present(problem)
-        circuit.start_from(problem.start or {})
+        circuit.set_state(problem.start or {})
         return circuit
 
     def simulate(self, problem: Problem) -> Response:
         """Run block after block of samples, and put the blocks together."""
         assert problem.clock is not None
-        parts: list[Part] = []
-        circuit: BrianCircuit | None = None
+        parts: list[BatchResult] = []
+        circuit: Brian2Circuit | None = None
         for first in range(0, problem.n_samples, self.block):
             rows = np.arange(first, min(first + self.block, problem.n_samples))
             block = rows_of(problem, rows)
-            if circuit is None or len(rows) < self.block or not can_be_reused(problem):
+            if circuit is None or len(rows) < self.block or not is_reusable(problem):
                 circuit = self.build(block)
                 circuit.network.store()
             else:
                 circuit.network.restore()
                 circuit.present(block)
-                circuit.start_from(block.start or {})
+                circuit.set_state(block.start or {})
             circuit.run(problem.n_steps * problem.clock.dt)
-            parts.append(part_of(circuit, first))
-        return joined(problem, parts)
+            parts.append(read_batch(circuit, first))
+        return concatenate_batches(problem, parts)

@@ -20,25 +20,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.engines.brian2.equations import (
-    HOLD,
-    KICK,
+    CLIP_V,
+    EVENT_WEIGHT,
     ON_ARRIVAL_LATERAL,
     ON_ARRIVAL_RESIDUAL,
     SIGNED_RESET,
     SIGNED_THRESHOLD,
-    Texts,
+    ModelEquations,
+    make_equations,
     suffix,
-    texts_of,
 )
-from spikelca.engines.brian2.live import BrianCircuit
-from spikelca.engines.brian2.session import load, settings
+from spikelca.engines.brian2.live import Brian2Circuit
+from spikelca.engines.brian2.session import import_brian2, use_preferences
 from spikelca.engines.problem import InputPopulation, Problem
 from spikelca.model.inputs import PoissonInput
 from spikelca.model.neurons import SpikingNeuron
 from spikelca.utils.validation import FloatArray
 
 
-def random_inputs(
+def make_poisson_inputs(
     brian2: Any, problem: Problem, population: Any, inputs: dict[str, Any], clock: Any, code: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Generators of random spikes, and the synapses through which they arrive, by modality."""
@@ -47,12 +47,12 @@ def random_inputs(
         if not isinstance(p.cells, PoissonInput):
             continue
         name = suffix(problem, i)
-        generators[p.name] = _generator(brian2, problem, p, name, clock, code)
+        generators[p.name] = _make_spike_generator(brian2, problem, p, name, clock, code)
         target = inputs[p.name] if problem.residual_wiring else population
         arrivals[p.name] = synapses = brian2.Synapses(
             generators[p.name],
             target,
-            KICK,
+            EVENT_WEIGHT,
             on_pre=ON_ARRIVAL_RESIDUAL if problem.residual_wiring else ON_ARRIVAL_LATERAL,
             namespace={},
             clock=clock,
@@ -64,7 +64,7 @@ def random_inputs(
     return generators, arrivals
 
 
-def _generator(
+def _make_spike_generator(
     brian2: Any, problem: Problem, p: InputPopulation, name: str, clock: Any, code: Any
 ) -> Any:
     n_samples, n_inputs = p.stimulus.shape
@@ -102,15 +102,15 @@ def _connect_inputs(synapses: Any, problem: Problem, p: InputPopulation) -> None
     synapses.variables["kick"].get_value()[:] = kicks
 
 
-def hold_at_floor(problem: Problem, population: Any, clock: Any, code: Any) -> None:
+def clip_at_floor(problem: Problem, population: Any, clock: Any, code: Any) -> None:
     """Where input cells charge v directly, it sinks no deeper than its floor."""
-    if problem.v_is_charged:
+    if problem.has_direct_inputs:
         population.run_regularly(
-            HOLD, clock=clock, when="end", name="spikelca_hold*", codeobj_class=code
+            CLIP_V, clock=clock, when="end", name="spikelca_hold*", codeobj_class=code
         )
 
 
-def arrived(problem: Problem, monitors: Mapping[str, Any]) -> NDArray[np.int64]:
+def count_input_spikes(problem: Problem, monitors: Mapping[str, Any]) -> NDArray[np.int64]:
     """Spikes of every input cell so far: (n_samples, n_inputs), modality after modality."""
     shapes = [p.stimulus.shape for p in problem.inputs]
     counts = [
@@ -126,7 +126,7 @@ BYTES_PER_SYNAPSE = 52
 """Measured peak of Brian2's own arrays and of what building them takes."""
 
 
-def build(problem: Problem, code: Any) -> BrianCircuit:
+def build_network(problem: Problem, code: Any) -> Brian2Circuit:
     """All objects of a circuit, at rest and without a stimulus.
 
     Parameters
@@ -136,35 +136,37 @@ def build(problem: Problem, code: Any) -> BrianCircuit:
     code : class
         Brian2's code object class of the target.
     """
-    brian2, texts = load(), texts_of(problem)
+    brian2, texts = import_brian2(), make_equations(problem)
     assert problem.clock is not None
     # Names of objects that are gone are free again: compiled code is found in Brian2's cache only
     # under the same names.
     gc.collect()
-    with settings():
+    with use_preferences():
         clock = brian2.Clock(dt=problem.clock.dt * brian2.second, name="spikelca_clock*")
-        population = _population(brian2, problem, texts, clock, code)
+        population = _make_population(brian2, problem, texts, clock, code)
         inputs, synapses, lateral = {}, {}, None
         if problem.residual_wiring:
             for i, p in enumerate(problem.inputs):
-                inputs[p.name] = _input(brian2, problem, texts, i, clock, code)
-                synapses[p.name] = _phi(
+                inputs[p.name] = _make_input(brian2, problem, texts, i, clock, code)
+                synapses[p.name] = _make_synapses(
                     brian2, problem, texts, i, inputs[p.name], population, clock, code
                 )
         else:
-            lateral = _lateral(brian2, problem, texts, population, clock, code)
-        random, arrivals = random_inputs(brian2, problem, population, inputs, clock, code)
-        hold_at_floor(problem, population, clock, code)
-        monitors = _monitors(brian2, problem, population, inputs, random, code)
+            lateral = _make_lateral(brian2, problem, texts, population, clock, code)
+        random, arrivals = make_poisson_inputs(brian2, problem, population, inputs, clock, code)
+        clip_at_floor(problem, population, clock, code)
+        monitors = _make_monitors(brian2, problem, population, inputs, random, code)
         parts = [population, *inputs.values(), *synapses.values(), *monitors.values(),
                  *random.values(), *arrivals.values()]  # fmt: skip
         network = brian2.Network(*parts, *([] if lateral is None else [lateral]))
-    return BrianCircuit(
+    return Brian2Circuit(
         network, population, inputs, synapses, lateral, monitors, str(texts), clock, problem
     )
 
 
-def _population(brian2: Any, problem: Problem, texts: Texts, clock: Any, code: Any) -> Any:
+def _make_population(
+    brian2: Any, problem: Problem, texts: ModelEquations, clock: Any, code: Any
+) -> Any:
     namespace = {}
     if problem.waveform is not None:
         wave = problem.waveform.reshape(len(problem.waveform), -1)
@@ -193,7 +195,9 @@ def _population(brian2: Any, problem: Problem, texts: Texts, clock: Any, code: A
     return group
 
 
-def _input(brian2: Any, problem: Problem, texts: Texts, i: int, clock: Any, code: Any) -> Any:
+def _make_input(
+    brian2: Any, problem: Problem, texts: ModelEquations, i: int, clock: Any, code: Any
+) -> Any:
     p = problem.inputs[i]
     group = brian2.NeuronGroup(
         problem.n_samples * p.atoms.shape[1],
@@ -212,7 +216,7 @@ def _input(brian2: Any, problem: Problem, texts: Texts, i: int, clock: Any, code
     return group
 
 
-def _phi(brian2: Any, problem: Problem, texts: Texts, i: int, source: Any, target: Any,
+def _make_synapses(brian2: Any, problem: Problem, texts: ModelEquations, i: int, source: Any, target: Any,
          clock: Any, code: Any) -> Any:  # fmt: skip
     """Feed-forward, learning and feedback: all on the same weights."""
     name = suffix(problem, i)
@@ -240,7 +244,7 @@ def _phi(brian2: Any, problem: Problem, texts: Texts, i: int, source: Any, targe
     return synapses
 
 
-def _lateral(brian2: Any, problem: Problem, texts: Texts, population: Any, clock: Any,
+def _make_lateral(brian2: Any, problem: Problem, texts: ModelEquations, population: Any, clock: Any,
              code: Any) -> Any:  # fmt: skip
     synapses = brian2.Synapses(
         population,
@@ -271,7 +275,7 @@ def _connect(synapses: Any, n_samples: int, pre: NDArray[np.int64], post: NDArra
     synapses.variables["w"].get_value().reshape(n_samples, -1)[:] = weights
 
 
-def _monitors(brian2: Any, problem: Problem, population: Any, inputs: dict[str, Any],
+def _make_monitors(brian2: Any, problem: Problem, population: Any, inputs: dict[str, Any],
               random: dict[str, Any], code: Any) -> dict[str, Any]:  # fmt: skip
     """A spike monitor, and a state monitor for each recorded trace."""
     record, monitors = problem.record, {}

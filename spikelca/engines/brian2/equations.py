@@ -1,6 +1,6 @@
 """The circuit as Brian2 reads it: all equations, synapses and resets, in one place.
 
-Every text is filled in by `texts_of` with what the circuit has: its transfer function, a changing
+Every text is filled in by `make_equations` with what the circuit has: its transfer function, a changing
 driver current, its number of modalities. The order of one step is that of `spikelca.engines.base`.
 """
 
@@ -55,13 +55,13 @@ theta : 1 (shared, constant)                 # quantum of one spike
 v_floor : 1 (shared, constant)               # floor of v
 """
 
-WAVE = "d = wave(t, {index}) : 1                     # changing driver current\n"
+WAVEFORM = "d = wave(t, {index}) : 1                     # changing driver current\n"
 
-FEED = """ff_{i} : 1                         # Phi^T r of modality {name!r}
+FEEDFORWARD = """ff_{i} : 1                         # Phi^T r of modality {name!r}
 g_{i} : 1 (shared, constant)                 # its weight
 """
 
-LEARN = (
+LEARNING_RATE = (
     "eta_{i} : 1                        # step of the synapses of modality {name!r} on a spike\n"
 )
 
@@ -89,9 +89,9 @@ charge : 1 (shared, constant)                # quantum, weighted: what one spike
 SIGNED_THRESHOLD = "abs(p) >= quantum"
 SIGNED_RESET = "p -= sign(p)*quantum"
 ON_INPUT_SPIKE = "v_post += allowed_post*(w*(charge_pre*sign(p_pre)))"
-HOLD = "v = clip(v, v_floor, inf)"
+CLIP_V = "v = clip(v, v_floor, inf)"
 
-KICK = "kick : 1"
+EVENT_WEIGHT = "kick : 1"
 ON_ARRIVAL_LATERAL = "u_post += kick"
 ON_ARRIVAL_RESIDUAL = "r_post += kick"
 
@@ -123,7 +123,7 @@ CHARGE = {
 
 
 @dataclass(frozen=True)
-class Texts:
+class ModelEquations:
     """The model of one circuit as text."""
 
     population: str
@@ -166,21 +166,21 @@ def suffix(problem: Problem, i: int) -> str:
     return str(i).zfill(len(str(len(problem.inputs) - 1)))
 
 
-def texts_of(problem: Problem) -> Texts:
+def make_equations(problem: Problem) -> ModelEquations:
     """Fill the texts in for a circuit."""
-    population, inputs = population_of(problem), problem.inputs
+    population, inputs = population_equations(problem), problem.inputs
     random = ON_ARRIVAL_RESIDUAL if problem.residual_wiring else ON_ARRIVAL_LATERAL
     told = tuple(random if isinstance(p.cells, PoissonInput) else "" for p in inputs)
     names = [suffix(problem, i) for i in range(len(inputs))]
     if not isinstance(problem.neuron, SpikingNeuron):
         if not problem.residual_wiring:
-            return Texts(population, lateral=LATERAL_RATE)
+            return ModelEquations(population, lateral=LATERAL_RATE)
         phi = tuple(PHI_RATE.format(i=i) for i in names)
         bare: tuple[dict[str, str], ...] = ({},) * len(phi)
-        return Texts(population, inputs=(INPUT_RATE,) * len(phi), phi=phi, on_spike=bare,
+        return ModelEquations(population, inputs=(INPUT_RATE,) * len(phi), phi=phi, on_spike=bare,
                      on_input_spike=("",) * len(phi))  # fmt: skip
     if not problem.residual_wiring:
-        return Texts(
+        return ModelEquations(
             population, THRESHOLD, RESET_LATERAL, lateral=LATERAL_SPIKING,
             on_lateral_spike=ON_LATERAL_SPIKE, random=told,
         )  # fmt: skip
@@ -188,7 +188,7 @@ def texts_of(problem: Problem) -> Texts:
         PHI_SPIKING.format(i=i) if p.dendritic else PHI_SIGNED
         for i, p in zip(names, inputs, strict=True)
     )
-    return Texts(
+    return ModelEquations(
         population,
         THRESHOLD,
         RESET_RESIDUAL,
@@ -199,11 +199,11 @@ def texts_of(problem: Problem) -> Texts:
         ),
         on_input_spike=tuple("" if p.dendritic else ON_INPUT_SPIKE for p in inputs),
         random=told,
-        hold=HOLD if problem.v_is_charged else None,
+        hold=CLIP_V if problem.has_direct_inputs else None,
     )
 
 
-def population_of(problem: Problem) -> str:
+def population_equations(problem: Problem) -> str:
     """The equations of the neurons of the code."""
     spiking, residual = isinstance(problem.neuron, SpikingNeuron), problem.residual_wiring
     base = {
@@ -223,8 +223,8 @@ def population_of(problem: Problem) -> str:
     text += COMMON + (QUANTUM if spiking else "")
     if wave is not None:
         shared = wave.shape[1] == 1
-        text += WAVE.format(index=f"i % {problem.n_neurons}" if shared else "i")
+        text += WAVEFORM.format(index=f"i % {problem.n_neurons}" if shared else "i")
     for i, p in named.items() if residual else ():
-        text += FEED.format(i=i, name=p.name) if p.dendritic else ""
-        text += LEARN.format(i=i, name=p.name) if spiking else ""
+        text += FEEDFORWARD.format(i=i, name=p.name) if p.dendritic else ""
+        text += LEARNING_RATE.format(i=i, name=p.name) if spiking else ""
     return text

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.engines.brian2.session import load, settings
+from spikelca.engines.brian2.session import import_brian2, use_preferences
 from spikelca.engines.problem import Problem
 from spikelca.model.inputs import PoissonInput
-from spikelca.utils.validation import FloatArray, positive_seconds
+from spikelca.utils.validation import FloatArray, to_positive_seconds
 
 
 @dataclass(frozen=True, eq=False)
-class BrianCircuit:
+class Brian2Circuit:
     """A circuit as a running Brian2 simulation.
 
     Attributes
@@ -73,9 +73,9 @@ class BrianCircuit:
         namespace : mapping, optional
             What the equations of added objects refer to. Names are never taken from the caller.
         """
-        seconds = positive_seconds(duration, "duration")
-        with settings():
-            self.network.run(seconds * load().second, namespace=dict(namespace or {}))
+        seconds = to_positive_seconds(duration, "duration")
+        with use_preferences():
+            self.network.run(seconds * import_brian2().second, namespace=dict(namespace or {}))
 
     def present(self, problem: Problem) -> None:
         """Swap the stimuli, constant currents and clamps; the state stays as it is.
@@ -98,9 +98,9 @@ class BrianCircuit:
             for p in problem.inputs:
                 self.inputs[p.name].variables["x"].get_value()[:] = p.steady.ravel()
         else:
-            self.array("b")[:] = problem.drive_in_order() + problem.current
+            self.array("b")[:] = problem.sequential_drive() + problem.current
 
-    def start_from(self, state: Mapping[str, FloatArray]) -> None:
+    def set_state(self, state: Mapping[str, FloatArray]) -> None:
         """Set the state: "u", "v", "s" and "r:<modality>"; what is not named stays."""
         for name in state.keys() & self.problem.state_widths().keys():
             self.array(name)[:] = state[name]

@@ -7,35 +7,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.engines.brian2.build import build
+from spikelca.engines.brian2.build import build_network
 from spikelca.engines.brian2.equations import suffix
-from spikelca.engines.brian2.live import BrianCircuit
-from spikelca.engines.brian2.session import load, settings
+from spikelca.engines.brian2.live import Brian2Circuit
+from spikelca.engines.brian2.session import import_brian2, use_preferences
 from spikelca.engines.online import (
-    Stream,
-    StreamRule,
-    activity,
-    between_presentations,
-    event_steps,
-    shown,
-    squared,
-    stream_of,
+    OnlineResult,
+    OnlineRule,
+    end_presentation,
+    make_result,
+    mean_activity,
+    presented,
+    spike_learning_rates,
+    squared_errors,
 )
-from spikelca.engines.postprocess import output
+from spikelca.engines.postprocess import compute_output
 from spikelca.engines.problem import Problem
 from spikelca.engines.response import Spikes
 from spikelca.model.neurons import SpikingNeuron
 from spikelca.utils.validation import FloatArray
 
 
-def learn(problem: Problem, rule: StreamRule, code: Any) -> Stream:
+def learn_online(problem: Problem, rule: OnlineRule, code: Any) -> OnlineResult:
     """Present every sample in turn, without a reset, and learn from each."""
     assert problem.clock is not None
-    circuit = build(shown(problem, 0), code)
-    circuit.start_from(problem.start or {})
-    course = Course(circuit, problem, rule)
-    brian2 = load()
-    with settings():
+    circuit = build_network(presented(problem, 0), code)
+    circuit.set_state(problem.start or {})
+    course = OnlineRun(circuit, problem, rule)
+    brian2 = import_brian2()
+    with use_preferences():
         boundary = brian2.NetworkOperation(
             course.boundary,
             dt=problem.n_steps * problem.clock.dt * brian2.second,
@@ -48,10 +48,10 @@ def learn(problem: Problem, rule: StreamRule, code: Any) -> Stream:
     return course.stream()
 
 
-class Course:
+class OnlineRun:
     """What happens at the boundaries of the presentations, and what was seen there."""
 
-    def __init__(self, circuit: BrianCircuit, problem: Problem, rule: StreamRule) -> None:
+    def __init__(self, circuit: Brian2Circuit, problem: Problem, rule: OnlineRule) -> None:
         self.circuit = circuit
         self.problem = problem
         self.rule = rule
@@ -68,15 +68,19 @@ class Course:
         """Learn from the image that was shown, then swap it."""
         if self.done >= 0:
             r = [self.circuit.array(f"r:{p.name}")[0] for p in self.problem.inputs]
-            a = output(shown(self.problem, self.done), self.membrane())[0]
+            a = compute_output(presented(self.problem, self.done), self.membrane())[0]
             self.outputs[self.done] = a
-            self.errors.append(squared(r))
-            self.rule = between_presentations(
-                self.problem, self.rule, self.weights(), r, activity(self.problem, a, self.since())
+            self.errors.append(squared_errors(r))
+            self.rule = end_presentation(
+                self.problem,
+                self.rule,
+                self.weights(),
+                r,
+                mean_activity(self.problem, a, self.since()),
             )
         self.done += 1
         if self.done < self.problem.n_samples:
-            self.circuit.present(shown(self.problem, self.done))
+            self.circuit.present(presented(self.problem, self.done))
             self.set_steps()
 
     def since(self) -> NDArray[np.int64]:
@@ -90,7 +94,7 @@ class Course:
     def set_steps(self) -> None:
         """Tell every spiking neuron how far its synapses go on a spike."""
         if isinstance(self.problem.neuron, SpikingNeuron):
-            for i, steps in enumerate(event_steps(self.problem, self.rule)):
+            for i, steps in enumerate(spike_learning_rates(self.problem, self.rule)):
                 self.circuit.array(f"eta_{suffix(self.problem, i)}")[:] = steps
 
     def membrane(self) -> FloatArray:
@@ -103,7 +107,7 @@ class Course:
             total = p.weight * feed if total is None else total + p.weight * feed
         return np.asarray(total + self.circuit.array("s"))
 
-    def stream(self) -> Stream:
+    def stream(self) -> OnlineResult:
         """The result, once all images were shown."""
         problem, n = self.problem, self.problem.n_samples
         state = {name: self.circuit.array(name).copy() for name in problem.state_widths()}
@@ -113,4 +117,6 @@ class Course:
             spikes = Spikes(step // problem.n_steps, neuron, step % problem.n_steps)
             weighed = spikes.weighed(n, problem.n_neurons, problem.taper)
         weights, outputs = self.weights(), self.outputs
-        return stream_of(problem, self.rule, weights, outputs, weighed, self.errors, state, spikes)
+        return make_result(
+            problem, self.rule, weights, outputs, weighed, self.errors, state, spikes
+        )

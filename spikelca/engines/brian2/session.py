@@ -2,7 +2,7 @@
 
 Importing Brian2 opens a debug log, copies the running script, catches all warnings and replaces the
 hook for uncaught errors. If it was not the user who imported it, all of this is taken back at once.
-Preferences are set only inside `settings`, which restores them.
+Preferences are set only inside `use_preferences`, which restores them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-OURS = {
+PREFERENCES = {
     "core.default_float_dtype": np.float64,
     "core.network.default_schedule": [
         "start", "groups", "thresholds", "synapses", "resets", "end",
@@ -30,7 +30,7 @@ OURS = {
 """What bit-equality and silence rest on."""
 
 
-def load() -> Any:
+def import_brian2() -> Any:
     """The module brian2.
 
     Raises
@@ -75,7 +75,7 @@ def _close_log(log: Any) -> None:
             os.remove(path)
 
 
-def _its_own() -> tuple[type[Warning], ...]:
+def _ignored_warnings() -> tuple[type[Warning], ...]:
     """What Brian2 is warned of by its own libraries; pyparsing has a category to itself."""
     import pyparsing
 
@@ -84,15 +84,15 @@ def _its_own() -> tuple[type[Warning], ...]:
 
 
 @contextmanager
-def settings() -> Iterator[None]:
+def use_preferences() -> Iterator[None]:
     """Brian2's preferences as the engine needs them; as they were, afterwards."""
-    prefs = load().prefs
-    before = {name: prefs[name] for name in OURS}
+    prefs = import_brian2().prefs
+    before = {name: prefs[name] for name in PREFERENCES}
     try:
-        for name, value in OURS.items():
+        for name, value in PREFERENCES.items():
             prefs[name] = value
         with warnings.catch_warnings():
-            for category in _its_own():
+            for category in _ignored_warnings():
                 warnings.simplefilter("ignore", category)
             yield
     finally:
@@ -100,7 +100,7 @@ def settings() -> Iterator[None]:
             prefs[name] = value
 
 
-def code_class(target: str) -> Any:
+def code_object_class(target: str) -> Any:
     """The class that runs Brian2's code on a target.
 
     Raises
@@ -110,7 +110,7 @@ def code_class(target: str) -> Any:
     RuntimeError
         If cython was asked for and no compiler works.
     """
-    load()
+    import_brian2()
     if target == "numpy":
         from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 
@@ -120,7 +120,7 @@ def code_class(target: str) -> Any:
     from brian2.codegen.runtime.cython_rt import CythonCodeObject
     from brian2.utils.logger import catch_logs
 
-    with settings(), catch_logs() as logs:
+    with use_preferences(), catch_logs() as logs:
         available = CythonCodeObject.is_available()
     if not available:
         reason = logs[0][2] if logs else "no reason was given"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from spikelca.engines.base import Engine
-from spikelca.engines.numba.encode.solve import settle
-from spikelca.engines.numba.simulate.online import learn
-from spikelca.engines.numba.simulate.run import simulate
-from spikelca.engines.online import Stream, StreamRule
+from spikelca.engines.numba.encode.solve import encode
+from spikelca.engines.numba.simulate.online import learn_online
+from spikelca.engines.numba.simulate.run import run_numba
+from spikelca.engines.online import OnlineResult, OnlineRule
 from spikelca.engines.problem import Problem
 from spikelca.engines.response import Response
 
@@ -16,14 +16,14 @@ class NumbaEngine(Engine):
 
     name = "numba"
 
-    def settle(self, problem: Problem, tol: float, max_iter: int) -> Response:
+    def encode(self, problem: Problem, tol: float, max_iter: int) -> Response:
         """The fixed point of the circuit, by an active set where the threshold is soft."""
-        return settle(problem, tol, max_iter)
+        return encode(problem, tol, max_iter)
 
     def simulate(self, problem: Problem) -> Response:
         """The time-stepped equations, sample by sample."""
-        return simulate(problem)
+        return run_numba(problem)
 
-    def learn(self, problem: Problem, rule: StreamRule) -> Stream:
+    def learn_online(self, problem: Problem, rule: OnlineRule) -> OnlineResult:
         """The time-stepped equations with plastic synapses, one sample after the other."""
-        return learn(problem, rule)
+        return learn_online(problem, rule)

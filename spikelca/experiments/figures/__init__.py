@@ -12,7 +12,7 @@ figure  what it shows
 7       accuracy against order as the driver grows: the price of control
 ======  =====================================================================================
 
-Each figure is one function from `Evidence` to a `Picture`: the figure, its caption and the arrays
+Each figure is one function from `FigureInputs` to a `FigureOutput`: the figure, its caption and the arrays
 that it was drawn from, written side by side as ``figure<n>.png`` and ``figure<n>.npz``.
 """
 
@@ -21,28 +21,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from spikelca.experiments.figures.base import Evidence, Picture, gather, write_picture
+from spikelca.experiments.figures.base import (
+    FigureInputs,
+    FigureOutput,
+    collect_inputs,
+    write_figure,
+)
 from spikelca.experiments.figures.blocks import block_figure
 from spikelca.experiments.figures.clusters import cluster_figure, format_clusters
 from spikelca.experiments.figures.control import control_figure
 from spikelca.experiments.figures.dictionaries import linked_figure, ordinal_figure
 from spikelca.experiments.figures.growth import growth_figure
 from spikelca.experiments.figures.recalled import recall_figure
-from spikelca.experiments.linked import Material
+from spikelca.experiments.linked import LinkedData
 from spikelca.experiments.settings import Settings
 from spikelca.experiments.table import Table
 
 __all__ = [
     "FIGURES",
-    "Evidence",
-    "Picture",
+    "FigureInputs",
+    "FigureOutput",
+    "collect_inputs",
     "draw_figures",
     "format_clusters",
-    "gather",
-    "write_picture",
+    "write_figure",
 ]
 
-FIGURES: tuple[Callable[[Evidence], Picture], ...] = (
+FIGURES: tuple[Callable[[FigureInputs], FigureOutput], ...] = (
     linked_figure,
     growth_figure,
     recall_figure,
@@ -56,11 +61,11 @@ FIGURES: tuple[Callable[[Evidence], Picture], ...] = (
 
 def draw_figures(
     table: Table,
-    material: Material,
+    material: LinkedData,
     settings: Settings,
     folder: Path,
     say: Callable[[str], None] = print,
-) -> Iterator[tuple[Path, Picture]]:
+) -> Iterator[tuple[Path, FigureOutput]]:
     """Draw and write one figure after the other.
 
     Parameters
@@ -78,8 +83,8 @@ def draw_figures(
     (Path, Picture)
         The PNG file, and what was drawn.
     """
-    evidence = gather(table, material, settings)
+    evidence = collect_inputs(table, material, settings)
     for number, draw in enumerate(FIGURES, start=1):
         picture = draw(evidence)
         say(f"figure {number}: {picture.title}")
-        yield write_picture(picture, number, folder), picture
+        yield write_figure(picture, number, folder), picture

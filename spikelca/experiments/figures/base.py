@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from spikelca._version import __version__
 from spikelca.estimators import LinkedLCA
-from spikelca.experiments.linked import Material
+from spikelca.experiments.linked import LinkedData
 from spikelca.experiments.settings import Settings
 from spikelca.experiments.table import Table
 from spikelca.model.drivers import OrdinalDriver
-from spikelca.utils.atomic_write import replacing
+from spikelca.utils.atomic_write import write_atomic
 from spikelca.utils.validation import FloatArray
 
 DPI = 150
@@ -27,7 +27,7 @@ CAPTION_SIZE, CAPTION_GAP = 9.0, 0.16
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class FigureInputs:
     """Dictionaries, and codes of the test images, made from the handwritten image alone.
 
     Attributes
@@ -40,7 +40,7 @@ class Evidence:
     seed : int
     """
 
-    material: Material
+    material: LinkedData
     settings: Settings
     models: Mapping[str, LinkedLCA]
     codes: Mapping[str, FloatArray]
@@ -65,7 +65,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class FigureOutput:
     """One figure, its caption, and the arrays that it shows.
 
     Attributes
@@ -86,10 +86,10 @@ class Picture:
     facts: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
-def gather(table: Table, material: Material, settings: Settings) -> Evidence:
+def collect_inputs(table: Table, material: LinkedData, settings: Settings) -> FigureInputs:
     """Encode the test images once for all figures."""
     codes = {kind: model.transform(material.test) for kind, model in table.models.items()}
-    return Evidence(material, settings, table.models, codes, table.rows[0].seed)
+    return FigureInputs(material, settings, table.models, codes, table.rows[0].seed)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -97,7 +97,7 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, layout="compressed")
 
 
-def write_picture(picture: Picture, number: int, folder: Path) -> Path:
+def write_figure(picture: FigureOutput, number: int, folder: Path) -> Path:
     """Write ``figure<n>.png`` with its caption below it, and ``figure<n>.npz`` with its data.
 
     Returns
@@ -111,9 +111,9 @@ def write_picture(picture: Picture, number: int, folder: Path) -> Path:
     metadata = {
         "Title": picture.title, "Description": caption, "Software": f"spikelca {__version__}"
     }  # fmt: skip
-    with replacing(path.with_suffix(".npz")) as file:
+    with write_atomic(path.with_suffix(".npz")) as file:
         np.savez_compressed(file, caption=caption, **picture.arrays)
-    with replacing(path) as file:
+    with write_atomic(path) as file:
         picture.figure.savefig(
             file, metadata=metadata, format="png", bbox_inches="tight", pad_inches=0.15
         )
@@ -128,10 +128,10 @@ def write_caption(figure: Figure, caption: str) -> None:
     width, height = figure.get_size_inches()
     corner = drawn.x0 / width, (drawn.y0 - CAPTION_GAP) / height
     text = figure.text(*corner, "", va="top", size=CAPTION_SIZE, linespacing=1.35)
-    text.set_text("\n".join(wrapped(text, caption, drawn.width * figure.dpi)))
+    text.set_text("\n".join(wrap_caption(text, caption, drawn.width * figure.dpi)))
 
 
-def wrapped(text: Text, words: str, width: float) -> list[str]:
+def wrap_caption(text: Text, words: str, width: float) -> list[str]:
     """Lines that fill a width in pixels, measured in the letters of this text."""
     lines = [""]
     for word in words.split():

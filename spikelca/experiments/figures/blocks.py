@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from spikelca.experiments.figures.base import Evidence, Picture, new_figure
+from spikelca.experiments.figures.base import FigureInputs, FigureOutput, new_figure
 from spikelca.metrics import block_selectivity, block_sums
 from spikelca.plotting import draw_blocks
 
 
-def block_figure(evidence: Evidence) -> Picture:
+def block_figure(evidence: FigureInputs) -> FigureOutput:
     """Figure 6: where the activity goes, and which block wins."""
     codes, labels, owner = evidence.codes["ordinal"], evidence.labels, evidence.owner
     n_classes = evidence.material.n_classes
@@ -31,4 +31,4 @@ def block_figure(evidence: Evidence) -> Picture:
         f"classifier. {evidence.source}"
     )
     arrays = {"activity": activity, "confusion": confusion, "winner": winner, "labels": labels}
-    return Picture("confusion of the block read-out", caption, figure, arrays)
+    return FigureOutput("confusion of the block read-out", caption, figure, arrays)

@@ -18,12 +18,12 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
-from spikelca.experiments.figures.base import Evidence, Picture, new_figure
+from spikelca.experiments.figures.base import FigureInputs, FigureOutput, new_figure
 from spikelca.plotting import draw_embedding
-from spikelca.utils.system import side_by_side
+from spikelca.utils.system import map_two_threads
 from spikelca.utils.validation import FloatArray
 
-MOST_IMAGES, MOST_SILHOUETTES, FEW_IMAGES = 10_000, 5_000, 1_000
+MAX_IMAGES, MAX_SILHOUETTES, FEW_IMAGES = 10_000, 5_000, 1_000
 N_NEIGHBOURS, PERPLEXITY = 10, 30.0
 PLANES = ("pca", "tsne")
 NAMES = {
@@ -32,14 +32,14 @@ NAMES = {
 }  # fmt: skip
 
 
-def cluster_figure(evidence: Evidence) -> Picture:
+def cluster_figure(evidence: FigureInputs) -> FigureOutput:
     """Figure 5: PCA above t-SNE, of raw pixels and three codes."""
-    rows = chosen_images(len(evidence.labels), evidence.seed)
+    rows = choose_images(len(evidence.labels), evidence.seed)
     labels = evidence.labels[rows]
     spaces = {"raw": evidence.material.images.X_test, **evidence.codes}
     spaces = {name: spaces[name][rows] for name in NAMES}
     jobs = [(name, plane) for plane in reversed(PLANES) for name in NAMES]
-    flat = side_by_side(flatten, [(spaces[name], plane, evidence.seed) for name, plane in jobs])
+    flat = map_two_threads(embed, [(spaces[name], plane, evidence.seed) for name, plane in jobs])
     points = dict(zip(jobs, flat, strict=True))
     facts = [
         {"code": name, "plane": plane, "n_samples": len(rows), "seed": evidence.seed}
@@ -47,14 +47,16 @@ def cluster_figure(evidence: Evidence) -> Picture:
         for (name, plane), X in [*points.items(), *(((n, "full"), X) for n, X in spaces.items())]
     ]
     caption = (
-        f"{said_of(len(rows), len(evidence.labels))} handwritten test images, seen alone, the "
+        f"{describe_subset(len(rows), len(evidence.labels))} handwritten test images, seen alone, the "
         "driver off. Above PCA, below t-SNE (perplexity 30), of raw pixels and of three codes. "
         "Numbers: mean silhouette of the true classes in this plane, and accuracy of ten nearest "
         f"neighbours in it. {evidence.source}"
     )
     arrays: dict[str, Any] = {f"{plane}_{name}": X for (name, plane), X in points.items()}
     arrays |= {"labels": labels, "rows": rows}
-    return Picture("clusters", caption, _draw(points, labels, facts), arrays, {"clusters": facts})
+    return FigureOutput(
+        "clusters", caption, _draw(points, labels, facts), arrays, {"clusters": facts}
+    )
 
 
 def _draw(points: dict[tuple[str, str], FloatArray], labels: Any, facts: list[Any]) -> Any:
@@ -81,19 +83,19 @@ def format_clusters(facts: list[dict[str, Any]]) -> str:
     return f"ten nearest neighbours in the t-SNE plane: {told}; {verdict}"
 
 
-def said_of(n_shown: int, n_images: int) -> str:
+def describe_subset(n_shown: int, n_images: int) -> str:
     """How many of the images are shown, in words."""
     return f"All {n_images:,}" if n_shown == n_images else f"{n_shown:,} of {n_images:,}"
 
 
-def chosen_images(n_images: int, seed: int) -> NDArray[np.int64]:
+def choose_images(n_images: int, seed: int) -> NDArray[np.int64]:
     """All test images, or as many as are worth the time, drawn at random."""
-    if n_images <= MOST_IMAGES:
+    if n_images <= MAX_IMAGES:
         return np.arange(n_images)
-    return np.sort(np.random.default_rng(seed).permutation(n_images)[:MOST_IMAGES])
+    return np.sort(np.random.default_rng(seed).permutation(n_images)[:MAX_IMAGES])
 
 
-def flatten(X: FloatArray, plane: str, seed: int) -> NDArray[np.float64]:
+def embed(X: FloatArray, plane: str, seed: int) -> NDArray[np.float64]:
     """X in a plane: (n_samples, 2)."""
     if plane == "pca":
         return np.asarray(PCA(2, random_state=seed).fit_transform(X), dtype=np.float64)
@@ -107,7 +109,7 @@ def flatten(X: FloatArray, plane: str, seed: int) -> NDArray[np.float64]:
 
 def measures(X: FloatArray, labels: NDArray[np.int64], seed: int) -> dict[str, float]:
     """Silhouette of the true classes, and accuracy of ten nearest neighbours, self left out."""
-    size = MOST_SILHOUETTES if len(X) > MOST_SILHOUETTES else None
+    size = MAX_SILHOUETTES if len(X) > MAX_SILHOUETTES else None
     near = NearestNeighbors(n_neighbors=N_NEIGHBOURS).fit(X).kneighbors(return_distance=False)
     votes = (labels[near][:, :, None] == np.arange(labels.max() + 1)).sum(axis=1)
     return {

@@ -15,16 +15,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from sklearn.linear_model import LogisticRegression
 
-from spikelca.experiments.figures.base import Evidence, Picture, new_figure
-from spikelca.experiments.linked import estimator
+from spikelca.experiments.figures.base import FigureInputs, FigureOutput, new_figure
+from spikelca.experiments.linked import make_estimator
 from spikelca.experiments.scoring import unit_scale
 from spikelca.experiments.settings import PRINTED
 from spikelca.metrics import block_selectivity, block_sums
-from spikelca.plotting.style import colour_of, titled, trim
-from spikelca.utils.system import side_by_side
+from spikelca.plotting.style import colour_of, hide_spines, set_title
+from spikelca.utils.system import map_two_threads
 
 STRENGTHS = (0.0, 0.25, 0.5, 1.0, 2.0)
-KNOB = {"current": "inhibition", "linked": "gain"}
+DRIVER_PARAMETER = {"current": "inhibition", "linked": "gain"}
 MEASURES = {
     "accuracy": ("accuracy of logistic regression", "o-", 0),
     "block_readout": ("block read-out, no classifier", "s--", 0),
@@ -32,7 +32,7 @@ MEASURES = {
     "own_block": ("activity in the block of the own class", "D-", 1),
 }
 CURVE_COLOURS = (0, 1, 2, 8)
-ROOM = 0.4
+LEGEND_MARGIN = 0.4
 """Of the height of the curves, above them, for the legend."""
 PANELS = (
     ("(a) accuracy", "share of held-out images"),
@@ -40,10 +40,10 @@ PANELS = (
 )
 
 
-def control_figure(evidence: Evidence) -> Picture:
+def control_figure(evidence: FigureInputs) -> FigureOutput:
     """Figure 7."""
-    knob = KNOB.get(evidence.settings.reading, "inhibition")
-    found = list(side_by_side(measure, [(evidence, knob, strength) for strength in STRENGTHS]))
+    knob = DRIVER_PARAMETER.get(evidence.settings.reading, "inhibition")
+    found = list(map_two_threads(measure, [(evidence, knob, strength) for strength in STRENGTHS]))
     arrays = {name: np.array([one[name] for one in found]) for name in MEASURES}
     unit = "λ" if knob == "inhibition" else "√λ"
     figure = _draw(arrays, f"{knob} of the driver, in {unit}")
@@ -56,7 +56,7 @@ def control_figure(evidence: Evidence) -> Picture:
     )
     facts = [{"strength": s, **one} for s, one in zip(STRENGTHS, found, strict=True)]
     arrays["strength"] = np.array(STRENGTHS)
-    return Picture("the price of control", caption, figure, arrays, {"control": facts})
+    return FigureOutput("the price of control", caption, figure, arrays, {"control": facts})
 
 
 def _draw(arrays: Mapping[str, Any], xlabel: str) -> Figure:
@@ -69,14 +69,14 @@ def _draw(arrays: Mapping[str, Any], xlabel: str) -> Figure:
         ax.set(xlabel=xlabel, ylabel=what)
         ax.set_xticks(STRENGTHS, [f"{strength:g}" for strength in STRENGTHS])
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
-        titled(trim(ax), title)
+        set_title(hide_spines(ax), title)
     low, high = axes[0].get_ylim()
-    axes[0].set_ylim(low, high + ROOM * (high - low))
+    axes[0].set_ylim(low, high + LEGEND_MARGIN * (high - low))
     axes[0].legend(frameon=False, loc="upper left", fontsize="small")
     return figure
 
 
-def measure(evidence: Evidence, knob: str, strength: float) -> dict[str, float]:
+def measure(evidence: FigureInputs, knob: str, strength: float) -> dict[str, float]:
     """Learn with a driver of this strength; accuracy, block read-out and recall."""
     material, model = evidence.material, evidence.models["ordinal"]
     turned: dict[str, Any] = {knob: strength}
@@ -85,7 +85,7 @@ def measure(evidence: Evidence, knob: str, strength: float) -> dict[str, float]:
     rows = np.random.default_rng(evidence.seed).permutation(len(y))
     held = rows[: min(settings.tuning_samples, len(y) // 3)]
     shown = rows[len(held) :]
-    learned = estimator(
+    learned = make_estimator(
         "ordinal", material, settings, model.threshold, evidence.seed,
         n_batches=settings.tuning_batches, n_samples=len(shown),
     ).fit(material.linked(shown), y[shown])  # fmt: skip

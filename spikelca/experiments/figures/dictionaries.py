@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from spikelca.experiments.figures.base import Evidence, Picture, new_figure
+from spikelca.experiments.figures.base import FigureInputs, FigureOutput, new_figure
 from spikelca.experiments.settings import HANDWRITTEN, PRINTED
 from spikelca.plotting import draw_dictionary
 
 
-def linked_figure(evidence: Evidence) -> Picture:
+def linked_figure(evidence: FigureInputs) -> FigureOutput:
     """Figure 1: both dictionaries of the linked circuit."""
     circuit = evidence.models["linked"].circuit_
     figure = new_figure(9.0, 5.0)
@@ -21,10 +21,10 @@ def linked_figure(evidence: Evidence) -> Picture:
         "the right is the same neuron, each atom on a scale of its own (red above zero, blue "
         f"below). Both were learned together from images and print. {evidence.source}"
     )
-    return Picture("linked dictionaries", caption, figure, arrays)
+    return FigureOutput("linked dictionaries", caption, figure, arrays)
 
 
-def ordinal_figure(evidence: Evidence) -> Picture:
+def ordinal_figure(evidence: FigureInputs) -> FigureOutput:
     """Figure 4: both dictionaries of the ordinal circuit, one row of atoms for each block."""
     circuit = evidence.models["ordinal"].circuit_
     owner = evidence.owner
@@ -48,4 +48,4 @@ def ordinal_figure(evidence: Evidence) -> Picture:
         + (", and the last row is free. " if (owner < 0).any() else ". ")
         + evidence.source
     )
-    return Picture("ordinal dictionary", caption, figure, {**atoms, "owner": owner})
+    return FigureOutput("ordinal dictionary", caption, figure, {**atoms, "owner": owner})

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.estimators import LinkedLCA
-from spikelca.experiments.figures.base import Evidence, Picture, new_figure
-from spikelca.experiments.linked import estimator
+from spikelca.experiments.figures.base import FigureInputs, FigureOutput, new_figure
+from spikelca.experiments.linked import make_estimator
 from spikelca.experiments.settings import HANDWRITTEN, PRINTED
 from spikelca.metrics import squared_error
-from spikelca.plotting.style import colour_of, titled, trim
+from spikelca.plotting.style import colour_of, hide_spines, set_title
 
-MOST_BATCHES, N_LOOKS, N_SHOWN = 200, 12, 300
-MARKS = (1, 2, 5, 10, 20, 50, 100, 200)
+MAX_BATCHES, N_LOOKS, N_SHOWN = 200, 12, 300
+TICKS = (1, 2, 5, 10, 20, 50, 100, 200)
 PANELS = {
     f"active_{HANDWRITTEN}": "(a) code of the handwritten digit",
     f"active_{PRINTED}": "(b) code of the printed digit",
@@ -28,12 +28,12 @@ PANELS = {
 }
 
 
-def growth_figure(evidence: Evidence) -> Picture:
+def growth_figure(evidence: FigureInputs) -> FigureOutput:
     """Figure 2."""
-    n_batches = min(evidence.settings.n_batches, MOST_BATCHES)
+    n_batches = min(evidence.settings.n_batches, MAX_BATCHES)
     looks = np.unique(np.geomspace(1, n_batches, N_LOOKS).astype(int))
-    seen = grow(evidence, looks)
-    marks = [mark for mark in MARKS if mark <= n_batches]
+    seen = learn_and_measure(evidence, looks)
+    marks = [mark for mark in TICKS if mark <= n_batches]
     figure = new_figure(9.0, 6.2)
     axes = figure.subplots(2, 2, sharey="row", gridspec_kw={"hspace": 0.08})
     for ax, (name, title) in zip(axes.flat, PANELS.items(), strict=True):
@@ -43,7 +43,7 @@ def growth_figure(evidence: Evidence) -> Picture:
         ax.set(xscale="log", ylim=(0, None), xlabel="batches learned")
         ax.set_xticks(marks, [str(mark) for mark in marks], minor=False)
         ax.minorticks_off()
-        titled(trim(ax), title)
+        set_title(hide_spines(ax), title)
     axes[0, 0].set_ylabel("active neurons")
     axes[1, 0].set_ylabel("relative squared error")
     caption = (
@@ -52,13 +52,17 @@ def growth_figure(evidence: Evidence) -> Picture:
         "(d): the handwritten image alone is seen; (b): the printed digit alone. The recall in (d) "
         f"needs the links. {evidence.source}"
     )
-    return Picture("active neurons and reconstruction", caption, figure, {"batch": looks, **seen})
+    return FigureOutput(
+        "active neurons and reconstruction", caption, figure, {"batch": looks, **seen}
+    )
 
 
-def grow(evidence: Evidence, looks: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+def learn_and_measure(
+    evidence: FigureInputs, looks: NDArray[Any]
+) -> dict[str, NDArray[np.float64]]:
     """Learn batch by batch, and look after some of them: (n_looks, n_shown) for each panel."""
     material, settings = evidence.material, evidence.settings
-    model = estimator(
+    model = make_estimator(
         "linked", material, settings, evidence.models["linked"].threshold, evidence.seed
     )
     order = np.random.default_rng(evidence.seed).permutation(len(material.train))
@@ -67,12 +71,12 @@ def grow(evidence: Evidence, looks: NDArray[Any]) -> dict[str, NDArray[np.float6
     for batch, chosen in enumerate(rows, start=1):
         model.partial_fit(material.linked(chosen))
         if batch in looks:
-            for name, values in look(model, evidence).items():
+            for name, values in measure_model(model, evidence).items():
                 seen[name].append(values)
     return {name: np.array(values) for name, values in seen.items()}
 
 
-def look(model: LinkedLCA, evidence: Evidence) -> dict[str, NDArray[np.float64]]:
+def measure_model(model: LinkedLCA, evidence: FigureInputs) -> dict[str, NDArray[np.float64]]:
     """Active neurons and relative errors on the first test images."""
     circuit, glyphs = model.circuit_, evidence.material.glyphs
     written, labels = evidence.material.test[:N_SHOWN], evidence.labels[:N_SHOWN]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from sklearn.preprocessing import normalize
 
-from spikelca.experiments.figures.base import Evidence, Picture, new_figure
+from spikelca.experiments.figures.base import FigureInputs, FigureOutput, new_figure
 from spikelca.experiments.settings import PRINTED
 from spikelca.plotting import draw_recall
 
 N_COLUMNS = 10
 
 
-def recall_figure(evidence: Evidence) -> Picture:
+def recall_figure(evidence: FigureInputs) -> FigureOutput:
     """Figure 3: the first test image of each class, and the first that recall a wrong digit."""
     model, material, labels = evidence.models["linked"], evidence.material, evidence.labels
     recalled = model.inverse_transform(evidence.codes["linked"], modality=PRINTED)
@@ -44,4 +44,4 @@ def recall_figure(evidence: Evidence) -> Picture:
         "rows": np.concatenate([first, failed]), "recalled": recalled, "found": found,
         "labels": labels,
     }  # fmt: skip
-    return Picture("recall of the printed digit", caption, figure, arrays)
+    return FigureOutput("recall of the printed digit", caption, figure, arrays)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from spikelca.engines.numba.encode.active_set import Room
+from spikelca.engines.numba.encode.active_set import ActiveSetWorkspace
 from spikelca.engines.numba.jit.compile import routine
 from spikelca.utils.validation import FloatArray
 
@@ -37,7 +37,7 @@ def solve_upper(F: FloatArray, n: int, x: FloatArray) -> None:
 
 
 @routine
-def project_on_active(gram: FloatArray, room: Room, n: int, j: int) -> Any:
+def project_on_active(gram: FloatArray, room: ActiveSetWorkspace, n: int, j: int) -> Any:
     """Set ``w = F^-1 G_Sj``; return the squared distance of atom j from the active atoms' span."""
     for p in range(n):
         room.w[p] = gram[room.members[p], j]
@@ -49,7 +49,7 @@ def project_on_active(gram: FloatArray, room: Room, n: int, j: int) -> Any:
 
 
 @routine
-def append(room: Room, n: int, j: int, distance: Any) -> None:
+def append(room: ActiveSetWorkspace, n: int, j: int, distance: Any) -> None:
     """Add neuron j as active neuron n; w and distance are those of `project_on_active`."""
     row = room.Q[n]
     for p in range(n):
@@ -59,7 +59,7 @@ def append(room: Room, n: int, j: int, distance: Any) -> None:
 
 
 @routine
-def remove(room: Room, n: int, p: int) -> int:
+def remove(room: ActiveSetWorkspace, n: int, p: int) -> int:
     """Remove active neuron p, keep the order of the others, and return their number.
 
     Without row p the rows below it reach one column past the diagonal. A rotation of the columns

@@ -26,7 +26,7 @@ method ends at the optimum. No rule against cycling is needed: a tie removes sev
 steps of length zero, each of which makes S smaller.
 
 Rounding can only break this where the fall is below the last digits of the energy. Therefore the
-method also stops after `PATIENCE` rounds in which neither the energy nor the gap has fallen.
+method also stops after `MAX_STALLED_ROUNDS` rounds in which neither the energy nor the gap has fallen.
 
 References
 ----------
@@ -40,7 +40,11 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from spikelca.engines.numba.encode.active_set import Room, look, room_type
+from spikelca.engines.numba.encode.active_set import (
+    ActiveSetWorkspace,
+    active_set_workspace_type,
+    evaluate,
+)
 from spikelca.engines.numba.encode.cholesky import (
     append,
     project_on_active,
@@ -48,17 +52,30 @@ from spikelca.engines.numba.encode.cholesky import (
     solve_lower,
     solve_upper,
 )
-from spikelca.engines.numba.encode.linalg import ZERO, excess_drive, excesses, largest, relative_gap
-from spikelca.engines.numba.jit.compile import body, entry, filled, given, numbers, routine
-from spikelca.engines.numba.jit.intrinsics import borrowed
+from spikelca.engines.numba.encode.linalg import (
+    INDEX_0,
+    compute_excess,
+    compute_residual_correlation,
+    gap_from_products,
+    max_element,
+)
+from spikelca.engines.numba.jit.compile import (
+    body,
+    dispatch_precision,
+    float_tuple,
+    readonly_array,
+    routine,
+    writable_array,
+)
+from spikelca.engines.numba.jit.intrinsics import skip_refcount
 from spikelca.utils.validation import FloatArray
 
-PATIENCE = 10
+MAX_STALLED_ROUNDS = 10
 """Rounds without progress after which rounding is taken to be the limit."""
 
 
 @routine
-def first_zero(room: Room, direction: FloatArray, n: int) -> tuple[int, Any]:
+def first_zero(room: ActiveSetWorkspace, direction: FloatArray, n: int) -> tuple[int, Any]:
     """The active neuron that ``a + s direction`` brings to zero first, and s; -1 for none."""
     first, step = -1, np.inf
     for p in range(n):
@@ -72,7 +89,13 @@ def first_zero(room: Room, direction: FloatArray, n: int) -> tuple[int, Any]:
 
 @routine
 def add_neuron(
-    gram: FloatArray, up: FloatArray, down: FloatArray, j: int, inside: float, room: Room, n: int
+    gram: FloatArray,
+    up: FloatArray,
+    down: FloatArray,
+    j: int,
+    inside: float,
+    room: ActiveSetWorkspace,
+    n: int,
 ) -> int:
     """Add neuron j, step 2; returns the number of active neurons, or -1 - n if it cannot be added.
 
@@ -99,7 +122,7 @@ def add_neuron(
 
 
 @routine
-def move_to_minimum(room: Room, n: int) -> int:
+def move_to_minimum(room: ActiveSetWorkspace, n: int) -> int:
     """Move to the minimum over the active neurons, step 3; returns the number of those that stay.
 
     Over part s of the way the slopes of the energy shrink to ``1 - s`` of what they were.
@@ -121,12 +144,14 @@ def move_to_minimum(room: Room, n: int) -> int:
 
 
 @routine
-def take_start(gram: FloatArray, start: FloatArray, inside: float, room: Room) -> int:
+def warm_start_factor(
+    gram: FloatArray, start: FloatArray, inside: float, room: ActiveSetWorkspace
+) -> int:
     """Make the active neurons of a code the active set, without atoms in the span of the others.
 
     The code is set to zero.
     """
-    n = ZERO
+    n = INDEX_0
     for j in range(start.shape[0]):
         if start[j] != 0:
             distance = project_on_active(gram, room, n, j)
@@ -140,7 +165,7 @@ def take_start(gram: FloatArray, start: FloatArray, inside: float, room: Room) -
 
 
 @body
-def solve_sample(
+def exact_active_set_sample(
     b: FloatArray,
     gram: FloatArray,
     up: FloatArray,
@@ -152,7 +177,7 @@ def solve_sample(
     strict: float,
     inside: float,
     max_iter: int,
-    room: Room,
+    room: ActiveSetWorkspace,
     n: int,
     report: FloatArray,
 ) -> int:
@@ -165,14 +190,14 @@ def solve_sample(
     # Where no dual point is known the residual decides.
     limit = strict if weakest > 0 else tol
     while True:
-        excess_drive(b, gram, room.members, room.a, n, room.c)
-        excesses(room.c, up, down, room.excess)
-        ab, ac, cost, steepest = look(b, up, down, room, n)
-        excess = largest(room.excess)
+        compute_residual_correlation(b, gram, room.members, room.a, n, room.c)
+        compute_excess(room.c, up, down, room.excess)
+        ab, ac, cost, steepest = evaluate(b, up, down, room, n)
+        excess = max_element(room.excess)
         over = max(excess, steepest, 0.0)
         report[0] = np.nan
         if weakest > 0:
-            report[0] = relative_gap(x2, ab, ac, cost, 1.0 + over / weakest)
+            report[0] = gap_from_products(x2, ab, ac, cost, 1.0 + over / weakest)
         report[1] = over / lam
         done = report[1] <= limit and not report[0] > tol
         if done or stuck or report[2] >= max_iter:
@@ -180,7 +205,7 @@ def solve_sample(
         report[2] += 1
         energy = 0.5 * (x2 - ab - ac) + cost
         stale = 0 if energy < least_energy or over < least_over else stale + 1
-        if stale >= PATIENCE:
+        if stale >= MAX_STALLED_ROUNDS:
             return n
         least_energy, least_over = min(least_energy, energy), min(least_over, over)
         if at_minimum and excess > 0:
@@ -193,15 +218,15 @@ def solve_sample(
 
 
 def _signature(real: Any) -> tuple[Any, ...]:
-    matrix, wide = given(real, 2), given(types.float64, 1)
+    matrix, wide = readonly_array(real, 2), readonly_array(types.float64, 1)
     return (
-        matrix, matrix, matrix, matrix, wide, wide, numbers(4), types.int64, room_type(real),
-        filled(real, 2), filled(types.float64, 2),
+        matrix, matrix, matrix, matrix, wide, wide, float_tuple(4), types.int64, active_set_workspace_type(real),
+        writable_array(real, 2), writable_array(types.float64, 2),
     )  # fmt: skip
 
 
-@entry(_signature)
-def solve_rows(
+@dispatch_precision(_signature)
+def exact_active_set_rows(
     b: FloatArray,
     gram: FloatArray,
     up: FloatArray,
@@ -210,19 +235,24 @@ def solve_rows(
     x2: FloatArray,
     settings: tuple[float, float, float, float],
     max_iter: int,
-    room: Room,
+    room: ActiveSetWorkspace,
     code: FloatArray,
     reports: FloatArray,
 ) -> None:
     """Settle every row from the code that it brings; arguments as those of `settle_rows`."""
     lam, tol, strict, inside = settings
-    b, gram, up, down = borrowed(b), borrowed(gram), borrowed(up), borrowed(down)
-    weakest, x2, room = borrowed(weakest), borrowed(x2), borrowed(room)
-    code, reports = borrowed(code), borrowed(reports)
+    b, gram, up, down = (
+        skip_refcount(b),
+        skip_refcount(gram),
+        skip_refcount(up),
+        skip_refcount(down),
+    )
+    weakest, x2, room = skip_refcount(weakest), skip_refcount(x2), skip_refcount(room)
+    code, reports = skip_refcount(code), skip_refcount(reports)
     for row in range(b.shape[0]):
         bound = row if up.shape[0] > 1 else 0
-        n = take_start(gram, code[row], inside, room)
-        n = solve_sample(
+        n = warm_start_factor(gram, code[row], inside, room)
+        n = exact_active_set_sample(
             b[row], gram, up[bound], down[bound], weakest[bound], lam, x2[row], tol, strict,
             inside, max_iter, room, n, reports[row],
         )  # fmt: skip

@@ -12,13 +12,13 @@ While the active set S stays as it is, its end is known: ``a* = G_SS^-1 (b + d)_
     |u_j(t)| <= max(|u_j|, |c*_j| + sqrt(G_jj) sqrt(delta' G delta))    j silent, c* = b + d - G a*
 
 Three things follow. A silent neuron for which the second bound stays below the threshold need not
-be followed: only the active ones and those few that may yet fire are (`follow`). What the others
-missed is made up for by the filtered output ``h <- h + k (a - h)`` when S changes (`catch_up`). And
+be followed: only the active ones and those few that may yet fire are (`integrate_tracked`). What the others
+missed is made up for by the filtered output ``h <- h + k (a - h)`` when S changes (`update_untracked`). And
 once nobody can cross, the circuit has arrived, and the jump to a* is certain.
 
 Circuits with a hard threshold, followed by few neurons at a time: the steps of `hard.py`.
 
-`Field` holds the potentials of one sample; n is the number of its active neurons.
+`HardThresholdWorkspace` holds the potentials of one sample; n is the number of its active neurons.
 """
 
 from __future__ import annotations
@@ -29,23 +29,31 @@ import numpy as np
 from numba import types
 
 from spikelca.engines.numba.encode.linalg import (
-    ZERO,
-    border,
-    excess_drive,
-    excesses,
-    project,
-    times,
+    INDEX_0,
+    append_to_inverse,
+    compute_excess,
+    compute_residual_correlation,
+    matvec,
+    schur_complement,
 )
-from spikelca.engines.numba.jit.compile import body, entry, filled, given, kernel, numbers, routine
-from spikelca.engines.numba.jit.intrinsics import LINE, borrowed
-from spikelca.engines.numba.jit.layout import padded, side_by_side
+from spikelca.engines.numba.jit.compile import (
+    body,
+    dispatch_precision,
+    float_tuple,
+    kernel,
+    readonly_array,
+    routine,
+    writable_array,
+)
+from spikelca.engines.numba.jit.intrinsics import CACHE_LINE, skip_refcount
+from spikelca.engines.numba.jit.layout import allocate_aligned, padded_neurons
 from spikelca.utils.validation import FloatArray
 
-SINGULAR = 1e-5
+SINGULAR_TOL = 1e-5
 """A block in which an atom lies in the span of the others up to this part has no sure end."""
 
 
-class Field(NamedTuple):
+class HardThresholdWorkspace(NamedTuple):
     """Scratch of one thread: all neurons, then those that are followed (active first)."""
 
     u: FloatArray
@@ -68,28 +76,38 @@ class Field(NamedTuple):
     traits: FloatArray
 
 
-def make_field(cap: int, n_neurons: int, dtype: np.dtype[Any]) -> Field:
+def make_hard_threshold_workspace(
+    cap: int, n_neurons: int, dtype: np.dtype[Any]
+) -> HardThresholdWorkspace:
     """Scratch for n neurons in whole groups of lines, at most `cap` of which are followed."""
-    wide = padded(cap) + LINE // dtype.itemsize
+    wide = padded_neurons(cap) + CACHE_LINE // dtype.itemsize
     line, row, block = (n_neurons,), (wide,), (cap, wide)
     shapes = [line, line, line, (n_neurons + 1,), block, row, row, row, block, row, row, row]
-    u, c, excess, a, Q, goal, w, t, rows, v, y, h = side_by_side(shapes, dtype)
+    u, c, excess, a, Q, goal, w, t, rows, v, y, h = allocate_aligned(shapes, dtype)
     members, followed = (np.empty(n_neurons + 1, np.int64) for _ in range(2))
     order, traits = np.empty(cap, np.int64), np.zeros((4, wide), dtype)
-    return Field(u, c, excess, members, a, Q, order, goal, w, t, followed, rows, v, y, h, traits)
+    return HardThresholdWorkspace(
+        u, c, excess, members, a, Q, order, goal, w, t, followed, rows, v, y, h, traits
+    )
 
 
-def field_type(real: Any) -> Any:
-    """The type of `Field` in a precision."""
-    line, block, index = filled(real, 1), filled(real, 2), filled(types.int64, 1)
+def hard_threshold_workspace_type(real: Any) -> Any:
+    """The type of `HardThresholdWorkspace` in a precision."""
+    line, block, index = (
+        writable_array(real, 1),
+        writable_array(real, 2),
+        writable_array(types.int64, 1),
+    )
     parts = (line, line, line, index, line, block, index, line, line, line)
-    return types.NamedTuple((*parts, index, block, line, line, line, block), Field)  # type: ignore[no-untyped-call]
+    return types.NamedTuple((*parts, index, block, line, line, line, block), HardThresholdWorkspace)  # type: ignore[no-untyped-call]
 
 
 @kernel
-def find_active(up: FloatArray, down: FloatArray, field: Field, n: int) -> tuple[int, bool]:
+def find_active(
+    up: FloatArray, down: FloatArray, field: HardThresholdWorkspace, n: int
+) -> tuple[int, bool]:
     """The active neurons of u; returns their number, and whether they are others than before."""
-    excesses(field.u, up, down, field.excess)
+    compute_excess(field.u, up, down, field.excess)
     firing, same = 0, True
     for j in range(field.u.shape[0]):
         firing += field.excess[j] > 0
@@ -107,7 +125,7 @@ def find_active(up: FloatArray, down: FloatArray, field: Field, n: int) -> tuple
 
 
 @kernel
-def residual_of(up: FloatArray, down: FloatArray, field: Field, n: int) -> Any:
+def hard_residual(up: FloatArray, down: FloatArray, field: HardThresholdWorkspace, n: int) -> Any:
     """``max_j |T(b + d - L a) - a|_j`` from ``c = b + d - G a``; zeroes c of the members."""
     c, worst = field.c, field.c.dtype.type(0)
     for p in range(n):
@@ -122,14 +140,16 @@ def residual_of(up: FloatArray, down: FloatArray, field: Field, n: int) -> Any:
 
 
 @routine
-def set_goal(total: FloatArray, gram: FloatArray, field: Field, n: int) -> bool:
+def solve_active(
+    total: FloatArray, gram: FloatArray, field: HardThresholdWorkspace, n: int
+) -> bool:
     """``a* = G_SS^-1 total_S``, refined once; False if the block is nearly singular."""
     for p in range(n):
         j = field.members[p]
-        schur = project(gram, field.Q, field.order, p, j, field.w, field.t)
-        if schur <= gram[j, j] * field.w.dtype.type(SINGULAR):
+        schur = schur_complement(gram, field.Q, field.order, p, j, field.w, field.t)
+        if schur <= gram[j, j] * field.w.dtype.type(SINGULAR_TOL):
             return False
-        border(field.Q, field.order, p, j, schur, field.t)
+        append_to_inverse(field.Q, field.order, p, j, schur, field.t)
         field.goal[p] = 0
     for _ in range(2):
         for p in range(n):
@@ -137,14 +157,14 @@ def set_goal(total: FloatArray, gram: FloatArray, field: Field, n: int) -> bool:
             for q in range(n):
                 rest -= g[field.members[q]] * field.goal[q]
             field.w[p] = rest
-        times(field.Q, field.w, n, n, field.t)
+        matvec(field.Q, field.w, n, n, field.t)
         for p in range(n):
             field.goal[p] += field.t[p]
     return True
 
 
 @kernel
-def distance(gram: FloatArray, field: Field, n: int) -> tuple[Any, Any]:
+def distance_to_target(gram: FloatArray, field: HardThresholdWorkspace, n: int) -> tuple[Any, Any]:
     """``|delta|`` and ``sqrt(delta' G delta)`` of the way from a to a*."""
     zero = field.w.dtype.type(0)
     length, strength = zero, zero
@@ -159,12 +179,17 @@ def distance(gram: FloatArray, field: Field, n: int) -> tuple[Any, Any]:
 
 
 @routine
-def look_ahead(
-    total: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray, field: Field, n: int
+def check_bounds(
+    total: FloatArray,
+    gram: FloatArray,
+    up: FloatArray,
+    down: FloatArray,
+    field: HardThresholdWorkspace,
+    n: int,
 ) -> tuple[bool, int]:
     """Whether the end is certain, and how many neurons must be followed until it is."""
-    excess_drive(total, gram, field.members, field.goal, n, field.c)
-    length, strength = distance(gram, field, n)
+    compute_residual_correlation(total, gram, field.members, field.goal, n, field.c)
+    length, strength = distance_to_target(gram, field, n)
     certain = True
     for p in range(n):
         j = field.members[p]
@@ -186,12 +211,12 @@ def look_ahead(
 
 
 @kernel
-def gather(
+def pack_tracked(
     total: FloatArray,
     gram: FloatArray,
     up: FloatArray,
     down: FloatArray,
-    field: Field,
+    field: HardThresholdWorkspace,
     n: int,
     f: int,
 ) -> None:
@@ -209,7 +234,9 @@ def gather(
 
 
 @routine
-def follow(k: Any, field: Field, n: int, f: int, n_steps: int, limit: Any) -> tuple[int, Any]:
+def integrate_tracked(
+    k: Any, field: HardThresholdWorkspace, n: int, f: int, n_steps: int, limit: Any
+) -> tuple[int, Any]:
     """Follow f neurons, the first n of them active, until one crosses or the residual is small.
 
     Returns the steps taken, at most n_steps, and what is left of the state before.
@@ -217,7 +244,7 @@ def follow(k: Any, field: Field, n: int, f: int, n_steps: int, limit: Any) -> tu
     v, y, h, left = field.v, field.y, field.h, field.v.dtype.type(1)
     drive, leak, up, down = field.traits[0], field.traits[1], field.traits[2], field.traits[3]
     for step in range(n_steps):
-        times(field.rows, v, n, f, y)
+        matvec(field.rows, v, n, f, y)
         worst, crossed = v.dtype.type(0), 0
         for i in range(f):
             c = drive[i] - y[i]
@@ -238,36 +265,43 @@ def follow(k: Any, field: Field, n: int, f: int, n_steps: int, limit: Any) -> tu
 
 
 @kernel
-def catch_up(total: FloatArray, gram: FloatArray, left: Any, field: Field, n: int, f: int) -> None:
+def update_untracked(
+    total: FloatArray, gram: FloatArray, left: Any, field: HardThresholdWorkspace, n: int, f: int
+) -> None:
     """Bring those not followed to the present: ``u <- left u + (1 - left) (b + d) - G h``."""
     one = field.u.dtype.type(1)
     for j in range(total.shape[0]):
         field.c[j] = left * field.u[j] + (one - left) * total[j]
-    excess_drive(field.c, gram, field.members, field.h, n, field.u)
+    compute_residual_correlation(field.c, gram, field.members, field.h, n, field.u)
     for i in range(f):
         field.u[field.followed[i]] = field.v[i]
 
 
 @routine
-def arrive(
-    total: FloatArray, gram: FloatArray, up: FloatArray, down: FloatArray, field: Field, n: int
+def accept_target(
+    total: FloatArray,
+    gram: FloatArray,
+    up: FloatArray,
+    down: FloatArray,
+    field: HardThresholdWorkspace,
+    n: int,
 ) -> Any:
     """Take the end of the way as the code; returns its residual."""
-    excess_drive(total, gram, field.members, field.goal, n, field.c)
+    compute_residual_correlation(total, gram, field.members, field.goal, n, field.c)
     for p in range(n):
         field.a[p] = field.goal[p]
-    return residual_of(up, down, field, n)
+    return hard_residual(up, down, field, n)
 
 
-STEADY = 8
+MIN_STABLE_STEPS = 8
 """Steps without a change of S after which it is worth looking ahead."""
 
-STRETCH = 100
+MAX_TRACKED_STEPS = 100
 """Steps followed before looking ahead again."""
 
 
 @body
-def settle_sample(
+def hard_threshold_sample(
     total: FloatArray,
     gram: FloatArray,
     k: Any,
@@ -275,45 +309,47 @@ def settle_sample(
     down: FloatArray,
     limit: Any,
     max_iter: int,
-    field: Field,
+    field: HardThresholdWorkspace,
     report: FloatArray,
 ) -> int:
     """Follow one sample from ``field.u``; returns its active neurons, whose outputs are in a."""
-    n, _ = find_active(up, down, field, ZERO)
+    n, _ = find_active(up, down, field, INDEX_0)
     steady, steps = 0, 0
     while True:
-        excess_drive(total, gram, field.members, field.a, n, field.c)
+        compute_residual_correlation(total, gram, field.members, field.a, n, field.c)
         for j in range(total.shape[0]):
             field.u[j] += k * (field.c[j] - field.u[j])
         for p in range(n):
             field.u[field.members[p]] += k * field.a[p]
-        report[1], report[2] = np.float64(residual_of(up, down, field, n)), steps
+        report[1], report[2] = np.float64(hard_residual(up, down, field, n)), steps
         if report[1] <= limit or steps >= max_iter:
             return n
         n, changed = find_active(up, down, field, n)
         steps += 1
         steady = 0 if changed else steady + 1
-        if steady < STEADY:
+        if steady < MIN_STABLE_STEPS:
             continue
         steady = 0
-        if n > field.order.shape[0] or not set_goal(total, gram, field, n):
+        if n > field.order.shape[0] or not solve_active(total, gram, field, n):
             continue
-        certain, f = look_ahead(total, gram, up, down, field, n)
+        certain, f = check_bounds(total, gram, up, down, field, n)
         if certain:
-            report[1] = np.float64(arrive(total, gram, up, down, field, n))
+            report[1] = np.float64(accept_target(total, gram, up, down, field, n))
             return n
         if f <= field.order.shape[0]:
-            gather(total, gram, up, down, field, n, f)
-            taken, left = follow(k, field, n, f, min(STRETCH, max_iter - steps), limit)
-            catch_up(total, gram, left, field, n, f)
+            pack_tracked(total, gram, up, down, field, n, f)
+            taken, left = integrate_tracked(
+                k, field, n, f, min(MAX_TRACKED_STEPS, max_iter - steps), limit
+            )
+            update_untracked(total, gram, left, field, n, f)
             steps += taken
             n, changed = find_active(up, down, field, n)
-            steady = 0 if changed else STEADY
+            steady = 0 if changed else MIN_STABLE_STEPS
 
 
 def _signature(real: Any) -> tuple[Any, ...]:
-    matrix = given(real, 2)
-    settings = numbers(2)
+    matrix = readonly_array(real, 2)
+    settings = float_tuple(2)
     return (
         matrix,
         matrix,
@@ -322,14 +358,14 @@ def _signature(real: Any) -> tuple[Any, ...]:
         matrix,
         settings,
         types.int64,
-        field_type(real),
-        filled(real, 2),
-        filled(types.float64, 2),
+        hard_threshold_workspace_type(real),
+        writable_array(real, 2),
+        writable_array(types.float64, 2),
     )
 
 
-@entry(_signature)
-def settle_hard_rows(
+@dispatch_precision(_signature)
+def hard_threshold_rows(
     total: FloatArray,
     gram: FloatArray,
     k: Any,
@@ -337,7 +373,7 @@ def settle_hard_rows(
     down: FloatArray,
     settings: tuple[float, float],
     max_iter: int,
-    field: Field,
+    field: HardThresholdWorkspace,
     code: FloatArray,
     reports: FloatArray,
 ) -> None:
@@ -353,13 +389,18 @@ def settle_hard_rows(
         Threshold, and largest residual in units of it.
     """
     lam, tol = settings
-    total, gram, up, down = borrowed(total), borrowed(gram), borrowed(up), borrowed(down)
-    code, reports, field = borrowed(code), borrowed(reports), borrowed(field)
+    total, gram, up, down = (
+        skip_refcount(total),
+        skip_refcount(gram),
+        skip_refcount(up),
+        skip_refcount(down),
+    )
+    code, reports, field = skip_refcount(code), skip_refcount(reports), skip_refcount(field)
     n_neurons = code.shape[1]
     for row in range(total.shape[0]):
         bound = row if up.shape[0] > 1 else 0
         field.u[:n_neurons], field.u[n_neurons:] = code[row], 0
-        n = settle_sample(
+        n = hard_threshold_sample(
             total[row],
             gram,
             k,

@@ -1,4 +1,4 @@
-"""`settle` of the fast engine: arrays around the kernels, and the order in which these are tried.
+"""`encode` of the fast engine: arrays around the kernels, and the order in which these are tried.
 
 For a soft threshold, a fast active set in the precision of the circuit, which converges for nearly
 every sample. It leaves coherent atoms, and digits that float32 cannot reach, to an active set in
@@ -16,25 +16,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.engines.numba.encode.active_set import Room, make_room, settle_rows
-from spikelca.engines.numba.encode.drive import DriveRoom, add_drive, make_drive_room
-from spikelca.engines.numba.encode.exact_active_set import solve_rows
-from spikelca.engines.numba.encode.hard_threshold import Field, make_field, settle_hard_rows
-from spikelca.engines.numba.jit.layout import gram_in_rows, padded, synapses_in_tiles
-from spikelca.engines.numba.jit.parallel import over_blocks
+from spikelca.engines.numba.encode.active_set import (
+    ActiveSetWorkspace,
+    active_set_rows,
+    make_active_set_workspace,
+)
+from spikelca.engines.numba.encode.drive import DriveWorkspace, add_drive, make_drive_workspace
+from spikelca.engines.numba.encode.exact_active_set import exact_active_set_rows
+from spikelca.engines.numba.encode.hard_threshold import (
+    HardThresholdWorkspace,
+    hard_threshold_rows,
+    make_hard_threshold_workspace,
+)
+from spikelca.engines.numba.jit.layout import pad_gram_rows, padded_neurons, tile_synapses
+from spikelca.engines.numba.jit.parallel import parallel_for
 from spikelca.engines.problem import Coupling, Problem
 from spikelca.engines.response import Response
-from spikelca.metrics import STRICT, deciding, settled
+from spikelca.metrics import STRICT_TOL, converged, stopping_value
 from spikelca.model.transfer import SoftThreshold
 from spikelca.utils.validation import FloatArray
 
 
-def unsettled(response: Response, tol: float) -> NDArray[np.int64]:
+def unconverged(response: Response, tol: float) -> NDArray[np.int64]:
     """Samples whose certificate is above the tolerance, or no number."""
-    return np.flatnonzero(~(deciding(response.residual, response.gap, tol) <= tol))
+    return np.flatnonzero(~(stopping_value(response.residual, response.gap, tol) <= tol))
 
 
-def in_float64(problem: Problem) -> Problem:
+def widen(problem: Problem) -> Problem:
     """The same problem in float64, its Gram matrix computed anew."""
     if problem.dtype == np.float64:
         return problem
@@ -51,7 +59,7 @@ def in_float64(problem: Problem) -> Problem:
     return replace(problem, inputs=inputs, coupling=Coupling(gram), start=start)
 
 
-def samples_of(problem: Problem, rows: NDArray[np.int64]) -> Problem:
+def select_samples(problem: Problem, rows: NDArray[np.int64]) -> Problem:
     """The problem of these samples alone."""
     if len(rows) == problem.n_samples:
         return problem
@@ -72,7 +80,7 @@ def samples_of(problem: Problem, rows: NDArray[np.int64]) -> Problem:
     )
 
 
-def put(part: Response, whole: Response, rows: NDArray[np.int64]) -> None:
+def merge_response(part: Response, whole: Response, rows: NDArray[np.int64]) -> None:
     """Write the samples of a response into their places; rounds add up."""
     whole.code[rows] = part.code
     whole.residual[rows] = part.residual
@@ -82,56 +90,69 @@ def put(part: Response, whole: Response, rows: NDArray[np.int64]) -> None:
         whole.n_iter[rows] += part.n_iter
 
 
-INSIDE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-11}
+DEPENDENCE_TOL = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-11}
 """An atom of which no more than this lies outside the span of the active ones is not let in."""
 
-LARGEST_BLOCK = 512
+MAX_ACTIVE = 512
 """Active neurons of one sample that the fast active set has space for."""
 
-ROUNDS = 64
+MAX_FAST_ROUNDS = 64
 """Rounds after which the fast active set leaves a sample to the one that always terminates."""
 
 
-def settle(problem: Problem, tol: float, max_iter: int) -> Response:
+def encode(problem: Problem, tol: float, max_iter: int) -> Response:
     """The fixed point of the circuit for every sample, to the tolerance."""
     soft = isinstance(problem.transfer, SoftThreshold)
-    solve = settle_soft if soft else settle_hard
+    solve = solve_active_set if soft else solve_hard_threshold
     # float32 cannot reach the last digits.
-    wide = in_float64(problem) if tol < STRICT else problem
+    wide = widen(problem) if tol < STRICT_TOL else problem
     response = solve(wide, tol, max_iter)
-    if not settled(response.residual, response.gap, tol):
-        left = unsettled(response, tol)
+    if not converged(response.residual, response.gap, tol):
+        left = unconverged(response, tol)
         if soft:
             left = left[np.asarray(response.n_iter)[left] < max_iter]
-            part = in_float64(samples_of(wide, left))
-            put(settle_exactly(part, response, left, tol, max_iter), response, left)
+            part = widen(select_samples(wide, left))
+            merge_response(
+                solve_exact_active_set(part, response, left, tol, max_iter), response, left
+            )
         elif wide.dtype == np.float32:
-            put(settle_hard(in_float64(samples_of(wide, left)), tol, max_iter), response, left)
+            merge_response(
+                solve_hard_threshold(widen(select_samples(wide, left)), tol, max_iter),
+                response,
+                left,
+            )
     return replace(response, code=response.code.astype(problem.dtype, copy=False))
 
 
-def settle_soft(problem: Problem, tol: float, max_iter: int) -> Response:
+def solve_active_set(problem: Problem, tol: float, max_iter: int) -> Response:
     """The code of the soft threshold by the active set."""
     up, down, weakest = _thresholds(problem)
-    settings = (problem.transfer.threshold, tol, _strict(tol), INSIDE[problem.dtype])
-    code, reports, warm = _start(problem)
+    settings = (problem.transfer.threshold, tol, _residual_tol(tol), DEPENDENCE_TOL[problem.dtype])
+    code, reports, warm = _initial_code(problem)
     if warm:
-        _keep_to_what_may_fire(code, up, down)
-    gram, drive = problem.coupling.layouts.by(gram_in_rows), drives(problem)
-    n_rounds = min(max_iter, ROUNDS, 2 * problem.n_neurons)
+        _clip_start(code, up, down)
+    gram, drive = problem.coupling.derived.get(pad_gram_rows), make_drive(problem)
+    n_rounds = min(max_iter, MAX_FAST_ROUNDS, 2 * problem.n_neurons)
 
-    def work(rows: slice, own: tuple[DriveRoom, Room]) -> None:
-        (b, x2), bound = drive(rows, own[0]), _rows(up, rows)
-        settle_rows(
+    def work(rows: slice, own: tuple[DriveWorkspace, ActiveSetWorkspace]) -> None:
+        (b, x2), bound = drive(rows, own[0]), _shared_or_own_rows(up, rows)
+        active_set_rows(
             b, gram, up[bound], down[bound], weakest[bound], x2, settings, n_rounds, warm, own[1],
             code[rows], reports[rows],
         )  # fmt: skip
 
-    over_blocks(work, problem.n_samples, _rooms, make_room, _cap(problem), *_sizes(problem))
+    parallel_for(
+        work,
+        problem.n_samples,
+        _make_workspaces,
+        make_active_set_workspace,
+        _max_active(problem),
+        *_workspace_sizes(problem),
+    )
     return Response(code, reports[:, 1], reports[:, 0], reports[:, 2].astype(np.int64))
 
 
-def settle_exactly(
+def solve_exact_active_set(
     problem: Problem, reached: Response, rows: NDArray[np.int64], tol: float, max_iter: int
 ) -> Response:
     """The same by the active set that always terminates, from the codes reached before.
@@ -149,50 +170,66 @@ def settle_exactly(
         Limit of all rounds together, those before included.
     """
     up, down, weakest = _thresholds(problem)
-    settings = (problem.transfer.threshold, tol, _strict(tol), INSIDE[problem.dtype])
+    settings = (problem.transfer.threshold, tol, _residual_tol(tol), DEPENDENCE_TOL[problem.dtype])
     code, reports = reached.code[rows].astype(np.float64), np.zeros((len(rows), 3))
     reports[:, 2] = before = np.asarray(reached.n_iter)[rows]
-    gram, drive = problem.coupling.layouts.by(gram_in_rows), drives(problem)
+    gram, drive = problem.coupling.derived.get(pad_gram_rows), make_drive(problem)
 
-    def work(rows: slice, own: tuple[DriveRoom, Room]) -> None:
-        (b, x2), bound = drive(rows, own[0]), _rows(up, rows)
-        solve_rows(
+    def work(rows: slice, own: tuple[DriveWorkspace, ActiveSetWorkspace]) -> None:
+        (b, x2), bound = drive(rows, own[0]), _shared_or_own_rows(up, rows)
+        exact_active_set_rows(
             b, gram, up[bound], down[bound], weakest[bound], x2, settings, max_iter, own[1],
             code[rows], reports[rows],
         )  # fmt: skip
 
-    over_blocks(work, problem.n_samples, _rooms, make_room, problem.n_neurons, *_sizes(problem))
+    parallel_for(
+        work,
+        problem.n_samples,
+        _make_workspaces,
+        make_active_set_workspace,
+        problem.n_neurons,
+        *_workspace_sizes(problem),
+    )
     rounds = reports[:, 2].astype(np.int64) - before
     return Response(code, reports[:, 1], reports[:, 0], rounds)
 
 
-def settle_hard(problem: Problem, tol: float, max_iter: int) -> Response:
+def solve_hard_threshold(problem: Problem, tol: float, max_iter: int) -> Response:
     """The code of the hard threshold, where the circuit goes from rest (or from the start)."""
     up, down = _hard_thresholds(problem)
-    k = problem.dtype.type(problem.coupling.automatic_step)
-    code, reports, _ = _start(problem)
-    gram, drive = problem.coupling.layouts.by(gram_in_rows), drives(problem)
+    k = problem.dtype.type(problem.coupling.default_step)
+    code, reports, _ = _initial_code(problem)
+    gram, drive = problem.coupling.derived.get(pad_gram_rows), make_drive(problem)
     current = problem.current.astype(problem.dtype)
 
-    def work(rows: slice, own: tuple[DriveRoom, Field]) -> None:
+    def work(rows: slice, own: tuple[DriveWorkspace, HardThresholdWorkspace]) -> None:
         total, _ = drive(rows, own[0])
-        total[:, : problem.n_neurons] += current[_rows(current, rows)]
-        bound = _rows(up, rows)
-        settle_hard_rows(
+        total[:, : problem.n_neurons] += current[_shared_or_own_rows(current, rows)]
+        bound = _shared_or_own_rows(up, rows)
+        hard_threshold_rows(
             total, gram, k, up[bound], down[bound], (problem.transfer.threshold, tol), max_iter,
             own[1], code[rows], reports[rows],
         )  # fmt: skip
 
-    over_blocks(work, problem.n_samples, _rooms, make_field, _cap(problem), *_sizes(problem))
+    parallel_for(
+        work,
+        problem.n_samples,
+        _make_workspaces,
+        make_hard_threshold_workspace,
+        _max_active(problem),
+        *_workspace_sizes(problem),
+    )
     return Response(code, reports[:, 1], None, reports[:, 2].astype(np.int64))
 
 
-def drives(problem: Problem) -> Callable[[slice, DriveRoom], tuple[FloatArray, FloatArray]]:
+def make_drive(
+    problem: Problem,
+) -> Callable[[slice, DriveWorkspace], tuple[FloatArray, FloatArray]]:
     """What gives ``b`` of some samples, in the scratch of a thread, and ``sum_i w_i |x_i|^2``."""
-    tiles = [p.layouts.by(synapses_in_tiles) for p in problem.inputs]
+    tiles = [p.derived.get(tile_synapses) for p in problem.inputs]
     offset = problem.offset
 
-    def of(rows: slice, room: DriveRoom) -> tuple[FloatArray, FloatArray]:
+    def of(rows: slice, room: DriveWorkspace) -> tuple[FloatArray, FloatArray]:
         n = rows.stop - rows.start
         # What drivers add to |x|^2: a linked driver is a stimulus too.
         x2 = np.zeros(n) if offset is None else offset[rows].astype(np.float64)
@@ -206,33 +243,33 @@ def drives(problem: Problem) -> Callable[[slice, DriveRoom], tuple[FloatArray, F
     return of
 
 
-def _sizes(problem: Problem) -> tuple[int, int, np.dtype[Any]]:
+def _workspace_sizes(problem: Problem) -> tuple[int, int, np.dtype[Any]]:
     n_inputs = max(p.atoms.shape[1] for p in problem.inputs)
-    return padded(problem.n_neurons), n_inputs, problem.dtype
+    return padded_neurons(problem.n_neurons), n_inputs, problem.dtype
 
 
-def _cap(problem: Problem) -> int:
-    return min(problem.n_neurons, LARGEST_BLOCK)
+def _max_active(problem: Problem) -> int:
+    return min(problem.n_neurons, MAX_ACTIVE)
 
 
-def _rooms(
+def _make_workspaces(
     n_rows: int, make: Callable[..., Any], cap: int, n_places: int, n_inputs: int,
     dtype: np.dtype[Any],
-) -> tuple[DriveRoom, Any]:  # fmt: skip
+) -> tuple[DriveWorkspace, Any]:  # fmt: skip
     """Scratch of one thread: for the drive, and for what follows from it."""
-    return make_drive_room(n_rows, n_places, n_inputs, dtype), make(cap, n_places, dtype)
+    return make_drive_workspace(n_rows, n_places, n_inputs, dtype), make(cap, n_places, dtype)
 
 
-def _rows(bounds: FloatArray, rows: slice) -> slice:
+def _shared_or_own_rows(bounds: FloatArray, rows: slice) -> slice:
     """Those of an array that has either a row for each sample, or one for all."""
     return slice(0, 1) if len(bounds) == 1 else rows
 
 
-def _strict(tol: float) -> float:
-    return tol if tol < STRICT else np.inf
+def _residual_tol(tol: float) -> float:
+    return tol if tol < STRICT_TOL else np.inf
 
 
-def _start(problem: Problem) -> tuple[FloatArray, NDArray[np.float64], bool]:
+def _initial_code(problem: Problem) -> tuple[FloatArray, NDArray[np.float64], bool]:
     """The code to start from, room for the reports, and whether the start is warm."""
     code = np.zeros((problem.n_samples, problem.n_neurons), problem.dtype)
     if problem.start is not None:
@@ -240,7 +277,7 @@ def _start(problem: Problem) -> tuple[FloatArray, NDArray[np.float64], bool]:
     return code, np.zeros((problem.n_samples, 3)), problem.start is not None
 
 
-def _keep_to_what_may_fire(code: FloatArray, up: FloatArray, down: FloatArray) -> None:
+def _clip_start(code: FloatArray, up: FloatArray, down: FloatArray) -> None:
     """Set to zero what is no number, or cannot fire on its side: its threshold is infinite."""
     n = code.shape[1]
     code[~np.isfinite(code) | np.isinf(np.where(code < 0, down[:, :n], up[:, :n]))] = 0
@@ -249,8 +286,8 @@ def _keep_to_what_may_fire(code: FloatArray, up: FloatArray, down: FloatArray) -
 def _thresholds(problem: Problem) -> tuple[FloatArray, FloatArray, NDArray[np.float64]]:
     """What neuron j must exceed to fire upwards and downwards, its current counted; the least."""
     lam, two_sided = problem.transfer.threshold, problem.transfer.two_sided
-    up = _clamped(problem, lam - problem.current)
-    down = _clamped(problem, lam + problem.current if two_sided else None)
+    up = _pad_thresholds(problem, lam - problem.current)
+    down = _pad_thresholds(problem, lam + problem.current if two_sided else None)
     least = up.min(axis=1)
     if two_sided:
         least = np.minimum(least, down.min(axis=1))
@@ -260,17 +297,21 @@ def _thresholds(problem: Problem) -> tuple[FloatArray, FloatArray, NDArray[np.fl
 def _hard_thresholds(problem: Problem) -> tuple[FloatArray, FloatArray]:
     """What the potential of neuron j must exceed to fire upwards and downwards."""
     lam = np.full((1, problem.n_neurons), problem.transfer.threshold)
-    return _clamped(problem, lam), _clamped(problem, lam if problem.transfer.two_sided else None)
+    return _pad_thresholds(problem, lam), _pad_thresholds(
+        problem, lam if problem.transfer.two_sided else None
+    )
 
 
-def _clamped(problem: Problem, threshold: FloatArray | None) -> FloatArray:
+def _pad_thresholds(problem: Problem, threshold: FloatArray | None) -> FloatArray:
     """Thresholds in whole lines; infinite where a neuron may not fire, and behind the last one."""
     allowed = problem.allowed
     if allowed is not None:
         threshold = np.where(allowed, np.inf if threshold is None else threshold, np.inf)
     if threshold is None:
-        return np.full((len(problem.current), padded(problem.n_neurons)), np.inf, problem.dtype)
+        return np.full(
+            (len(problem.current), padded_neurons(problem.n_neurons)), np.inf, problem.dtype
+        )
     n = problem.n_neurons
-    whole = np.empty((len(threshold), padded(n)), problem.dtype)
+    whole = np.empty((len(threshold), padded_neurons(n)), problem.dtype)
     whole[:, :n], whole[:, n:] = threshold, np.inf
     return whole

@@ -30,10 +30,10 @@ from spikelca._version import __version__
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_FAST = {"reassoc", "contract", "nsz", "arcp"}
+_FAST_FLAGS = {"reassoc", "contract", "nsz", "arcp"}
 
 
-def digest_of_sources(folder: Path) -> str:
+def digest_sources(folder: Path) -> str:
     """Twelve digits that change with the library's version and with every file of a folder."""
     found = hashlib.sha256(__version__.encode())
     for path in sorted(folder.rglob("*.py")):
@@ -45,7 +45,7 @@ def digest_of_sources(folder: Path) -> str:
     return found.hexdigest()[:12]
 
 
-_SOURCES = digest_of_sources(Path(__file__).parent.parent)
+_SOURCE_DIGEST = digest_sources(Path(__file__).parent.parent)
 
 
 def kernel(function: Function) -> Function:
@@ -53,12 +53,12 @@ def kernel(function: Function) -> Function:
 
     Only other kernels can call it: a wrapper for Python would double the time to compile it.
     """
-    return _compile(function, _FAST, forceinline=True, no_cpython_wrapper=True)
+    return _compile(function, _FAST_FLAGS, forceinline=True, no_cpython_wrapper=True)
 
 
 def routine(function: Function) -> Function:
     """The same for what runs once for a sample, or rarely: it stays a call of its own."""
-    return _compile(function, _FAST, no_cpython_wrapper=True)
+    return _compile(function, _FAST_FLAGS, no_cpython_wrapper=True)
 
 
 def exact_kernel(function: Function) -> Function:
@@ -79,7 +79,9 @@ def ordered_part(function: Function) -> Function:
 def _compile(function: Any, fastmath: Any, signature: Any = None, **more: Any) -> Any:
     options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy", **more}
     precision = "" if signature is None else f"_{signature[0].dtype}"
-    function.__qualname__ = f"{function.__name__}_{_SOURCES}{precision}"  # names the cached file
+    function.__qualname__ = (
+        f"{function.__name__}_{_SOURCE_DIGEST}{precision}"  # names the cached file
+    )
     try:
         return numba.njit(signature, cache=True, **options)(function)
     except RuntimeError:
@@ -89,10 +91,10 @@ def _compile(function: Any, fastmath: Any, signature: Any = None, **more: Any) -
 
 def body(function: Function) -> Function:
     """The same for what is called from one place only: it is compiled as a part of that."""
-    return _compile(function, _FAST, inline="always", no_cpython_wrapper=True)
+    return _compile(function, _FAST_FLAGS, inline="always", no_cpython_wrapper=True)
 
 
-class Entry:
+class PrecisionDispatcher:
     """A kernel that is called from Python: compiled once for each precision, when first needed.
 
     Left to itself, Numba compiles again for every mix of read-only, strided and writable arrays and
@@ -124,27 +126,27 @@ class Entry:
         with self._lock:
             if dtype not in self.compiled:
                 real = types.float32 if dtype == np.float32 else types.float64
-                self.compiled[dtype] = _compile(self.function, _FAST, self.signature(real))
+                self.compiled[dtype] = _compile(self.function, _FAST_FLAGS, self.signature(real))
         return self.compiled[dtype]
 
 
-def entry(
+def dispatch_precision(
     signature: Callable[[Any], tuple[Any, ...]],
-) -> Callable[[Callable[..., Any]], Entry]:
-    """Decorate a kernel that is called from Python with its signature, see `Entry`."""
-    return lambda function: Entry(function, signature)
+) -> Callable[[Callable[..., Any]], PrecisionDispatcher]:
+    """Decorate a kernel that is called from Python with its signature, see `PrecisionDispatcher`."""
+    return lambda function: PrecisionDispatcher(function, signature)
 
 
-def given(real: Any, ndim: int) -> Any:
+def readonly_array(real: Any, ndim: int) -> Any:
     """The type of an array that a kernel only reads."""
     return types.Array(real, ndim, "C", readonly=True)
 
 
-def filled(real: Any, ndim: int) -> Any:
+def writable_array(real: Any, ndim: int) -> Any:
     """The type of an array that a kernel writes to."""
     return types.Array(real, ndim, "C")
 
 
-def numbers(count: int) -> Any:
+def float_tuple(count: int) -> Any:
     """The type of a tuple of float64 settings."""
     return types.UniTuple(types.float64, count)  # type: ignore[no-untyped-call]

@@ -10,32 +10,32 @@ from typing import Any
 
 from spikelca.engines.numba.jit.compile import exact_kernel
 from spikelca.engines.numba.simulate.recording import (
-    Cell,
-    Tape,
-    keep,
-    keep_all,
-    membrane,
-    outputs,
-    records,
+    RateParams,
+    TraceBuffers,
+    apply_transfer,
+    is_recorded,
+    membrane_from_residual,
+    record,
+    record_all,
 )
 from spikelca.utils.validation import FloatArray
 
 
 @exact_kernel
 def rate_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_: Any,
-                  phi: FloatArray, edges: Any, weights: FloatArray, cell: Cell, n_steps: int,
-                  tape: Tape, slot: int, r: FloatArray, s: FloatArray, u: FloatArray,
+                  phi: FloatArray, edges: Any, weights: FloatArray, cell: RateParams, n_steps: int,
+                  tape: TraceBuffers, slot: int, r: FloatArray, s: FloatArray, u: FloatArray,
                   a: FloatArray, feed: FloatArray, active: Any) -> None:  # fmt: skip
     """``r' = k (x - Phi a - r) + r``, ``s' = k (a + d - s) + s``; u and a are those of the end."""
-    kept = records(tape, slot)
+    kept = is_recorded(tape, slot)
     for step in range(n_steps):
-        membrane(r, phi, edges, weights, s, feed, u)
-        n = outputs(u, open_, cell, a, active)
+        membrane_from_residual(r, phi, edges, weights, s, feed, u)
+        n = apply_transfer(u, open_, cell, a, active)
         if kept and step % tape.every == 0:
-            keep(tape.u, step // tape.every, slot, u, tape.neurons)
-            keep(tape.a, step // tape.every, slot, a, tape.neurons)
-            keep(tape.s, step // tape.every, slot, s, tape.neurons)
-            keep_all(tape.r, step // tape.every, slot, r)
+            record(tape.u, step // tape.every, slot, u, tape.neurons)
+            record(tape.a, step // tape.every, slot, a, tape.neurons)
+            record(tape.s, step // tape.every, slot, s, tape.neurons)
+            record_all(tape.r, step // tape.every, slot, r)
         for p in range(r.shape[0]):
             feedback, row = r.dtype.type(0), phi[p]
             for m in range(n):
@@ -46,5 +46,5 @@ def rate_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_: A
             if wave.shape[0] > 0:
                 flow += wave[step, j]
             s[j] = cell.k * (flow - s[j]) + s[j]
-    membrane(r, phi, edges, weights, s, feed, u)
-    outputs(u, open_, cell, a, active)
+    membrane_from_residual(r, phi, edges, weights, s, feed, u)
+    apply_transfer(u, open_, cell, a, active)

@@ -12,7 +12,7 @@ from spikelca.engines.numba.jit.compile import exact_kernel
 from spikelca.utils.validation import FloatArray
 
 
-class Cell(NamedTuple):
+class RateParams(NamedTuple):
     """Constants of a neuron, in the precision of the circuit."""
 
     k: Any
@@ -22,7 +22,7 @@ class Cell(NamedTuple):
     own: Any
 
 
-class Tape(NamedTuple):
+class TraceBuffers(NamedTuple):
     """What is recorded: traces (n_times, n_kept_samples, n_kept); of no length if not wanted."""
 
     every: int
@@ -35,7 +35,7 @@ class Tape(NamedTuple):
 
 
 @exact_kernel
-def drive_in_order(x: FloatArray, phi: FloatArray, edges: Any, weights: FloatArray,
+def accumulate_drive(x: FloatArray, phi: FloatArray, edges: Any, weights: FloatArray,
                    b: FloatArray) -> None:  # fmt: skip
     """Add ``sum_i w_i Phi_i^T x_i`` to b, input by input in ascending order."""
     for row in range(x.shape[0]):
@@ -48,14 +48,14 @@ def drive_in_order(x: FloatArray, phi: FloatArray, edges: Any, weights: FloatArr
 
 
 @exact_kernel
-def records(tape: Tape, slot: int) -> bool:
+def is_recorded(tape: TraceBuffers, slot: int) -> bool:
     """Whether traces of this sample are kept: asked before a run, not at each of its steps."""
     wanted = tape.u.shape[0] + tape.v.shape[0] + tape.a.shape[0] + tape.s.shape[0]
     return slot >= 0 and wanted + tape.r.shape[0] > 0
 
 
 @exact_kernel
-def keep(trace: FloatArray, time: int, slot: int, values: FloatArray, chosen: Any) -> None:
+def record(trace: FloatArray, time: int, slot: int, values: FloatArray, chosen: Any) -> None:
     """Write the chosen values into a trace, if it is wanted and the sample is among the kept."""
     if slot < 0 or time >= trace.shape[0]:
         return
@@ -64,7 +64,7 @@ def keep(trace: FloatArray, time: int, slot: int, values: FloatArray, chosen: An
 
 
 @exact_kernel
-def keep_all(trace: FloatArray, time: int, slot: int, values: FloatArray) -> None:
+def record_all(trace: FloatArray, time: int, slot: int, values: FloatArray) -> None:
     """Write all values into a trace, if it is wanted and the sample is among the kept."""
     if slot < 0 or time >= trace.shape[0]:
         return
@@ -73,7 +73,7 @@ def keep_all(trace: FloatArray, time: int, slot: int, values: FloatArray) -> Non
 
 
 @exact_kernel
-def outputs(u: FloatArray, open_: Any, cell: Cell, a: FloatArray, active: Any) -> int:
+def apply_transfer(u: FloatArray, open_: Any, cell: RateParams, a: FloatArray, active: Any) -> int:
     """``a = T(u)``; lists the neurons that are not silent and returns their number.
 
     ``active`` has room for one more than there are neurons.
@@ -95,7 +95,7 @@ def outputs(u: FloatArray, open_: Any, cell: Cell, a: FloatArray, active: Any) -
 
 
 @exact_kernel
-def membrane(r: FloatArray, phi: FloatArray, edges: Any, weights: FloatArray, s: FloatArray,
+def membrane_from_residual(r: FloatArray, phi: FloatArray, edges: Any, weights: FloatArray, s: FloatArray,
              feed: FloatArray, u: FloatArray) -> None:  # fmt: skip
     """``u = sum_i w_i Phi_i^T r_i + s``, input by input in ascending order."""
     zero = u.dtype.type(0)

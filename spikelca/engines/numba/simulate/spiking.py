@@ -17,12 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.engines.numba.jit.compile import exact_kernel
-from spikelca.engines.numba.simulate.recording import Tape, keep, keep_all, membrane, records
+from spikelca.engines.numba.simulate.recording import (
+    TraceBuffers,
+    is_recorded,
+    membrane_from_residual,
+    record,
+    record_all,
+)
 from spikelca.engines.problem import Problem
 from spikelca.utils.validation import FloatArray
 
 
-class Afferents(NamedTuple):
+class InputSpikes(NamedTuple):
     """The spiking input cells of one sample.
 
     Attributes
@@ -50,20 +56,20 @@ class Afferents(NamedTuple):
     totals: NDArray[np.int64]
 
 
-NO_INDICES, NO_NUMBERS = np.zeros(0, np.int64), np.zeros(0)
+EMPTY_INT, EMPTY_FLOAT = np.zeros(0, np.int64), np.zeros(0)
 
-SILENT = Afferents(
-    NO_INDICES, NO_INDICES, NO_NUMBERS, NO_NUMBERS, NO_NUMBERS, -np.inf, NO_NUMBERS, NO_INDICES
+NO_INPUT_SPIKES = InputSpikes(
+    EMPTY_INT, EMPTY_INT, EMPTY_FLOAT, EMPTY_FLOAT, EMPTY_FLOAT, -np.inf, EMPTY_FLOAT, EMPTY_INT
 )
 """Of a circuit whose input cells do not spike."""
 
 
-def afferents_of(
+def make_input_spikes(
     problem: Problem, row: int, edges: Any, p: FloatArray, totals: NDArray[np.int64]
-) -> Afferents:
+) -> InputSpikes:
     """Draw the random spikes of a sample, and lay out its signed residual neurons."""
-    if not problem.inputs_spike:
-        return SILENT
+    if not problem.has_spiking_inputs:
+        return NO_INPUT_SPIKES
     told = [population.arrivals(row, problem.k, problem.n_steps) for population in problem.inputs]
     steps = np.concatenate([steps for steps, _, _ in told])
     inputs = np.concatenate([i + first for (_, i, _), first in zip(told, edges[:-1], strict=True)])
@@ -73,22 +79,24 @@ def afferents_of(
     charges = np.concatenate([q * w for (_, _, q), w in zip(told, scale, strict=True)])
     order = np.argsort(steps, kind="stable")
     totals += np.bincount(inputs, minlength=len(totals))
-    floor = problem.v_floor if problem.v_is_charged else -np.inf
+    floor = problem.v_floor if problem.has_direct_inputs else -np.inf
     quanta = [0.0 if population.dendritic else population.quantum for population in problem.inputs]
-    return Afferents(
+    return InputSpikes(
         steps[order], inputs[order], charges[order], np.array(quanta), weights, floor,
         p, totals,
     )  # fmt: skip
 
 
 @exact_kernel
-def next_of(cells: Afferents, step: int) -> int:
+def first_event(cells: InputSpikes, step: int) -> int:
     """The first random spike that does not lie before a step."""
     return int(np.searchsorted(cells.steps, step))
 
 
 @exact_kernel
-def arrive(cells: Afferents, following: int, step: int, phi: FloatArray, u: FloatArray) -> int:
+def deliver_to_dendrites(
+    cells: InputSpikes, following: int, step: int, phi: FloatArray, u: FloatArray
+) -> int:
     """Random spikes of this step charge the dendrites; returns the first that lies behind it."""
     while following < cells.steps.shape[0] and cells.steps[following] == step:
         row, charge = phi[cells.inputs[following]], cells.charges[following]
@@ -99,7 +107,7 @@ def arrive(cells: Afferents, following: int, step: int, phi: FloatArray, u: Floa
 
 
 @exact_kernel
-def arrive_at_inputs(cells: Afferents, following: int, step: int, r: FloatArray) -> int:
+def deliver_to_inputs(cells: InputSpikes, following: int, step: int, r: FloatArray) -> int:
     """Random spikes of this step charge their residual neurons."""
     while following < cells.steps.shape[0] and cells.steps[following] == step:
         r[cells.inputs[following]] += cells.charges[following]
@@ -108,7 +116,7 @@ def arrive_at_inputs(cells: Afferents, following: int, step: int, r: FloatArray)
 
 
 @exact_kernel
-def integrate(cells: Afferents, edges: Any, k: float, r: FloatArray) -> None:
+def integrate_inputs(cells: InputSpikes, edges: Any, k: float, r: FloatArray) -> None:
     """``p' = k r + p`` of the signed residual neurons."""
     for i in range(cells.quanta.shape[0]):
         if cells.quanta[i] > 0:
@@ -117,8 +125,8 @@ def integrate(cells: Afferents, edges: Any, k: float, r: FloatArray) -> None:
 
 
 @exact_kernel
-def charge_directly(
-    cells: Afferents, edges: Any, phi: FloatArray, open_: FloatArray, v: FloatArray
+def deliver_to_generators(
+    cells: InputSpikes, edges: Any, phi: FloatArray, open_: FloatArray, v: FloatArray
 ) -> None:
     """Signed residual neurons that reach their threshold charge the generators, and reset."""
     for i in range(cells.quanta.shape[0]):
@@ -135,13 +143,13 @@ def charge_directly(
 
 
 @exact_kernel
-def hold(v: FloatArray, floor: float) -> None:
+def clip_at_floor(v: FloatArray, floor: float) -> None:
     """v sinks no deeper than its floor."""
     for j in range(v.shape[0]):
         v[j] = max(v[j], floor)
 
 
-class Spiker(NamedTuple):
+class SpikingParams(NamedTuple):
     """Constants of a spiking neuron."""
 
     k: float
@@ -152,7 +160,7 @@ class Spiker(NamedTuple):
     own: float
 
 
-class Tally(NamedTuple):
+class SpikeCounters(NamedTuple):
     """Where the spikes of one sample are counted: (n_neurons,) each.
 
     Attributes
@@ -172,7 +180,7 @@ class Tally(NamedTuple):
 
 
 @exact_kernel
-def charge(u: FloatArray, v: FloatArray, open_: FloatArray, cell: Spiker) -> int:
+def integrate_v(u: FloatArray, v: FloatArray, open_: FloatArray, cell: SpikingParams) -> int:
     """``v' = k (u - lam) [u > lam or v > floor] + v``; returns how many reach the quantum.
 
     A hard threshold charges with u itself (shift 0) and never drains (floor infinite).
@@ -187,7 +195,7 @@ def charge(u: FloatArray, v: FloatArray, open_: FloatArray, cell: Spiker) -> int
 
 
 @exact_kernel
-def fire(v: FloatArray, cell: Spiker, n: int, step: int, tally: Tally, fired: Any, log: Any,
+def emit_spikes(v: FloatArray, cell: SpikingParams, n: int, step: int, tally: SpikeCounters, fired: Any, log: Any,
          logged: bool, used: int) -> int:  # fmt: skip
     """Find the n neurons that fire, count and log them; returns the log's length."""
     found, j = 0, 0
@@ -208,22 +216,22 @@ def fire(v: FloatArray, cell: Spiker, n: int, step: int, tally: Tally, fired: An
 
 @exact_kernel
 def spiking_lateral(b: FloatArray, wave: FloatArray, open_: FloatArray, phi: FloatArray,
-                    cells: Afferents, inhibition: FloatArray, cell: Spiker, first: int,
-                    n_steps: int, tape: Tape, slot: int, u: FloatArray, v: FloatArray,
-                    a: FloatArray, c: FloatArray, fired: Any, tally: Tally, log: Any,
+                    cells: InputSpikes, inhibition: FloatArray, cell: SpikingParams, first: int,
+                    n_steps: int, tape: TraceBuffers, slot: int, u: FloatArray, v: FloatArray,
+                    a: FloatArray, c: FloatArray, fired: Any, tally: SpikeCounters, log: Any,
                     logged: bool, used: int) -> tuple[int, int]:  # fmt: skip
     """``u' = k (b + d - u) + u``, and on a spike of j ``u -= L_j theta``.
 
     ``inhibition[j]`` is ``L_j theta``. Returns the step that was reached and the log's length.
     """
     # What most runs do without is asked for here: a call that does nothing costs a tenth of a step.
-    following, kept = next_of(cells, first), records(tape, slot)
+    following, kept = first_event(cells, first), is_recorded(tape, slot)
     for step in range(first, n_steps):
         if logged and used + u.shape[0] > log.shape[0]:
             return step, used
         if kept and step % tape.every == 0:
-            keep_cells(tape, step // tape.every, slot, u, v, open_, cell, a)
-        n = charge(u, v, open_, cell)
+            record_neurons(tape, step // tape.every, slot, u, v, open_, cell, a)
+        n = integrate_v(u, v, open_, cell)
         if wave.shape[0] > 0:
             for j in range(u.shape[0]):
                 c[j] = b[j] + wave[step, j]
@@ -232,9 +240,9 @@ def spiking_lateral(b: FloatArray, wave: FloatArray, open_: FloatArray, phi: Flo
             for j in range(u.shape[0]):
                 u[j] = cell.k * (b[j] - u[j]) + u[j]
         if following < cells.steps.shape[0]:
-            following = arrive(cells, following, step, phi, u)
+            following = deliver_to_dendrites(cells, following, step, phi, u)
         if n > 0:
-            used = fire(v, cell, n, step, tally, fired, log, logged, used)
+            used = emit_spikes(v, cell, n, step, tally, fired, log, logged, used)
             for m in range(n):
                 row = inhibition[fired[m]]
                 v[fired[m]] -= cell.theta
@@ -244,19 +252,19 @@ def spiking_lateral(b: FloatArray, wave: FloatArray, open_: FloatArray, phi: Flo
 
 
 @exact_kernel
-def keep_cells(tape: Tape, time: int, slot: int, u: FloatArray, v: FloatArray, open_: FloatArray,
-               cell: Spiker, a: FloatArray) -> None:  # fmt: skip
+def record_neurons(tape: TraceBuffers, time: int, slot: int, u: FloatArray, v: FloatArray, open_: FloatArray,
+               cell: SpikingParams, a: FloatArray) -> None:  # fmt: skip
     """Record u, v and a = T(u)."""
     if tape.a.shape[0] > 0:
         for j in range(u.shape[0]):
             a[j] = open_[j] * (u[j] - cell.shift) if u[j] > cell.lam else 0.0
-    keep(tape.u, time, slot, u, tape.neurons)
-    keep(tape.v, time, slot, v, tape.neurons)
-    keep(tape.a, time, slot, a, tape.neurons)
+    record(tape.u, time, slot, u, tape.neurons)
+    record(tape.v, time, slot, v, tape.neurons)
+    record(tape.a, time, slot, a, tape.neurons)
 
 
 @exact_kernel
-def learn(
+def apply_plasticity(
     phi: FloatArray, r: FloatArray, edges: Any, rates: FloatArray, fired: Any, n: int
 ) -> None:
     """On each spike of j: ``Phi_j += eta_j theta r``, modality by modality.
@@ -272,28 +280,32 @@ def learn(
 
 @exact_kernel
 def spiking_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_: FloatArray,
-                     phi: FloatArray, edges: Any, weights: FloatArray, cells: Afferents,
-                     rates: FloatArray, cell: Spiker, first: int, n_steps: int, tape: Tape,
+                     phi: FloatArray, edges: Any, weights: FloatArray, cells: InputSpikes,
+                     rates: FloatArray, cell: SpikingParams, first: int, n_steps: int, tape: TraceBuffers,
                      slot: int, r: FloatArray, s: FloatArray, u: FloatArray, v: FloatArray,
-                     a: FloatArray, feed: FloatArray, fired: Any, tally: Tally, log: Any,
+                     a: FloatArray, feed: FloatArray, fired: Any, tally: SpikeCounters, log: Any,
                      logged: bool, used: int) -> tuple[int, int]:  # fmt: skip
     """``r' = k (x - r) + r``, and on a spike of j: learn, ``r -= Phi_j theta``, ``s_j += theta``.
 
-    ``rates`` is described in `learn`. Returns the step that was
+    ``rates`` is described in `apply_plasticity`. Returns the step that was
     reached and the log's length; u is left at the start of the last step.
     """
-    following, kept, signed = next_of(cells, first), records(tape, slot), cells.quanta.shape[0] > 0
+    following, kept, signed = (
+        first_event(cells, first),
+        is_recorded(tape, slot),
+        cells.quanta.shape[0] > 0,
+    )
     for step in range(first, n_steps):
         if logged and used + u.shape[0] > log.shape[0]:
             return step, used
-        membrane(r, phi, edges, weights, s, feed, u)
+        membrane_from_residual(r, phi, edges, weights, s, feed, u)
         if kept and step % tape.every == 0:
-            keep_cells(tape, step // tape.every, slot, u, v, open_, cell, a)
-            keep(tape.s, step // tape.every, slot, s, tape.neurons)
-            keep_all(tape.r, step // tape.every, slot, r)
-        n = charge(u, v, open_, cell)
+            record_neurons(tape, step // tape.every, slot, u, v, open_, cell, a)
+            record(tape.s, step // tape.every, slot, s, tape.neurons)
+            record_all(tape.r, step // tape.every, slot, r)
+        n = integrate_v(u, v, open_, cell)
         if signed:
-            integrate(cells, edges, cell.k, r)
+            integrate_inputs(cells, edges, cell.k, r)
         for p in range(r.shape[0]):
             r[p] = cell.k * (x[p] - r[p]) + r[p]
         for j in range(s.shape[0]):
@@ -302,18 +314,18 @@ def spiking_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_
                 flow += wave[step, j]
             s[j] = cell.k * (flow - s[j]) + s[j]
         if following < cells.steps.shape[0]:
-            following = arrive_at_inputs(cells, following, step, r)
+            following = deliver_to_inputs(cells, following, step, r)
         if n > 0:
-            used = fire(v, cell, n, step, tally, fired, log, logged, used)
+            used = emit_spikes(v, cell, n, step, tally, fired, log, logged, used)
         if signed:
-            charge_directly(cells, edges, phi, open_, v)
+            deliver_to_generators(cells, edges, phi, open_, v)
         if n > 0:
-            learn(phi, r, edges, rates, fired, n)
+            apply_plasticity(phi, r, edges, rates, fired, n)
             for m in range(n):
                 v[fired[m]] -= cell.theta
                 s[fired[m]] += cell.own * cell.theta
                 for p in range(r.shape[0]):
                     r[p] -= phi[p, fired[m]] * cell.theta
         if cells.floor > -np.inf:
-            hold(v, cells.floor)
+            clip_at_floor(v, cells.floor)
     return n_steps, used
