@@ -291,14 +291,14 @@ def active_fraction(code: FloatArray) -> NDArray[np.float64]:
     return np.asarray(np.count_nonzero(code, axis=1) / code.shape[1])
 
 
-def block_sums(code: FloatArray, owner: ArrayLike, n_classes: int) -> NDArray[np.float64]:
+def block_sums(code: FloatArray, neuron_classes: ArrayLike, n_classes: int) -> NDArray[np.float64]:
     """Activity of each block of an ordinal code.
 
     Parameters
     ----------
     code : (n_samples, n_neurons)
-    owner : (n_neurons,) int
-        Class of each neuron, negative for the free ones (`OrdinalDriver.owner`).
+    neuron_classes : (n_neurons,) int
+        Class of each neuron, negative for the free ones (`OrdinalDriver.neuron_classes`).
     n_classes : int
 
     Returns
@@ -311,12 +311,12 @@ def block_sums(code: FloatArray, owner: ArrayLike, n_classes: int) -> NDArray[np
     >>> block_sums(np.array([[0.5, 0.25, 1.0, 9.0]]), [0, 0, 1, -1], n_classes=2)
     array([[0.75, 1.  ]])
     """
-    member = np.asarray(owner)[:, None] == np.arange(n_classes)
+    member = np.asarray(neuron_classes)[:, None] == np.arange(n_classes)
     return np.asarray(code.astype(np.float64) @ member)
 
 
 def block_selectivity(
-    code: FloatArray, labels: ArrayLike, owner: ArrayLike, n_classes: int
+    code: FloatArray, labels: ArrayLike, neuron_classes: ArrayLike, n_classes: int
 ) -> NDArray[np.float64]:
     """Mean share of the driven activity that falls into each block, for each class.
 
@@ -325,8 +325,8 @@ def block_selectivity(
     code : (n_samples, n_neurons)
     labels : (n_samples,) int
         Class of each sample.
-    owner : (n_neurons,) int
-        Class of each neuron, negative for the free ones (`OrdinalDriver.owner`).
+    neuron_classes : (n_neurons,) int
+        Class of each neuron, negative for the free ones (`OrdinalDriver.neuron_classes`).
     n_classes : int
 
     Returns
@@ -341,7 +341,7 @@ def block_selectivity(
     array([[0.75, 0.25],
            [0.  , 1.  ]])
     """
-    sums = block_sums(np.abs(code), owner, n_classes)
+    sums = block_sums(np.abs(code), neuron_classes, n_classes)
     total = sums.sum(axis=1, keepdims=True)
     share = np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
     of_class = np.asarray(labels)[:, None] == np.arange(n_classes)

@@ -92,7 +92,7 @@ def tapered(response: Response, window: float | None = None) -> FloatArray:
         clock.dt / response.tau
     )
     n_samples, n_cells = response.counts.shape
-    weighed = spikes.weighed(n_samples, n_cells, weights)
+    weighed = spikes.weighted_counts(n_samples, n_cells, weights)
     return _signed(response, response.quantum * weighed / whole)
 
 

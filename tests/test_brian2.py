@@ -161,7 +161,7 @@ def test_the_live_objects_run_on_as_the_circuit_does():
     live.run(0.02)
     live.run(20 * brian2.ms)
     whole = circuit.simulate(X, 0.04, 4e-4, record=("spikes",))
-    np.testing.assert_array_equal(live.array("v"), whole.state["v"])
+    np.testing.assert_array_equal(live.variable("v"), whole.state["v"])
     for one, other in zip(live.spikes(), whole.spikes, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -176,7 +176,7 @@ def test_the_residual_circuit_hands_out_its_inputs_and_synapses():
     np.testing.assert_array_equal(live.weights("b")[3].T, circuit.dictionary("b").atoms)
     live.run(0.04)
     whole = circuit.simulate(X, 0.04, 4e-4)
-    np.testing.assert_array_equal(live.array("r:a"), whole.state["r:a"])
+    np.testing.assert_array_equal(live.variable("r:a"), whole.state["r:a"])
 
 
 def test_a_users_own_objects_run_along():
@@ -192,7 +192,7 @@ def test_a_users_own_objects_run_along():
     assert monitor.u.shape == (1, 100)
     assert gauge.z[0] > 0
     same_without = circuit.simulate(random_stimuli(circuit), 0.04, 4e-4)
-    np.testing.assert_array_equal(live.array("u"), same_without.state["u"])
+    np.testing.assert_array_equal(live.variable("u"), same_without.state["u"])
 
 
 def test_the_equations_print_as_a_model_that_can_be_read():
@@ -207,7 +207,7 @@ def test_a_circuit_without_stimuli_is_silent():
     live = random_circuit(SPIKING).to_brian2(n_samples=3)
     live.run(0.05)
     assert len(live.monitors["spikes"].i) == 0
-    assert not live.array("u").any()
+    assert not live.variable("u").any()
 
 
 def test_brian2_has_no_way_to_settle():

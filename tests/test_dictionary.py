@@ -154,10 +154,10 @@ def test_an_atom_that_never_fired_does_not_move():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_an_atom_that_is_silent_for_ever_stays_finite_and_where_it_is(dtype):
-    state = PlasticityState.initial(2).after(Activity.of(np.ones((1, 2), dtype)), memory=0.5)
+    state = PlasticityState.initial(2).after(Activity.from_code(np.ones((1, 2), dtype)), memory=0.5)
     code, atoms = np.array([[1.0, 0.0]], dtype), np.eye(2, dtype=dtype)
     for _ in range(1200):
-        state = state.after(Activity.of(code), memory=0.5)
+        state = state.after(Activity.from_code(code), memory=0.5)
         moved = Hebbian(memory=0.5).step(atoms, code.T @ np.ones((1, 2), dtype), state.usage)
         np.testing.assert_array_equal(moved[1], [0, 1])
     assert np.isfinite(moved).all()
@@ -165,18 +165,18 @@ def test_an_atom_that_is_silent_for_ever_stays_finite_and_where_it_is(dtype):
 
 def test_usage_is_a_decayed_sum_of_squared_activity():
     state = PlasticityState.initial(2)
-    state = state.after(Activity.of(np.array([[1.0, 2.0], [3.0, 0.0]])), memory=0.5)
+    state = state.after(Activity.from_code(np.array([[1.0, 2.0], [3.0, 0.0]])), memory=0.5)
     np.testing.assert_array_equal(state.usage, [10, 4])
-    state = state.after(Activity.of(np.array([[0.0, 1.0]])), memory=0.5)
+    state = state.after(Activity.from_code(np.array([[0.0, 1.0]])), memory=0.5)
     np.testing.assert_array_equal(state.usage, [5, 3])
 
 
 def test_silence_counts_presentations_since_the_last_output():
     state = PlasticityState.initial(3).after(
-        Activity.of(np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 0]])), 0.5
+        Activity.from_code(np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 0]])), 0.5
     )
     np.testing.assert_array_equal(state.silent, [2, 1, 3])
-    state = state.after(Activity.of(np.array([[0, 0, -1.0]])), 0.5)
+    state = state.after(Activity.from_code(np.array([[0, 0, -1.0]])), 0.5)
     np.testing.assert_array_equal(state.silent, [3, 2, 0])
 
 

@@ -35,10 +35,10 @@ def circuit(n_neurons=5, threshold=0.1, drivers=(), **parts):
 
 
 def test_blocks_follow_the_order_of_the_classes_and_the_rest_is_free():
-    np.testing.assert_array_equal(driver().owner(5), [0, 0, 1, 1, -1])
-    owner = OrdinalDriver(n_classes=10).owner(256)
-    assert [(owner == c).sum() for c in range(-1, 10)] == [6] + [25] * 10
-    assert (owner[250:] == -1).all()
+    np.testing.assert_array_equal(driver().neuron_classes(5), [0, 0, 1, 1, -1])
+    neuron_classes = OrdinalDriver(n_classes=10).neuron_classes(256)
+    assert [(neuron_classes == c).sum() for c in range(-1, 10)] == [6] + [25] * 10
+    assert (neuron_classes[250:] == -1).all()
 
 
 def test_current_excites_the_block_inhibits_the_others_and_spares_the_free():
@@ -68,7 +68,7 @@ def test_linked_driver_gives_the_code_of_the_circuit_with_that_third_dictionary(
     ordinal = OrdinalDriver(n_classes=2, reading="linked", gain=g)
     driven = Circuit(neuron, transfer, [Dictionary("x", atoms)], [ordinal])
     explicit = Circuit(neuron, transfer, [Dictionary("x", atoms), Dictionary("d", g * np.eye(n))])
-    third = g * (labels[:, None] == ordinal.owner(n))
+    third = g * (labels[:, None] == ordinal.neuron_classes(n))
     code = driven.encode({"x": x}, 1e-12, labels=labels).code
     np.testing.assert_allclose(code, explicit.encode({"x": x, "d": third}, 1e-12).code, atol=1e-12)
 

@@ -67,7 +67,7 @@ def test_random_spikes_bring_in_the_mean_stimulus():
     """Within four standard errors of the binomial count, for each of 400 inputs."""
     theta, k, n_steps = 0.02, 0.02, 20_000
     x = np.linspace(-0.6, 0.6, 400) * np.array([1.0, 0.01] * 200)
-    steps, fired = PoissonInput(theta, seed=5).spikes(x, k, n_steps, 0)
+    steps, fired = PoissonInput(theta, seed=5).draw_spikes(x, k, n_steps, 0)
     counts, chance = np.bincount(fired, minlength=400), k * np.abs(x) / theta
     error = (counts - n_steps * chance) / np.sqrt(n_steps * chance * (1 - chance))
     assert np.abs(error).max() < 4
@@ -79,19 +79,19 @@ def test_random_spikes_bring_in_the_mean_stimulus():
 
 
 def test_an_input_of_zero_never_fires():
-    _, fired = PoissonInput(0.02, seed=5).spikes(np.array([0.0, 0.3, -0.0]), 0.02, 5000, 0)
+    _, fired = PoissonInput(0.02, seed=5).draw_spikes(np.array([0.0, 0.3, -0.0]), 0.02, 5000, 0)
     assert set(fired) == {1}
 
 
 def test_a_seed_and_a_sample_number_make_the_spikes(monkeypatch):
     x = np.full(7, 0.4)
-    first = PoissonInput(0.1, seed=3).spikes(x, 0.1, 3000, 2)
+    first = PoissonInput(0.1, seed=3).draw_spikes(x, 0.1, 3000, 2)
     for seed, sample, n_steps, equal in ((3, 2, 3000, True), (4, 2, 3000, False),
                                          (3, 1, 3000, False)):  # fmt: skip
-        other = PoissonInput(0.1, seed).spikes(x, 0.1, n_steps, sample)
+        other = PoissonInput(0.1, seed).draw_spikes(x, 0.1, n_steps, sample)
         assert all(np.array_equal(a, b) for a, b in zip(first, other, strict=True)) == equal
     monkeypatch.setattr("spikelca.model.inputs.STEPS_PER_DRAW", 11)
-    again = PoissonInput(0.1, seed=3).spikes(x, 0.1, 3000, 2)
+    again = PoissonInput(0.1, seed=3).draw_spikes(x, 0.1, 3000, 2)
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -185,9 +185,11 @@ def test_live_objects_show_the_input_cells():
                  "r_post += kick"):  # fmt: skip
         assert line in live.equations
     live.run(0.04)
-    np.testing.assert_array_equal(live.array("p:b"), circuit.simulate(X, 0.04, 4e-4).state["p:b"])
+    np.testing.assert_array_equal(
+        live.variable("p:b"), circuit.simulate(X, 0.04, 4e-4).state["p:b"]
+    )
     with pytest.raises(NotImplementedError, match="random spikes of"):
-        live.present(replace(live.problem))
+        live.set_stimuli(replace(live.problem))
 
 
 @pytest.mark.parametrize("wiring", ["lateral", "residual"])
@@ -206,7 +208,7 @@ def test_synaptic_events_equal_a_count_by_hand(wiring):
             if wiring == "lateral":
                 row = np.delete(sum(phi @ phi[neuron] for phi in atoms), neuron)
             events += np.count_nonzero(row)
-        _, arrived = cells.spikes(x, 4e-4 / TAU, 150, sample)
+        _, arrived = cells.draw_spikes(x, 4e-4 / TAU, 150, sample)
         for cell in arrived:
             # In the residual wiring a spike charges the residual neuron of its own input.
             events += np.count_nonzero(atoms[0][:, cell]) if wiring == "lateral" else 1

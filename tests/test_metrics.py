@@ -186,11 +186,13 @@ def test_block_sums_leave_the_free_neurons_out():
 
 
 def test_perfect_order_is_the_identity_and_silence_is_no_order():
-    owner = [0, 0, 1, 1, -1]
+    neuron_classes = [0, 0, 1, 1, -1]
     code = np.array([[1, 2, 0, 0, 9], [0, 0, 0, 3, 9], [0, 0, 0, 0, 9.0]])
-    np.testing.assert_array_equal(metrics.block_selectivity(code[:2], [0, 1], owner, 2), np.eye(2))
     np.testing.assert_array_equal(
-        metrics.block_selectivity(code, [0, 1, 1], owner, 2), [[1, 0], [0, 0.5]]
+        metrics.block_selectivity(code[:2], [0, 1], neuron_classes, 2), np.eye(2)
+    )
+    np.testing.assert_array_equal(
+        metrics.block_selectivity(code, [0, 1, 1], neuron_classes, 2), [[1, 0], [0, 0.5]]
     )
 
 
@@ -211,5 +213,5 @@ def test_a_driven_code_is_in_order_and_selectivity_says_so(rng):
     circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", atoms)], [driver])
     labels = np.arange(40) % 2
     code = circuit.encode({"x": x}, labels=labels).code
-    order = metrics.block_selectivity(code, labels, driver.owner(12), 2)
+    order = metrics.block_selectivity(code, labels, driver.neuron_classes(12), 2)
     np.testing.assert_array_equal(order, np.eye(2))

@@ -134,7 +134,7 @@ def test_an_ordinal_driver_brings_ten_blocks_into_order(digits, seed):
     stimuli = {"x": X[:400], "label": 0.7 * np.eye(10)[y[:400]]}
     learnt, _ = circuit.learn_in_simulation(stimuli, 0.15, 5e-4, labels=y[:400])
     labels_of = learnt.dictionary("label").atoms
-    owner = driver.owner(48)
+    owner = driver.neuron_classes(48)
     blocks = [int(labels_of[owner == c].sum(axis=0).argmax()) for c in range(10)]
     assert blocks == list(range(10))
 

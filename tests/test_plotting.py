@@ -24,25 +24,25 @@ RNG = np.random.default_rng(0)
 ATOMS, POTENTIALS = RNG.random((7, 12)), RNG.random((20, 15))
 POINTS, NEURONS = RNG.random((9, 2)), RNG.integers(0, 7, 20)
 TIMES = np.linspace(0, 0.1, 20)
-OWNER = np.array([0, 0, 0, 1, 1, 1, -1])
+CLASSES = np.array([0, 0, 0, 1, 1, 1, -1])
 
 PICTURES = {
-    "dictionary": lambda ax: draw.draw_dictionary(ATOMS, (3, 4), ax, owner=OWNER, title="title"),
+    "dictionary": lambda ax: draw.draw_dictionary(ATOMS, (3, 4), ax, neuron_classes=CLASSES, title="title"),
     "membrane": lambda ax: draw.draw_membrane(
         TIMES, POTENTIALS, ax, threshold=0.2, title="title"
     ),
     "raster": lambda ax: draw.draw_raster(
-        TIMES, NEURONS, ax, owner=OWNER, title="title"
+        TIMES, NEURONS, ax, neuron_classes=CLASSES, title="title"
     ),
-    "code": lambda ax: draw.draw_code(ATOMS[:, 0], ax, owner=OWNER, title="title"),
-    "codes": lambda ax: draw.draw_code(ATOMS.T, ax, owner=OWNER, title="title"),
+    "code": lambda ax: draw.draw_code(ATOMS[:, 0], ax, neuron_classes=CLASSES, title="title"),
+    "codes": lambda ax: draw.draw_code(ATOMS.T, ax, neuron_classes=CLASSES, title="title"),
     "energy": lambda ax: draw.draw_energy(TIMES, {"a": TIMES, "b": TIMES + 1}, ax, title="title"),
     "blocks": lambda ax: draw.draw_blocks(np.eye(3), ax, title="title"),
     "embedding": lambda ax: draw.draw_embedding(
         POINTS, np.arange(9) % 3, ax, note="note", title="title"
     ),
     "recall": lambda ax: draw.draw_recall(
-        [ATOMS, ATOMS], ["seen", "recalled"], (3, 4), ax, wrong=OWNER < 0, title="title"
+        [ATOMS, ATOMS], ["seen", "recalled"], (3, 4), ax, wrong=CLASSES < 0, title="title"
     ),
 }  # fmt: skip
 
@@ -137,11 +137,11 @@ def test_each_atom_is_scaled_by_its_own_size_and_a_blank_one_stays_blank():
 
 
 def test_blocks_are_framed_row_by_row_in_the_colour_of_their_class():
-    ax = draw.draw_dictionary(ATOMS, (3, 4), owner=OWNER, n_columns=3)
+    ax = draw.draw_dictionary(ATOMS, (3, 4), neuron_classes=CLASSES, n_columns=3)
     frames = {to_rgb(patch.get_edgecolor()) for patch in ax.patches}
     assert frames == {to_rgb(draw.colour_of(number)) for number in (0, 1, -1)}
     assert [text.get_text() for text in ax.texts] == ["0", "1", "free"]
-    assert block_runs(OWNER, 4)[:2] == [(0, (0, 0, 2)), (1, (0, 3, 3))]
+    assert block_runs(CLASSES, 4)[:2] == [(0, (0, 0, 2)), (1, (0, 3, 3))]
 
 
 def _seen_by_deuteranopes(colour):
@@ -209,7 +209,7 @@ def test_a_colour_bar_is_as_high_as_its_image():
 
 
 def test_the_frames_of_two_blocks_do_not_touch():
-    ax = draw.draw_dictionary(ATOMS[:6], (3, 4), owner=np.repeat([0, 1], 3), n_columns=3)
+    ax = draw.draw_dictionary(ATOMS[:6], (3, 4), neuron_classes=np.repeat([0, 1], 3), n_columns=3)
     upper, lower = (patch.get_bbox() for patch in ax.patches)
     assert upper.y1 < lower.y0
 

@@ -168,7 +168,7 @@ def make_block(
 def sum_block(block: EncodedBlock, learn: Sequence[str]) -> BatchSums:
     """What the rule needs to know of one block; ``learn`` names the modalities that learn."""
     return BatchSums(
-        Activity.of(block.code),
+        Activity.from_code(block.code),
         {name: block.code.T @ block.residual[name] for name in learn},
         {name: _sum_of_squares(X) for name, X in block.stimuli.items()},
         {name: _sum_of_squares(r) for name, r in block.residual.items()},

@@ -52,7 +52,7 @@ def run_online(
             "Spiking neurons with signed codes are pairs of cells whose synapses would drift apart "
             "while they learn. Take a one-sided transfer, or RateNeuron."
         )
-    told = [p.name for p in problem.inputs if isinstance(p.cells, PoissonInput)]
+    told = [p.name for p in problem.inputs if isinstance(p.input_kind, PoissonInput)]
     if told:
         raise NotImplementedError(
             f"Synapses do not learn from the random spikes of {told}. Take AnalogInput or "
@@ -68,6 +68,6 @@ def run_online(
         d.with_atoms(stream.atoms[d.name].astype(dtype)) if d.name in stream.atoms else d
         for d in dictionaries
     )
-    silent = Activity.of(stream.code).silent_after(state.silent)
+    silent = Activity.from_code(stream.code).silent_after(state.silent)
     after = PlasticityState(stream.usage, silent)
     return {"dictionaries": moved, "plasticity": after}, stream

@@ -40,7 +40,7 @@ def draw_run(response: Response, threshold: float, title: str) -> Figure:
         times, cells = spikes.step[own] * response.clock.dt, spikes.neuron[own]
         rank = rank_neurons(u[-1])
         told = f"{len(cells)} spikes of {np.unique(cells).size} neurons, in the colours above"
-        draw_raster(times, cells, axes[1], n_neurons=len(rank), owner=rank, title=told)
+        draw_raster(times, cells, axes[1], n_neurons=len(rank), neuron_classes=rank, title=told)
     return figure
 
 

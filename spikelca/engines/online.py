@@ -51,7 +51,7 @@ class OnlineRule:
     --------
     >>> import numpy as np
     >>> rule = OnlineRule(rates=np.ones(1), memory=0.95, usage=np.zeros(2))
-    >>> rule.seen(np.array([0.0, 2.0])).usage
+    >>> rule.update(np.array([0.0, 2.0])).usage
     array([0., 4.])
     """
 
@@ -59,12 +59,12 @@ class OnlineRule:
     memory: float
     usage: FloatArray
 
-    def seen(self, a: FloatArray) -> OnlineRule:
+    def update(self, a: FloatArray) -> OnlineRule:
         """The rule after a presentation in which the neurons were as active as a."""
         return replace(self, usage=self.memory * self.usage + a * a)
 
     @property
-    def steps(self) -> FloatArray:
+    def learning_rates(self) -> FloatArray:
         """eta of a whole presentation: (n_modalities, n_neurons)."""
         return self.rates[:, None] / (self.usage + INITIAL_USAGE)
 
@@ -117,7 +117,7 @@ def presented(problem: Problem, sample: int) -> Problem:
     rows = slice(sample, sample + 1)
     return replace(
         problem,
-        inputs=tuple(p.rows(sample, sample + 1) for p in problem.inputs),
+        inputs=tuple(p.select(sample, sample + 1) for p in problem.inputs),
         current=problem.current[rows] if len(problem.current) > 1 else problem.current,
         allowed=None if problem.allowed is None else problem.allowed[rows],
         record=replace(problem.record, samples=np.zeros(0, np.int64)),
@@ -128,7 +128,7 @@ def spike_learning_rates(problem: Problem, rule: OnlineRule) -> FloatArray:
     """``eta theta`` of a single spike, so that a presentation adds up to ``eta_ij a_j r_i``."""
     neuron = problem.neuron
     assert isinstance(neuron, SpikingNeuron)
-    return rule.steps / presentation_length(problem) * neuron.quantum
+    return rule.learning_rates / presentation_length(problem) * neuron.quantum
 
 
 def presentation_length(problem: Problem) -> float:
@@ -164,9 +164,9 @@ def end_presentation(
     a : (n_neurons,)
         See `mean_activity`.
     """
-    after = rule.seen(a)
+    after = rule.update(a)
     if not isinstance(problem.neuron, SpikingNeuron):
-        for steps, phi, error in zip(after.steps, weights, r, strict=True):
+        for steps, phi, error in zip(after.learning_rates, weights, r, strict=True):
             phi += error[:, None] * (steps * a)
     normalise_weights(problem, weights)
     return after

@@ -138,7 +138,7 @@ def input_fan_out(problem: Problem) -> NDArray[np.int64]:
     """
     own = problem.residual_wiring
     return np.concatenate([
-        np.ones(p.atoms.shape[1], np.int64) if own and p.dendritic
+        np.ones(p.atoms.shape[1], np.int64) if own and p.charges_dendrite
         else np.count_nonzero(p.atoms, axis=0)
         for p in problem.inputs
     ])  # fmt: skip
@@ -175,7 +175,7 @@ def compute_membrane(problem: Problem, state: Mapping[str, FloatArray]) -> Float
     if not problem.residual_wiring:
         return state["u"]
     total: Any = None
-    for p in (p for p in problem.inputs if p.dendritic):
+    for p in (p for p in problem.inputs if p.charges_dendrite):
         feed = np.zeros_like(state["s"])
         for r, phi in zip(state[f"r:{p.name}"].T, p.atoms.T, strict=True):
             feed += r[:, None] * phi

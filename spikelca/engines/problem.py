@@ -39,9 +39,9 @@ class InputPopulation:
         w_i of Eq. 6.
     layouts : Layouts
         The atoms as engines want them.
-    cells : AnalogInput, PoissonInput or SpikingResidual, default=AnalogInput()
+    input_kind : AnalogInput, PoissonInput or SpikingResidual, default=AnalogInput()
         How the stimulus is told.
-    first : int, default=0
+    first_sample : int, default=0
         Number of the first sample in the whole batch, of which this may be a part.
 
     Examples
@@ -59,8 +59,8 @@ class InputPopulation:
     atoms: FloatArray
     weight: float
     derived: DerivedArrays
-    cells: Inputs = field(default_factory=AnalogInput)
-    first: int = 0
+    input_kind: Inputs = field(default_factory=AnalogInput)
+    first_sample: int = 0
 
     def with_atoms(self, atoms: FloatArray) -> InputPopulation:
         """The same population with other atoms."""
@@ -71,41 +71,43 @@ class InputPopulation:
         """Phi_i: the atoms transposed, contiguous, for engines that go through the inputs."""
         return self.derived.get(transpose)
 
-    def rows(self, first: int, last: int) -> InputPopulation:
+    def select(self, first: int, last: int) -> InputPopulation:
         """The same population for some of its samples."""
-        return replace(self, stimulus=self.stimulus[first:last], first=self.first + first)
+        return replace(
+            self, stimulus=self.stimulus[first:last], first_sample=self.first_sample + first
+        )
 
     @property
-    def steady(self) -> FloatArray:
+    def constant_input(self) -> FloatArray:
         """What flows in as a constant current: nothing of what comes in random spikes."""
-        told = isinstance(self.cells, PoissonInput)
+        told = isinstance(self.input_kind, PoissonInput)
         return np.zeros_like(self.stimulus) if told else self.stimulus
 
     @cached_property
-    def product(self) -> FloatArray:
+    def projection(self) -> FloatArray:
         """``Phi_i^T x_i`` of every sample: (n_samples, n_neurons)."""
         return np.asarray(self.stimulus @ self.atoms.T)
 
     @property
-    def dendritic(self) -> bool:
+    def charges_dendrite(self) -> bool:
         """Whether it charges the dendrites u, and not the spike generators v directly."""
-        return not isinstance(self.cells, SpikingResidual)
+        return not isinstance(self.input_kind, SpikingResidual)
 
     @property
     def quantum(self) -> float:
         """What one spike of an input cell carries; zero for cells that do not spike."""
-        if isinstance(self.cells, PoissonInput):
-            return self.cells.quantum
-        return self.cells.threshold if isinstance(self.cells, SpikingResidual) else 0.0
+        if isinstance(self.input_kind, PoissonInput):
+            return self.input_kind.quantum
+        return self.input_kind.threshold if isinstance(self.input_kind, SpikingResidual) else 0.0
 
-    def arrivals(
+    def spike_events(
         self, row: int, k: float, n_steps: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
         """Step, input and signed quantum of each random spike of a sample, in this order."""
-        if not isinstance(self.cells, PoissonInput):
+        if not isinstance(self.input_kind, PoissonInput):
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
         x = self.stimulus[row]
-        steps, inputs = self.cells.spikes(x, k, n_steps, self.first + row)
+        steps, inputs = self.input_kind.draw_spikes(x, k, n_steps, self.first_sample + row)
         return steps, inputs, self.quantum * np.sign(x)[inputs]
 
 
@@ -253,7 +255,7 @@ class Problem:
         return self.dtype.type(self.clock.dt / self.neuron.tau)
 
     @property
-    def own(self) -> Any:
+    def self_gain(self) -> Any:
         """What one unit of output adds to its own s: 1, less the gain of linked drivers."""
         return self.dtype.type(1 - self.gain)
 
@@ -281,7 +283,9 @@ class Problem:
         shape = (self.n_samples, self.n_neurons)
         place = np.ix_(self.record.samples, self.record.neurons)
         current = self.current.astype(self.dtype)
-        return np.array([np.broadcast_to(current + self.wave(t), shape)[place] for t in steps])
+        return np.array(
+            [np.broadcast_to(current + self.waveform_at(t), shape)[place] for t in steps]
+        )
 
     def state_widths(self) -> dict[str, int]:
         """Name and width of every state variable of this circuit."""
@@ -289,7 +293,7 @@ class Problem:
         if not self.residual_wiring:
             return {"u": self.n_neurons, **widths}
         cells = {f"r:{p.name}": p.atoms.shape[1] for p in self.inputs}
-        cells |= {f"p:{p.name}": p.atoms.shape[1] for p in self.inputs if not p.dendritic}
+        cells |= {f"p:{p.name}": p.atoms.shape[1] for p in self.inputs if not p.charges_dendrite}
         return {"s": self.n_neurons, **widths, **cells}
 
     @property
@@ -300,7 +304,7 @@ class Problem:
     @property
     def has_direct_inputs(self) -> bool:
         """Whether some input cells charge the spike generators v directly."""
-        return not all(p.dendritic for p in self.inputs)
+        return not all(p.charges_dendrite for p in self.inputs)
 
     @property
     def v_floor(self) -> float:
@@ -310,7 +314,7 @@ class Problem:
         near that it cut this off would give charge away for nothing.
         """
         assert isinstance(self.neuron, SpikingNeuron)
-        direct = max((p.quantum for p in self.inputs if not p.dendritic), default=0.0)
+        direct = max((p.quantum for p in self.inputs if not p.charges_dendrite), default=0.0)
         return self.neuron.v_floor - FLOOR_SLACK * direct
 
     @property
@@ -320,7 +324,7 @@ class Problem:
 
     def drive(self) -> FloatArray:
         """b, the feed-forward drive of the stimuli without currents: (n_samples, n_neurons)."""
-        return reduce(add, (self.dtype.type(p.weight) * p.product for p in self.inputs))
+        return reduce(add, (self.dtype.type(p.weight) * p.projection for p in self.inputs))
 
     def sequential_drive(self) -> FloatArray:
         """b as it flows in steadily, summed input by input in order: (n_samples, n_neurons).
@@ -331,11 +335,11 @@ class Problem:
         b = np.zeros((self.n_samples, self.n_neurons), dtype=self.dtype)
         for population in self.inputs:
             weight = self.dtype.type(population.weight)
-            for x, phi in zip(population.steady.T, population.atoms.T, strict=True):
+            for x, phi in zip(population.constant_input.T, population.atoms.T, strict=True):
                 b += (weight * x)[:, None] * phi
         return b
 
-    def wave(self, step: int) -> FloatArray:
+    def waveform_at(self, step: int) -> FloatArray:
         """The part of the driver current that changes, at a step: (1 or n_samples, n_neurons)."""
         return np.zeros((1, 1), self.dtype) if self.waveform is None else self.waveform[step]
 

@@ -70,7 +70,7 @@ def _draw_signs(population: InputPopulation, k: float, n_steps: int) -> NDArray[
     spiking = n_steps if population.quantum else 0
     signs = np.zeros((spiking, *population.stimulus.shape), np.int8)
     for row in range(len(population.stimulus)):
-        steps, inputs, quanta = population.arrivals(row, k, n_steps)
+        steps, inputs, quanta = population.spike_events(row, k, n_steps)
         signs[steps, row, inputs] = np.sign(quanta)
     return signs
 
@@ -154,7 +154,7 @@ def record_state(problem: Problem, state: State, step: int) -> State:
     if not set(record.names) - {"spikes"}:
         return {}
     u = compute_membrane(problem, state)
-    current = problem.current.astype(problem.dtype) + problem.wave(step)
+    current = problem.current.astype(problem.dtype) + problem.waveform_at(step)
     seen = {
         **state,
         "u": u,
@@ -182,7 +182,7 @@ def _step_rate_lateral(p: Problem, state: State, b: FloatArray, step: int, fired
                   sent: InputSigns) -> None:  # fmt: skip
     u, k = state["u"], p.k
     a = compute_output(p, u)
-    state["u"] = k * (b + p.wave(step) - a @ p.lateral - u) + u
+    state["u"] = k * (b + p.waveform_at(step) - a @ p.lateral - u) + u
 
 
 def _step_rate_residual(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
@@ -194,14 +194,14 @@ def _step_rate_residual(p: Problem, state: State, b: FloatArray, step: int, fire
             feedback += a_j[:, None] * phi
         state[f"r:{population.name}"] = k * ((population.stimulus - feedback) - r) + r
     current = p.current.astype(p.dtype)
-    state["s"] = k * (((p.own * a + current) + p.wave(step)) - s) + s
+    state["s"] = k * (((p.self_gain * a + current) + p.waveform_at(step)) - s) + s
 
 
 def _step_spiking_lateral(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
                      sent: InputSigns) -> None:  # fmt: skip
     u, v, k = state["u"], state["v"], p.k
     theta, lateral = p.neuron.quantum, p.lateral  # type: ignore[union-attr]
-    new_u, new_v = k * ((b + p.wave(step)) - u) + u, k * generator_input(p, u, v) + v
+    new_u, new_v = k * ((b + p.waveform_at(step)) - u) + u, k * generator_input(p, u, v) + v
     fired[step] = new_v >= theta
     for population, signs in zip(p.inputs, sent, strict=True):
         if population.quantum:
@@ -216,14 +216,14 @@ def _step_spiking_residual(p: Problem, state: State, b: FloatArray, step: int, f
     u, v, s, k = compute_membrane(p, state), state["v"], state["s"], p.k
     theta: float = p.neuron.quantum  # type: ignore[union-attr]
     new_v = k * generator_input(p, u, v) + v
-    new_s = k * ((p.current + p.wave(step)) - s) + s
+    new_s = k * ((p.current + p.waveform_at(step)) - s) + s
     fired[step] = new_v >= theta
     errors = []
     for population, signs in zip(p.inputs, sent, strict=True):
         r = state[f"r:{population.name}"]
-        new_r = k * (population.steady - r) + r
+        new_r = k * (population.constant_input - r) + r
         errors.append(new_r)
-        if not population.dendritic:
+        if not population.charges_dendrite:
             fire_residual_neurons(population, state, k, signs[step])
             deliver_to_generators(population, signs[step], p.allowed, new_v)
         elif population.quantum:
@@ -233,7 +233,7 @@ def _step_spiking_residual(p: Problem, state: State, b: FloatArray, step: int, f
             r[fired[step, :, j]] -= population.atoms[j] * theta
         state[f"r:{population.name}"] = r
     state["v"] = np.where(fired[step], new_v - theta, new_v)
-    state["s"] = np.where(fired[step], new_s + p.own * theta, new_s)
+    state["s"] = np.where(fired[step], new_s + p.self_gain * theta, new_s)
     if p.has_direct_inputs:
         state["v"] = np.maximum(state["v"], p.v_floor)
 

@@ -170,7 +170,7 @@ class Spikes:
         place = self.sample[late] * n_neurons + self.neuron[late]
         return np.bincount(place, minlength=n_samples * n_neurons).reshape(-1, n_neurons)
 
-    def weighed(
+    def weighted_counts(
         self, n_samples: int, n_neurons: int, weights: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """The same with a weight for each step: (n_samples, n_neurons)."""

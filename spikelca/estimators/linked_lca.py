@@ -472,7 +472,7 @@ def block_feature_names(
     word = "digit" if labels == list(range(10)) else "class"
     called = [label if isinstance(label, str) else f"{word}{label}" for label in labels]
     block, found = driver.block_size(len(names)), names.copy()
-    for neuron, owner in enumerate(driver.owner(len(names))):
+    for neuron, owner in enumerate(driver.neuron_classes(len(names))):
         if owner >= 0:
             found[neuron] = f"{called[owner]}_{neuron % block + 1}"
     return found

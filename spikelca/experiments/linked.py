@@ -150,7 +150,7 @@ def block_readout_accuracy(model: LinkedLCA, codes: FloatArray, labels: NDArray[
     """Share of test images whose most active block is that of their class; no classifier."""
     driver = model.driver
     assert isinstance(driver, OrdinalDriver)
-    sums = block_sums(codes, driver.owner(codes.shape[1]), driver.n_classes)
+    sums = block_sums(codes, driver.neuron_classes(codes.shape[1]), driver.n_classes)
     return float((model.classes_[sums.argmax(axis=1)] == labels).mean())
 
 

@@ -354,7 +354,7 @@ class OrdinalDriver(Driver):
         """
         return n_neurons // self.n_classes if self.block is None else self.block
 
-    def owner(self, n_neurons: int) -> NDArray[np.int64]:
+    def neuron_classes(self, n_neurons: int) -> NDArray[np.int64]:
         """Class of each neuron, -1 for the free ones.
 
         Parameters
@@ -366,8 +366,8 @@ class OrdinalDriver(Driver):
         -------
         (n_neurons,) int64
         """
-        owner = np.arange(n_neurons) // max(self.block_size(n_neurons), 1)
-        return np.where(owner < self.n_classes, owner, -1)
+        neuron_classes = np.arange(n_neurons) // max(self.block_size(n_neurons), 1)
+        return np.where(neuron_classes < self.n_classes, neuron_classes, -1)
 
     def check(self, n_neurons: int, transfer: Transfer) -> None:
         block = self.block_size(n_neurons)
@@ -413,9 +413,9 @@ class OrdinalDriver(Driver):
     ) -> NDArray[np.bool_] | None:
         if labels is None:
             return None
-        owner = self.owner(n_neurons)
-        own = check_labels(labels, n_samples, self.n_classes)[:, None] == owner
-        return np.asarray(own | (owner == -1))
+        neuron_classes = self.neuron_classes(n_neurons)
+        own = check_labels(labels, n_samples, self.n_classes)[:, None] == neuron_classes
+        return np.asarray(own | (neuron_classes == -1))
 
     def inject(self, labels: ArrayLike | None, n_samples: int, n_neurons: int) -> Injection:
         if labels is None:
@@ -423,9 +423,9 @@ class OrdinalDriver(Driver):
                 "An ordinal driver needs the label of every sample: hand labels, or take the "
                 "driver off with circuit.without_drivers()."
             )
-        owner = self.owner(n_neurons)
-        inside = check_labels(labels, n_samples, self.n_classes)[:, None] == owner
-        return _MODES[self.reading](self, inside, (owner >= 0) & ~inside)
+        neuron_classes = self.neuron_classes(n_neurons)
+        inside = check_labels(labels, n_samples, self.n_classes)[:, None] == neuron_classes
+        return _MODES[self.reading](self, inside, (neuron_classes >= 0) & ~inside)
 
 
 def _inject_current(

@@ -66,7 +66,7 @@ class PoissonInput:
 
     Examples
     --------
-    >>> steps, cells = PoissonInput(0.5, seed=0).spikes(np.array([0.0, 0.5]), 0.1, 1000, 0)
+    >>> steps, cells = PoissonInput(0.5, seed=0).draw_spikes(np.array([0.0, 0.5]), 0.1, 1000, 0)
     >>> bool((cells == 1).all()), 80 < len(steps) < 120
     (True, True)
     """
@@ -79,7 +79,7 @@ class PoissonInput:
         if not (isinstance(self.seed, (int, np.integer)) and self.seed >= 0):
             raise ValueError(f"seed is {self.seed!r}; a whole number from zero on was awaited.")
 
-    def spikes(
+    def draw_spikes(
         self, x: FloatArray, k: Any, n_steps: int, sample: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Step and input of each spike of one sample, in order of step, then input.

@@ -92,12 +92,12 @@ class Activity:
     n_samples: int
 
     @classmethod
-    def of(cls, code: FloatArray) -> Activity:
+    def from_code(cls, code: FloatArray) -> Activity:
         """The activity of codes, one presentation a row.
 
         Examples
         --------
-        >>> Activity.of(np.array([[2.0, 0.0], [1.0, 0.0]])).silent
+        >>> Activity.from_code(np.array([[2.0, 0.0], [1.0, 0.0]])).silent
         array([0, 2])
         """
         squares = np.einsum("ij,ij->j", code, code, dtype=np.float64)
@@ -132,7 +132,7 @@ class PlasticityState:
 
     Examples
     --------
-    >>> state = PlasticityState.initial(2).after(Activity.of(np.array([[0.5, 0.0]] * 2)), 0.9)
+    >>> state = PlasticityState.initial(2).after(Activity.from_code(np.array([[0.5, 0.0]] * 2)), 0.9)
     >>> state.usage, state.silent
     (array([0.5, 0. ]), array([0, 2]))
     """

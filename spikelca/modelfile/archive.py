@@ -101,7 +101,7 @@ def write_archive(
         If it cannot be written; the old file is still there then.
     """
     ordered = {n: np.ascontiguousarray(a, a.dtype.newbyteorder("<")) for n, a in arrays.items()}
-    members = [ArrayEntry.of(name, a) for name, a in ordered.items()]
+    members = [ArrayEntry.from_array(name, a) for name, a in ordered.items()]
     parse_entries(list_entries(members), 0)  # what could not be read is not written
     told = {"format": FORMAT, "schema": SCHEMA, "written_by": f"spikelca {__version__}"}
     text = json.dumps(told | {"model": model, "arrays": list_entries(members)}, allow_nan=False)

@@ -60,7 +60,7 @@ class ArrayEntry:
     place: int = 0
 
     @classmethod
-    def of(cls, name: str, array: NDArray[Any]) -> ArrayEntry:
+    def from_array(cls, name: str, array: NDArray[Any]) -> ArrayEntry:
         """The entry of a C-contiguous array."""
         digest = hashlib.sha256(memoryview(array.reshape(-1).view(np.uint8))).hexdigest()
         return cls(name, array.dtype, array.shape, digest)

@@ -32,7 +32,7 @@ def draw_code(
     codes: ArrayLike,
     ax: Axes | None = None,
     *,
-    owner: ArrayLike | None = None,
+    neuron_classes: ArrayLike | None = None,
     title: str | None = None,
 ) -> Axes:
     """Draw one code as bars, or many as an image with one line for each.
@@ -41,7 +41,7 @@ def draw_code(
     ----------
     codes : (n_neurons,) or (n_samples, n_neurons)
     ax : Axes, optional
-    owner : (n_neurons,) int, optional
+    neuron_classes : (n_neurons,) int, optional
         Class of each neuron: bars take its colour, an image gets a line between blocks.
     title : str, optional
 
@@ -55,39 +55,39 @@ def draw_code(
     'activity a'
     """
     values = check_array(codes, "codes", 1, 2)
-    classes = as_neuron_classes(owner)
+    classes = as_neuron_classes(neuron_classes)
     ax = get_axes(ax, (6.0, 2.8))
     (_draw_bars if values.ndim == 1 else _draw_image)(ax, values, classes)
     ax.set_xlabel("neuron")
     return set_title(ax, title)
 
 
-def _draw_bars(ax: Axes, code: NDArray[Any], owner: NDArray[Any] | None) -> None:
+def _draw_bars(ax: Axes, code: NDArray[Any], neuron_classes: NDArray[Any] | None) -> None:
     active = np.flatnonzero(code)
-    ax.vlines(active, 0, code[active], colors=get_colours(owner, active), linewidth=1.5)
+    ax.vlines(active, 0, code[active], colors=get_colours(neuron_classes, active), linewidth=1.5)
     ax.axhline(0, color=GREY, linewidth=0.5)
     ax.set(ylabel="activity a", xlim=(-0.5, len(code) - 0.5))
-    if owner is not None:
-        _label_blocks(ax, owner)
+    if neuron_classes is not None:
+        _label_blocks(ax, neuron_classes)
     hide_spines(ax)
 
 
-def _draw_image(ax: Axes, codes: NDArray[Any], owner: NDArray[Any] | None) -> None:
+def _draw_image(ax: Axes, codes: NDArray[Any], neuron_classes: NDArray[Any] | None) -> None:
     drawn = ax.imshow(codes, aspect="auto", interpolation="nearest", **colour_limits(codes))
     ax.set_ylabel("sample")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     add_colour_bar(ax, drawn, "activity a")
-    if owner is not None:
-        _label_blocks(ax, owner)
+    if neuron_classes is not None:
+        _label_blocks(ax, neuron_classes)
 
 
-def _label_blocks(ax: Axes, owner: NDArray[Any]) -> None:
+def _label_blocks(ax: Axes, neuron_classes: NDArray[Any]) -> None:
     """A thin line at the end of each block, and its class above."""
-    edges = np.flatnonzero(np.diff(owner)) + 0.5
+    edges = np.flatnonzero(np.diff(neuron_classes)) + 0.5
     for edge in edges:
         ax.axvline(edge, color=GREY, linewidth=0.5)
-    numbers = [number for number in np.unique(owner) if number >= 0]
-    middles = [np.flatnonzero(owner == number).mean() for number in numbers]
+    numbers = [number for number in np.unique(neuron_classes) if number >= 0]
+    middles = [np.flatnonzero(neuron_classes == number).mean() for number in numbers]
     top = ax.secondary_xaxis("top")
     top.set_xticks(middles, [str(number) for number in numbers])
     top.tick_params(length=0)

@@ -55,7 +55,7 @@ def neuron_classes_of(estimator: Any) -> NDArray[np.int64] | None:
     driver = getattr(estimator, "driver", None)
     if not isinstance(driver, OrdinalDriver):
         return None
-    return driver.owner(estimator.circuit_.n_neurons)
+    return driver.neuron_classes(estimator.circuit_.n_neurons)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class DictionaryDisplay(_Display):
     ----------
     atoms : (n_neurons, n_inputs)
     image_shape : (height, width), optional
-    owner : (n_neurons,) int, optional
+    neuron_classes : (n_neurons,) int, optional
         Class of each neuron.
     modality : str, default=""
 
@@ -79,7 +79,7 @@ class DictionaryDisplay(_Display):
 
     atoms: NDArray[Any]
     image_shape: tuple[int, int] | None = None
-    owner: NDArray[np.int64] | None = None
+    neuron_classes: NDArray[np.int64] | None = None
     modality: str = ""
 
     @classmethod
@@ -114,9 +114,9 @@ class DictionaryDisplay(_Display):
         return cls(atoms, image_shape, neuron_classes_of(estimator), name).plot(ax, **more)
 
     def _draw(self, ax: Axes | None, more: dict[str, Any]) -> Axes:
-        more = {"title": self.modality, "owner": self.owner} | more
-        if self.owner is not None:
-            more.setdefault("n_columns", max(int((self.owner == 0).sum()), 1))
+        more = {"title": self.modality, "neuron_classes": self.neuron_classes} | more
+        if self.neuron_classes is not None:
+            more.setdefault("n_columns", max(int((self.neuron_classes == 0).sum()), 1))
         return draw_dictionary(self.atoms, self.image_shape, ax, **more)
 
 
@@ -167,15 +167,15 @@ class BlocksDisplay(_Display):
         ValueError
             If the estimator has no ordinal driver: its code has no blocks.
         """
-        owner = neuron_classes_of(estimator)
-        if owner is None:
+        neuron_classes = neuron_classes_of(estimator)
+        if neuron_classes is None:
             raise ValueError(
                 f"{type(estimator).__name__} has no ordinal driver, and so no blocks; fit it with "
                 "driver=OrdinalDriver(n_classes=...)."
             )
         numbers = np.searchsorted(estimator.classes_, np.asarray(y))
         codes = estimator.transform(X)
-        shares = block_selectivity(codes, numbers, owner, len(estimator.classes_))
+        shares = block_selectivity(codes, numbers, neuron_classes, len(estimator.classes_))
         return cls(shares, list(estimator.classes_)).plot(ax, **more)
 
     def _draw(self, ax: Axes | None, more: dict[str, Any]) -> Axes:

@@ -80,7 +80,7 @@ def draw_dictionary(
     ax: Axes | None = None,
     *,
     n_columns: int | None = None,
-    owner: ArrayLike | None = None,
+    neuron_classes: ArrayLike | None = None,
     each: bool = True,
     title: str | None = None,
 ) -> Axes:
@@ -95,8 +95,8 @@ def draw_dictionary(
     ax : Axes, optional
     n_columns : int, optional
         Atoms of a row; about as many as rows unless told.
-    owner : (n_neurons,) int, optional
-        Class of each neuron, negative for free ones (`OrdinalDriver.owner`): blocks are framed.
+    neuron_classes : (n_neurons,) int, optional
+        Class of each neuron, negative for free ones (`OrdinalDriver.neuron_classes`): blocks are framed.
     each : bool, default=True
         Scale each atom to its own largest value; otherwise all share one scale.
     title : str, optional
@@ -126,12 +126,14 @@ def draw_dictionary(
     hide_axes(ax)
     if colours["cmap"] == SEQUENTIAL:  # its zero is as white as the paper between the atoms
         ax.set_facecolor(LIGHT_GREY)
-    if owner is not None:
-        _frame_blocks(ax, check_array(owner, "owner", 1), shape, n_columns)
+    if neuron_classes is not None:
+        _frame_blocks(ax, check_array(neuron_classes, "neuron_classes", 1), shape, n_columns)
     return set_title(ax, title)
 
 
-def _frame_blocks(ax: Axes, owner: NDArray[Any], shape: tuple[int, int], n_columns: int) -> None:
+def _frame_blocks(
+    ax: Axes, neuron_classes: NDArray[Any], shape: tuple[int, int], n_columns: int
+) -> None:
     """Frame neighbours that one class owns, and write its number at the left.
 
     A frame runs in the gap around its images, a little inside the middle of the gap, so that the
@@ -140,7 +142,7 @@ def _frame_blocks(ax: Axes, owner: NDArray[Any], shape: tuple[int, int], n_colum
     gap, (height, width) = gap_width(shape), image_pitch(shape)
     inset = gap / 5
     edge = inset - (gap + 1) / 2
-    for number, (row, first, last) in block_runs(owner, n_columns):
+    for number, (row, first, last) in block_runs(neuron_classes, n_columns):
         corner = first * width + edge, row * height + edge
         size = (last - first + 1) * width - 2 * inset, height - 2 * inset
         style: dict[str, Any] = {"edgecolor": colour_of(number), "linewidth": 1.2, "fill": False}
@@ -149,11 +151,13 @@ def _frame_blocks(ax: Axes, owner: NDArray[Any], shape: tuple[int, int], n_colum
             middle, name = row * height + (shape[0] - 1) / 2, "free" if number < 0 else str(number)
             beside: dict[str, Any] = {"xytext": (-5, 0), "textcoords": "offset points"}
             ax.annotate(name, (edge, middle), ha="right", va="center", size="small", **beside)
-    n_rows = -(-len(owner) // n_columns)
+    n_rows = -(-len(neuron_classes) // n_columns)
     ax.set(xlim=(-gap, n_columns * width), ylim=(n_rows * height, -gap))
 
 
-def block_runs(owner: NDArray[Any], n_columns: int) -> list[tuple[int, tuple[int, int, int]]]:
+def block_runs(
+    neuron_classes: NDArray[Any], n_columns: int
+) -> list[tuple[int, tuple[int, int, int]]]:
     """Neighbours in a row that belong together: class, then row, first and last column.
 
     Examples
@@ -163,8 +167,8 @@ def block_runs(owner: NDArray[Any], n_columns: int) -> list[tuple[int, tuple[int
     [(0, (0, 0, 1)), (1, (0, 2, 2)), (1, (1, 0, 0))]
     """
     found = []
-    for row in range(-(-len(owner) // n_columns)):
-        line = owner[row * n_columns : (row + 1) * n_columns]
+    for row in range(-(-len(neuron_classes) // n_columns)):
+        line = neuron_classes[row * n_columns : (row + 1) * n_columns]
         starts = np.flatnonzero(np.diff(line, prepend=line[0] - 1))
         ends = [*(starts[1:] - 1), len(line) - 1]
         found += [(int(line[i]), (row, int(i), int(j))) for i, j in zip(starts, ends, strict=True)]

@@ -46,9 +46,15 @@ def colour_of(number: int) -> str:
     return GREY if number < 0 else CLASS_COLOURS[number % len(CLASS_COLOURS)]
 
 
-def get_colours(owner: NDArray[Any] | None, which: NDArray[Any] | slice = slice(None)) -> Any:
+def get_colours(
+    neuron_classes: NDArray[Any] | None, which: NDArray[Any] | slice = slice(None)
+) -> Any:
     """One colour for each of these neurons or points by their class; ink if none was told."""
-    return TEXT_COLOUR if owner is None else [colour_of(int(number)) for number in owner[which]]
+    return (
+        TEXT_COLOUR
+        if neuron_classes is None
+        else [colour_of(int(number)) for number in neuron_classes[which]]
+    )
 
 
 def get_axes(ax: Axes | None, size: tuple[float, float] = (5.0, 3.2)) -> Axes:
@@ -106,9 +112,9 @@ def set_title(ax: Axes, title: str | None) -> Axes:
     return ax
 
 
-def as_neuron_classes(owner: ArrayLike | None) -> NDArray[Any] | None:
+def as_neuron_classes(neuron_classes: ArrayLike | None) -> NDArray[Any] | None:
     """Class of each neuron, as an array if it was told."""
-    return None if owner is None else check_array(owner, "owner", 1)
+    return None if neuron_classes is None else check_array(neuron_classes, "neuron_classes", 1)
 
 
 def add_colour_bar(ax: Axes, drawn: Any, label: str, **more: Any) -> Any:

@@ -84,7 +84,7 @@ def draw_raster(
     ax: Axes | None = None,
     *,
     n_neurons: int | None = None,
-    owner: ArrayLike | None = None,
+    neuron_classes: ArrayLike | None = None,
     title: str | None = None,
 ) -> Axes:
     """Draw spikes: one tick for each, time to the right, neurons upwards.
@@ -97,7 +97,7 @@ def draw_raster(
     ax : Axes, optional
     n_neurons : int, optional
         Height of the picture; as many as spike unless told.
-    owner : (n_neurons,) int, optional
+    neuron_classes : (n_neurons,) int, optional
         Class of each neuron: spikes take its colour.
     title : str, optional
 
@@ -126,7 +126,10 @@ def draw_raster(
     ax = get_axes(ax, (6.0, 3.2))
     style: dict[str, Any] = {"marker": "|", "s": 12, "linewidths": 0.8}
     ax.scatter(
-        milliseconds, cells, c=get_colours(as_neuron_classes(owner), cells.astype(int)), **style
+        milliseconds,
+        cells,
+        c=get_colours(as_neuron_classes(neuron_classes), cells.astype(int)),
+        **style,
     )
     ax.margins(x=0.01)
     ax.set(xlabel="time (ms)", ylabel="neuron", ylim=(-0.5, (n_neurons or highest) - 0.5))

@@ -39,7 +39,7 @@ def rows_of(problem: Problem, rows: NDArray[np.int64]) -> Problem:
     here = np.isin(record.samples, rows)
     return replace(
         problem,
-        inputs=tuple(p.rows(rows[0], rows[-1] + 1) for p in problem.inputs),
+        inputs=tuple(p.select(rows[0], rows[-1] + 1) for p in problem.inputs),
         current=problem.current[rows] if len(problem.current) == n else problem.current,
         allowed=None if problem.allowed is None else problem.allowed[rows],
         waveform=wave[:, rows] if wave is not None and wave.shape[1] == n else wave,
@@ -51,7 +51,7 @@ def rows_of(problem: Problem, rows: NDArray[np.int64]) -> Problem:
 def is_reusable(problem: Problem) -> bool:
     """Whether one set of objects serves all blocks: nothing in it belongs to single samples."""
     shared_wave = problem.waveform is None or problem.waveform.shape[1] == 1
-    told = any(isinstance(p.cells, PoissonInput) for p in problem.inputs)
+    told = any(isinstance(p.input_kind, PoissonInput) for p in problem.inputs)
     return shared_wave and not told and not set(problem.record.names) - {"spikes", "current"}
 
 
@@ -69,7 +69,7 @@ class BatchResult:
 def read_batch(circuit: Brian2Circuit, first: int) -> BatchResult:
     """Read state, traces and spikes off the objects; ``first`` is the block's first sample."""
     problem = circuit.problem
-    state = {name: circuit.array(name).copy() for name in problem.state_widths()}
+    state = {name: circuit.variable(name).copy() for name in problem.state_widths()}
     n_kept, traces = len(problem.record.samples), {}
     for name, monitor in circuit.monitors.items():
         if name.split(":")[0] in RECORDABLE and name != "spikes":
@@ -100,7 +100,7 @@ def concatenate_batches(problem: Problem, parts: list[BatchResult]) -> Response:
     shape = (problem.n_samples, problem.n_neurons)
     return make_spiking_response(
         problem,
-        spikes.weighed(*shape, problem.taper),
+        spikes.weighted_counts(*shape, problem.taper),
         spikes.counts(*shape, problem.window_start_step),
         spikes.counts(*shape),
         spikes if problem.record.spikes else None,
@@ -167,7 +167,7 @@ class Brian2Engine(Engine):
                 "(Brian2Engine(block=...)), or take engine='numba'."
             )
         circuit = build_network(problem, code_object_class(self.target))
-        circuit.present(problem)
+        circuit.set_stimuli(problem)
         circuit.set_state(problem.start or {})
         return circuit
 
@@ -184,7 +184,7 @@ class Brian2Engine(Engine):
                 circuit.network.store()
             else:
                 circuit.network.restore()
-                circuit.present(block)
+                circuit.set_stimuli(block)
                 circuit.set_state(block.start or {})
             circuit.run(problem.n_steps * problem.clock.dt)
             parts.append(read_batch(circuit, first))

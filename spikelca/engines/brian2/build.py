@@ -44,7 +44,7 @@ def make_poisson_inputs(
     """Generators of random spikes, and the synapses through which they arrive, by modality."""
     generators, arrivals = {}, {}
     for i, p in enumerate(problem.inputs):
-        if not isinstance(p.cells, PoissonInput):
+        if not isinstance(p.input_kind, PoissonInput):
             continue
         name = suffix(problem, i)
         generators[p.name] = _make_spike_generator(brian2, problem, p, name, clock, code)
@@ -68,7 +68,7 @@ def _make_spike_generator(
     brian2: Any, problem: Problem, p: InputPopulation, name: str, clock: Any, code: Any
 ) -> Any:
     n_samples, n_inputs = p.stimulus.shape
-    told = [p.arrivals(row, problem.k, problem.n_steps) for row in range(n_samples)]
+    told = [p.spike_events(row, problem.k, problem.n_steps) for row in range(n_samples)]
     steps = np.concatenate([steps for steps, _, _ in told])
     cells = np.concatenate([inputs + row * n_inputs for row, (_, inputs, _) in enumerate(told)])
     order = np.lexsort((cells, steps))
@@ -183,7 +183,7 @@ def _make_population(
         codeobj_class=code,
     )
     neuron = problem.neuron
-    values = {"lam": problem.transfer.threshold, "tau": neuron.tau, "own": float(problem.own)}
+    values = {"lam": problem.transfer.threshold, "tau": neuron.tau, "own": float(problem.self_gain)}
     if isinstance(neuron, SpikingNeuron):
         values |= {
             "theta": neuron.quantum,
@@ -203,8 +203,8 @@ def _make_input(
         problem.n_samples * p.atoms.shape[1],
         texts.inputs[i],
         method="euler",
-        threshold=None if p.dendritic else SIGNED_THRESHOLD,
-        reset=None if p.dendritic else SIGNED_RESET,
+        threshold=None if p.charges_dendrite else SIGNED_THRESHOLD,
+        reset=None if p.charges_dendrite else SIGNED_RESET,
         namespace={},
         clock=clock,
         name=f"spikelca_input_{suffix(problem, i)}*",
@@ -234,7 +234,7 @@ def _make_synapses(brian2: Any, problem: Problem, texts: ModelEquations, i: int,
     # Within the slot: what the neurons see, then what they give back, then all state variables.
     for variable, updater in synapses.summed_updaters.items():
         updater.order = -3 if variable == "feedback_pre" else -4
-    if not problem.inputs[i].dendritic:
+    if not problem.inputs[i].charges_dendrite:
         synapses.pre.order = -1
     for order, pathway in enumerate(texts.on_spike[i]):
         getattr(synapses, pathway).order = order

@@ -170,7 +170,7 @@ def make_equations(problem: Problem) -> ModelEquations:
     """Fill the texts in for a circuit."""
     population, inputs = population_equations(problem), problem.inputs
     random = ON_ARRIVAL_RESIDUAL if problem.residual_wiring else ON_ARRIVAL_LATERAL
-    told = tuple(random if isinstance(p.cells, PoissonInput) else "" for p in inputs)
+    told = tuple(random if isinstance(p.input_kind, PoissonInput) else "" for p in inputs)
     names = [suffix(problem, i) for i in range(len(inputs))]
     if not isinstance(problem.neuron, SpikingNeuron):
         if not problem.residual_wiring:
@@ -185,19 +185,19 @@ def make_equations(problem: Problem) -> ModelEquations:
             on_lateral_spike=ON_LATERAL_SPIKE, random=told,
         )  # fmt: skip
     phi = tuple(
-        PHI_SPIKING.format(i=i) if p.dendritic else PHI_SIGNED
+        PHI_SPIKING.format(i=i) if p.charges_dendrite else PHI_SIGNED
         for i, p in zip(names, inputs, strict=True)
     )
     return ModelEquations(
         population,
         THRESHOLD,
         RESET_RESIDUAL,
-        tuple(INPUT_SPIKING if p.dendritic else INPUT_SIGNED for p in inputs),
+        tuple(INPUT_SPIKING if p.charges_dendrite else INPUT_SIGNED for p in inputs),
         phi=phi,
         on_spike=tuple(
             {"learn": ON_SPIKE_LEARN.format(i=i), "feedback": ON_SPIKE_FEEDBACK} for i in names
         ),
-        on_input_spike=tuple("" if p.dendritic else ON_INPUT_SPIKE for p in inputs),
+        on_input_spike=tuple("" if p.charges_dendrite else ON_INPUT_SPIKE for p in inputs),
         random=told,
         hold=CLIP_V if problem.has_direct_inputs else None,
     )
@@ -218,13 +218,13 @@ def population_equations(problem: Problem) -> str:
         d="" if wave is None else " + d",
         transfer=TRANSFER[hard, problem.transfer.two_sided],
         charge=CHARGE[hard],
-        feed="".join(f"g_{i}*ff_{i} + " for i, p in named.items() if p.dendritic),
+        feed="".join(f"g_{i}*ff_{i} + " for i, p in named.items() if p.charges_dendrite),
     )
     text += COMMON + (QUANTUM if spiking else "")
     if wave is not None:
         shared = wave.shape[1] == 1
         text += WAVEFORM.format(index=f"i % {problem.n_neurons}" if shared else "i")
     for i, p in named.items() if residual else ():
-        text += FEEDFORWARD.format(i=i, name=p.name) if p.dendritic else ""
+        text += FEEDFORWARD.format(i=i, name=p.name) if p.charges_dendrite else ""
         text += LEARNING_RATE.format(i=i, name=p.name) if spiking else ""
     return text

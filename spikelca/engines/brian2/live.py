@@ -77,7 +77,7 @@ class Brian2Circuit:
         with use_preferences():
             self.network.run(seconds * import_brian2().second, namespace=dict(namespace or {}))
 
-    def present(self, problem: Problem) -> None:
+    def set_stimuli(self, problem: Problem) -> None:
         """Swap the stimuli, constant currents and clamps; the state stays as it is.
 
         Raises
@@ -85,27 +85,27 @@ class Brian2Circuit:
         NotImplementedError
             For other stimuli of inputs that come in random spikes, which were laid out beforehand.
         """
-        told = [p.name for p in problem.inputs if isinstance(p.cells, PoissonInput)]
+        told = [p.name for p in problem.inputs if isinstance(p.input_kind, PoissonInput)]
         if told and problem is not self.problem:
             raise NotImplementedError(
                 f"The random spikes of {told} were laid out when the objects were made. Make new "
                 "ones for other stimuli: circuit.to_brian2(stimuli)."
             )
-        self.array("allowed")[:] = 1.0 if problem.allowed is None else problem.allowed
+        self.variable("allowed")[:] = 1.0 if problem.allowed is None else problem.allowed
         if problem.residual_wiring:
             shape = (problem.n_samples, problem.n_neurons)
-            self.array("current")[:] = np.broadcast_to(problem.current, shape)
+            self.variable("current")[:] = np.broadcast_to(problem.current, shape)
             for p in problem.inputs:
-                self.inputs[p.name].variables["x"].get_value()[:] = p.steady.ravel()
+                self.inputs[p.name].variables["x"].get_value()[:] = p.constant_input.ravel()
         else:
-            self.array("b")[:] = problem.sequential_drive() + problem.current
+            self.variable("b")[:] = problem.sequential_drive() + problem.current
 
     def set_state(self, state: Mapping[str, FloatArray]) -> None:
         """Set the state: "u", "v", "s" and "r:<modality>"; what is not named stays."""
         for name in state.keys() & self.problem.state_widths().keys():
-            self.array(name)[:] = state[name]
+            self.variable(name)[:] = state[name]
 
-    def array(self, name: str) -> FloatArray:
+    def variable(self, name: str) -> FloatArray:
         """A live view of a variable, (n_samples, width); "r:<modality>" for residual neurons."""
         group = self.inputs[name[2:]] if name[:2] in ("r:", "p:") else self.population
         values = group.variables[name.split(":")[0]].get_value()

@@ -67,7 +67,7 @@ class OnlineRun:
     def boundary(self) -> None:
         """Learn from the image that was shown, then swap it."""
         if self.done >= 0:
-            r = [self.circuit.array(f"r:{p.name}")[0] for p in self.problem.inputs]
+            r = [self.circuit.variable(f"r:{p.name}")[0] for p in self.problem.inputs]
             a = compute_output(presented(self.problem, self.done), self.membrane())[0]
             self.outputs[self.done] = a
             self.errors.append(squared_errors(r))
@@ -80,7 +80,7 @@ class OnlineRun:
             )
         self.done += 1
         if self.done < self.problem.n_samples:
-            self.circuit.present(presented(self.problem, self.done))
+            self.circuit.set_stimuli(presented(self.problem, self.done))
             self.set_steps()
 
     def since(self) -> NDArray[np.int64]:
@@ -95,27 +95,27 @@ class OnlineRun:
         """Tell every spiking neuron how far its synapses go on a spike."""
         if isinstance(self.problem.neuron, SpikingNeuron):
             for i, steps in enumerate(spike_learning_rates(self.problem, self.rule)):
-                self.circuit.array(f"eta_{suffix(self.problem, i)}")[:] = steps
+                self.circuit.variable(f"eta_{suffix(self.problem, i)}")[:] = steps
 
     def membrane(self) -> FloatArray:
         """u, from the state and the weights as they are now: (1, n_neurons)."""
         total: Any = None
         for p, phi in zip(self.problem.inputs, self.weights(), strict=True):
             feed = np.zeros(self.problem.n_neurons)
-            for r, row in zip(self.circuit.array(f"r:{p.name}")[0], phi, strict=True):
+            for r, row in zip(self.circuit.variable(f"r:{p.name}")[0], phi, strict=True):
                 feed += r * row
             total = p.weight * feed if total is None else total + p.weight * feed
-        return np.asarray(total + self.circuit.array("s"))
+        return np.asarray(total + self.circuit.variable("s"))
 
     def stream(self) -> OnlineResult:
         """The result, once all images were shown."""
         problem, n = self.problem, self.problem.n_samples
-        state = {name: self.circuit.array(name).copy() for name in problem.state_widths()}
+        state = {name: self.circuit.variable(name).copy() for name in problem.state_widths()}
         weighed, spikes = np.zeros((n, problem.n_neurons), np.int64), None
         if isinstance(problem.neuron, SpikingNeuron):
             _, neuron, step = self.circuit.spikes()
             spikes = Spikes(step // problem.n_steps, neuron, step % problem.n_steps)
-            weighed = spikes.weighed(n, problem.n_neurons, problem.taper)
+            weighed = spikes.weighted_counts(n, problem.n_neurons, problem.taper)
         weights, outputs = self.weights(), self.outputs
         return make_result(
             problem, self.rule, weights, outputs, weighed, self.errors, state, spikes

@@ -57,11 +57,11 @@ class FigureInputs:
         return f"Data: {self.material.images.name}; print: {self.material.printed.font}."
 
     @property
-    def owner(self) -> NDArray[np.int64]:
+    def neuron_classes(self) -> NDArray[np.int64]:
         """Class of each neuron of the ordinal dictionary."""
         driver = self.models["ordinal"].driver
         assert isinstance(driver, OrdinalDriver)
-        return driver.owner(self.codes["ordinal"].shape[1])
+        return driver.neuron_classes(self.codes["ordinal"].shape[1])
 
 
 @dataclass(frozen=True, eq=False)

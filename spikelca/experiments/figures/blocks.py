@@ -11,13 +11,17 @@ from spikelca.plotting import draw_blocks
 
 def block_figure(evidence: FigureInputs) -> FigureOutput:
     """Figure 6: where the activity goes, and which block wins."""
-    codes, labels, owner = evidence.codes["ordinal"], evidence.labels, evidence.owner
+    codes, labels, neuron_classes = (
+        evidence.codes["ordinal"],
+        evidence.labels,
+        evidence.neuron_classes,
+    )
     n_classes = evidence.material.n_classes
-    winner = block_sums(codes, owner, n_classes).argmax(axis=1)
+    winner = block_sums(codes, neuron_classes, n_classes).argmax(axis=1)
     confusion = np.zeros((n_classes, n_classes))
     np.add.at(confusion, (labels, winner), 1)
     confusion /= confusion.sum(axis=1, keepdims=True)
-    activity = block_selectivity(codes, labels, owner, n_classes)
+    activity = block_selectivity(codes, labels, neuron_classes, n_classes)
     figure = new_figure(10.0, 5.2)
     axes = figure.subplots(1, 2, gridspec_kw={"wspace": 0.03})
     draw_blocks(activity, axes[0], title="(a) share of the activity of a class")

@@ -95,8 +95,8 @@ def measure(evidence: FigureInputs, knob: str, strength: float) -> dict[str, flo
     classifier = LogisticRegression(C=100.0, max_iter=500)
     classifier.fit(train * scale, y[shown[: settings.tuning_samples]])
     recalled = learned.inverse_transform(codes, modality=PRINTED)
-    sums = block_sums(codes, evidence.owner, material.n_classes)
-    selectivity = block_selectivity(codes, y[held], evidence.owner, material.n_classes)
+    sums = block_sums(codes, evidence.neuron_classes, material.n_classes)
+    selectivity = block_selectivity(codes, y[held], evidence.neuron_classes, material.n_classes)
     return {
         "accuracy": float(classifier.score(codes * scale, y[held])),
         "block_readout": float((sums.argmax(axis=1) == y[held]).mean()),

@@ -27,8 +27,8 @@ def linked_figure(evidence: FigureInputs) -> FigureOutput:
 def ordinal_figure(evidence: FigureInputs) -> FigureOutput:
     """Figure 4: both dictionaries of the ordinal circuit, one row of atoms for each block."""
     circuit = evidence.models["ordinal"].circuit_
-    owner = evidence.owner
-    n_columns = int((owner == 0).sum())
+    neuron_classes = evidence.neuron_classes
+    n_columns = int((neuron_classes == 0).sum())
     atoms = {name: circuit.dictionary(name).atoms for name in (HANDWRITTEN, PRINTED)}
     wide = n_columns > 12
     figure = new_figure(9.0, 9.2 if wide else 5.0)
@@ -39,13 +39,15 @@ def ordinal_figure(evidence: FigureInputs) -> FigureOutput:
             evidence.material.images.image_shape,
             ax,
             n_columns=n_columns,
-            owner=owner,
+            neuron_classes=neuron_classes,
             title=f"({letter}) {name} digits",
         )
     caption = (
         "Ordinal dictionary. While it was learned, a driver current held back the neurons of all "
         f"other blocks: row c is the block of digit c, {n_columns} neurons each"
-        + (", and the last row is free. " if (owner < 0).any() else ". ")
+        + (", and the last row is free. " if (neuron_classes < 0).any() else ". ")
         + evidence.source
     )
-    return FigureOutput("ordinal dictionary", caption, figure, {**atoms, "owner": owner})
+    return FigureOutput(
+        "ordinal dictionary", caption, figure, {**atoms, "neuron_classes": neuron_classes}
+    )

@@ -56,7 +56,7 @@ def learn_online(problem: Problem, rule: OnlineRule) -> OnlineResult:
 
 def load_sample(run: RunArrays, problem: Problem, sample: int) -> None:
     """Swap the image, the currents and the clamps."""
-    run.x[0] = np.concatenate([p.steady[sample] for p in problem.inputs])
+    run.x[0] = np.concatenate([p.constant_input[sample] for p in problem.inputs])
     run.current[0] = problem.current[sample if len(problem.current) > 1 else 0]
     run.open_[0] = 1.0 if problem.allowed is None else problem.allowed[sample]
     for tally in (run.weighed, run.counts, run.totals):

@@ -42,7 +42,7 @@ def rate_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_: A
                 feedback += a[active[m]] * row[active[m]]
             r[p] = cell.k * ((x[p] - feedback) - r[p]) + r[p]
         for j in range(s.shape[0]):
-            flow = cell.own * a[j] + current[j]
+            flow = cell.self_gain * a[j] + current[j]
             if wave.shape[0] > 0:
                 flow += wave[step, j]
             s[j] = cell.k * (flow - s[j]) + s[j]

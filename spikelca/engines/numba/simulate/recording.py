@@ -19,7 +19,7 @@ class RateParams(NamedTuple):
     lam: Any
     hard: bool
     two_sided: bool
-    own: Any
+    self_gain: Any
 
 
 class TraceBuffers(NamedTuple):

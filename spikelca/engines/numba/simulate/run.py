@@ -111,7 +111,7 @@ def final_state(run: RunArrays) -> dict[str, FloatArray]:
     held = problem.state_widths()
     state = {name: values for name, values in run.state.items() if name in held}
     for i, p in enumerate(problem.inputs if problem.residual_wiring else ()):
-        for letter in ("r",) if p.dendritic else ("r", "p"):
+        for letter in ("r",) if p.charges_dendrite else ("r", "p"):
             state[f"{letter}:{p.name}"] = run.state[letter][:, run.edges[i] : run.edges[i + 1]]
     return state
 
@@ -135,10 +135,10 @@ def allocate_run(problem: Problem) -> RunArrays:
     return RunArrays(
         problem,
         state,
-        stack_inputs([p.steady for p in problem.inputs], 1, problem.residual_wiring),
+        stack_inputs([p.constant_input for p in problem.inputs], 1, problem.residual_wiring),
         stack_inputs([p.synapses for p in problem.inputs], 0, problem.residual_wiring),
         edges,
-        np.array([p.weight if p.dendritic else 0.0 for p in problem.inputs], dtype),
+        np.array([p.weight if p.charges_dendrite else 0.0 for p in problem.inputs], dtype),
         np.ones((n, m), dtype) if problem.allowed is None else problem.allowed.astype(dtype),
         np.array(np.broadcast_to(problem.current, (n, m)), dtype),
         np.zeros((n, m), dtype),
@@ -208,7 +208,7 @@ def make_rate_params(problem: Problem) -> RateParams:
     """Constants of the rate neuron for the kernels."""
     hard = isinstance(problem.transfer, HardThreshold)
     lam = problem.dtype.type(problem.transfer.threshold)
-    return RateParams(problem.k, lam, hard, problem.transfer.two_sided, problem.own)
+    return RateParams(problem.k, lam, hard, problem.transfer.two_sided, problem.self_gain)
 
 
 def make_spiking_params(problem: Problem) -> SpikingParams:
@@ -218,7 +218,7 @@ def make_spiking_params(problem: Problem) -> SpikingParams:
     hard = isinstance(problem.transfer, HardThreshold)
     shift, v_floor = (0.0, np.inf) if hard else (lam, problem.v_floor)
     return SpikingParams(
-        float(problem.k), lam, shift, neuron.quantum, float(v_floor), float(problem.own)
+        float(problem.k), lam, shift, neuron.quantum, float(v_floor), float(problem.self_gain)
     )
 
 

@@ -70,7 +70,9 @@ def make_input_spikes(
     """Draw the random spikes of a sample, and lay out its signed residual neurons."""
     if not problem.has_spiking_inputs:
         return NO_INPUT_SPIKES
-    told = [population.arrivals(row, problem.k, problem.n_steps) for population in problem.inputs]
+    told = [
+        population.spike_events(row, problem.k, problem.n_steps) for population in problem.inputs
+    ]
     steps = np.concatenate([steps for steps, _, _ in told])
     inputs = np.concatenate([i + first for (_, i, _), first in zip(told, edges[:-1], strict=True)])
     # What reaches a dendrite is weighted; what reaches a residual neuron is weighted behind it.
@@ -80,7 +82,9 @@ def make_input_spikes(
     order = np.argsort(steps, kind="stable")
     totals += np.bincount(inputs, minlength=len(totals))
     floor = problem.v_floor if problem.has_direct_inputs else -np.inf
-    quanta = [0.0 if population.dendritic else population.quantum for population in problem.inputs]
+    quanta = [
+        0.0 if population.charges_dendrite else population.quantum for population in problem.inputs
+    ]
     return InputSpikes(
         steps[order], inputs[order], charges[order], np.array(quanta), weights, floor,
         p, totals,
@@ -157,7 +161,7 @@ class SpikingParams(NamedTuple):
     shift: float
     theta: float
     v_floor: float
-    own: float
+    self_gain: float
 
 
 class SpikeCounters(NamedTuple):
@@ -323,7 +327,7 @@ def spiking_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_
             apply_plasticity(phi, r, edges, rates, fired, n)
             for m in range(n):
                 v[fired[m]] -= cell.theta
-                s[fired[m]] += cell.own * cell.theta
+                s[fired[m]] += cell.self_gain * cell.theta
                 for p in range(r.shape[0]):
                     r[p] -= phi[p, fired[m]] * cell.theta
         if cells.floor > -np.inf:
