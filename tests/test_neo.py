@@ -139,5 +139,5 @@ def test_spikes_beside_the_grid_and_trains_of_others_are_refused():
 
 def test_without_neo_one_sentence_says_how_to_have_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "neo", None)
-    with pytest.raises(ImportError, match=r"^A Neo block .*: pip install 'spikelca\[neo\]'$"):
+    with pytest.raises(ImportError, match=r"^neo is required .*: pip install 'spikelca\[neo\]'$"):
         to_neo(simulated())

@@ -350,7 +350,7 @@ def test_without_nir_one_sentence_says_how_to_have_it(monkeypatch, tmp_path):
         lambda: write_nir(spiking(), tmp_path / "x", DT),
         lambda: read_nir(tmp_path / "x"),
     ):
-        with pytest.raises(ImportError, match=r"^A NIR .*: pip install 'spikelca\[nir\]'$"):
+        with pytest.raises(ImportError, match=r"^(nir|h5py) is required .*: pip install 'spikelca\[nir\]'$"):
             call()
 
 

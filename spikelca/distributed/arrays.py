@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from spikelca.circuit import Circuit
-from spikelca.distributed.cluster import needed, single_threaded
+from spikelca.distributed.cluster import single_threaded
 from spikelca.engines import Engine
+from spikelca.utils.optional import require
 from spikelca.utils.validation import FLOAT_DTYPES, FloatArray, check_matrix
 
 Codes = Callable[[Circuit, Mapping[str, FloatArray]], FloatArray]
@@ -72,7 +73,7 @@ def encode_lazily(circuit: Circuit, stimuli: Mapping[str, Any], codes: Codes) ->
     codes : callable
         What one machine would call.
     """
-    array = needed("dask.array")
+    array = require("dask.array", "dask")
     first = next(iter(stimuli.values()))
     return array.map_blocks(
         _encode_block,
@@ -88,7 +89,7 @@ def encode_lazily(circuit: Circuit, stimuli: Mapping[str, Any], codes: Codes) ->
 
 def delay_circuit(circuit: Circuit) -> Any:
     """A circuit as one key of a graph, its Gram matrix made."""
-    dask = needed("dask")
+    dask = require("dask", "dask")
     _ = circuit.coupling
     return dask.delayed(circuit, name=f"circuit-{dask.base.tokenize(circuit)}", traverse=False)
 
@@ -131,7 +132,7 @@ def encode_with_certificates(
     >>> found["code"][:1].compute()
     array([[0.9, 0.9]])
     """
-    dask, array = needed("dask"), needed("dask.array")
+    dask, array = require("dask", "dask"), require("dask.array", "dask")
     [name] = circuit.widths
     one = circuit.encode({name: np.zeros((1, circuit.widths[name]))}, tol, engine=engine)
     kept = {k: getattr(one, k) for k in ("code", "gap", "residual", "n_iter")}

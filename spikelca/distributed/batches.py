@@ -26,10 +26,11 @@ from spikelca.circuit.batch_statistics import (
     sum_block,
 )
 from spikelca.distributed.arrays import delay_circuit
-from spikelca.distributed.cluster import needed, single_threaded, translate_errors
+from spikelca.distributed.cluster import single_threaded, translate_errors
 from spikelca.engines import Engine
 from spikelca.learning import RemoteBatch
 from spikelca.learning.checkpoint import DIGEST_ROWS, combine_digests, digest_rows
+from spikelca.utils.optional import require
 from spikelca.utils.validation import FloatArray, check_values
 
 
@@ -48,9 +49,10 @@ class DaskColumn:
 
     def digest(self) -> str:
         """The digest that `spikelca.checkpoint.digest` takes on one machine."""
+        dask = require("dask", "dask")
         stretches = self.X.rechunk((DIGEST_ROWS, -1)).to_delayed().ravel()
         with translate_errors():
-            parts = needed("dask").compute(*map(needed("dask").delayed(digest_rows), stretches))
+            parts = dask.compute(*map(dask.delayed(digest_rows), stretches))
         return combine_digests(self.X.shape, self.dtype, parts)
 
 
@@ -105,7 +107,7 @@ class DaskSamples(Mapping[str, DaskColumn]):
         ahead = range(wanted[-1] + 1, min(wanted[-1] + 2, len(self._chunks)))
         if new := [c for c in [*wanted, *ahead] if c not in self._read]:
             with translate_errors():
-                read = needed("dask").persist(*(self._chunks[c] for c in new))
+                read = require("dask", "dask").persist(*(self._chunks[c] for c in new))
             self._read.update(zip(new, read, strict=True))
         if not self.keep:
             for passed in [c for c in self._read if c < wanted[0]]:
@@ -115,7 +117,7 @@ class DaskSamples(Mapping[str, DaskColumn]):
         self, rows: NDArray[np.int64], home: NDArray[np.int64]
     ) -> tuple[list[Any], NDArray[np.int64]]:
         """What each chunk hands over, and the places from which the order is made."""
-        take = needed("dask").delayed(_take_rows)
+        take = require("dask", "dask").delayed(_take_rows)
         parts = [
             take(self._read[int(c)], rows[home == c] - self._edges[c]) for c in np.unique(home)
         ]
@@ -136,7 +138,7 @@ class DaskBatch(RemoteBatch):
 
     def lesson(self, circuit: Circuit, labels: Any, tol: float, engine: Engine) -> BatchStatistics:
         """Settle the blocks, and add their sums in the fixed tree."""
-        dask, everywhere = needed("dask"), delay_circuit(circuit)
+        dask, everywhere = require("dask", "dask"), delay_circuit(circuit)
         settle, add = (
             dask.delayed(partial(_encode_block, tol, engine, self.widths)),
             dask.delayed(_sum_block),
@@ -182,7 +184,7 @@ def _sum_block(block: EncodedBlock, learn: Sequence[str]) -> BatchSums:
 
 
 def _query_blocks(blocks: Sequence[Any], questions: BlockQueries) -> Sequence[Any]:
-    dask = needed("dask")
+    dask = require("dask", "dask")
     answer = dask.delayed(_query_block)
     with translate_errors():
         answers: Sequence[Any] = dask.compute(*(answer(q, blocks[i]) for i, q in questions.items()))

@@ -6,29 +6,13 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from importlib import import_module
 from typing import Any
 
+from spikelca.utils.optional import require
 from spikelca.utils.system import single_blas_thread
 
 TIMEOUT = 10
 """Seconds in which a scheduler must answer, and have a worker."""
-
-
-def needed(module: str) -> Any:
-    """A module of the extra ``dask``.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed: one sentence that says how to install it.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"{module} was not found ({error}); it comes with: pip install 'spikelca[dask]'"
-        ) from error
 
 
 @contextmanager
@@ -76,15 +60,15 @@ def connect(scheduler: str | None) -> Iterator[None]:
     8.0
     """
     if scheduler is None:
-        needed("dask.array")
+        require("dask.array", "dask")
         yield
         return
-    distributed = needed("distributed")
+    distributed = require("distributed", "dask")
     kind, _, rest = scheduler.partition(":")
     with ExitStack() as stack:
         # Who calls this knows how much is sent.
         quiet = {"distributed.admin.large-graph-warning-threshold": "4 GiB"}
-        stack.enter_context(needed("dask").config.set(quiet))
+        stack.enter_context(require("dask", "dask").config.set(quiet))
         if kind == "local":
             cluster = stack.enter_context(_local(distributed, scheduler, rest))
             stack.enter_context(distributed.Client(cluster))
@@ -158,14 +142,14 @@ def translate_errors() -> Iterator[None]:
 
 def compute(collections: Sequence[Any], progress: bool = False) -> Sequence[Any]:
     """Compute, and show on a terminal how far it is, if asked."""
-    dask = needed("dask")
+    dask = require("dask", "dask")
     with translate_errors(), ExitStack() as stack:
         if progress and sys.stderr.isatty():
             if _has_client():
                 collections = dask.persist(*collections)
                 sys.modules["distributed"].progress(collections, notebook=False)
             else:
-                stack.enter_context(needed("dask.diagnostics").ProgressBar(out=sys.stderr))
+                stack.enter_context(require("dask.diagnostics", "dask").ProgressBar(out=sys.stderr))
         found: Sequence[Any] = dask.compute(*collections)
     return found
 

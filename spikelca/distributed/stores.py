@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.distributed.cluster import compute, needed
+from spikelca.distributed.cluster import compute
 from spikelca.utils import out_of_core
+from spikelca.utils.optional import require
 
 _ZARR = ("zarr.json", ".zarray", ".zgroup")
 
@@ -63,7 +64,7 @@ def read_lazily(source: str | os.PathLike[str]) -> Any:
 
 
 def _from_zarr(path: Path) -> Any:
-    zarr = needed("zarr")
+    zarr = require("zarr", "dask")
     found = zarr.open(path, mode="r")
     if not hasattr(found, "shape"):
         raise ValueError(
@@ -73,7 +74,9 @@ def _from_zarr(path: Path) -> Any:
         raise ValueError(f"{path} holds pickled objects or {found.dtype}; numbers were awaited.")
     own = found.chunks[0]
     rows = own * -(-out_of_core.CHUNK_SAMPLES // own)
-    return needed("dask.array").from_array(found, chunks=(rows, *found.shape[1:]), name=False)
+    return require("dask.array", "dask").from_array(
+        found, chunks=(rows, *found.shape[1:]), name=False
+    )
 
 
 def _file_number(path: Path) -> tuple[int, str]:
@@ -81,7 +84,7 @@ def _file_number(path: Path) -> tuple[int, str]:
 
 
 def _from_files(files: list[Path]) -> Any:
-    array, delayed = needed("dask.array"), needed("dask").delayed(_read_rows)
+    array, delayed = require("dask.array", "dask"), require("dask", "dask").delayed(_read_rows)
     shapes = {path: _header(path) for path in files}
     if len({(shape[1:], dtype) for shape, dtype in shapes.values()}) > 1:
         raise ValueError(
@@ -162,7 +165,7 @@ def check_target(target: Path) -> None:
 
 
 def _write_arrays(part: Path, arrays: Mapping[str, Any], progress: bool) -> None:
-    group = needed("zarr").open_group(part, mode="w")
+    group = require("zarr", "dask").open_group(part, mode="w")
     targets = [
         group.create_array(
             name, shape=X.shape, dtype=X.dtype, chunks=tuple(max(sizes[0], 1) for sizes in X.chunks)
@@ -171,7 +174,9 @@ def _write_arrays(part: Path, arrays: Mapping[str, Any], progress: bool) -> None
     ]
     sources = list(arrays.values())
     # Chunks of the store are those of the arrays: no two tasks ever write into the same one.
-    compute([needed("dask.array").store(sources, targets, lock=False, compute=False)], progress)
+    compute(
+        [require("dask.array", "dask").store(sources, targets, lock=False, compute=False)], progress
+    )
 
 
 def _replace_store(part: Path, target: Path) -> None:

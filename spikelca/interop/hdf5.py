@@ -24,7 +24,7 @@ def check_hdf5(path: str | os.PathLike[str]) -> None:
     OSError
         If the file cannot be opened.
     """
-    h5py = require("h5py", "A NIR file", extra="nir")
+    h5py = require("h5py", "nir")
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("found a folder, a pipe or a device; a regular file was awaited.")
     Path(path).open("rb").close()

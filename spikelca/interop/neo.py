@@ -62,7 +62,7 @@ def to_neo(
     >>> [len(train) for train in block.segments[0].spiketrains] == [len(run.spikes), 0]
     True
     """
-    neo = require("neo", "A Neo block")
+    neo = require("neo", "neo")
     if response.clock is None or (response.spikes is None and not response.traces):
         raise ValueError(
             "The response holds neither spikes nor traces; simulate with record=('spikes', 'u')."
@@ -215,7 +215,7 @@ def _analog_signals(
 
 
 def _quantities() -> Any:
-    return require("quantities", "A Neo block", extra="neo")
+    return require("quantities", "neo")
 
 
 def _read_train(train: Any, clock: Clock) -> NDArray[np.int64]:

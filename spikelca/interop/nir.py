@@ -295,7 +295,7 @@ def to_nir(circuit: Circuit, dt: Any) -> Any:
     >>> from_nir(graph).dictionary("x") == circuit.dictionary("x")
     True
     """
-    nir, step = require("nir", "A NIR graph"), to_positive_seconds(dt, "dt")
+    nir, step = require("nir", "nir"), to_positive_seconds(dt, "dt")
     metadata = {**describe_circuit(circuit, step), **serialise_circuit(circuit)}
     gram = double_gram(circuit)
     limit = step_limit(gram) * circuit.neuron.tau
@@ -345,7 +345,7 @@ def write_nir(circuit: Circuit, path: str | os.PathLike[str], dt: Any) -> None:
     SpikingNeuron(tau=0.01, quantum=0.02, floor=-0.02)
     """
     graph, whole = to_nir(circuit, dt), io.BytesIO()
-    require("nir", "A NIR file").write(whole, graph)
+    require("nir", "nir").write(whole, graph)
     with write_atomic(path) as file:
         file.write(whole.getbuffer())
 
@@ -376,7 +376,7 @@ def from_nir(graph: Any) -> Circuit:
     >>> from_nir(to_nir(circuit, dt=1e-4)).dictionary("x") == circuit.dictionary("x")
     True
     """
-    nir = require("nir", "A NIR graph")
+    nir = require("nir", "nir")
     if not isinstance(graph, nir.NIRGraph):
         raise ValueError(f"found {type(graph).__name__}; a nir.NIRGraph was awaited.")
     told = to_native(graph.metadata)
@@ -434,7 +434,7 @@ def read_nir(path: str | os.PathLike[str]) -> Circuit:
     Traceback (most recent call last):
     spikelca.modelfile.container.ModelFileError: ...
     """
-    nir = require("nir", "A NIR file")
+    nir = require("nir", "nir")
     with model_file_errors(path):
         check_hdf5(path)
         try:

@@ -1,4 +1,4 @@
-"""Packages that come with an extra: imported when they are needed, or told how to be had."""
+"""Optional packages, imported when they are needed."""
 
 from __future__ import annotations
 
@@ -6,18 +6,29 @@ from importlib import import_module
 from typing import Any
 
 
-def require(package: str, what: str, extra: str | None = None) -> Any:
-    """The module of an optional package; its extra has the same name unless told.
+def require(package: str, extra: str) -> Any:
+    """Import a module of an optional package.
+
+    Parameters
+    ----------
+    package : str
+        Name of the module.
+    extra : str
+        Extra of spikelca that installs the package.
+
+    Returns
+    -------
+    module
 
     Raises
     ------
     ImportError
-        If it is not installed; the message holds the command that installs it.
+        If the package is not installed; the message contains the command that installs it.
     """
     try:
         return import_module(package)
     except ImportError as error:
         raise ImportError(
-            f"{what} needs the package {package!r} ({error}): "
-            f"pip install 'spikelca[{extra or package}]'"
+            f"{package} is required but could not be imported ({error}). "
+            f"Install it with: pip install 'spikelca[{extra}]'"
         ) from error
