@@ -47,8 +47,8 @@ def reproduce(
     plain: bool = False,
     leaky: bool = False,
     font: str | None = None,
-    report_of: str | None = None,
-    say: Callable[[str], None] = print,
+    command: str | None = None,
+    log: Callable[[str], None] = print,
 ) -> Table:
     """Compute Table I and the figures, and write them.
 
@@ -71,9 +71,9 @@ def reproduce(
         Also show what the printed digit is worth at test time.
     font : str, optional
         Face of the printed digits, see `spikelca.datasets.printed_digits`.
-    report_of : str, optional
+    command : str, optional
         The command to name in ``report.html``, one file with everything; without it none is made.
-    say : callable
+    log : callable
         Hears the progress and the table.
 
     Raises
@@ -89,18 +89,18 @@ def reproduce(
     chosen = replace(choose_settings(images.image_shape, quick), transfer=transfer, reading=driver)
     if plain:
         chosen = replace(chosen, contrast_share=0.0)
-    say(f"data: {images.name}; printed digits: {material.printed.font}")
-    table = make_table(material, chosen, seeds, leaky=leaky, say=say)
+    log(f"data: {images.name}; printed digits: {material.printed.font}")
+    table = make_table(material, chosen, seeds, leaky=leaky, log=log)
     text = report.format_table(table, material, seeds, chosen)
-    say("\n" + text)
+    log("\n" + text)
     found = report.collect_results(table, material, chosen, seeds)
     paths = [report.write_results(found, folder), *report.save_dictionaries(table, folder)]
-    for path, picture in draw_figures(table, material, chosen, folder, say):
+    for path, picture in draw_figures(table, material, chosen, folder, log):
         paths.append(path)
         found |= picture.facts
     report.write_results(found, folder)
-    say(format_clusters(found["clusters"]))
-    if report_of is not None:
-        paths.append(write_html(found, text, report_of, folder))
-    say("\nwritten: " + ", ".join(str(path) for path in paths))
+    log(format_clusters(found["clusters"]))
+    if command is not None:
+        paths.append(write_html(found, text, command, folder))
+    log("\nwritten: " + ", ".join(str(path) for path in paths))
     return table
