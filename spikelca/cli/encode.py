@@ -145,6 +145,6 @@ def encode_with_progress(circuit: Any, rows: Any, tol: float, quiet: bool) -> di
         for start in range(0, len(rows), BATCH_ROWS):
             responses.append(circuit.encode({name: rows[start : start + BATCH_ROWS]}, tol))
             bar.update(len(responses[-1].code))
-    names = ("code", "gap", "residual", "n_iter")
-    names = [name for name in names if getattr(responses[0], name) is not None]
+    fields = ("code", "gap", "residual", "n_iter")
+    names = [name for name in fields if getattr(responses[0], name) is not None]
     return {name: np.concatenate([getattr(r, name) for r in responses]) for name in names}

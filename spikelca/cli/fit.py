@@ -44,9 +44,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     option = command.add_argument
     option("data", nargs="+", metavar="[NAME=]DATA", help=DATA_HELP)
     option("-o", "--out", required=True, type=Path, metavar="MODEL", help="file for the model")
-    option(
-        "--neurons", type=int, default=100, metavar="N", help="number of neurons (default: 100)"
-    )
+    option("--neurons", type=int, default=100, metavar="N", help="number of neurons (default: 100)")
     option(
         "--threshold",
         type=float,
@@ -60,9 +58,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
         default="soft",
         help="transfer function (default: soft)",
     )
-    option(
-        "--epochs", type=int, default=20, metavar="N", help="passes over the data (default: 20)"
-    )
+    option("--epochs", type=int, default=20, metavar="N", help="passes over the data (default: 20)")
     option(
         "--batch-size", type=int, default=100, metavar="N", help="samples per batch (default: 100)"
     )
