@@ -87,7 +87,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         )
     arrays = ArrayStore()
     told = _KINDS[kind][0](model, arrays)
-    write_archive(path, {"kind": kind, "model": told}, arrays.held)
+    write_archive(path, {"kind": kind, "model": told}, arrays.arrays)
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -129,7 +129,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         if not isinstance(kind, str) or kind not in _KINDS:
             raise ValueError(f"found a {str(kind)[:40]!r}; one of {list(_KINDS)} was awaited.")
         model = _KINDS[kind][1](told, arrays)
-        arrays.none_left()
+        arrays.check_all_used()
         return model
 
 

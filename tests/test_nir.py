@@ -51,7 +51,7 @@ def bits(circuit):
     """All that a circuit is, as words and bytes."""
     arrays = ArrayStore()
     told = json.dumps(circuit_to_json(circuit, "circuit", arrays))
-    return told, {name: (a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.held.items()}
+    return told, {name: (a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.arrays.items()}
 
 
 # ------------------------------------------------------------------------------- the same spikes

@@ -114,10 +114,10 @@ def serialise_circuit(circuit: Circuit) -> dict[str, Any]:
     arrays = ArrayStore()
     plain = json.dumps(circuit_to_json(circuit, "circuit", arrays), allow_nan=False)
     digest = hashlib.sha256(plain.encode())
-    for array in arrays.held.values():
+    for array in arrays.arrays.values():
         digest.update(np.ascontiguousarray(array).tobytes())
     atoms = {_place(i) for i in range(len(circuit.dictionaries))}
-    rest = {name: array for name, array in arrays.held.items() if name not in atoms}
+    rest = {name: array for name, array in arrays.arrays.items() if name not in atoms}
     return {"circuit": plain, "sha256": digest.hexdigest(), **rest}
 
 
@@ -204,13 +204,13 @@ def circuit_from_graph(graph: Any, told: Mapping[str, Any]) -> Circuit:
     for i in range(len(graph.nodes)):
         node = graph.nodes.get(_node_name("synapses", i))
         if node is not None:
-            arrays.held[_place(i)] = np.array(getattr(node, "weight", None))
+            arrays.arrays[_place(i)] = np.array(getattr(node, "weight", None))
     try:
         plain = json.loads(str(told.get("circuit")))
     except ValueError as error:
         raise ValueError(f"found no JSON as the circuit in the metadata: {error}") from error
     circuit = circuit_from_json(plain, "circuit", arrays)
-    arrays.none_left()
+    arrays.check_all_used()
     return circuit
 
 

@@ -225,7 +225,7 @@ class Checkpoint:
             "n_batches": self.n_batches,
             "owner": self.owner,
         }
-        write_archive(self.path, {"kind": "checkpoint", "model": told}, arrays.held)
+        write_archive(self.path, {"kind": "checkpoint", "model": told}, arrays.arrays)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[LearningState, dict[str, str], int]:
@@ -261,7 +261,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[LearningState, dict[s
             rng_from_json(rng, "rng"),
             rng_from_json(order, "order"),
         )
-        arrays.none_left()
+        arrays.check_all_used()
         return mark, owner, n_batches
 
 
@@ -271,7 +271,7 @@ def to_text(value: Any, name: str) -> str:
         return "RandomState"  # it has moved on since; the checkpoint holds what was drawn from it
     arrays = ArrayStore()
     text = json.dumps(to_json(value, name, arrays))
-    return " ".join([text, *(digest_array(array) for array in arrays.held.values())])
+    return " ".join([text, *(digest_array(array) for array in arrays.arrays.values())])
 
 
 def digest_array(array: NDArray[Any] | None) -> str:

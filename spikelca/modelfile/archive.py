@@ -108,7 +108,7 @@ def write_archive(
     manifest = text.encode("ascii")
     _check_size(manifest, members)
     parts: list[tuple[str, list[Any]]] = [(MANIFEST, [manifest])]
-    parts += [(m.file, [m.npy, _as_bytes(ordered[m.name])]) for m in members]
+    parts += [(m.file_name, [m.npy, _as_bytes(ordered[m.name])]) for m in members]
     with write_atomic(path) as file:
         written = [_write_member(file, name, pieces) for name, pieces in parts]
         file.write(directory(written, hashlib.sha256(manifest).hexdigest()))
@@ -133,18 +133,18 @@ def _write_member(file: IO[bytes], name: str, pieces: list[Any]) -> WrittenEntry
     crc = 0
     for piece in pieces:
         crc = zlib.crc32(piece, crc)
-    size, place = sum(len(piece) for piece in pieces), file.tell()
+    size, offset = sum(len(piece) for piece in pieces), file.tell()
     file.write(header(name, size, crc))
     for piece in pieces:
         file.write(piece)
-    return WrittenEntry(name, size, crc, place)
+    return WrittenEntry(name, size, crc, offset)
 
 
 def _file_size(manifest: int, members: list[ArrayEntry]) -> int:
     """Length of the whole file."""
     written = [
         WrittenEntry(MANIFEST, manifest, 0, 0),
-        *(WrittenEntry(m.file, m.size, 0, 0) for m in members),
+        *(WrittenEntry(m.file_name, m.size, 0, 0) for m in members),
     ]
     bodies = sum(len(header(w.name, 0, 0)) + w.size for w in written)
     return bodies + len(directory(written, "0" * 64))
@@ -246,13 +246,13 @@ def _verify(file: IO[bytes], manifest: bytes, members: list[ArrayEntry]) -> None
     _check_bytes(file, header(MANIFEST, len(manifest), written[0].crc), "header of the manifest")
     _check_bytes(file, manifest, "manifest")
     for member in members:
-        place = file.tell()
-        found = _read_exactly(file, len(header(member.file, 0, 0)))
+        offset = file.tell()
+        found = _read_exactly(file, len(header(member.file_name, 0, 0)))
         _check_bytes(file, member.npy, f"header of {member.name!r}")
         crc = _digest(file, member)
-        if found != header(member.file, member.size, crc):
+        if found != header(member.file_name, member.size, crc):
             raise ValueError(f"found an altered header before {member.name!r}; fetch it again.")
-        written.append(WrittenEntry(member.file, member.size, crc, place))
+        written.append(WrittenEntry(member.file_name, member.size, crc, offset))
     _check_bytes(file, directory(written, hashlib.sha256(manifest).hexdigest()), "directory")
 
 
@@ -283,7 +283,7 @@ def _check_digest(digest: str, member: ArrayEntry) -> None:
 def _read_array(file: IO[bytes], member: ArrayEntry) -> NDArray[Any]:
     array = np.empty(member.shape, member.dtype)
     room = _as_bytes(array)
-    file.seek(member.place)
+    file.seek(member.offset)
     first = 0
     while first < len(room):
         count = file.readinto(room[first:])  # type: ignore[attr-defined]

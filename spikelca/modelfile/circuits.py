@@ -32,7 +32,7 @@ _KINDS: Mapping[str, Any] = {
 }
 
 
-def circuit_to_json(circuit: Circuit, place: str, arrays: ArrayStore) -> dict[str, Any]:
+def circuit_to_json(circuit: Circuit, path: str, arrays: ArrayStore) -> dict[str, Any]:
     """A circuit as JSON; its arrays go to ``arrays``.
 
     Raises
@@ -40,30 +40,30 @@ def circuit_to_json(circuit: Circuit, place: str, arrays: ArrayStore) -> dict[st
     TypeError
         If a driver is of a class that a model file does not know, or holds a function.
     """
-    at = f"{place}.dictionaries"
+    at = f"{path}.dictionaries"
     told = {
-        name: to_json(getattr(circuit, name), f"{place}.{name}", arrays)
+        name: to_json(getattr(circuit, name), f"{path}.{name}", arrays)
         for name in ("neuron", "transfer", "drivers", "wiring", "idle")
     }
     told["dictionaries"] = [
         _dictionary_to_json(d, f"{at}.{i}", arrays) for i, d in enumerate(circuit.dictionaries)
     ]
     assert circuit.plasticity is not None
-    told["plasticity"] = _state_to_json(circuit.plasticity, f"{place}.plasticity", arrays)
+    told["plasticity"] = _state_to_json(circuit.plasticity, f"{path}.plasticity", arrays)
     return told
 
 
-def _dictionary_to_json(d: Dictionary, place: str, arrays: ArrayStore) -> dict[str, Any]:
+def _dictionary_to_json(d: Dictionary, path: str, arrays: ArrayStore) -> dict[str, Any]:
     names = _DICTIONARY_FIELDS
-    return {name: to_json(getattr(d, name), f"{place}.{name}", arrays) for name in names}
+    return {name: to_json(getattr(d, name), f"{path}.{name}", arrays) for name in names}
 
 
-def _state_to_json(state: PlasticityState, place: str, arrays: ArrayStore) -> dict[str, Any]:
+def _state_to_json(state: PlasticityState, path: str, arrays: ArrayStore) -> dict[str, Any]:
     names = ("usage", "silent", "redrawn")
-    return {name: to_json(getattr(state, name), f"{place}.{name}", arrays) for name in names}
+    return {name: to_json(getattr(state, name), f"{path}.{name}", arrays) for name in names}
 
 
-def circuit_from_json(found: Any, place: str, arrays: ArrayStore) -> Circuit:
+def circuit_from_json(found: Any, path: str, arrays: ArrayStore) -> Circuit:
     """The circuit that `circuit_to_json` turned into JSON.
 
     Raises
@@ -71,78 +71,78 @@ def circuit_from_json(found: Any, place: str, arrays: ArrayStore) -> Circuit:
     ValueError
         If a part is missing or of the wrong kind, or parts do not fit together.
     """
-    told = dict(zip(_PARTS, unpack(found, place, *_PARTS), strict=True))
+    told = dict(zip(_PARTS, unpack(found, path, *_PARTS), strict=True))
     neuron, transfer, idle = (
-        _check_type(kind, from_json(told[name], f"{place}.{name}", arrays), f"{place}.{name}")
+        _check_type(kind, from_json(told[name], f"{path}.{name}", arrays), f"{path}.{name}")
         for name, kind in _KINDS.items()
     )
-    dictionaries = _read_dictionaries(told["dictionaries"], f"{place}.dictionaries", arrays)
+    dictionaries = _read_dictionaries(told["dictionaries"], f"{path}.dictionaries", arrays)
     n_neurons = dictionaries[0].n_neurons
-    drivers = _read_drivers(told["drivers"], f"{place}.drivers", arrays)
+    drivers = _read_drivers(told["drivers"], f"{path}.drivers", arrays)
     for driver in drivers:
         driver.check(n_neurons, transfer)
-    state = _read_state(told["plasticity"], f"{place}.plasticity", arrays, n_neurons)
+    state = _read_state(told["plasticity"], f"{path}.plasticity", arrays, n_neurons)
     # A circuit of one cell checks what is not an array; the rest takes its atoms as they are.
     one = Circuit(neuron, transfer, [Dictionary("one", np.eye(1))], (), told["wiring"], idle)
     return one._replace(dictionaries=dictionaries, drivers=drivers, plasticity=state)
 
 
-def _check_type(kind: Any, value: Any, place: str) -> Any:
+def _check_type(kind: Any, value: Any, path: str) -> Any:
     if not isinstance(value, kind):
-        raise ValueError(f"{place}: found {str(value)[:80]}, which belongs elsewhere.")
+        raise ValueError(f"{path}: found {str(value)[:80]}, which belongs elsewhere.")
     return value
 
 
-def _read_drivers(found: Any, place: str, arrays: ArrayStore) -> tuple[Driver, ...]:
-    drivers = _check_type(tuple, from_json(found, place, arrays), place)
-    return tuple(_check_type(Driver, driver, place) for driver in drivers)
+def _read_drivers(found: Any, path: str, arrays: ArrayStore) -> tuple[Driver, ...]:
+    drivers = _check_type(tuple, from_json(found, path, arrays), path)
+    return tuple(_check_type(Driver, driver, path) for driver in drivers)
 
 
-def _read_dictionaries(found: Any, place: str, arrays: ArrayStore) -> tuple[Dictionary, ...]:
+def _read_dictionaries(found: Any, path: str, arrays: ArrayStore) -> tuple[Dictionary, ...]:
     if not isinstance(found, list) or not found:
-        raise ValueError(f"{place}: found {str(found)[:80]}; one dictionary or more was awaited.")
-    made = tuple(_read_dictionary(d, f"{place}.{i}", arrays) for i, d in enumerate(found))
+        raise ValueError(f"{path}: found {str(found)[:80]}; one dictionary or more was awaited.")
+    made = tuple(_read_dictionary(d, f"{path}.{i}", arrays) for i, d in enumerate(found))
     rows = {(d.n_neurons, d.atoms.dtype) for d in made}
     if len(rows) > 1 or len({d.name for d in made}) < len(made):
         raise ValueError(
-            f"{place}: found dictionaries of {sorted(map(str, rows))[:4]}; one number of neurons, "
+            f"{path}: found dictionaries of {sorted(map(str, rows))[:4]}; one number of neurons, "
             "one precision and different names were awaited."
         )
     return made
 
 
-def _read_dictionary(found: Any, place: str, arrays: ArrayStore) -> Dictionary:
+def _read_dictionary(found: Any, path: str, arrays: ArrayStore) -> Dictionary:
     if isinstance(found, dict):  # schema 1 knew one kind of input cells, and did not name it
-        found = {"inputs": to_json(AnalogInput(), place, arrays), **found}
-    items = unpack(found, place, *_DICTIONARY_FIELDS)
+        found = {"inputs": to_json(AnalogInput(), path, arrays), **found}
+    items = unpack(found, path, *_DICTIONARY_FIELDS)
     name, atoms, weight, rule, cells = (
-        from_json(item, f"{place}.{key}", arrays)
+        from_json(item, f"{path}.{key}", arrays)
         for key, item in zip(_DICTIONARY_FIELDS, items, strict=True)
     )
-    _check_type(str, name, place)
-    _check_type(float, weight, place)
-    _check_type((Hebbian, type(None)), rule, place)
-    _check_type(Inputs, cells, place)
-    _check_type(np.ndarray, atoms, place)
+    _check_type(str, name, path)
+    _check_type(float, weight, path)
+    _check_type((Hebbian, type(None)), rule, path)
+    _check_type(Inputs, cells, path)
+    _check_type(np.ndarray, atoms, path)
     if atoms.ndim != 2 or atoms.dtype not in FLOAT_DTYPES:
-        raise ValueError(f"{place}: found atoms of {atoms.shape} {atoms.dtype}; 2D floats awaited.")
-    check_finite(atoms, place)
+        raise ValueError(f"{path}: found atoms of {atoms.shape} {atoms.dtype}; 2D floats awaited.")
+    check_finite(atoms, path)
     return Dictionary(name, np.ones((1, 1), atoms.dtype), weight, rule, cells).with_atoms(atoms)
 
 
-def _read_state(found: Any, place: str, arrays: ArrayStore, n_neurons: int) -> PlasticityState:
-    usage, silent, redrawn = unpack(found, place, "usage", "silent", "redrawn")
-    h: NDArray[Any] = from_json(usage, f"{place}.usage", arrays)
-    idle: NDArray[Any] = from_json(silent, f"{place}.silent", arrays)
+def _read_state(found: Any, path: str, arrays: ArrayStore, n_neurons: int) -> PlasticityState:
+    usage, silent, redrawn = unpack(found, path, "usage", "silent", "redrawn")
+    h: NDArray[Any] = from_json(usage, f"{path}.usage", arrays)
+    idle: NDArray[Any] = from_json(silent, f"{path}.silent", arrays)
     for array, dtype in ((h, np.float64), (idle, np.int64)):
-        _check_type(np.ndarray, array, place)
+        _check_type(np.ndarray, array, path)
         if array.shape != (n_neurons,) or array.dtype != dtype or not (array >= 0).all():
             raise ValueError(
-                f"{place}: found {array.shape} {array.dtype}; {n_neurons} numbers at or above "
+                f"{path}: found {array.shape} {array.dtype}; {n_neurons} numbers at or above "
                 f"zero, {np.dtype(dtype)}, were awaited."
             )
     if type(redrawn) is not int or redrawn < 0 or not np.isfinite(h).all():
-        raise ValueError(f"{place}: found a memory of the learning rule that none leaves.")
+        raise ValueError(f"{path}: found a memory of the learning rule that none leaves.")
     return PlasticityState(h, idle, redrawn)
 
 
@@ -157,7 +157,7 @@ def rng_to_json(state: Any) -> dict[str, Any]:
     }
 
 
-def rng_from_json(found: Any, place: str) -> dict[str, Any]:
+def rng_from_json(found: Any, path: str) -> dict[str, Any]:
     """The state that `rng_to_json` turned into JSON.
 
     Raises
@@ -166,12 +166,12 @@ def rng_from_json(found: Any, place: str) -> dict[str, Any]:
         If it is no such state.
     """
     names = ("state", "inc", "has_uint32", "uinteger")
-    state, inc, has_uint32, uinteger = unpack(found, place, *names)
+    state, inc, has_uint32, uinteger = unpack(found, path, *names)
     words = [int(w) for w in (state, inc) if isinstance(w, str) and w.isdecimal() and len(w) < 40]
     sound = len(words) == 2 and all(w < 1 << 128 for w in words) and words[1] % 2 == 1
     small = all(type(n) is int and 0 <= n < 1 << 32 for n in (has_uint32, uinteger))
     if not (sound and small and has_uint32 <= 1):
-        raise ValueError(f"{place}: found {str(found)[:80]}; a state of PCG64 was awaited.")
+        raise ValueError(f"{path}: found {str(found)[:80]}; a state of PCG64 was awaited.")
     return {
         "bit_generator": "PCG64",
         "state": dict(zip(("state", "inc"), words, strict=True)),

@@ -49,7 +49,7 @@ class ArrayEntry:
     shape : tuple of int
     sha256 : str
         Of the bytes of the numbers.
-    place : int
+    offset : int
         Where its numbers begin in the file.
     """
 
@@ -57,7 +57,7 @@ class ArrayEntry:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     sha256: str
-    place: int = 0
+    offset: int = 0
 
     @classmethod
     def from_array(cls, name: str, array: NDArray[Any]) -> ArrayEntry:
@@ -66,7 +66,7 @@ class ArrayEntry:
         return cls(name, array.dtype, array.shape, digest)
 
     @property
-    def file(self) -> str:
+    def file_name(self) -> str:
         """Its name in the zip."""
         return f"{self.name}.npy"
 
@@ -99,7 +99,7 @@ class WrittenEntry:
     name: str
     size: int
     crc: int
-    place: int
+    offset: int
 
 
 def header(name: str, size: int, crc: int) -> bytes:
@@ -112,7 +112,7 @@ def directory(members: Sequence[WrittenEntry], comment: str) -> bytes:
     """What stands behind all members (4.3.12, 4.3.16)."""
     entries = b"".join(_entry(member) for member in members)
     last = members[-1]
-    start = last.place + len(header(last.name, 0, 0)) + last.size
+    start = last.offset + len(header(last.name, 0, 0)) + last.size
     count = len(members)
     end = (0, 0, count, count, len(entries), start & 0xFFFFFFFF, len(comment))
     return entries + struct.pack("<4s4H2IH", b"PK\x05\x06", *end) + comment.encode("ascii")
@@ -121,7 +121,7 @@ def directory(members: Sequence[WrittenEntry], comment: str) -> bytes:
 def _entry(member: WrittenEntry) -> bytes:
     size = member.size & 0xFFFFFFFF
     numbers = (_VERSION, _VERSION, 0, _STORED, 0, _FIRST_DAY, member.crc, size, size)
-    tail = (len(member.name), 0, 0, 0, 0, 0, member.place)
+    tail = (len(member.name), 0, 0, 0, 0, 0, member.offset)
     return struct.pack("<4s6H3I5H2I", b"PK\x01\x02", *numbers, *tail) + member.name.encode("ascii")
 
 
@@ -146,7 +146,7 @@ def parse_entries(found: Any, first: int) -> list[ArrayEntry]:
     members: list[ArrayEntry] = []
     for entry in found:
         member = _read_entry(entry)
-        start = first + len(header(member.file, 0, 0)) + len(member.npy)
+        start = first + len(header(member.file_name, 0, 0)) + len(member.npy)
         members.append(ArrayEntry(member.name, member.dtype, member.shape, member.sha256, start))
         first = start + member.n_bytes
     if len({m.name for m in members}) != len(members):
