@@ -26,7 +26,7 @@ settled = circuit.encode(image, tol=1e-8).code[0]
 # The membrane jumps with every spike of a neighbour, and settles in the mean.
 
 figure, axes = plt.subplots(3, 1, figsize=(8, 8), layout="constrained")
-draw_membrane(run.times, run.traces["u"][:, 0], axes[0], threshold=0.1, most=5)
+draw_membrane(run.times, run.traces["u"][:, 0], axes[0], threshold=0.1, n_coloured=5)
 draw_raster(run.spikes.step * run.clock.dt, run.spikes.neuron, axes[1], n_neurons=60)
 axes[1].sharex(axes[0])
 draw_code(settled, axes[2])
