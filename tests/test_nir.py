@@ -242,7 +242,7 @@ def change(graph, name):
         "an array too many": lambda: metadata.update({"circuit.more": np.ones(3)}),
         "an array less": lambda: metadata.pop("circuit.plasticity.usage"),
         "weights of words": lambda: setattr(node["synapses"], "weight", "heavy"),
-        "atoms that are no numbers": lambda: node["synapses"].weight.__setitem__((0, 0), np.nan),
+        "NaN atoms": lambda: node["synapses"].weight.__setitem__((0, 0), np.nan),
     }  # fmt: skip
     changes[name]()
 
@@ -250,7 +250,7 @@ def change(graph, name):
 CHANGES = """a word of the circuit
 an atom|a lateral weight|the bias|the threshold|another kind of node|a node less
 an edge less|words of a node|quantum|dt|dt of words|schema|no JSON|deep JSON|JSON of another thing
-no JSON at all|an array too many|an array less|weights of words|atoms that are no numbers"""
+no JSON at all|an array too many|an array less|weights of words|NaN atoms"""
 
 
 @pytest.mark.parametrize("name", CHANGES.replace("\n", "|").split("|"))
