@@ -341,7 +341,8 @@ def test_browser_opens_the_report(report, tmp_path):
     assert 'id="table"' in done.stdout
     screenshot = tmp_path / "page.png"
     subprocess.run(
-        [browser, *options, f"--screenshot={screenshot}", "--window-size=1000,1400", report.as_uri()],
+        [browser, *options, f"--screenshot={screenshot}", "--window-size=1000,1400",
+         report.as_uri()],
         capture_output=True, timeout=HANGS, check=True,
     )  # fmt: skip
     assert screenshot.stat().st_size > 20_000
