@@ -136,18 +136,18 @@ def test_fit_links_two_modalities(tmp_path, capsys):
     out = tmp_path / "model"
     words = [
         "fit",
-        f"seen={tmp_path}/a.npy",
-        f"heard={tmp_path}/b.npz:spectra",
+        f"image={tmp_path}/a.npy",
+        f"sound={tmp_path}/b.npz:spectra",
         "--observe",
-        "seen",
+        "image",
     ]
     options = ["--labels", f"{tmp_path}/y.npy", "--ordinal", "--neurons", "12", "--epochs", "1"]
     assert main([*words, *options, "-o", str(out)]) == 0
     capsys.readouterr()
     assert main(["info", str(out)]) == 0
     output = capsys.readouterr().out
-    assert "modality seen" in output
-    assert "modality heard" in output
+    assert "modality image" in output
+    assert "modality sound" in output
     assert "OrdinalDriver(n_classes=3" in output
 
 

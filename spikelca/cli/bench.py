@@ -24,7 +24,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
         epilog=EXAMPLES,
     )
     option = command.add_argument
-    suites = "suites to run: encode, learn, spiking, scaling (default: all)"
+    suites = "suites to run: encode, learn, spiking, scaling, workers (default: all)"
     option("--suite", nargs="+", metavar="NAME", help=suites)
     option("--quick", action="store_true", help="use small problems")
     option(

@@ -23,8 +23,8 @@ examples:
   spikelca fit digits -o model.spikelca                handwritten and printed digits, linked
   spikelca fit digits --ordinal -o ordinal.spikelca    one block of neurons per digit
   spikelca fit patches.npy -o model.spikelca           one modality, other data
-  spikelca fit seen=a.npy heard=b.npz:spectra --observe seen -o model.spikelca
-                                                       two modalities, paired by rows
+  spikelca fit image=a.npy sound=b.npz:spectra --observe image -o model.spikelca
+                                                       two modalities, paired by row
   spikelca fit x.npy --labels y.npy --ordinal -o model.spikelca
   spikelca fit mnist -o m.spikelca --checkpoint m.checkpoint --resume
                                                        resume after a crash
