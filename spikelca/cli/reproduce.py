@@ -46,11 +46,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
         metavar="N",
         help="random seeds; the table shows mean and standard deviation (default: 0)",
     )
-    option(
-        "--quick",
-        action="store_true",
-        help="smoke test in seconds; results are not meaningful",
-    )
+    option("--quick", action="store_true", help="smoke test in seconds; results are not meaningful")
     add_variants(command)
     option(
         "--leaky",

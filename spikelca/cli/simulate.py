@@ -42,13 +42,8 @@ def add(commands: Commands) -> argparse.ArgumentParser:
         metavar="MODEL",
         help="file from 'spikelca fit' (default: a small dictionary of digits, learned first)",
     )
-    option(
-        "data",
-        nargs="?",
-        default="digits",
-        metavar="DATA",
-        help=f"{DATA_HELP} (default: digits)",
-    )
+    data_help = f"{DATA_HELP} (default: digits)"
+    option("data", nargs="?", default="digits", metavar="DATA", help=data_help)
     option("--image", type=int, default=0, metavar="N", help="row of DATA (default: 0)")
     option(
         "--duration",
