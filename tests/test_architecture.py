@@ -18,7 +18,7 @@ import pytest
 import spikelca
 
 ROOT = Path(spikelca.__file__).parent
-MAP = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+MAP = (Path(__file__).parent.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
 MAX_FILE_LINES = 400  # code, without docstrings, comments and blank lines
 MAX_BODY_LINES = 45
 
