@@ -1,6 +1,6 @@
-"""LLVM code of the kernels: ``python tests/compiled.py "active set"`` prints that of one of them.
+"""LLVM code of the kernels: ``python tests/compiled.py "active set"`` prints that of one kernel.
 
-The entries are compiled with the settings of `spikelca.engines.numba.compile`, without its cache.
+Kernels are compiled with the options of `spikelca.engines.numba.jit.compile`, without a cache.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ ENTRIES = {
     "hard threshold": hard_threshold_rows,
 }
 REAL, INDEX = types.float32, types.int64
-PASS_BY = (REAL[:, ::1], INDEX[::1], types.int32[:, ::1], REAL[:, ::1], REAL[:, ::1], INDEX)
+TILE_SIGNATURE = (REAL[:, ::1], INDEX[::1], types.int32[:, ::1], REAL[:, ::1], REAL[:, ::1], INDEX)
 
 
 def code_of(function, signature):
-    """The code of a function that is compiled here, for a signature."""
+    """Return the code of a function, compiled for a signature."""
     compiled = numba.njit(signature, nogil=True, error_model="numpy", fastmath=_FAST_FLAGS)(
         function
     )
@@ -39,14 +39,17 @@ def code_of(function, signature):
 
 
 def code_of_simulation():
-    """The code of a simulation in single precision, compiled for what it is called with."""
+    """Return the code of a simulation in single precision, compiled for its arguments."""
     function = numba.njit(rate_lateral.py_func, fastmath={"contract"}, error_model="numpy")
     one, many = np.zeros((1, 64), np.float32), np.zeros((0, 1, 1), np.float32)
-    cell = RateParams(np.float32(0.1), np.float32(0.1), False, True, np.float32(1))
-    tape = TraceBuffers(1, np.arange(0), many, many, many, many, many)
-    room, tiles = make_span_workspace(64, one.dtype), tile_lateral(np.eye(64, dtype=np.float32))
-    values = (0, one, many, one, tiles, cell, 1, tape, np.array([-1]), one, one,
-              np.zeros(65, np.int64), room)  # fmt: skip
+    params = RateParams(np.float32(0.1), np.float32(0.1), False, True, np.float32(1))
+    traces = TraceBuffers(1, np.arange(0), many, many, many, many, many)
+    workspace, tiles = (
+        make_span_workspace(64, one.dtype),
+        tile_lateral(np.eye(64, dtype=np.float32)),
+    )
+    values = (0, one, many, one, tiles, params, 1, traces, np.array([-1]), one, one,
+              np.zeros(65, np.int64), workspace)  # fmt: skip
     function.compile(tuple(numba.typeof(value) for value in values))
     (code,) = function.inspect_llvm().values()
     return code
@@ -56,7 +59,7 @@ def main(name):
     if name == "simulation":
         print(code_of_simulation())
     elif name == "tile":
-        print(code_of(accumulate_tile.py_func, PASS_BY))
+        print(code_of(accumulate_tile.py_func, TILE_SIGNATURE))
     else:
         entry = ENTRIES[name]
         print(code_of(entry.function, entry.signature(REAL)))

@@ -1,4 +1,4 @@
-"""Instruction sets for which kernels are compiled, whatever the processor of this machine.
+"""Instruction sets for which kernels are compiled, regardless of the processor of this machine.
 
 `NUMBA_CPU_NAME` alone keeps the features of the host, so each target switches its own on or off.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Target(NamedTuple):
-    """A processor as LLVM names it, and what its assembly has to show.
+    """A processor, and the expected properties of its assembly code.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class Target(NamedTuple):
     registers : str
         The widest vector registers: xmm, ymm or zmm (16, 32, 64 bytes).
     fused : bool
-        Whether a product is added in one rounding.
+        Whether a product is added with a single rounding.
     needs : tuple of str
         Flags of /proc/cpuinfo without which the code cannot run.
     """
@@ -39,7 +39,7 @@ TARGETS = {
     "avx2": Target("haswell", "+avx2,+fma,-avx512f", "ymm", True, ("avx2", "fma", "bmi2")),
     "avx512": Target(
         "skylake-avx512",
-        # LLVM would keep to half the width on this processor.
+        # By default, LLVM uses half the width on this processor.
         "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx2,+fma,-prefer-256-bit",
         "zmm",
         True,
@@ -48,16 +48,16 @@ TARGETS = {
 }
 
 FIXED = "avx2"
-"""The target on which properties of compiled code are asserted; its code is never run."""
+"""The target on which properties of compiled code are tested; its code is not run."""
 
 
 def is_x86() -> bool:
-    """Whether code for the targets can be compiled here at all."""
+    """Whether code for the targets can be compiled on this machine."""
     return platform.machine().lower() in ("x86_64", "amd64")
 
 
 def missing_features(target: Target) -> list[str]:
-    """Flags that the processor lacks to run the target's code; none are known outside Linux."""
+    """List the flags that the processor lacks for a target (empty outside Linux)."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     flags = {flag for line in lines if line.startswith("flags") for flag in line.split()}
@@ -65,7 +65,7 @@ def missing_features(target: Target) -> list[str]:
 
 
 def environment(name: str, cache: Path) -> dict[str, str]:
-    """Environment of a process that compiles for a target into a cache folder of its own."""
+    """Return the environment of a process that compiles for a target, with its cache folder."""
     target = TARGETS[name]
     return os.environ | {
         "SPIKELCA_TARGET": name,

@@ -1,7 +1,7 @@
 """The active sets of the soft code: coherent dictionaries, termination, limits of space and rounds.
 
 The families of dictionaries are those in which active atoms are nearly or exactly linearly
-dependent. The law is the duality gap, computed in NumPy from the returned code.
+dependent. The criterion is the duality gap, computed in NumPy from the returned code.
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ def unit(rows):
 
 
 def mix(atoms, rng, n_samples=6, noise=0.05):
-    """Sparse sums of the atoms, and noise of the same kind."""
+    """Make sparse sums of the atoms, with noise."""
     code = rng.random((n_samples, len(atoms))) * (rng.random((n_samples, len(atoms))) < 0.15)
     return code @ atoms + noise * rng.random((n_samples, atoms.shape[1]))
 
 
 def make_twins(rng, spread):
-    """Twice as many atoms as inputs, and a twin of each at a small distance."""
+    """Make more atoms than inputs, and a twin of each at a small distance."""
     atoms = unit(rng.random((30, 12)))
     twins = unit(atoms + spread * rng.standard_normal(atoms.shape))
     return np.vstack([atoms, twins]), mix(atoms, rng)
 
 
 def make_overcomplete(rng):
-    """Eight times as many atoms as inputs, of both signs."""
+    """Make eight times as many atoms as inputs, of both signs."""
     return unit(rng.standard_normal((80, 10))), rng.standard_normal((6, 10))
 
 
 def make_common_mean(rng):
-    """Atoms around one mean, and stimuli well inside their cone."""
+    """Make atoms around one mean, and stimuli well inside their cone."""
     atoms = unit(np.abs(rng.standard_normal((100, 20))) + 3)
     return atoms, unit(np.abs(unit(rng.standard_normal((6, 20)))) + 3)
 
 
 def make_rank_deficient(rng):
-    """Sixty atoms in a space of five dimensions."""
+    """Make sixty atoms in a space of five dimensions."""
     basis = rng.random((5, 30))
     atoms = unit(rng.random((60, 5)) @ basis)
     return atoms, rng.random((6, 5)) @ basis + 0.01 * rng.random((6, 30))
 
 
 def make_integers(rng):
-    """Atoms and stimuli of whole numbers: ties, and atoms that are sums of others."""
+    """Make atoms and stimuli of integers: ties, and atoms that are sums of others."""
     atoms = np.unique(rng.integers(0, 2, (40, 8)), axis=0).astype(float)
     return atoms[atoms.any(axis=1)], rng.integers(0, 5, (6, 8)).astype(float)
 
@@ -86,7 +86,7 @@ def compute_gap(circuit, X, code):
 
 
 def start_from(code):
-    """A response that has reached this code in no round."""
+    """Make a response that has reached this code in zero rounds."""
     return Response(code, np.empty(0), None, np.zeros(len(code), np.int64))
 
 
@@ -109,7 +109,7 @@ def test_coherent_dictionaries_converge_in_few_rounds(family, lam, two_sided, fi
         response = circuit.encode({"x": X}, tol=1e-6)
         rounds.append(response.n_iter.max() / len(atoms))
         gaps.append(compute_gap(circuit, X, response.code).max())
-    figure(f"rounds of a neuron at most {max(rounds):.2f}, largest gap {max(gaps):.1e}")
+    figure(f"rounds per neuron at most {max(rounds):.2f}, largest gap {max(gaps):.1e}")
     assert max(rounds) <= 4
     # The kernel's gap was at most 1e-6; NumPy adds in another order.
     assert max(gaps) <= 1e-6 * (1 + 1e-6)
@@ -196,9 +196,9 @@ def test_full_active_set_is_finished_exactly(monkeypatch):
     circuit = make_circuit(atoms)
     expected = circuit.encode({"x": X}, tol=1e-10)
     monkeypatch.setattr(solve, "MAX_ACTIVE", 3)
-    cramped = circuit.encode({"x": X}, tol=1e-10)
-    assert (cramped.gap <= 1e-10).all()
-    np.testing.assert_allclose(cramped.code, expected.code, atol=1e-8)
+    limited = circuit.encode({"x": X}, tol=1e-10)
+    assert (limited.gap <= 1e-10).all()
+    np.testing.assert_allclose(limited.code, expected.code, atol=1e-8)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -223,28 +223,28 @@ def test_exact_and_fast_active_set_agree():
 
 
 @numba.njit
-def add_to_factor(gram, room, n, j):
-    append(room, n, j, project_on_active(gram, room, n, j))
+def add_to_factor(gram, workspace, n, j):
+    append(workspace, n, j, project_on_active(gram, workspace, n, j))
 
 
 @numba.njit
-def remove_from_factor(room, n, p):
-    return remove(room, n, p)
+def remove_from_factor(workspace, n, p):
+    return remove(workspace, n, p)
 
 
 def test_factor_follows_its_block():
     rng = np.random.default_rng(0)
     atoms = rng.standard_normal((30, 60))
     gram = atoms @ atoms.T
-    room, n = make_active_set_workspace(30, 64, np.dtype(np.float64)), 0
+    workspace, n = make_active_set_workspace(30, 64, np.dtype(np.float64)), 0
     for j in rng.permutation(30):
-        add_to_factor(gram, room, n, int(j))
-        room.a[n] = room.sign[n] = room.slope[n] = j
+        add_to_factor(gram, workspace, n, int(j))
+        workspace.a[n] = workspace.sign[n] = workspace.gradient[n] = j
         n += 1
         if n > 2 and rng.random() < 0.4:
-            n = remove_from_factor(room, n, int(rng.integers(n)))
-        active = room.members[:n]
-        factor = np.tril(room.Q[:n, :n])
+            n = remove_from_factor(workspace, n, int(rng.integers(n)))
+        active = workspace.active[:n]
+        factor = np.tril(workspace.Q[:n, :n])
         np.testing.assert_allclose(factor @ factor.T, gram[np.ix_(active, active)], rtol=1e-12)
-        for own in (room.a, room.sign, room.slope):
-            np.testing.assert_array_equal(own[:n], active)
+        for values in (workspace.a, workspace.sign, workspace.gradient):
+            np.testing.assert_array_equal(values[:n], active)

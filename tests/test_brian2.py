@@ -1,4 +1,4 @@
-"""Brian2 and the fast engine: the same spikes, and the same state to the last bit."""
+"""Brian2 and the fast engine: bit-identical spikes and states; the live objects."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from spikelca.model.inputs import AnalogInput, PoissonInput, SpikingResidual
 from spikelca.model.waveforms import Noise, Sine
 
 brian2 = pytest.importorskip("brian2")
-HOME = Path(spikelca.__file__).parent.parent
+ROOT = Path(spikelca.__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
-def _own_objects_need_no_compiler():
-    """What a test adds of its own runs in NumPy; the engine never asks this preference."""
+def _use_numpy_for_user_objects():
+    """Run objects that a test adds in NumPy; the engine does not use this preference."""
     before = brian2.prefs.codegen.target
     brian2.prefs.codegen.target = "numpy"
     yield
@@ -62,9 +62,9 @@ def records(circuit):
     return ("u", "a", "current", *spiking, *residual)
 
 
-def test_spikes_and_states_are_equal_bit_for_bit_on_random_circuits():
-    """100,000 spikes of 22 random circuits, lateral and residual."""
-    seen = {"spikes": 0, "circuits": 0}
+def test_random_circuits_are_bit_identical():
+    """100,000 spikes of 22 random circuits with lateral and residual wiring."""
+    totals = {"spikes": 0, "circuits": 0}
 
     @settings(max_examples=22, deadline=None, derandomize=True, database=None,
               suppress_health_check=list(HealthCheck))  # fmt: skip
@@ -91,12 +91,12 @@ def test_spikes_and_states_are_equal_bit_for_bit_on_random_circuits():
             for engine in ("numba", "brian2")
         )  # fmt: skip
         same(fast, brian)
-        seen["spikes"] += len(fast.spikes)
-        seen["circuits"] += 1
+        totals["spikes"] += len(fast.spikes)
+        totals["circuits"] += 1
 
     property_()
-    assert seen["circuits"] >= 20
-    assert seen["spikes"] >= 100_000
+    assert totals["circuits"] >= 20
+    assert totals["spikes"] >= 100_000
 
 
 GRID = list(itertools.product(["lateral", "residual"], DRIVERS))
@@ -104,7 +104,7 @@ GRID = list(itertools.product(["lateral", "residual"], DRIVERS))
 
 @pytest.mark.parametrize(("wiring", "drivers"), GRID)
 @pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
-def test_brian2_follows_the_same_trajectory(neuron, wiring, drivers):
+def test_brian2_trajectory_equals_numba(neuron, wiring, drivers):
     circuit = random_circuit(neuron, drivers=DRIVERS[drivers], wiring=wiring)
     X = random_stimuli(circuit, n_samples=3)
     fast, brian = (
@@ -123,7 +123,7 @@ def test_brian2_follows_the_same_trajectory(neuron, wiring, drivers):
 @pytest.mark.parametrize("transfer", [HardThreshold(0.1), SoftThreshold(0.1, two_sided=True),
                                       HardThreshold(0.1, two_sided=True)], ids=repr)  # fmt: skip
 @pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
-def test_every_threshold_is_the_same_in_brian2(neuron, transfer):
+def test_transfer_functions_are_identical_in_brian2(neuron, transfer):
     circuit = random_circuit(neuron, transfer, wiring="residual")
     X = random_stimuli(circuit, n_samples=3)
     fast, brian = (
@@ -136,18 +136,18 @@ def test_every_threshold_is_the_same_in_brian2(neuron, transfer):
 @pytest.mark.parametrize("traces", [False, True], ids=["spikes", "traces"])
 @pytest.mark.parametrize(("neuron", "wiring"), [(SPIKING, "lateral"), (SPIKING, "residual"),
                                                 (RATE, "residual")], ids=repr)  # fmt: skip
-def test_blocks_of_samples_change_nothing(neuron, wiring, traces):
+def test_results_do_not_depend_on_the_batch_size(neuron, wiring, traces):
     circuit = random_circuit(neuron, wiring=wiring)
     X = random_stimuli(circuit, n_samples=8)
     record = records(circuit) if traces else ("spikes",) * (neuron is SPIKING)
     whole, blocks = (
         circuit.simulate(X, 0.03, 4e-4, engine=engine, record=record, samples=[6, 1, 7, 0, 4])
-        for engine in ("numba", Brian2Engine(block=3))
+        for engine in ("numba", Brian2Engine(batch_size=3))
     )
     same(whole, blocks)
 
 
-def test_a_trace_outlives_its_monitor():
+def test_trace_outlives_its_monitor():
     live = random_circuit(SPIKING).to_brian2(n_samples=2, dt=4e-4, record=("u",))
     live.network.store()
     live.variable("b")[:] = 0.5
@@ -161,7 +161,7 @@ def test_a_trace_outlives_its_monitor():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 2.0])
-def test_a_trace_with_other_steps_raises(share):
+def test_trace_with_other_steps_raises(share):
     live = random_circuit(SPIKING, wiring="residual").to_brian2(dt=4e-4, record=("u", "r"))
     if share:
         live.run(share * live.problem.n_steps * live.problem.clock.dt)
@@ -170,7 +170,7 @@ def test_a_trace_with_other_steps_raises(share):
             trace_of(live, name)
 
 
-def test_a_monitor_that_recorded_nothing_raises(monkeypatch):
+def test_monitor_without_records_raises(monkeypatch):
     import spikelca.engines.brian2 as engine
 
     def build_without_recording(*args, build=engine.build_network):
@@ -184,7 +184,7 @@ def test_a_monitor_that_recorded_nothing_raises(monkeypatch):
         circuit.simulate(random_stimuli(circuit), 0.01, 4e-4, engine="brian2", record=("u", "a"))
 
 
-def test_a_float32_circuit_is_widened_at_the_border():
+def test_float32_circuit_is_simulated_in_float64():
     circuit = random_circuit(dtype=np.float32)
     X = random_stimuli(circuit)
     brian = circuit.simulate(X, 0.02, 4e-4, engine="brian2")
@@ -204,7 +204,7 @@ def test_compiled_brian2_fires_the_same_spikes(wiring, quick_compiler):
     np.testing.assert_allclose(brian.state["v"], fast.state["v"], atol=1e-10)
 
 
-def test_the_live_objects_run_on_as_the_circuit_does():
+def test_live_objects_continue_like_the_circuit():
     circuit = random_circuit(SPIKING)
     X = random_stimuli(circuit)
     live = circuit.to_brian2(X, dt=4e-4)
@@ -219,7 +219,7 @@ def test_the_live_objects_run_on_as_the_circuit_does():
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_residual_circuit_hands_out_its_inputs_and_synapses():
+def test_residual_circuit_provides_inputs_and_synapses():
     circuit = random_circuit(SPIKING, wiring="residual")
     X = random_stimuli(circuit)
     live = circuit.to_brian2(X, dt=4e-4, record=("r",))
@@ -246,23 +246,23 @@ def test_weights_keep_their_memory():
     assert variable() is None
 
 
-def test_a_users_own_objects_run_along():
+def test_user_objects_run_with_the_circuit():
     circuit = random_circuit(SPIKING)
     live = circuit.to_brian2(random_stimuli(circuit), dt=4e-4)
     monitor = brian2.StateMonitor(live.population, "u", record=[3], clock=live.clock)
-    gauge = brian2.NeuronGroup(1, "dz/dt = (level - z)/(5*ms) : 1", method="euler",
+    filtered = brian2.NeuronGroup(1, "dz/dt = (level - z)/(5*ms) : 1", method="euler",
                                clock=live.clock)  # fmt: skip
-    tap = brian2.Synapses(live.population, gauge, on_pre="z_post += theta_pre", clock=live.clock)
+    tap = brian2.Synapses(live.population, filtered, on_pre="z_post += theta_pre", clock=live.clock)
     tap.connect(i=np.arange(5), j=0)
-    live.add(monitor, gauge, tap)
+    live.add(monitor, filtered, tap)
     live.run(0.04, namespace={"level": 0.0})
     assert monitor.u.shape == (1, 100)
-    assert gauge.z[0] > 0
+    assert filtered.z[0] > 0
     same_without = circuit.simulate(random_stimuli(circuit), 0.04, 4e-4)
     np.testing.assert_array_equal(live.variable("u"), same_without.state["u"])
 
 
-def test_the_equations_print_as_a_model_that_can_be_read():
+def test_equations_are_readable_text():
     text = random_circuit(SPIKING, wiring="residual").to_brian2().equations
     for line in ("dv/dt = allowed*(u - lam)*int(u > lam or v > v_floor)/tau : 1", "v >= theta",
                  "dr/dt = (x - r)/tau : 1", "w += eta_0_post*r_pre"):  # fmt: skip
@@ -270,25 +270,25 @@ def test_the_equations_print_as_a_model_that_can_be_read():
     assert "inhibition" in random_circuit(RATE).to_brian2(n_samples=2).equations
 
 
-def test_a_circuit_without_stimuli_is_silent():
+def test_circuit_without_stimuli_is_silent():
     live = random_circuit(SPIKING).to_brian2(n_samples=3)
     live.run(0.05)
     assert len(live.monitors["spikes"].i) == 0
     assert not live.variable("u").any()
 
 
-def test_brian2_has_no_way_to_settle():
+def test_brian2_does_not_encode():
     circuit = random_circuit()
     with pytest.raises(NotImplementedError, match=r"circuit\.simulate"):
         circuit.encode(random_stimuli(circuit), engine="brian2")
 
 
-def test_an_unknown_target_is_refused():
+def test_unknown_target_raises():
     with pytest.raises(ValueError, match="'numpy' or 'cython'"):
         Brian2Engine(target="fortran")
 
 
-def test_cython_without_a_compiler_is_an_error_and_no_silent_way_back(monkeypatch):
+def test_cython_without_a_compiler_raises(monkeypatch):
     from brian2.codegen.runtime.cython_rt import cython_rt
 
     def no_compiler(*args, **options):
@@ -296,14 +296,14 @@ def test_cython_without_a_compiler_is_an_error_and_no_silent_way_back(monkeypatc
 
     monkeypatch.setattr(cython_rt.cython_extension_manager, "create_extension", no_compiler)
     circuit = random_circuit()
-    with pytest.raises(RuntimeError, match=r"compiler does not work here(.|\n)*g\+\+"):
+    with pytest.raises(RuntimeError, match=r"compiler does not work(.|\n)*g\+\+"):
         circuit.simulate(random_stimuli(circuit), 0.01, engine=Brian2Engine(target="cython"))
 
 
-def test_synapses_that_would_not_fit_are_refused_before_they_are_made(monkeypatch):
-    import spikelca.engines.brian2 as room
+def test_synapses_beyond_memory_raise_before_allocation(monkeypatch):
+    import spikelca.engines.brian2 as brian2_engine
 
-    monkeypatch.setattr(room, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(brian2_engine, "available_bytes", lambda: 1000)
     circuit = random_circuit()
     with pytest.raises(MemoryError, match="fewer samples at a time"):
         circuit.simulate(random_stimuli(circuit), 0.01, engine="brian2")
@@ -322,7 +322,7 @@ def test_memory_for_synapses_grows_with_the_samples(monkeypatch):
         circuit.simulate(X, 0.01, engine="brian2")
 
 
-def test_preferences_seeds_and_the_default_clock_stay_as_the_user_left_them():
+def test_preferences_seeds_and_default_clock_are_unchanged():
     before = {name: brian2.prefs[name] for name in brian2.prefs}
     dt, state = brian2.defaultclock.dt_, np.random.get_state()[1].copy()  # noqa: NPY002
     circuit = random_circuit(SPIKING, wiring="residual")
@@ -351,7 +351,7 @@ def test_runs_and_live_circuits_log_no_warning(cells, drivers, monkeypatch):
     circuit, X = with_inputs(circuit, *kinds), random_stimuli(circuit)
     run = {"labels": [0, 1, 1, 0, 1], "dt": 4e-4}
     with brian2.utils.logger.catch_logs() as logs:
-        circuit.simulate(X, 0.01, engine=Brian2Engine(block=2), record=records(circuit), **run)
+        circuit.simulate(X, 0.01, engine=Brian2Engine(batch_size=2), record=records(circuit), **run)
         live = circuit.to_brian2(X, record=records(circuit), **run)
         live.run(0.01)
         del live
@@ -370,7 +370,7 @@ def test_learning_in_brian2_logs_no_warning(neuron, monkeypatch):
     assert logs == []
 
 
-def test_a_fresh_process_leaves_no_log_no_message_and_no_hook(tmp_path):
+def test_new_process_leaves_no_log_or_hook(tmp_path):
     script = tmp_path / "run.py"
     script.write_text(textwrap.dedent("""
         import logging, signal, sys, warnings
@@ -389,7 +389,7 @@ def test_a_fresh_process_leaves_no_log_no_message_and_no_hook(tmp_path):
     scratch.mkdir()
     run = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", str(script)], capture_output=True, text=True,
-        env=os.environ | {"TMPDIR": str(scratch), "PYTHONPATH": str(HOME)}, check=False,
+        env=os.environ | {"TMPDIR": str(scratch), "PYTHONPATH": str(ROOT)}, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert run.stdout == run.stderr == ""

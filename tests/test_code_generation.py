@@ -1,6 +1,7 @@
-"""Properties of compiled code, on one fixed target: vector loops in single precision, no counting.
+"""Properties of compiled code on a fixed target: SIMD vectors, and no reference counting.
 
-The code is only read, so that the processor of this machine does not matter, see `compiled.py`.
+The code is inspected, not run, so that the processor of this machine does not matter; see
+`compiled.py`.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ DOUBLE = r"<\d+ x double>"
 
 @pytest.fixture(scope="module")
 def code_of(tmp_path_factory):
-    """The LLVM code of a kernel by its name; each is compiled once for all tests."""
+    """A function that returns the LLVM code of a kernel; each is compiled once for all tests."""
     folder = shared_folder(tmp_path_factory)
 
     def code(name):
-        kept = folder / f"{name}.ll"
+        path = folder / f"{name}.ll"
         with one_at_a_time(f"code of {name}"):
-            if not kept.exists():
-                done = subprocess.run(
+            if not path.exists():
+                process = subprocess.run(
                     [sys.executable, Path(__file__).with_name("compiled.py"), name],
                     env=environment(FIXED, folder / f"cache {name}"),
                     capture_output=True, text=True,
                 )  # fmt: skip
-                assert done.returncode == 0, done.stderr
-                kept.write_text(done.stdout, encoding="utf-8")
-        return kept.read_text(encoding="utf-8")
+                assert process.returncode == 0, process.stderr
+                path.write_text(process.stdout, encoding="utf-8")
+        return path.read_text(encoding="utf-8")
 
     return code
 
@@ -45,15 +46,15 @@ def code_of(tmp_path_factory):
 @pytest.mark.parametrize("name", ["active set", "tile", "hard threshold", "simulation"])
 def test_single_precision_kernels_have_no_double_vectors(name, code_of):
     code = code_of(name)
-    assert re.search(VECTOR, code), "the loops are no vector loops any more"
+    assert re.search(VECTOR, code), "the loops are not vectorised"
     assert not re.search(DOUBLE, code)
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_no_loop_of_an_entry_counts_references(name, code_of):
+def test_kernel_loops_do_not_count_references(name, code_of):
     function = ENTRIES[name].function.__name__
     pattern = rf"^define [^\n]*@_ZN\d+spikelca\w*?\d+{function}\w*\(.*?^}}"
     (body,) = re.findall(pattern, code_of(name), re.MULTILINE | re.DOTALL)
-    assert " phi " in body, "a loop was expected"
+    assert " phi " in body, "the function contains no loop"
     assert re.search(VECTOR, body)
     assert "@NRT_incref" not in body

@@ -1,4 +1,4 @@
-"""How kernels are kept on disk: nothing stale is found, nothing is missed."""
+"""The cache of compiled kernels: stale kernels are compiled again, others are reused."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import spikelca
 from spikelca.engines.numba.jit.compile import digest_sources
 
 INNER = """
-from spikelca.engines.numba.jit.compile import kernel
+from spikelca.engines.numba.jit.compile import jit
 
-@kernel
+@jit("fast", inline="llvm")
 def inner(x):
-    return {answer} * x
+    return {factor} * x
 """
 OUTER = """
 import numpy as np
@@ -36,49 +36,49 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def house(tmp_path):
-    """A copy of the rooms that compile, with an entry that calls a kernel of another file."""
-    source, copy = Path(spikelca.__file__).parent, tmp_path / "spikelca"
-    numba = copy / "engines" / "numba"
-    folders = (copy, copy / "engines", numba, numba / "jit", numba / "encode")
+def package(tmp_path):
+    """A copy of the compiler module, with a kernel that calls a kernel of another file."""
+    source, package_copy = Path(spikelca.__file__).parent, tmp_path / "spikelca"
+    numba = package_copy / "engines" / "numba"
+    folders = (package_copy, package_copy / "engines", numba, numba / "jit", numba / "encode")
     for folder in folders:
         folder.mkdir()
         (folder / "__init__.py").touch()
-    shutil.copy(source / "_version.py", copy)
+    shutil.copy(source / "_version.py", package_copy)
     shutil.copy(source / "engines" / "numba" / "jit" / "compile.py", numba / "jit")
     (numba / "outer.py").write_text(OUTER)
-    (numba / "encode" / "inner.py").write_text(INNER.format(answer=2))
-    return copy
+    (numba / "encode" / "inner.py").write_text(INNER.format(factor=2))
+    return package_copy
 
 
-def answers(house):
-    """What the entry answers in each precision, and how many kernels came out of the cache."""
-    done = subprocess.run(
+def run_outer(package):
+    """Return the results in each precision, and the number of kernels read from the cache."""
+    process = subprocess.run(
         [sys.executable, "-m", "spikelca.engines.numba.outer"],
-        capture_output=True, text=True, cwd=house.parent,
-        env=os.environ | {"NUMBA_CACHE_DIR": str(house.parent / "cache")},
+        capture_output=True, text=True, cwd=package.parent,
+        env=os.environ | {"NUMBA_CACHE_DIR": str(package.parent / "cache")},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    rows = [line.split() for line in done.stdout.splitlines()]
-    return [float(answer) for answer, _ in rows], [int(hits) for _, hits in rows]
+    assert process.returncode == 0, process.stderr
+    rows = [line.split() for line in process.stdout.splitlines()]
+    return [float(result) for result, _ in rows], [int(hits) for _, hits in rows]
 
 
-def test_an_entry_follows_the_kernels_that_it_calls(house):
-    assert answers(house) == ([2.0, 2.0], [0, 0])
-    assert answers(house) == ([2.0, 2.0], [1, 1])
-    (house / "engines" / "numba" / "encode" / "inner.py").write_text(INNER.format(answer=3))
-    assert answers(house) == ([3.0, 3.0], [0, 0])
+def test_changed_inner_kernel_is_compiled_again(package):
+    assert run_outer(package) == ([2.0, 2.0], [0, 0])
+    assert run_outer(package) == ([2.0, 2.0], [1, 1])
+    (package / "engines" / "numba" / "encode" / "inner.py").write_text(INNER.format(factor=3))
+    assert run_outer(package) == ([3.0, 3.0], [0, 0])
 
 
-def test_the_two_precisions_are_kept_in_files_of_their_own(house):
-    answers(house)
-    kept = [path.name for path in (house.parent / "cache").rglob("outer*.nbc")]
-    assert sum("float32" in name for name in kept) == 1
-    assert sum("float64" in name for name in kept) == 1
+def test_each_precision_has_its_own_cache_file(package):
+    run_outer(package)
+    names = [path.name for path in (package.parent / "cache").rglob("outer*.nbc")]
+    assert sum("float32" in name for name in names) == 1
+    assert sum("float64" in name for name in names) == 1
 
 
-def test_the_digest_follows_every_file_and_its_name(tmp_path):
-    found = {digest_sources(tmp_path)}
+def test_digest_depends_on_all_files_and_names(tmp_path):
+    digests = {digest_sources(tmp_path)}
     for name, text in [
         ("a.py", "1"),
         ("a.py", "2"),
@@ -88,5 +88,5 @@ def test_the_digest_follows_every_file_and_its_name(tmp_path):
     ]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-        found.add(digest_sources(tmp_path))
-    assert len(found) == 5
+        digests.add(digest_sources(tmp_path))
+    assert len(digests) == 5

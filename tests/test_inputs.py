@@ -1,4 +1,4 @@
-"""Input cells: what they bring in, the same spikes in every engine, and what is refused."""
+"""Input cells: the spikes they emit, agreement of the engines, and invalid arguments."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ LABELS = [0, 1, 1, 0, 1]
 
 @pytest.fixture(scope="module")
 def digits():
-    """48 unit-norm digits as atoms, and others to be coded."""
+    """48 unit-norm digits as atoms, and other digits as stimuli."""
     X = load_digits().data
     X = X / np.linalg.norm(X, axis=1, keepdims=True)
     return X[:48], {"x": X[600:616]}
 
 
 @pytest.fixture(scope="module")
-def learnt():
-    """48 atoms that were learnt on digits, and others to be coded."""
+def learned():
+    """48 atoms learned from digits, and other digits as stimuli."""
     X, rng = load_digits().data, np.random.default_rng(0)
     X = X / np.linalg.norm(X, axis=1, keepdims=True)
     circuit = Circuit(RATE, SoftThreshold(0.1), [Dictionary("x", X[:48])])
     batches = (({"x": X[rng.choice(1200, 100)]}, None) for _ in range(200))
-    for moved, _ in learn(circuit, batches):
-        circuit = moved
+    for updated, _ in learn(circuit, batches):
+        circuit = updated
     return circuit.dictionary("x").atoms, {"x": X[1300:1332]}
 
 
-def gap_of(circuit, X, **options):
-    """Mean excess of the energy of the spiking code over that of the settled one."""
+def mean_gap(circuit, X, **options):
+    """Compute the mean relative excess energy of the spiking code over the steady state."""
     code = circuit.simulate(X, **options).code
     best = circuit.energy(X, circuit.encode(X, tol=1e-10).code)
     return float(((circuit.energy(X, code) - best) / best).mean())
 
 
-# ---------------------------------------------------------------- the law of the cells
+# ---------------------------------------------------------------- equations of the cells
 
 
-def test_random_spikes_bring_in_the_mean_stimulus():
+def test_mean_of_random_spikes_is_the_stimulus():
     """Within four standard errors of the binomial count, for each of 400 inputs."""
     theta, k, n_steps = 0.02, 0.02, 20_000
     x = np.linspace(-0.6, 0.6, 400) * np.array([1.0, 0.01] * 200)
@@ -65,19 +65,19 @@ def test_random_spikes_bring_in_the_mean_stimulus():
     counts, chance = np.bincount(fired, minlength=400), k * np.abs(x) / theta
     error = (counts - n_steps * chance) / np.sqrt(n_steps * chance * (1 - chance))
     assert np.abs(error).max() < 4
-    # The errors are those of independent draws: neither a bias nor a spread of another size.
+    # The errors are those of independent draws, without a bias and with the same variance.
     assert abs(error.mean()) < 4 / np.sqrt(400)
     assert abs(error.var() - 1) < 4 * np.sqrt(2 / 400)
     assert (np.diff(steps) >= 0).all()
     assert steps.max() < n_steps
 
 
-def test_an_input_of_zero_never_fires():
+def test_zero_input_never_fires():
     _, fired = PoissonInput(0.02, seed=5).draw_spikes(np.array([0.0, 0.3, -0.0]), 0.02, 5000, 0)
     assert set(fired) == {1}
 
 
-def test_a_seed_and_a_sample_number_make_the_spikes(monkeypatch):
+def test_spikes_depend_on_seed_and_sample_index(monkeypatch):
     x = np.full(7, 0.4)
     first = PoissonInput(0.1, seed=3).draw_spikes(x, 0.1, 3000, 2)
     for seed, sample, n_steps, equal in ((3, 2, 3000, True), (4, 2, 3000, False),
@@ -90,17 +90,17 @@ def test_a_seed_and_a_sample_number_make_the_spikes(monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
-def test_signed_residual_cells_send_all_of_the_error_and_keep_less_than_a_spike():
-    """What flowed into p was sent in spikes or is still there."""
+def test_signed_residual_neurons_conserve_charge():
+    """The charge that entered p was emitted in spikes or is still in p."""
     circuit = with_inputs(random_circuit(SPIKING, wiring="residual"), AnalogInput(),
                           SpikingResidual(0.05))  # fmt: skip
     X = random_stimuli(circuit)
     response = circuit.simulate(X, 0.4, 4e-4, record=("r",))
-    flowed = 0.04 * response.traces["r:b"].sum(axis=0)
-    sent = flowed - response.state["p:b"]
-    np.testing.assert_allclose(sent / 0.05, np.rint(sent / 0.05), atol=1e-9)
+    charge = 0.04 * response.traces["r:b"].sum(axis=0)
+    emitted = charge - response.state["p:b"]
+    np.testing.assert_allclose(emitted / 0.05, np.rint(emitted / 0.05), atol=1e-9)
     assert np.abs(response.state["p:b"]).max() < 0.05 + 1e-12
-    assert response.events["input_spikes"].min() >= np.abs(np.rint(sent / 0.05)).sum(1).min() > 0
+    assert response.events["input_spikes"].min() >= np.abs(np.rint(emitted / 0.05)).sum(1).min() > 0
 
 
 # ---------------------------------------------------------------- engines
@@ -118,14 +118,14 @@ KINDS = {
 @pytest.mark.parametrize("drivers", [(), (OrdinalDriver(2, reading="clamp"),)], ids=["", "clamp"])
 @pytest.mark.parametrize("two_sided", [False, True], ids=["one-sided", "signed codes"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_engine_fires_the_same_spikes(kind, two_sided, drivers):
+def test_all_engines_fire_the_same_spikes(kind, two_sided, drivers):
     wiring, *cells = KINDS[kind]
     transfer = SoftThreshold(0.1, two_sided)
     circuit = random_circuit(SPIKING, transfer, wiring=wiring, drivers=drivers)
     circuit, X = with_inputs(circuit, *cells), random_stimuli(circuit)
     record = ("u", "a", "v", "spikes", *(("r", "s") if wiring == "residual" else ()))
     # Brian2 builds a network for each block, which takes longer than the run.
-    brian = Brian2Engine(block=3) if drivers else "brian2"
+    brian = Brian2Engine(batch_size=3) if drivers else "brian2"
     responses = [
         circuit.simulate(X, 0.06, 4e-4, engine=engine, record=record, every=3, labels=LABELS)
         for engine in ("reference", "numba", brian)
@@ -143,10 +143,13 @@ def test_blocks_get_random_spikes_of_their_own(wiring):
     circuit = with_inputs(random_circuit(SPIKING, wiring=wiring), *cells)
     X = random_stimuli(circuit, n_samples=5)
     whole = circuit.simulate(X, 0.03, 4e-4, record=("spikes",))
-    same(whole, circuit.simulate(X, 0.03, 4e-4, engine=Brian2Engine(block=2), record=("spikes",)))
+    same(
+        whole,
+        circuit.simulate(X, 0.03, 4e-4, engine=Brian2Engine(batch_size=2), record=("spikes",)),
+    )
 
 
-def test_a_log_of_one_spike_loses_no_random_one(monkeypatch):
+def test_full_spike_log_keeps_random_spikes(monkeypatch):
     circuit = with_inputs(random_circuit(SPIKING), *KINDS["random, both"][1:])
     X = random_stimuli(circuit)
     whole = circuit.simulate(X, 0.1, 4e-4, record=("spikes",))
@@ -155,7 +158,7 @@ def test_a_log_of_one_spike_loses_no_random_one(monkeypatch):
 
 
 @pytest.mark.cython
-def test_compiled_brian2_fires_the_same_spikes_from_spiking_inputs(quick_compiler):
+def test_compiled_brian2_agrees_with_spiking_inputs(quick_compiler):
     for kind in ("random, lateral", "signed and random"):
         wiring, *cells = KINDS[kind]
         circuit = with_inputs(random_circuit(SPIKING, wiring=wiring), *cells)
@@ -167,7 +170,7 @@ def test_compiled_brian2_fires_the_same_spikes_from_spiking_inputs(quick_compile
             np.testing.assert_array_equal(one, other)
 
 
-def test_both_engines_learn_the_same_bits_from_signed_spikes():
+def test_engines_learn_bit_identically_from_signed_spikes():
     circuit = random_circuit(SPIKING, wiring="residual")
     circuit = with_inputs(circuit, SpikingResidual(0.05), AnalogInput())
     X = random_stimuli(circuit, n_samples=6)
@@ -181,13 +184,13 @@ def test_both_engines_learn_the_same_bits_from_signed_spikes():
     assert np.abs(fast.atoms["a"] - circuit.dictionary("a").atoms).max() > 0.02
 
 
-def test_live_objects_show_the_input_cells():
+def test_brian2_equations_contain_the_input_cells():
     circuit = with_inputs(random_circuit(SPIKING, wiring="residual"),
                           *KINDS["signed and random"][1:])  # fmt: skip
     X = random_stimuli(circuit)
     live = circuit.to_brian2(X, dt=4e-4, duration=0.04)
     for line in ("abs(p) >= quantum", "p -= sign(p)*quantum", "v = clip(v, v_floor, inf)",
-                 "r_post += kick"):  # fmt: skip
+                 "r_post += w"):  # fmt: skip
         assert line in live.equations
     live.run(0.04)
     np.testing.assert_array_equal(
@@ -198,12 +201,12 @@ def test_live_objects_show_the_input_cells():
 
 
 @pytest.mark.parametrize("wiring", ["lateral", "residual"])
-def test_synaptic_events_equal_a_count_by_hand(wiring):
+def test_synaptic_events_equal_a_direct_count(wiring):
     circuit = random_circuit(SPIKING, wiring=wiring)
     atoms = [np.where(d.atoms > np.median(d.atoms), d.atoms, 0.0) for d in circuit.dictionaries]
-    parts = [d._with_atoms(phi) for d, phi in zip(circuit.dictionaries, atoms, strict=True)]
+    dictionaries = [d._with_atoms(phi) for d, phi in zip(circuit.dictionaries, atoms, strict=True)]
     cells = PoissonInput(0.1, seed=4)
-    circuit = with_inputs(circuit.replace(dictionaries=tuple(parts)), cells, AnalogInput())
+    circuit = with_inputs(circuit.replace(dictionaries=tuple(dictionaries)), cells, AnalogInput())
     X = random_stimuli(circuit)
     response = circuit.simulate(X, 0.06, 4e-4, record=("spikes",))
     for sample, x in enumerate(X["a"]):
@@ -213,59 +216,57 @@ def test_synaptic_events_equal_a_count_by_hand(wiring):
             if wiring == "lateral":
                 row = np.delete(sum(phi @ phi[neuron] for phi in atoms), neuron)
             events += np.count_nonzero(row)
-        _, arrived = cells.draw_spikes(x, 4e-4 / TAU, 150, sample)
-        for cell in arrived:
-            # In the residual wiring a spike charges the residual neuron of its own input.
+        _, input_spikes = cells.draw_spikes(x, 4e-4 / TAU, 150, sample)
+        for cell in input_spikes:
+            # With residual wiring a spike charges the residual neuron of its own input only.
             events += np.count_nonzero(atoms[0][:, cell]) if wiring == "lateral" else 1
         assert response.events["synaptic_events"][sample] == events
-        assert response.events["input_spikes"][sample] == len(arrived) > 0
+        assert response.events["input_spikes"][sample] == len(input_spikes) > 0
 
 
-# ---------------------------------------------------------------- the code that comes of it
+# ---------------------------------------------------------------- codes
 
 
 @pytest.mark.parametrize("threshold", [0.02, 0.1])
-def test_signed_spikes_come_as_close_as_analog_currents_do(learnt, threshold, figure):
-    """Quanta of five times the neurons' own still converge: v is not cut off where they waver."""
-    atoms, X = learnt
+def test_signed_spikes_converge_like_analog_currents(learned, threshold, figure):
+    """Quanta of five times that of the neurons converge, because the floor does not clip v."""
+    atoms, X = learned
     analog = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", atoms)], wiring="residual")
     signed = with_inputs(analog, SpikingResidual(threshold))
     for n_tau, factor in ((20, 2.5), (50, 5)):
-        told, exact = (gap_of(c, X, duration=n_tau * TAU, dt=2e-4) for c in (signed, analog))
-        figure(f"threshold {threshold}: gap {told:.1e}, analog {exact:.1e}, after {n_tau} tau")
-        assert told < factor * exact
-    last = gap_of(signed, X, duration=100 * TAU, dt=2e-4)
+        gap, exact = (mean_gap(c, X, duration=n_tau * TAU, dt=2e-4) for c in (signed, analog))
+        figure(f"threshold {threshold}: gap {gap:.1e}, analog {exact:.1e}, after {n_tau} tau")
+        assert gap < factor * exact
+    last = mean_gap(signed, X, duration=100 * TAU, dt=2e-4)
     figure(f"threshold {threshold}: gap {last:.1e} after 100 tau")
     assert last < (5e-6 if threshold == 0.02 else 5e-5)
 
 
 @pytest.mark.parametrize("wiring", ["lateral", "residual"])
-def test_the_noise_of_random_spikes_falls_with_the_window_and_with_the_quantum(
-    learnt, wiring, figure
-):
-    """What stays in a long window is the bias of cells near threshold, whose noise is rectified."""
-    atoms, X = learnt
+def test_noise_decreases_with_window_and_quantum(learned, wiring, figure):
+    """The error in a long window is the bias of neurons near threshold: rectified noise."""
+    atoms, X = learned
 
     def gap(quantum, n_tau, dt=2e-4):
         cells = PoissonInput(quantum, seed=0)
-        parts = [Dictionary("x", atoms, inputs=cells)]
-        circuit = Circuit(FINE, SoftThreshold(0.1), parts, wiring=wiring)
-        return gap_of(circuit, X, duration=n_tau * TAU, dt=dt, window=0.8)
+        dictionaries = [Dictionary("x", atoms, inputs=cells)]
+        circuit = Circuit(FINE, SoftThreshold(0.1), dictionaries, wiring=wiring)
+        return mean_gap(circuit, X, duration=n_tau * TAU, dt=dt, window=0.8)
 
     gaps = [gap(0.02, 20), gap(0.02, 100), gap(0.02, 400), gap(0.005, 400, dt=5e-5)]
-    told = ", ".join(f"{value:.1e}" for value in gaps)
-    figure(f"quantum .02 after 20, 100, 400 tau, and .005 after 400: gap {told}")
+    summary = ", ".join(f"{value:.1e}" for value in gaps)
+    figure(f"quantum .02 after 20, 100, 400 tau, and .005 after 400: gap {summary}")
     assert gaps[0] > 2 * gaps[1]
     assert gaps[1] > 1.4 * gaps[2]
     assert gaps[2] > 2 * gaps[3]
     assert gaps[3] < 5e-4
 
 
-def test_images_stream_past_signed_cells_without_a_reset(digits):
-    """Generators of silent neurons that are charged directly are held at their floor."""
+def test_signed_inputs_follow_images_without_reset(digits):
+    """Generators of silent neurons that are charged directly stay above their floor."""
     atoms, X = digits
-    parts = [Dictionary("x", atoms, inputs=SpikingResidual(0.02))]
-    circuit = Circuit(FINE, SoftThreshold(0.1), parts, wiring="residual")
+    dictionaries = [Dictionary("x", atoms, inputs=SpikingResidual(0.02))]
+    circuit = Circuit(FINE, SoftThreshold(0.1), dictionaries, wiring="residual")
     state, codes = None, []
     for x in X["x"]:
         response = circuit.simulate({"x": x[None]}, 0.4, 2e-4, start=state)
@@ -276,11 +277,11 @@ def test_images_stream_past_signed_cells_without_a_reset(digits):
     assert ((circuit.energy(X, np.array(codes)) - best) / best).mean() < 1e-3
 
 
-# ---------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------- invalid arguments
 
 
 @pytest.mark.parametrize("kind", [PoissonInput(0.01, 0), SpikingResidual(0.01)], ids=repr)
-def test_input_cells_that_would_fire_twice_a_step_are_refused_with_the_remedy(kind):
+def test_saturating_input_cells_raise_with_a_remedy(kind):
     circuit = with_inputs(random_circuit(SPIKING, wiring="residual"), kind, AnalogInput())
     X = random_stimuli(circuit)
     peak = X["a"].max()
@@ -290,7 +291,7 @@ def test_input_cells_that_would_fire_twice_a_step_are_refused_with_the_remedy(ki
     assert automatic.clock.dt <= 0.01 / peak * TAU * 1.001
 
 
-REFUSED = {
+UNSUPPORTED = {
     "a rate neuron": (RATE, SoftThreshold(0.1), "residual", PoissonInput(0.1, 0), "SpikingNeuron"),
     "one layer": (SPIKING, SoftThreshold(0.1), "lateral", SpikingResidual(), "wiring='residual'"),
     "a hard threshold": (
@@ -299,15 +300,15 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_spiking_inputs_where_they_cannot_work_are_refused(case):
-    neuron, transfer, wiring, kind, message = REFUSED[case]
+@pytest.mark.parametrize("case", UNSUPPORTED)
+def test_unsupported_spiking_inputs_raise(case):
+    neuron, transfer, wiring, kind, message = UNSUPPORTED[case]
     circuit = with_inputs(random_circuit(neuron, transfer, wiring=wiring), kind, AnalogInput())
     with pytest.raises(ValueError, match=message):
         circuit.simulate(random_stimuli(circuit), 0.02, 4e-4)
 
 
-def test_synapses_do_not_learn_from_random_spikes():
+def test_learning_from_random_spikes_raises():
     circuit = random_circuit(SPIKING, wiring="residual")
     circuit = with_inputs(circuit, PoissonInput(0.1, 0), AnalogInput())
     with pytest.raises(NotImplementedError, match="random spikes of"):
@@ -318,11 +319,11 @@ def test_synapses_do_not_learn_from_random_spikes():
     lambda: PoissonInput(0.0, 0), lambda: PoissonInput(0.1, -1), lambda: PoissonInput(0.1, 0.5),
     lambda: SpikingResidual(float("nan")),
 ])  # fmt: skip
-def test_input_cells_of_impossible_numbers_are_refused(wrong):
+def test_invalid_input_parameters_raise(make_invalid):
     with pytest.raises(ValueError, match=r"seed must be|(quantum|threshold) is"):
-        wrong()
+        make_invalid()
 
 
-def test_inputs_of_a_foreign_kind_are_refused():
+def test_unknown_input_kind_raises():
     with pytest.raises(TypeError, match=r"AnalogInput\(\), PoissonInput"):
         Dictionary("x", np.eye(2), inputs="poisson")

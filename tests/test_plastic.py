@@ -1,4 +1,4 @@
-"""Plastic synapses: learning while time runs, in both engines, and what comes of it."""
+"""Learning in simulation: agreement of the engines, and the learned atoms."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ TRAIN, HELD_OUT = slice(0, 1500), slice(1500, 1797)
 
 @pytest.fixture(scope="module")
 def digits():
-    """Unit-norm digits in a random order, and their labels."""
+    """Unit-norm digits in random order, and their labels."""
     data = load_digits()
     order = np.random.default_rng(0).permutation(len(data.target))
     X = data.data[order]
     return X / np.linalg.norm(X, axis=1, keepdims=True), data.target[order]
 
 
-def blank_slate(neuron, *widths, drivers=(), seed=0):
-    """48 neurons with random non-negative atoms, modalities x and (if there is one) label."""
+def make_circuit(neuron, *widths, drivers=(), seed=0):
+    """Make 48 neurons with random non-negative atoms, modality x and optionally label."""
     rng = np.random.default_rng(seed)
     atoms = [
         scale * rng.random((48, width)) for width, scale in zip(widths, (1, 0.3), strict=False)
     ]
     atoms = normalise_stacked(atoms, [1.0] * len(atoms))
-    parts = [Dictionary(name, phi) for name, phi in zip(("x", "label"), atoms, strict=False)]
-    return Circuit(neuron, SoftThreshold(0.1), parts, drivers, wiring="residual")
+    dictionaries = [Dictionary(name, phi) for name, phi in zip(("x", "label"), atoms, strict=False)]
+    return Circuit(neuron, SoftThreshold(0.1), dictionaries, drivers, wiring="residual")
 
 
-def equal(first, second):
-    """Whether two streams hold the same bits."""
+def assert_equal(first, second):
+    """Check that two results are bit-identical."""
     for name in ("atoms", "error", "state"):
         one, other = getattr(first, name), getattr(second, name)
         assert one.keys() == other.keys()
@@ -56,36 +56,36 @@ DRIVERS = {
 
 @pytest.mark.parametrize("drivers", DRIVERS)
 @pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
-def test_both_engines_learn_the_same_bits(neuron, drivers):
+def test_engines_learn_bit_identical_atoms(neuron, drivers):
     circuit = random_circuit(neuron, wiring="residual", drivers=DRIVERS[drivers])
     X = random_stimuli(circuit, n_samples=12)
     record = ("spikes",) if neuron is SPIKING else ()
-    streams = [
+    results = [
         circuit.learn_in_simulation(
             X, 0.08, 4e-4, labels=np.arange(12) % 2, engine=engine, record=record
         )[1]
         for engine in ("numba", "brian2")
     ]
-    equal(*streams)
-    assert np.abs(streams[0].atoms["a"] - circuit.dictionary("a").atoms).max() > 0.02
+    assert_equal(*results)
+    assert np.abs(results[0].atoms["a"] - circuit.dictionary("a").atoms).max() > 0.02
 
 
-def test_both_engines_learn_the_same_bits_from_digits(digits):
+def test_engines_learn_bit_identical_atoms_from_digits(digits):
     X, y = digits
-    circuit = blank_slate(SPIKING, 64, 10)
+    circuit = make_circuit(SPIKING, 64, 10)
     stimuli = {"x": X[:15], "label": 0.7 * np.eye(10)[y[:15]]}
     fast, brian = (
         circuit.learn_in_simulation(stimuli, 0.15, 5e-4, engine=engine, record=("spikes",))[1]
         for engine in ("numba", "brian2")
     )
     assert len(fast.spikes) > 2000
-    equal(fast, brian)
+    assert_equal(fast, brian)
 
 
 @pytest.mark.cython
-def test_compiled_brian2_learns_the_same(digits, quick_compiler):
+def test_compiled_brian2_learns_the_same_atoms(digits, quick_compiler):
     X, _ = digits
-    circuit = blank_slate(SPIKING, 64)
+    circuit = make_circuit(SPIKING, 64)
     fast, brian = (
         circuit.learn_in_simulation({"x": X[:10]}, 0.15, 5e-4, engine=engine)[1]
         for engine in ("numba", Brian2Engine(target="cython"))
@@ -95,99 +95,99 @@ def test_compiled_brian2_learns_the_same(digits, quick_compiler):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
-def test_what_is_left_unexplained_falls_below_a_quarter(digits, neuron, seed, figure):
+def test_reconstruction_error_falls_below_a_quarter(digits, neuron, seed, figure):
     X, _ = digits
-    start = blank_slate(neuron, 64, seed=seed)
+    start = make_circuit(neuron, 64, seed=seed)
 
     def unexplained(circuit):
         code = circuit.encode({"x": X[HELD_OUT]}, tol=1e-6).code
         return ((X[HELD_OUT] - circuit.reconstruct(code, "x")) ** 2).sum(axis=1).mean()
 
-    learnt, _ = start.learn_in_simulation({"x": X[:400]}, 0.15, 5e-4)
-    left = unexplained(learnt) / unexplained(start)
-    figure(f"{left:.3f} of the held-out error is left after 400 presentations")
-    assert left <= 0.25
+    learned, _ = start.learn_in_simulation({"x": X[:400]}, 0.15, 5e-4)
+    remaining = unexplained(learned) / unexplained(start)
+    figure(f"{remaining:.3f} of the held-out error remains after 400 presentations")
+    assert remaining <= 0.25
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_a_linked_label_is_read_from_the_pixels_alone(digits, seed, figure):
+def test_linked_label_is_reconstructed_from_pixels(digits, seed, figure):
     X, y = digits
-    circuit = blank_slate(SPIKING, 64, 10, seed=seed)
+    circuit = make_circuit(SPIKING, 64, 10, seed=seed)
     stimuli = {"x": X[:400], "label": 0.7 * np.eye(10)[y[:400]]}
-    learnt, _ = circuit.learn_in_simulation(stimuli, 0.15, 5e-4)
+    learned, _ = circuit.learn_in_simulation(stimuli, 0.15, 5e-4)
 
-    def right(circuit):
+    def accuracy(circuit):
         code = circuit.encode({"x": X[HELD_OUT]}, tol=1e-6).code
         read = circuit.reconstruct(code, "label", observed=["x"]).argmax(axis=1)
         return (read == y[HELD_OUT]).mean()
 
-    figure(f"{right(learnt):.3f} of the held-out labels after 400 presentations")
-    assert right(learnt) >= 0.85
-    assert right(circuit) < 0.3
+    figure(f"{accuracy(learned):.3f} of the held-out labels after 400 presentations")
+    assert accuracy(learned) >= 0.85
+    assert accuracy(circuit) < 0.3
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_an_ordinal_driver_brings_ten_blocks_into_order(digits, seed):
+def test_ordinal_driver_orders_ten_blocks(digits, seed):
     X, y = digits
     driver = OrdinalDriver(10, excitation=0.05, inhibition=0.05)
-    circuit = blank_slate(SPIKING, 64, 10, drivers=(driver,), seed=seed)
+    circuit = make_circuit(SPIKING, 64, 10, drivers=(driver,), seed=seed)
     stimuli = {"x": X[:400], "label": 0.7 * np.eye(10)[y[:400]]}
-    learnt, _ = circuit.learn_in_simulation(stimuli, 0.15, 5e-4, labels=y[:400])
-    labels_of = learnt.dictionary("label").atoms
-    owner = driver.neuron_classes(48)
-    blocks = [int(labels_of[owner == c].sum(axis=0).argmax()) for c in range(10)]
+    learned, _ = circuit.learn_in_simulation(stimuli, 0.15, 5e-4, labels=y[:400])
+    labels_of = learned.dictionary("label").atoms
+    neuron_classes = driver.neuron_classes(48)
+    blocks = [int(labels_of[neuron_classes == c].sum(axis=0).argmax()) for c in range(10)]
     assert blocks == list(range(10))
 
 
-def test_the_steps_of_a_neuron_shrink_with_what_it_has_done():
-    """One neuron, one image: H is the decayed sum of its squared activity, and goes on."""
+def test_learning_rate_decreases_with_usage():
+    """For one neuron and one image, H is the decayed sum of squared activities."""
     circuit = Circuit(RATE, SoftThreshold(0.1), [Dictionary("x", [[0.6, 0.8]])], wiring="residual")
-    first, stream = circuit.learn_in_simulation({"x": [[0.6, 0.8]] * 3}, 0.3, 5e-4, memory=0.5)
-    a = stream.code[:, 0]
-    awaited = 0.5 * (0.5 * (0.5 * 0 + a[0] ** 2) + a[1] ** 2) + a[2] ** 2
-    assert first.plasticity.usage[0] == pytest.approx(awaited, rel=1e-12)
-    again, _ = first.learn_in_simulation({"x": [[0.8, 0.6]]}, 0.3, 5e-4)
-    fresh, _ = circuit.learn_in_simulation({"x": [[0.8, 0.6]]}, 0.3, 5e-4)
-    turn = [c.dictionary("x").atoms[0, 0] - 0.6 for c in (again, fresh)]
-    assert 0 < turn[0] < turn[1]
+    first, result = circuit.learn_in_simulation({"x": [[0.6, 0.8]] * 3}, 0.3, 5e-4, memory=0.5)
+    a = result.code[:, 0]
+    expected = 0.5 * (0.5 * (0.5 * 0 + a[0] ** 2) + a[1] ** 2) + a[2] ** 2
+    assert first.plasticity.usage[0] == pytest.approx(expected, rel=1e-12)
+    later, _ = first.learn_in_simulation({"x": [[0.8, 0.6]]}, 0.3, 5e-4)
+    initial, _ = circuit.learn_in_simulation({"x": [[0.8, 0.6]]}, 0.3, 5e-4)
+    change = [c.dictionary("x").atoms[0, 0] - 0.6 for c in (later, initial)]
+    assert 0 < change[0] < change[1]
 
 
 @pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
 def test_stacked_atoms_stay_on_the_unit_sphere(neuron):
     circuit = random_circuit(neuron, wiring="residual")
-    learnt, _ = circuit.learn_in_simulation(random_stimuli(circuit), 0.05, 4e-4)
-    norms = stacked_norms([d.atoms for d in learnt.dictionaries], [1.0, 0.7])
+    learned, _ = circuit.learn_in_simulation(random_stimuli(circuit), 0.05, 4e-4)
+    norms = stacked_norms([d.atoms for d in learned.dictionaries], [1.0, 0.7])
     np.testing.assert_allclose(norms, 1.0, rtol=1e-12)
 
 
 @pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
-def test_a_stream_in_two_parts_is_one_stream(neuron):
+def test_continued_learning_equals_one_run(neuron):
     circuit = random_circuit(neuron, wiring="residual")
     X = random_stimuli(circuit, n_samples=8)
-    whole, stream = circuit.learn_in_simulation(X, 0.05, 4e-4)
+    whole, result = circuit.learn_in_simulation(X, 0.05, 4e-4)
     half, first = circuit.learn_in_simulation({k: x[:5] for k, x in X.items()}, 0.05, 4e-4)
     rest, second = half.learn_in_simulation(
         {k: x[5:] for k, x in X.items()}, 0.05, 4e-4, start=first.state
     )
     for name in ("a", "b"):
         np.testing.assert_array_equal(rest.dictionary(name).atoms, whole.dictionary(name).atoms)
-    np.testing.assert_array_equal(np.vstack([first.code, second.code]), stream.code)
+    np.testing.assert_array_equal(np.vstack([first.code, second.code]), result.code)
 
 
-def test_synapses_learn_from_the_image_that_was_shown_and_not_from_the_next():
-    """One neuron, one image, then another: the first presentation moves the atom to the first."""
+def test_update_uses_the_presented_image():
+    """For one neuron, the first presentation moves the atom towards the first image only."""
     circuit = Circuit(
         RATE, SoftThreshold(0.1), [Dictionary("x", [[1.0, 0.0, 0.0]])], wiring="residual"
     )
     X = np.array([[0.8, 0.6, 0.0], [0.8, 0.0, 0.6]])
-    learnt, _ = circuit.learn_in_simulation({"x": X[:1]}, 0.3, 5e-4)
-    assert learnt.dictionary("x").atoms[0, 1] > 0.1
-    assert learnt.dictionary("x").atoms[0, 2] == 0.0
+    learned, _ = circuit.learn_in_simulation({"x": X[:1]}, 0.3, 5e-4)
+    assert learned.dictionary("x").atoms[0, 1] > 0.1
+    assert learned.dictionary("x").atoms[0, 2] == 0.0
     both, _ = circuit.learn_in_simulation({"x": X}, 0.3, 5e-4)
     assert both.dictionary("x").atoms[0, 2] > 0.1
 
 
-def test_only_dictionaries_with_a_plasticity_learn():
+def test_only_plastic_dictionaries_learn():
     atoms = normalise_stacked(
         [np.random.default_rng(0).random((4, 6)), np.random.default_rng(1).random((4, 3))],
         [1.0, 1.0],
@@ -198,22 +198,22 @@ def test_only_dictionaries_with_a_plasticity_learn():
         wiring="residual",
     )  # fmt: skip
     X = random_stimuli(random_circuit(widths=(6, 3)), n_samples=4)
-    learnt, _ = circuit.learn_in_simulation({"x": X["a"], "fixed": X["b"]}, 0.1, 4e-4)
-    after = learnt.dictionary("fixed").atoms
-    # Its direction stays; the common norm of the stacked atom may shorten it.
+    learned, _ = circuit.learn_in_simulation({"x": X["a"], "fixed": X["b"]}, 0.1, 4e-4)
+    after = learned.dictionary("fixed").atoms
+    # Its direction is constant; normalising the stacked atom may change its length.
     scale = after / atoms[1]
     np.testing.assert_allclose(scale, scale[:, :1] * np.ones(3), rtol=1e-12)
-    turned = learnt.dictionary("x").atoms / atoms[0]
+    turned = learned.dictionary("x").atoms / atoms[0]
     assert np.ptp(turned, axis=1).max() > 0.05
 
 
-def test_a_circuit_of_one_precision_stays_in_it():
+def test_learning_keeps_the_precision():
     circuit = random_circuit(SPIKING, wiring="residual", dtype=np.float32)
-    learnt, _ = circuit.learn_in_simulation(random_stimuli(circuit), 0.05, 4e-4)
-    assert learnt.dtype == np.float32
+    learned, _ = circuit.learn_in_simulation(random_stimuli(circuit), 0.05, 4e-4)
+    assert learned.dtype == np.float32
 
 
-def test_what_cannot_learn_says_why():
+def test_circuits_that_cannot_learn_raise():
     X = random_stimuli(random_circuit())
     with pytest.raises(ValueError, match="wiring='residual'"):
         random_circuit(SPIKING).learn_in_simulation(X)
@@ -223,13 +223,13 @@ def test_what_cannot_learn_says_why():
     circuit = random_circuit(SPIKING, wiring="residual")
     with pytest.raises(ValueError, match="rate is"):
         circuit.learn_in_simulation(X, rate=0.0)
-    with pytest.raises(NotImplementedError, match="'numba' and 'brian2'"):
+    with pytest.raises(NotImplementedError, match="does not support plastic synapses"):
         circuit.learn_in_simulation(X, 0.05, 4e-4, engine="reference")
     with pytest.raises(ValueError, match=r"\(1, 11\) was awaited"):
         circuit.learn_in_simulation(X, 0.05, 4e-4, start={"s": np.zeros((5, 11))})
 
 
-def test_learning_that_explodes_is_an_error_and_no_circuit():
+def test_diverging_learning_raises():
     circuit = random_circuit(SPIKING, wiring="residual")
-    with pytest.raises((FloatingPointError, ValueError), match=r"without bound|faster than"):
+    with pytest.raises((FloatingPointError, ValueError), match=r"without bound|one spike per step"):
         circuit.learn_in_simulation(random_stimuli(circuit), 0.05, 4e-4, rate=1e200)

@@ -1,4 +1,4 @@
-"""Simulation: engines agree, the energy falls, and a run can be split in every direction."""
+"""Simulation: agreement of the engines, decreasing energy, split runs, invalid arguments."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def names(circuit):
 @pytest.mark.parametrize("transfer", TRANSFERS, ids=repr)
 @pytest.mark.parametrize("wiring", ["lateral", "residual"])
 @pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
-def test_numba_follows_the_reference(neuron, wiring, transfer, drivers):
+def test_numba_equals_the_reference(neuron, wiring, transfer, drivers):
     circuit = random_circuit(neuron, transfer, drivers=drivers, wiring=wiring)
     X = random_stimuli(circuit)
     if (
@@ -89,7 +89,7 @@ def test_both_wirings_are_the_same_circuit(neuron, transfer):
 
 
 @pytest.mark.parametrize("two_sided", [False, True])
-def test_energy_never_rises_along_a_trajectory_at_the_automatic_step(two_sided):
+def test_energy_never_rises_with_the_default_step(two_sided):
     circuit = random_circuit(
         transfer=SoftThreshold(0.05, two_sided), n_neurons=40, widths=(30,), weights=(1.0,)
     )
@@ -101,7 +101,7 @@ def test_energy_never_rises_along_a_trajectory_at_the_automatic_step(two_sided):
 
 
 def test_energy_rises_beyond_the_stability_limit(monkeypatch):
-    """The law above is worth something only if a step that is too long breaks it."""
+    """The previous test is meaningful only if a step that is too long violates it."""
     monkeypatch.setattr(spikelca.engines.problem, "step_limit", lambda gram: np.inf)
     circuit = random_circuit(n_neurons=40, widths=(30,), weights=(1.0,))
     X = random_stimuli(circuit, n_samples=8)
@@ -109,19 +109,19 @@ def test_energy_rises_beyond_the_stability_limit(monkeypatch):
     assert (np.diff([circuit.energy(X, a) for a in trace], axis=0) > 1e-3).any()
 
 
-def test_a_long_simulation_arrives_where_encode_settles():
+def test_long_simulation_converges_to_the_encoded_code():
     circuit = random_circuit()
     X = random_stimuli(circuit)
-    settled = circuit.encode(X, tol=1e-12)
-    followed = circuit.simulate(X, 20.0)
-    np.testing.assert_allclose(followed.code, settled.code, atol=1e-9)
-    assert followed.residual.max() < 1e-9
-    assert followed.gap.max() < 1e-9
+    encoded = circuit.encode(X, tol=1e-12)
+    simulated = circuit.simulate(X, 20.0)
+    np.testing.assert_allclose(simulated.code, encoded.code, atol=1e-9)
+    assert simulated.residual.max() < 1e-9
+    assert simulated.gap.max() < 1e-9
 
 
 @pytest.mark.parametrize("wiring", ["lateral", "residual"])
 @pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
-def test_restarting_from_a_state_goes_on_as_one_long_run(neuron, wiring):
+def test_continued_run_equals_one_long_run(neuron, wiring):
     circuit = random_circuit(neuron, wiring=wiring)
     X = random_stimuli(circuit)
     whole = circuit.simulate(X, 0.08, 4e-4, window=0.5)
@@ -134,7 +134,7 @@ def test_restarting_from_a_state_goes_on_as_one_long_run(neuron, wiring):
 
 @pytest.mark.parametrize("wiring", ["lateral", "residual"])
 @pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
-def test_samples_never_meet(neuron, wiring):
+def test_samples_do_not_interact(neuron, wiring):
     circuit = random_circuit(neuron, wiring=wiring, widths=(33, 5))
     X = random_stimuli(circuit, n_samples=9)
     whole = circuit.simulate(X, 0.05, 4e-4).code
@@ -146,24 +146,26 @@ def test_samples_never_meet(neuron, wiring):
     np.testing.assert_array_equal(np.vstack(alone), whole)
 
 
-def test_the_number_of_threads_changes_nothing(monkeypatch):
-    from spikelca.engines.numba.jit import parallel as threads
+def test_results_do_not_depend_on_threads(monkeypatch):
+    from spikelca.engines.numba.jit import parallel
 
     circuit = random_circuit(SPIKING)
     X = random_stimuli(circuit, n_samples=7)
     one = circuit.simulate(X, 0.05, 4e-4, record=("u", "spikes"))
-    monkeypatch.setattr(threads, "MIN_SAMPLES_PER_THREAD", 1)
-    monkeypatch.setattr(threads.numba, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(parallel, "MIN_SAMPLES_PER_THREAD", 1)
+    monkeypatch.setattr(parallel.numba, "get_num_threads", lambda: 3)
     same(one, circuit.simulate(X, 0.05, 4e-4, record=("u", "spikes")))
 
 
-CUTS = [SoftThreshold(0.05), SoftThreshold(0.05, two_sided=True), HardThreshold(0.1)]
+SPAN_TRANSFERS = [SoftThreshold(0.05), SoftThreshold(0.05, two_sided=True), HardThreshold(0.1)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("transfer", CUTS, ids=repr)
-@pytest.mark.parametrize("drivers", [(), (CurrentDriver(Noise(0.05, seed=2)),)], ids=["", "wave"])
-def test_a_rate_circuit_takes_the_same_steps_one_by_one_or_many_at_a_time(transfer, dtype, drivers):
+@pytest.mark.parametrize("transfer", SPAN_TRANSFERS, ids=repr)
+@pytest.mark.parametrize(
+    "drivers", [(), (CurrentDriver(Noise(0.05, seed=2)),)], ids=["constant", "waveform"]
+)
+def test_spans_are_bit_identical_to_single_steps(transfer, dtype, drivers):
     circuit = random_circuit(
         transfer=transfer, drivers=drivers, n_neurons=300, widths=(60,), weights=(1.0,), dtype=dtype
     )
@@ -182,9 +184,9 @@ def test_a_rate_circuit_takes_the_same_steps_one_by_one_or_many_at_a_time(transf
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_steps_are_the_same_while_too_many_fire_to_foresee_who_will(dtype):
+def test_fallback_steps_are_bit_identical(dtype):
     circuit = random_circuit(
-        transfer=CUTS[1], n_neurons=130, widths=(60,), weights=(1.0,), dtype=dtype
+        transfer=SPAN_TRANSFERS[1], n_neurons=130, widths=(60,), weights=(1.0,), dtype=dtype
     )
     X, dt = random_stimuli(circuit, n_samples=2), 6e-5
     state = {"u": np.random.default_rng(1).normal(0, 0.3, (2, 130)).astype(dtype)}
@@ -197,11 +199,11 @@ def test_steps_are_the_same_while_too_many_fire_to_foresee_who_will(dtype):
     np.testing.assert_array_equal(whole.state["u"], state["u"])
     reference = circuit.simulate(X, 60 * dt, dt, start={"u": whole.traces["u"][0]},
                                  engine="reference")  # fmt: skip
-    off = np.abs(whole.state["u"] - reference.state["u"]).max()
-    assert off < (1e-12 if dtype is np.float64 else 1e-5)
+    difference = np.abs(whole.state["u"] - reference.state["u"]).max()
+    assert difference < (1e-12 if dtype is np.float64 else 1e-5)
 
 
-def test_traces_hold_the_state_at_the_start_of_every_kth_step():
+def test_traces_contain_the_state_at_step_starts():
     circuit = random_circuit()
     X = random_stimuli(circuit)
     full = circuit.simulate(X, 0.01, 5e-4, record=("u", "a", "current"))
@@ -216,7 +218,7 @@ def test_traces_hold_the_state_at_the_start_of_every_kth_step():
     np.testing.assert_array_equal(full.code, circuit.transfer(full.state["u"]))
 
 
-def test_a_rate_circuit_keeps_its_precision():
+def test_rate_circuit_keeps_its_precision():
     circuit = random_circuit(dtype=np.float32)
     X = random_stimuli(circuit)
     response = circuit.simulate(X, 0.05, 4e-4, record=("u",))
@@ -225,7 +227,7 @@ def test_a_rate_circuit_keeps_its_precision():
     np.testing.assert_allclose(response.code, wide.code, atol=1e-5)
 
 
-def test_a_subset_of_the_modalities_simulates_the_circuit_that_sees_only_them():
+def test_subset_of_modalities_simulates_the_observing_circuit():
     circuit = random_circuit()
     X = random_stimuli(circuit)
     part = circuit.simulate({"a": X["a"]}, 0.05, 4e-4)
@@ -234,7 +236,7 @@ def test_a_subset_of_the_modalities_simulates_the_circuit_that_sees_only_them():
     )
 
 
-def test_a_time_with_a_unit_is_a_time_in_seconds():
+def test_times_with_units_are_converted_to_seconds():
     brian2 = pytest.importorskip("brian2")
     circuit = random_circuit()
     X = random_stimuli(circuit)
@@ -255,8 +257,8 @@ BAD = {
     "r of one layer": ({"record": ("r",)}, "a sequence out of"),
     "one word for a record": ({"record": "u"}, "a sequence out of"),
     "every zeroth step": ({"record": ("u",), "every": 0}, "every is 0"),
-    "window of nothing": ({"window": 0.0}, "window is 0.0"),
-    "window beyond the run": ({"window": 1.5}, "window is 1.5"),
+    "window of nothing": ({"window": 0.0}, "got 0.0"),
+    "window beyond the run": ({"window": 1.5}, "got 1.5"),
     "start of a foreign name": ({"start": {"v": np.zeros((5, 11))}}, "has the states"),
     "start of another shape": ({"start": {"u": np.zeros((1, 11))}}, "(5, 11) was awaited"),
     "start with a hole": ({"start": {"u": np.full((5, 11), np.nan)}}, "NaN"),
@@ -265,7 +267,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
-def test_bad_input_gets_one_clear_error(arguments, message):
+def test_invalid_arguments_raise_one_clear_error(arguments, message):
     circuit = random_circuit()
     arguments = {"duration": 0.02, **arguments}
     with pytest.raises(ValueError, match=r".") as error:
@@ -289,7 +291,7 @@ BAD_DRIVERS = {
 
 @pytest.mark.parametrize("case", BAD_DRIVERS)
 @pytest.mark.parametrize("engine", ["reference", "numba"])
-def test_a_driver_that_does_not_fit_the_run_gets_one_clear_error(case, engine):
+def test_mismatched_driver_raises_one_clear_error(case, engine):
     make, message = BAD_DRIVERS[case]
 
     def run():
@@ -300,7 +302,7 @@ def test_a_driver_that_does_not_fit_the_run_gets_one_clear_error(case, engine):
         run()
 
 
-def test_a_recording_that_would_not_fit_is_refused_before_it_starts(monkeypatch):
+def test_recording_beyond_memory_raises_before_the_run(monkeypatch):
     circuit = random_circuit()
     X = random_stimuli(circuit)
     needed = 250 * 5 * 11 * 8 * 2
@@ -314,7 +316,7 @@ def test_a_recording_that_would_not_fit_is_refused_before_it_starts(monkeypatch)
 
 @pytest.mark.parametrize("transfer", TRANSFERS, ids=str)
 @pytest.mark.parametrize("current", [0.0, 0.25, -0.15, -0.8])
-def test_a_neuron_alone_fires_the_expected_spikes(transfer, current):
+def test_single_neuron_fires_the_expected_spikes(transfer, current):
     drivers = [CurrentDriver(current)] if current else []
     one = Circuit(SPIKING, transfer, [Dictionary("x", np.eye(1))], drivers)
     stimuli, duration, dt = {"x": np.full((1, 1), 0.6)}, 1.0, 1e-4
@@ -326,7 +328,7 @@ def test_a_neuron_alone_fires_the_expected_spikes(transfer, current):
     assert len(fired) <= expected_spikes(problem) <= len(fired) + rise
 
 
-def test_a_recording_of_years_is_refused_at_once():
+def test_recording_of_years_raises():
     one = Circuit(RATE, SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
     with pytest.raises(MemoryError, match="are free"):
         one.simulate({"x": np.ones((1, 2))}, 3e8, record=("u",))

@@ -1,4 +1,4 @@
-"""Spikes: the law of one neuron, the way to the LASSO, read-outs, and what is refused."""
+"""Spiking neurons: one neuron, convergence to the LASSO, read-outs, invalid arguments."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def digits():
 
 
 def relative_gap(circuit, X, code):
-    """Excess of the energy over that of the settled code, relative to it."""
+    """Compute the excess energy over the steady-state code, relative to its energy."""
     best = circuit.energy(X, circuit.encode(X, tol=1e-10).code)
     return (circuit.energy(X, code) - best) / best
 
 
 def single(drive, transfer, neuron=FINE, duration=1.0, dt=2e-4):
-    """One neuron that sees a constant drive, spikes recorded."""
+    """Simulate one neuron with a constant drive, and record its spikes."""
     circuit = Circuit(neuron, transfer, [Dictionary("x", np.eye(1))])
     return circuit.simulate({"x": [[drive]]}, duration, dt, record=("u", "v", "spikes"))
 
@@ -61,17 +61,17 @@ def single(drive, transfer, neuron=FINE, duration=1.0, dt=2e-4):
 @pytest.mark.parametrize("kind", [SoftThreshold, HardThreshold])
 @pytest.mark.parametrize("two_sided", [False, True])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_neuron_fires_at_the_rate_of_its_transfer_function(drive, kind, two_sided, sign):
+def test_firing_rate_equals_the_transfer_function(drive, kind, two_sided, sign):
     transfer = kind(0.1, two_sided)
     response = single(sign * drive, transfer)
-    awaited = transfer(np.array([[sign * drive]]))
-    # A count is right up to one spike.
+    expected = transfer(np.array([[sign * drive]]))
+    # A count is accurate to one spike.
     resolution = FINE.quantum / (0.5 / TAU)
-    np.testing.assert_allclose(response.code, awaited, atol=1.01 * resolution)
+    np.testing.assert_allclose(response.code, expected, atol=1.01 * resolution)
 
 
-def test_the_reset_subtracts_so_that_no_charge_is_lost():
-    """All charge that flowed in is either fired away or still there."""
+def test_reset_conserves_charge():
+    """The charge that entered v was emitted in spikes or is still in v."""
     response = single(0.437, SoftThreshold(0.1))
     u = response.traces["u"][:, 0, 0]
     charged = (2e-4 / TAU) * (u[u > 0.1] - 0.1).sum()
@@ -81,7 +81,7 @@ def test_the_reset_subtracts_so_that_no_charge_is_lost():
     assert fired + response.state["v"][0, 0] == pytest.approx(charged + drained, abs=1e-12)
 
 
-def test_a_silent_neuron_drifts_no_further_than_its_floor():
+def test_silent_neuron_stops_at_its_floor():
     response = single(0.0, SoftThreshold(0.1))
     step = 2e-4 / TAU * 0.1
     assert -FINE.quantum - step <= response.state["v"][0, 0] <= -FINE.quantum
@@ -89,7 +89,7 @@ def test_a_silent_neuron_drifts_no_further_than_its_floor():
     assert deep.state["v"][0, 0] < -0.9
 
 
-def test_a_clamped_neuron_never_fires():
+def test_clamped_neuron_never_fires():
     driver = OrdinalDriver(2, reading="clamp")
     circuit = random_circuit(SPIKING, drivers=(driver,), n_neurons=10)
     response = circuit.simulate(random_stimuli(circuit), 0.1, 4e-4, labels=[0, 1, 1, 0, 1])
@@ -97,7 +97,7 @@ def test_a_clamped_neuron_never_fires():
     assert response.code[1, 5:].any()
 
 
-def test_a_current_pulse_makes_a_silent_neuron_fire_while_it_lasts():
+def test_current_pulse_makes_a_neuron_fire():
     driver = CurrentDriver(Pulse(0.5, start=0.1, stop=0.2), neurons=[1])
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(2))], [driver])
     spikes = circuit.simulate({"x": np.zeros((1, 2))}, 0.4, 2e-4, record=("spikes",)).spikes
@@ -127,7 +127,7 @@ def test_spike_rates_converge_to_the_lasso(digits, wiring):
     assert gaps == sorted(gaps, reverse=True)
 
 
-def test_the_returned_certificate_is_that_of_the_returned_code(digits):
+def test_duality_gap_bounds_the_returned_code(digits):
     atoms, X = digits
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", atoms)])
     response = circuit.simulate({"x": X}, 1.0, 2e-4)
@@ -135,7 +135,7 @@ def test_the_returned_certificate_is_that_of_the_returned_code(digits):
     assert response.residual.max() < 0.1
 
 
-def test_signed_codes_of_pairs_converge_to_the_signed_lasso(digits):
+def test_signed_codes_converge_to_the_signed_lasso(digits):
     atoms, X = digits
     X = unit(X - X.mean(axis=0))
     atoms = unit(atoms - atoms.mean(axis=0))[:30]
@@ -146,18 +146,18 @@ def test_signed_codes_of_pairs_converge_to_the_signed_lasso(digits):
     assert relative_gap(circuit, {"x": X}, response.code).mean() < 2e-4
 
 
-def test_linked_modalities_code_together(digits):
+def test_linked_modalities_converge_to_the_code(digits):
     atoms, X = digits
-    parts = [Dictionary("top", atoms[:, :32]),
+    dictionaries = [Dictionary("top", atoms[:, :32]),
              Dictionary("bottom", atoms[:, 32:] * 2**0.5, weight=0.5)]  # fmt: skip
-    circuit = Circuit(FINE, SoftThreshold(0.1), parts)
+    circuit = Circuit(FINE, SoftThreshold(0.1), dictionaries)
     stimuli = {"top": X[:, :32], "bottom": X[:, 32:]}
     response = circuit.simulate(stimuli, 1.0, 2e-4)
     assert relative_gap(circuit, stimuli, response.code).mean() < 1e-4
 
 
-def test_images_stream_by_without_a_reset(digits):
-    """Without a floor the generators of silent neurons would sink out of reach."""
+def test_images_follow_each_other_without_reset(digits):
+    """Without a floor, v of silent neurons would decrease too far to recover."""
     atoms, X = digits
 
     def stream(neuron):
@@ -173,11 +173,11 @@ def test_images_stream_by_without_a_reset(digits):
     assert stream(replace(FINE, floor=-100.0)) > 1e-2
 
 
-def test_a_hard_threshold_settles_at_a_fixed_point_of_its_own(digits):
+def test_hard_threshold_settles_at_a_fixed_point(digits):
     atoms, X = digits
     circuit = Circuit(FINE, HardThreshold(0.25), [Dictionary("x", atoms)])
     response = circuit.simulate({"x": X}, 2.0, 2e-4, record=("u",), every=5)
-    # Where no potential lingers at the threshold, the spikes count exactly T(u).
+    # If no potential is close to the threshold, the spike count equals T(u).
     u = response.traces["u"][200:]
     clear = ((u > 0.25).all(axis=0) | (u < 0.25).all(axis=0)).all(axis=1)
     assert clear.sum() >= 8
@@ -185,7 +185,7 @@ def test_a_hard_threshold_settles_at_a_fixed_point_of_its_own(digits):
     assert response.gap is None
 
 
-def test_a_float32_circuit_spikes_in_float64():
+def test_float32_circuit_spikes_in_float64():
     narrow = random_circuit(SPIKING, dtype=np.float32)
     X = random_stimuli(narrow)
     response = narrow.simulate(X, 0.1, 4e-4)
@@ -196,30 +196,30 @@ def test_a_float32_circuit_spikes_in_float64():
 
 
 @pytest.fixture(scope="module")
-def settled():
+def simulated():
     circuit = random_circuit(FINE)
     X = random_stimuli(circuit, size=0.6)
     response = circuit.simulate(X, 2.0, 2e-4, record=("u", "spikes"), every=5)
     return circuit, X, response
 
 
-def test_the_code_is_the_quantum_times_the_rate_times_tau(settled):
-    _, _, response = settled
+def test_code_is_quantum_times_rate_times_tau(simulated):
+    _, _, response = simulated
     np.testing.assert_allclose(spike_count(response), 0.02 * TAU * response.rates())
     np.testing.assert_allclose(spike_count(response), response.code, atol=0.02 / (0.25 * 200))
     assert response.rates(window=0.25).shape == (5, 11)
 
 
 @pytest.mark.parametrize("window", [0.1, 0.5, 1.0])
-def test_rates_count_the_spikes_of_their_window(settled, window):
-    _, _, response = settled
+def test_rates_count_the_spikes_of_their_window(simulated, window):
+    _, _, response = simulated
     late = response.spikes.step >= 10_000 - round(window * 10_000)
     total = response.rates(window).sum() * window * 2.0
     assert total == pytest.approx(late.sum())
 
 
-def test_every_readout_reads_the_same_code(settled):
-    circuit, X, response = settled
+def test_all_readouts_agree_with_the_code(simulated):
+    circuit, X, response = simulated
     best = circuit.encode(X, tol=1e-10).code
     for read in (spike_count(response), exponential(response, tau=0.2),
                  membrane(response, circuit.transfer)):  # fmt: skip
@@ -227,34 +227,34 @@ def test_every_readout_reads_the_same_code(settled):
 
 
 @pytest.mark.parametrize("window", [0.1, 0.25, 1.0])
-def test_the_returned_code_weighs_the_spikes_of_its_window_by_a_parabola(settled, window):
-    circuit, X, response = settled
+def test_returned_code_weights_spikes_by_a_parabola(simulated, window):
+    circuit, X, response = simulated
     again = circuit.simulate(X, 2.0, 2e-4, window=window)
     n = round(window * 10_000)
     weights = np.zeros(10_000)
     weights[-n:] = np.arange(1, n + 1) * np.arange(n, 0, -1.0)
-    spikes, awaited = response.spikes, np.zeros((5, 11))
-    np.add.at(awaited, (spikes.sample, spikes.neuron), weights[spikes.step])
-    awaited *= 0.02 / (weights.sum() * 0.02)
-    np.testing.assert_allclose(again.code, awaited, rtol=1e-12)
-    np.testing.assert_allclose(tapered(response, window), awaited, rtol=1e-12)
+    spikes, expected = response.spikes, np.zeros((5, 11))
+    np.add.at(expected, (spikes.sample, spikes.neuron), weights[spikes.step])
+    expected *= 0.02 / (weights.sum() * 0.02)
+    np.testing.assert_allclose(again.code, expected, rtol=1e-12)
+    np.testing.assert_allclose(tapered(response, window), expected, rtol=1e-12)
     np.testing.assert_array_equal(tapered(again), again.code)
 
 
-def test_the_code_of_a_steady_rate_is_right_to_the_square_of_the_window():
-    """A count is right up to one spike at each edge; the tapered code comes far closer."""
+def test_tapered_code_is_more_accurate_than_a_count():
+    """A count has an error of up to one spike; the tapered code is far more accurate."""
     response = single(0.437, SoftThreshold(0.1), duration=4.0)
     spike = FINE.quantum / (0.25 * 4.0 / TAU)
     assert abs(response.code[0, 0] - 0.337) < 0.02 * spike
 
 
-def test_a_window_whose_weights_would_not_add_up_is_refused():
+def test_window_with_overflowing_weights_raises():
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(1))])
-    with pytest.raises(ValueError, match="3000000 at most"):
+    with pytest.raises(ValueError, match="at most 3000000 steps"):
         circuit.simulate({"x": [[0.5]]}, 2e-4 * 12_000_100, 2e-4)
 
 
-def test_the_mean_membrane_is_closer_than_the_count(digits):
+def test_mean_membrane_is_more_accurate_than_a_count(digits):
     atoms, X = digits
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", atoms)])
     response = circuit.simulate({"x": X}, 8.0, 2e-4, record=("u",))
@@ -263,20 +263,20 @@ def test_the_mean_membrane_is_closer_than_the_count(digits):
     assert mean < 0.1 * count
 
 
-def test_an_exponential_filter_reads_a_steady_rate_without_bias():
+def test_exponential_readout_of_a_steady_rate_is_unbiased():
     response = single(0.6, SoftThreshold(0.1), duration=0.5)
     late = single(0.6, SoftThreshold(0.1), duration=2.0)
     assert exponential(late, tau=0.3)[0, 0] == pytest.approx(0.5, abs=2e-3)
     assert exponential(response, tau=0.05)[0, 0] == pytest.approx(0.5, abs=6e-3)
 
 
-def test_the_filter_keeps_five_time_constants(settled):
-    response = settled[2]
+def test_filter_keeps_five_time_constants(simulated):
+    response = simulated[2]
     expected = exponential(response, tau=5 * response.tau)
     np.testing.assert_array_equal(exponential(response), expected)
 
 
-def test_the_first_spike_is_the_earlier_the_stronger_the_drive():
+def test_latency_decreases_with_the_drive():
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(4))])
     response = circuit.simulate({"x": [[0.9, 0.5, 0.2, 0.05]]}, 0.3, 2e-4, record=("spikes",))
     first = latency(response)[0]
@@ -285,7 +285,7 @@ def test_the_first_spike_is_the_earlier_the_stronger_the_drive():
     np.testing.assert_allclose(first[0], response.spikes.step.min() * 2e-4)
 
 
-def test_signed_readouts_fold_the_pairs():
+def test_signed_readouts_merge_on_and_off_cells():
     circuit = random_circuit(FINE, SoftThreshold(0.1, two_sided=True))
     X = random_stimuli(circuit, size=0.6)
     response = circuit.simulate(X, 2.0, 2e-4, record=("u", "spikes"), every=5)
@@ -310,18 +310,18 @@ def test_events_are_counted(wiring):
     np.testing.assert_allclose(cost, (2 + 3 * fan_out) * response.events["spikes"])
 
 
-# ---------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------- invalid arguments
 
 
-def test_a_saturating_rate_is_refused_with_the_remedy():
+def test_saturating_rate_raises_with_a_remedy():
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(1))])
     with pytest.raises(ValueError, match=r"asks for a code of 2.9.*quantum of at least 0.058"):
         circuit.simulate({"x": [[3.0]]}, 0.1, 2e-4)
-    brave = replace(circuit, neuron=SpikingNeuron(quantum=0.058))
-    assert brave.simulate({"x": [[3.0]]}, 1.0, 2e-4).code[0, 0] == pytest.approx(2.9, abs=2e-3)
+    larger = replace(circuit, neuron=SpikingNeuron(quantum=0.058))
+    assert larger.simulate({"x": [[3.0]]}, 1.0, 2e-4).code[0, 0] == pytest.approx(2.9, abs=2e-3)
 
 
-def test_a_current_counts_when_saturation_is_judged():
+def test_saturation_check_includes_currents():
     driver = CurrentDriver(Pulse(2.9, start=0.05, stop=0.1))
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(1))], [driver])
     with pytest.raises(ValueError, match="asks for a code"):
@@ -333,7 +333,7 @@ def test_saturation_is_judged_neuron_by_neuron():
     for neuron, fits in ((1, True), (0, False)):
         driver = CurrentDriver(wave, neurons=[neuron])
         circuit = Circuit(SPIKING, SoftThreshold(0.1), [Dictionary("x", np.eye(2))], [driver])
-        dt = SPIKING.tau * SPIKING.quantum  # a code of one is one spike a step
+        dt = SPIKING.tau * SPIKING.quantum  # a code of one is one spike per step
         if fits:
             circuit.simulate(stimuli, 0.03, dt)
         else:
@@ -341,7 +341,7 @@ def test_saturation_is_judged_neuron_by_neuron():
                 circuit.simulate(stimuli, 0.03, dt)
 
 
-def test_without_dt_a_strong_drive_shortens_the_step():
+def test_default_dt_decreases_with_a_strong_drive():
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(1))])
     response = circuit.simulate({"x": [[8.0]]}, 0.3)
     assert response.clock.dt <= FINE.quantum / 7.9 * TAU * 1.001
@@ -349,7 +349,7 @@ def test_without_dt_a_strong_drive_shortens_the_step():
 
 
 @pytest.mark.parametrize("wave", [Constant(5.0), Pulse(5.0, 0.02, 0.05), Sine(5.0, 7.0)], ids=repr)
-def test_a_strong_current_shortens_the_step(wave):
+def test_strong_current_shortens_the_step(wave):
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(1))], [CurrentDriver(wave)])
     response = circuit.simulate({"x": [[0.1]]}, 0.1)
     assert response.clock.dt == pytest.approx(FINE.quantum / 5.0 * TAU, rel=1e-3)
@@ -357,27 +357,27 @@ def test_a_strong_current_shortens_the_step(wave):
         circuit.simulate({"x": [[0.1]]}, 0.1, 1.01 * response.clock.dt)
 
 
-def test_a_current_without_a_bound_is_rejected():
+def test_current_without_a_bound_is_rejected():
     pole = CurrentDriver(Callable(lambda t: 1 / max(t, 1e-12)))
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.eye(1))], [pole])
     with pytest.raises(ValueError, match="asks for a code"):
         circuit.simulate({"x": [[0.1]]}, 1e-3)
 
 
-def test_a_rate_that_saturates_through_excitation_is_found_afterwards():
-    """Atoms of less than unit norm excite themselves: their code lies beyond their drive."""
+def test_saturation_by_excitation_raises_after_the_run():
+    """Atoms of less than unit norm excite themselves: their code exceeds their drive."""
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", np.array([[0.3]]))])
-    with pytest.raises(ValueError, match="faster than one spike a step"):
+    with pytest.raises(ValueError, match="one spike per step"):
         circuit.simulate({"x": [[3.0]]}, 1.0, 2e-4)
 
 
-def test_a_step_beyond_the_spectrum_is_refused(digits):
+def test_dt_beyond_the_stability_limit_raises(digits):
     circuit = Circuit(FINE, SoftThreshold(0.1), [Dictionary("x", digits[0])])
     with pytest.raises(ValueError, match="certainly stable"):
         circuit.simulate({"x": digits[1]}, 0.1, 2e-3)
 
 
-def test_what_was_not_kept_cannot_be_read():
+def test_readouts_of_unrecorded_values_raise():
     circuit = random_circuit(SPIKING)
     X = random_stimuli(circuit)
     bare = circuit.simulate(X, 0.02, 4e-4)
@@ -385,7 +385,7 @@ def test_what_was_not_kept_cannot_be_read():
                  lambda: membrane(bare, circuit.transfer)):  # fmt: skip
         with pytest.raises(ValueError, match=r"record="):
             read()
-    with pytest.raises(ValueError, match="window is 2"):
+    with pytest.raises(ValueError, match="got 2"):
         bare.rates(2.0)
     seldom = circuit.simulate(X, 0.02, 4e-4, record=("u",), every=30)
     with pytest.raises(ValueError, match="every=1"):
@@ -397,7 +397,7 @@ def test_what_was_not_kept_cannot_be_read():
         event_energy(rate, 1.0, 1.0)
 
 
-def test_a_log_that_runs_full_goes_on(monkeypatch):
+def test_full_spike_log_grows(monkeypatch):
     circuit = random_circuit(SPIKING)
     X = random_stimuli(circuit)
     whole = circuit.simulate(X, 0.2, 4e-4, record=("spikes",)).spikes
@@ -424,31 +424,31 @@ def mnist():
 @pytest.mark.mnist
 @pytest.mark.skipif("SPIKELCA_DATA" not in os.environ, reason="SPIKELCA_DATA names no folder")
 @pytest.mark.parametrize("kind", ["one-sided", "two-sided", "linked"])
-def test_on_mnist_spike_rates_come_as_close_as_they_should(mnist, kind, figure):
-    """256 learnt atoms, read out as the default is; then images that stream by without a reset."""
+def test_mnist_spike_rates_converge(mnist, kind, figure):
+    """256 learned atoms with the default read-out; then images without a reset."""
     rng, two_sided = np.random.default_rng(0), kind == "two-sided"
     train, test = (unit(X - mnist[0].mean(axis=0)) if two_sided else X for X in mnist)
-    see = halves if kind == "linked" else lambda X: {"mnist": X}
-    first = see(train[rng.choice(len(train), 256, replace=False)])
-    # The lower half counts for less, so that the stacked atoms are others than the images.
+    make_stimuli = halves if kind == "linked" else lambda X: {"mnist": X}
+    first = make_stimuli(train[rng.choice(len(train), 256, replace=False)])
+    # The lower half has less weight, so that the stacked atoms differ from the images.
     weights = {"mnist": 1.0, "top": 1.0, "bottom": 0.6}
     atoms = normalise_stacked(list(first.values()), [weights[name] for name in first])
-    parts = [Dictionary(n, phi, weights[n]) for n, phi in zip(first, atoms, strict=True)]
-    circuit = Circuit(RATE, SoftThreshold(0.1, two_sided), parts)
-    batches = ((see(train[rng.choice(len(train), 250)]), None) for _ in range(200))
-    for learnt, _ in learn(circuit, batches):
-        circuit = learnt
-    circuit, X = replace(circuit, neuron=FINE), see(test[:64])
-    for n_tau, most in ((10, 2e-3), (20, 2e-4), (50, 1e-5), (100, 2e-6)):
+    dictionaries = [Dictionary(n, phi, weights[n]) for n, phi in zip(first, atoms, strict=True)]
+    circuit = Circuit(RATE, SoftThreshold(0.1, two_sided), dictionaries)
+    batches = ((make_stimuli(train[rng.choice(len(train), 250)]), None) for _ in range(200))
+    for learned, _ in learn(circuit, batches):
+        circuit = learned
+    circuit, X = replace(circuit, neuron=FINE), make_stimuli(test[:64])
+    for n_tau, n_max in ((10, 2e-3), (20, 2e-4), (50, 1e-5), (100, 2e-6)):
         code = circuit.simulate(X, n_tau * TAU, 2e-4).code
         gap = relative_gap(circuit, X, code).mean()
         figure(f"gap {gap:.2e} after {n_tau} tau")
-        assert gap <= most
+        assert gap <= n_max
     state, codes = None, []
     for image in test:
-        response = circuit.simulate(see(image[None]), 20 * TAU, 2e-4, start=state)
+        response = circuit.simulate(make_stimuli(image[None]), 20 * TAU, 2e-4, start=state)
         state = response.state
         codes.append(response.code[0])
-    streamed = relative_gap(circuit, see(test), np.array(codes)).mean()
+    streamed = relative_gap(circuit, make_stimuli(test), np.array(codes)).mean()
     figure(f"gap {streamed:.2e}, 200 images of 20 tau without a reset")
     assert streamed < 1e-3

@@ -1,7 +1,7 @@
-"""The target for which kernels are compiled is the one that was asked for.
+"""Kernels are compiled for the selected target.
 
-`SPIKELCA_TARGET` names the target of this process, see `.ci/targets`. Without it each target is
-checked in a process of its own; nothing of what is compiled there is run.
+`SPIKELCA_TARGET` is the target of this process, see `.ci/targets`. Without it each target is
+checked in a separate process, in which the compiled code is not run.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ def add(k, x, y):
 
 print(add.inspect_asm(add.signatures[0]))
 """
-HERE = os.environ.get("SPIKELCA_TARGET", "")
+CURRENT = os.environ.get("SPIKELCA_TARGET", "")
 
 
-@pytest.mark.parametrize("name", [HERE] if HERE else TARGETS)
-def test_the_compiler_keeps_to_its_target(name, tmp_path):
-    env = dict(os.environ) if HERE else environment(name, tmp_path)
-    done = subprocess.run(
+@pytest.mark.parametrize("name", [CURRENT] if CURRENT else TARGETS)
+def test_compiler_uses_the_selected_target(name, tmp_path):
+    env = dict(os.environ) if CURRENT else environment(name, tmp_path)
+    process = subprocess.run(
         [sys.executable, "-c", ASSEMBLY], capture_output=True, text=True, env=env, check=True
     )
-    widths = [w for w in ("xmm", "ymm", "zmm") if re.search(rf"%{w}\d", done.stdout)]
+    widths = [w for w in ("xmm", "ymm", "zmm") if re.search(rf"%{w}\d", process.stdout)]
     assert widths[-1] == TARGETS[name].registers
-    assert bool(re.search(r"\bvfn?m(?:add|sub)", done.stdout)) == TARGETS[name].fused
+    assert bool(re.search(r"\bvfn?m(?:add|sub)", process.stdout)) == TARGETS[name].fused
 
 
-@pytest.mark.skipif(bool(HERE), reason="test_kernels.py runs on the target itself")
-def test_lanes_are_right_without_wide_registers(tmp_path):
+@pytest.mark.skipif(bool(CURRENT), reason="test_kernels.py runs on the target itself")
+def test_simd_is_correct_without_wide_registers(tmp_path):
     tests = Path(__file__).with_name("test_kernels.py")
-    words = [str(tests), "-k", "lanes", "-n", "0", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *words], capture_output=True, text=True,
+    arguments = [str(tests), "-k", "simd", "-n", "0", "-p", "no:cacheprovider"]
+    process = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments], capture_output=True, text=True,
         env=environment("plain", tmp_path),
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    assert re.search(r"\b[4-9] passed", done.stdout)
+    assert process.returncode == 0, process.stdout
+    assert re.search(r"\b[4-9] passed", process.stdout)

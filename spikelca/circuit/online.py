@@ -11,7 +11,7 @@ import numpy as np
 from spikelca.circuit.compile import needs_on_off
 from spikelca.circuit.simulation import prepare_run, set_initial_state
 from spikelca.engines import Engine, OnlineResult, OnlineRule, Problem
-from spikelca.engines.online import presented
+from spikelca.engines.online import select_presentation
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.inputs import PoissonInput
 from spikelca.model.plasticity import Activity, Hebbian, PlasticityState
@@ -59,7 +59,7 @@ def run_online(
             "SpikingResidual for what learns."
         )
     run = prepare_run(problem, (), True, presentation, dt, **options)
-    run = replace(run, start=set_initial_state(presented(run, 0), start).start)
+    run = replace(run, start=set_initial_state(select_presentation(run, 0), start).start)
     plastic = {d.name: d.plasticity is not None for d in dictionaries}
     rates = np.array([rule.rate if plastic[p.name] else 0.0 for p in run.inputs])
     stream = engine.learn_online(run, OnlineRule(rates, rule.memory, state.usage))

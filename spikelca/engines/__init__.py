@@ -1,4 +1,4 @@
-"""Engines: the ways to run a circuit. `get_engine` turns a name into one, once, at the border."""
+"""Engines, which compute the response of a circuit; `get_engine` finds one by its name."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _ENGINES: Mapping[str, Callable[[], Engine]] = {
 
 
 def get_engine(engine: str | Engine) -> Engine:
-    """The engine of a name; an instance passes through.
+    """Return the engine with this name; an instance is returned unchanged.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def get_engine(engine: str | Engine) -> Engine:
     Raises
     ------
     ValueError
-        If there is no such engine.
+        If no engine has this name.
 
     Examples
     --------
@@ -80,5 +80,7 @@ def get_engine(engine: str | Engine) -> Engine:
     if isinstance(engine, Engine):
         return engine
     if engine not in _ENGINES:
-        raise ValueError(f"engine is {engine!r}; one of {list(_ENGINES)} or an Engine was awaited.")
+        raise ValueError(
+            f"`engine` must be one of {list(_ENGINES)} or an Engine instance, got {engine!r}."
+        )
     return _ENGINES[engine]()

@@ -1,24 +1,24 @@
-"""What an engine sees, what it gives back, and the order of one step.
+"""The interface of an engine, and the order of one step.
 
-An engine knows arrays, a neuron, a transfer function and a clock. It never hears of estimators,
-labels or what a modality means. It offers two verbs:
+An engine has access to arrays, a neuron, a transfer function and a clock. It has no access to
+estimators, labels or the meaning of a modality. It offers two methods:
 
-``settle``
-    the fixed point of the circuit, by the fastest road, with a certificate for each sample;
+``encode``
+    computes the code at the fixed point of the circuit, with a duality gap for each sample;
 ``simulate``
-    the faithful time-stepped equations, with traces and spikes.
+    integrates the equations of the circuit over time, and records traces and spikes.
 
 The order of one step, the same for every engine
 ------------------------------------------------
 1. summed inputs and currents, from the state at the start of the step;
 2. forward Euler for r, u, v, s and p, all from old values;
-3. threshold on the new v, and on the new p of input cells that spike;
+3. threshold on the new v, and on the new p of spiking input cells;
 4. synapses, spikes in ascending index: those of input cells, modality by modality; then those of
    the neurons, lateral inhibition, or learning and then feedback;
 5. reset: ``v -= theta``, ``s += theta``, ``p -= sign(p) threshold``;
-6. with input cells that charge v directly: v sinks no deeper than its floor.
+6. with input cells that charge v directly: v is clipped at its floor.
 
-The returned code belongs to the returned state. A trace holds the state at the *start* of the
+The returned code belongs to the returned state. A trace contains the state at the *start* of the
 recorded steps, at ``times = step * dt``. Spike times are step indices.
 """
 
@@ -44,13 +44,14 @@ __all__ = [
 
 
 class Engine(ABC):
-    """One way to run a Problem.
+    """A method to compute the response of a `Problem`.
 
     Attributes
     ----------
     name : str
     float64_only : bool
-        Whether every simulation of this engine is in float64, whatever the circuit.
+        Whether every simulation of this engine is in float64, whatever the precision of the
+        circuit.
 
     Examples
     --------
@@ -68,22 +69,47 @@ class Engine(ABC):
 
     @abstractmethod
     def encode(self, problem: Problem, tol: float, max_iter: int) -> Response:
-        """The code at the fixed point, with its certificate."""
-
-    @abstractmethod
-    def simulate(self, problem: Problem) -> Response:
-        """The time-stepped equations."""
-
-    def learn_online(self, problem: Problem, rule: Any) -> Any:
-        """The same with plastic synapses, one sample after the other: a `Stream`.
+        """Compute the steady-state code of each sample and its duality gap.
 
         Parameters
         ----------
         problem : Problem
-            In the residual wiring and in float64; its clock is that of one presentation.
-        rule : StreamRule
-            How far synapses go, and what they remember.
+        tol : float
+            Largest duality gap (soft threshold) or fixed-point residual (hard threshold).
+        max_iter : int
+            Largest number of rounds of the solver, or of integration steps.
+        """
+
+    @abstractmethod
+    def simulate(self, problem: Problem) -> Response:
+        """Integrate the equations of the circuit over time.
+
+        Parameters
+        ----------
+        problem : Problem
+            With a clock.
+        """
+
+    def learn_online(self, problem: Problem, rule: Any) -> Any:
+        """Simulate with plastic synapses, one sample after the other.
+
+        Parameters
+        ----------
+        problem : Problem
+            With residual wiring and in float64; its clock is that of one presentation.
+        rule : OnlineRule
+            Learning rates and decay.
+
+        Returns
+        -------
+        OnlineResult
+
+        Raises
+        ------
+        NotImplementedError
+            If the engine has no plastic synapses.
         """
         raise NotImplementedError(
-            f"The engine {self.name!r} has no plastic synapses; 'numba' and 'brian2' have."
+            f"engine {self.name!r} does not support plastic synapses. Use engine='numba' or "
+            "engine='brian2'."
         )

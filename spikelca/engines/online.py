@@ -1,20 +1,21 @@
-"""Learning while time runs: what happens between two presentations, the same for every engine.
+"""Learning in simulation: the update between two presentations, the same for every engine.
 
-Images stream by without a reset. In the residual wiring each synapse has all that Eq. 4 asks for:
-the error r of its input and the activity of its neuron.
+Samples are presented one after the other without a reset of the state. With residual wiring, both
+factors of Eq. 4 are available at each synapse: the error r of its input and the activity of its
+neuron.
 
 ::
 
     spiking   on a spike of j:                 Phi_i[:, j] += eta_ij theta r_i       (in the engine)
-    both      at the end of a presentation:    H_j <- memory H_j + a_j^2
+    both      at the end of a presentation:    H_j <- decay H_j + a_j^2
     rate      then:                            Phi_i[:, j] += eta_ij a_j r_i
-    both      then the stacked atoms are brought back to the unit sphere, and only then is the
-              image swapped: learning after the swap would learn from the error of the next image
+    both      then the stacked atoms are normalised, and after that the sample is replaced:
+              an update after the replacement would use the error of the next sample
 
-As in the batch rule (`spikelca.model.plasticity`) every neuron has a step of its own, which it
-knows from its own activity: ``eta_ij = rate_i / (H_j + FIRST)``. Often used atoms take small steps
-and rare ones large; from presentation to presentation the steps shrink, until as much is forgotten
-as seen.
+As in the batch rule (`spikelca.model.plasticity`) every neuron has its own learning rate, which
+depends only on its own activity: ``eta_ij = rate_i / (H_j + INITIAL_USAGE)``. It is small for atoms
+that are often active and large for rare ones. It decreases from presentation to presentation, until
+the decay of H balances the new activity.
 """
 
 from __future__ import annotations
@@ -32,75 +33,74 @@ from spikelca.model.neurons import SpikingNeuron
 from spikelca.utils.validation import FloatArray
 
 INITIAL_USAGE = 0.03
-"""Squared activity that every neuron is taken to have seen before its first presentation."""
+"""Squared activity added to H of every neuron, which bounds the first learning rates."""
 
 
 @dataclass(frozen=True, eq=False)
 class OnlineRule:
-    """How far synapses go, and what they remember.
+    """Learning rates, and the usage of the neurons on which they depend.
 
     Parameters
     ----------
     rates : (n_modalities,)
         Zero for synapses that do not learn.
-    memory : float in [0, 1)
-        What is left of H after one presentation.
+    decay : float in [0, 1)
+        Factor of H per presentation.
     usage : (n_neurons,)
-        H before the first.
+        H, the decayed sum of squared activities.
 
     Examples
     --------
     >>> import numpy as np
-    >>> rule = OnlineRule(rates=np.ones(1), memory=0.95, usage=np.zeros(2))
+    >>> rule = OnlineRule(rates=np.ones(1), decay=0.95, usage=np.zeros(2))
     >>> rule.update(np.array([0.0, 2.0])).usage
     array([0., 4.])
     """
 
     rates: FloatArray
-    memory: float
+    decay: float
     usage: FloatArray
 
     def update(self, a: FloatArray) -> OnlineRule:
-        """The rule after a presentation in which the neurons were as active as a."""
-        return replace(self, usage=self.memory * self.usage + a * a)
+        """Return the rule after a presentation with the activity a: (n_neurons,)."""
+        return replace(self, usage=self.decay * self.usage + a * a)
 
     @property
     def learning_rates(self) -> FloatArray:
-        """eta of a whole presentation: (n_modalities, n_neurons)."""
+        """Learning rates eta of one presentation: (n_modalities, n_neurons)."""
         return self.rates[:, None] / (self.usage + INITIAL_USAGE)
 
 
 @dataclass(frozen=True, eq=False)
 class OnlineResult:
-    """What a run with plastic synapses gives back.
+    """The result of a simulation with plastic synapses.
 
     Attributes
     ----------
     atoms : mapping of modality to (n_neurons, n_inputs)
-        The learnt ones.
+        The learned atoms.
     code : (n_presentations, n_neurons)
-        The code at the end of each presentation: T(u), or counted in the read-out window.
+        The code at the end of each presentation: T(u), or read from the spikes of the window.
     error : mapping of modality to (n_presentations,)
-        ``|r|^2`` of the residual neurons at the end of each presentation, before the synapses moved
-        on to the next.
+        ``|r|^2`` of the residual neurons at the end of each presentation, before the update.
     state : mapping of str to (1, width) array
-        To be handed to a further call.
+        Final state, which can be passed as ``start`` of the next call.
     usage : (n_neurons,)
         H at the end.
     clock : Clock
-        Of one presentation.
+        Simulated time of one presentation.
     spikes : Spikes, optional
-        ``sample`` is the presentation, ``step`` counts from its start.
+        ``sample`` is the index of the presentation, ``step`` is counted from its start.
 
     Examples
     --------
     >>> import numpy as np
     >>> from spikelca import Circuit, Dictionary, Hebbian, RateNeuron, SoftThreshold
-    >>> seen = Dictionary("x", np.eye(2), plasticity=Hebbian())
-    >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [seen], wiring="residual")
+    >>> dictionary = Dictionary("x", np.eye(2), plasticity=Hebbian())
+    >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [dictionary], wiring="residual")
     >>> images = {"x": [[0.6, 0.8], [0.6, 0.8]]}
-    >>> learnt, stream = circuit.learn_in_simulation(images, presentation=0.1, dt=1e-4)
-    >>> stream.code.shape, bool(stream.error["x"][1] < stream.error["x"][0])
+    >>> learned, result = circuit.learn_in_simulation(images, presentation=0.1, dt=1e-4)
+    >>> result.code.shape, bool(result.error["x"][1] < result.error["x"][0])
     ((2, 2), True)
     """
 
@@ -113,8 +113,8 @@ class OnlineResult:
     spikes: Spikes | None = None
 
 
-def presented(problem: Problem, sample: int) -> Problem:
-    """The problem of a single presentation; its start is that of the whole stream."""
+def select_presentation(problem: Problem, sample: int) -> Problem:
+    """Return the problem of a single presentation, with the initial state of the whole run."""
     rows = slice(sample, sample + 1)
     return replace(
         problem,
@@ -126,24 +126,33 @@ def presented(problem: Problem, sample: int) -> Problem:
 
 
 def spike_learning_rates(problem: Problem, rule: OnlineRule) -> FloatArray:
-    """``eta theta`` of a single spike, so that a presentation adds up to ``eta_ij a_j r_i``."""
+    """Compute ``eta theta`` per spike, so that the spikes add up to ``eta_ij a_j r_i``."""
     neuron = problem.neuron
     assert isinstance(neuron, SpikingNeuron)
     return rule.learning_rates / presentation_length(problem) * neuron.quantum
 
 
 def presentation_length(problem: Problem) -> float:
-    """One presentation in units of tau."""
+    """Return the duration of one presentation in units of tau."""
     assert problem.clock is not None
     return problem.n_steps * (problem.clock.dt / problem.neuron.tau)
 
 
-def mean_activity(problem: Problem, a: FloatArray, fired: NDArray[np.int64]) -> FloatArray:
-    """Output of the neurons: a of rate neurons, or what they fired in a whole presentation."""
+def mean_activity(problem: Problem, a: FloatArray, spike_counts: NDArray[np.int64]) -> FloatArray:
+    """Return the activity: a of rate neurons, or the firing rate of the whole presentation.
+
+    Parameters
+    ----------
+    problem : Problem
+    a : (n_neurons,)
+        T(u) at the end of the presentation.
+    spike_counts : (n_neurons,)
+        Number of spikes in the whole presentation.
+    """
     neuron = problem.neuron
     if not isinstance(neuron, SpikingNeuron):
         return a
-    return np.asarray(neuron.quantum * fired / presentation_length(problem))
+    return np.asarray(neuron.quantum * spike_counts / presentation_length(problem))
 
 
 def end_presentation(
@@ -153,33 +162,37 @@ def end_presentation(
     r: Sequence[FloatArray],
     a: FloatArray,
 ) -> OnlineRule:
-    """Let rate neurons learn, and normalise the stacked atoms, in place; the rule goes on.
+    """Apply the update of rate neurons, normalise the stacked atoms, and update the rule.
 
     Parameters
     ----------
     problem : Problem
-    rule : StreamRule
+    rule : OnlineRule
     weights : sequence of (n_inputs, n_neurons)
-        Phi of each modality; written to.
+        Phi of each modality, changed in place.
     r : sequence of (n_inputs,)
     a : (n_neurons,)
         See `mean_activity`.
+
+    Returns
+    -------
+    rule : OnlineRule
     """
-    after = rule.update(a)
+    updated = rule.update(a)
     if not isinstance(problem.neuron, SpikingNeuron):
-        for steps, phi, error in zip(after.learning_rates, weights, r, strict=True):
-            phi += error[:, None] * (steps * a)
+        for eta, phi, error in zip(updated.learning_rates, weights, r, strict=True):
+            phi += error[:, None] * (eta * a)
     normalise_weights(problem, weights)
-    return after
+    return updated
 
 
 def normalise_weights(problem: Problem, weights: Sequence[FloatArray]) -> None:
-    """Bring the stacked atoms back to the unit sphere, in place.
+    """Normalise the stacked atoms to unit norm, in place.
 
     Raises
     ------
     FloatingPointError
-        If they are no longer finite.
+        If the atoms are no longer finite.
     """
     squares = np.zeros(problem.n_neurons)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -189,7 +202,7 @@ def normalise_weights(problem: Problem, weights: Sequence[FloatArray]) -> None:
     norms = np.sqrt(squares)
     if not np.isfinite(norms).all():
         raise FloatingPointError(
-            "The weights grew without bound while learning. Take a smaller rate or a smaller dt."
+            "cannot continue learning: the weights grew without bound. Use a smaller rate or dt."
         )
     scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
     for phi in weights:
@@ -197,7 +210,7 @@ def normalise_weights(problem: Problem, weights: Sequence[FloatArray]) -> None:
 
 
 def squared_errors(r: Sequence[FloatArray]) -> list[float]:
-    """``|r|^2`` of each modality."""
+    """Compute ``|r|^2`` of each modality."""
     with np.errstate(over="ignore", invalid="ignore"):
         return [float(np.sum(error * error)) for error in r]
 
@@ -207,16 +220,16 @@ def make_result(
     rule: OnlineRule,
     weights: Sequence[FloatArray],
     outputs: FloatArray,
-    weighed: NDArray[np.int64],
+    weighted_counts: NDArray[np.int64],
     errors: Sequence[Sequence[float]],
     state: Mapping[str, FloatArray],
     spikes: Spikes | None,
 ) -> OnlineResult:
-    """Put the result together; codes are ``outputs`` of rate neurons, or come from ``weighed``."""
+    """Make the result; the code is ``outputs`` of rate neurons, else from ``weighted_counts``."""
     assert problem.clock is not None
     neuron, code, window = problem.neuron, outputs, problem.record.window
     if isinstance(neuron, SpikingNeuron):
-        code = tapered_code(weighed, problem.clock, window, neuron)
+        code = tapered_code(weighted_counts, problem.clock, window, neuron)
     columns = np.array(errors).T
     return OnlineResult(
         {p.name: phi.T.copy() for p, phi in zip(problem.inputs, weights, strict=True)},

@@ -1,6 +1,6 @@
-"""From final states and counts to a `Response`: codes with their certificates, counters, checks.
+"""The response from final states and spike counts: codes, duality gaps, event counters, checks.
 
-Every engine ends here, so that a code means the same whoever computed it.
+All engines use these functions, so that a code is defined in the same way in each of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from spikelca.utils.validation import FloatArray
 def compute_certificates(
     problem: Problem, drive: FloatArray, code: FloatArray
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Fixed-point residual and (soft threshold) relative duality gap of each sample.
+    """Compute the fixed-point residual and the relative duality gap of each sample.
 
     Parameters
     ----------
@@ -30,6 +30,12 @@ def compute_certificates(
     drive : (n_samples, n_neurons)
         b, without currents.
     code : (n_samples, n_neurons)
+
+    Returns
+    -------
+    residual : (n_samples,)
+    gap : (n_samples,) or None
+        None unless the threshold is soft.
     """
     transfer, d, allowed = problem.transfer, problem.current, problem.allowed
     a, b = code.astype(np.float64, copy=False), drive.astype(np.float64, copy=False)
@@ -47,9 +53,9 @@ def make_rate_response(
     traces: Mapping[str, FloatArray],
     drive: FloatArray | None = None,
 ) -> Response:
-    """What a rate circuit gives back: the code of its last state, with its certificate.
+    """Make the response of a rate circuit: the code of its last state, and its duality gap.
 
-    ``drive`` is b, if it is at hand.
+    ``drive`` is b, if it has been computed before.
     """
     assert problem.clock is not None
     b = problem.drive() if drive is None else drive
@@ -61,38 +67,38 @@ def make_rate_response(
 
 def make_spiking_response(
     problem: Problem,
-    weighed: NDArray[np.int64],
+    weighted_counts: NDArray[np.int64],
     counts: NDArray[np.int64],
     totals: NDArray[np.int64],
     spikes: Spikes | None,
     state: Mapping[str, FloatArray],
     traces: Mapping[str, FloatArray],
-    arrived: NDArray[np.int64] | None = None,
+    input_counts: NDArray[np.int64] | None = None,
 ) -> Response:
-    """What a spiking circuit gives back: the code read from its spikes, and its counters.
+    """Make the response of a spiking circuit: the code from its spikes, and event counters.
 
     Parameters
     ----------
     problem : Problem
-    weighed : (n_samples, n_neurons)
-        Spikes in the read-out window, weighed by `Clock.taper`.
+    weighted_counts : (n_samples, n_neurons)
+        Spikes in the read-out window, weighted by `Clock.taper`.
     counts, totals : (n_samples, n_neurons)
-        Spikes in the read-out window and in the whole run.
+        Number of spikes in the read-out window and in the whole run.
     spikes : Spikes, optional
     state, traces : mapping of str to array
-    arrived : (n_samples, n_inputs), optional
-        Spikes of all input cells in the whole run, modality after modality.
+    input_counts : (n_samples, n_inputs), optional
+        Number of spikes of all input cells in the whole run, modality after modality.
 
     Raises
     ------
     ValueError
-        If a neuron had more charge than it could fire away, one spike a step.
+        If a neuron saturated, see `check_backlog`.
     """
     assert problem.clock is not None
     neuron, clock, window = problem.neuron, problem.clock, problem.record.window
     assert isinstance(neuron, SpikingNeuron)
     check_backlog(state["v"], neuron, clock)
-    code = tapered_code(weighed, clock, window, neuron)
+    code = tapered_code(weighted_counts, clock, window, neuron)
     residual, gap = compute_certificates(problem, problem.drive(), code)
     return Response(
         code,
@@ -108,83 +114,86 @@ def make_spiking_response(
         neuron.quantum,
         neuron.tau,
         window,
-        count_events(problem, totals, arrived),
+        count_events(problem, totals, input_counts),
     )
 
 
 def tapered_code(
-    weighed: NDArray[np.int64], clock: Clock, window: float, neuron: SpikingNeuron
+    weighted_counts: NDArray[np.int64], clock: Clock, window: float, neuron: SpikingNeuron
 ) -> FloatArray:
-    """``a = theta sum_t w_t n_t / (sum_t w_t dt / tau)``, w the taper of the window."""
-    whole = clock.taper_sum(window)
-    return np.asarray(neuron.quantum * weighed / (whole * (clock.dt / neuron.tau)))
+    """Compute ``a = theta sum_t w_t n_t / (sum_t w_t dt / tau)``, with the taper w."""
+    weight_sum = clock.taper_sum(window)
+    return np.asarray(neuron.quantum * weighted_counts / (weight_sum * (clock.dt / neuron.tau)))
 
 
 def count_events(
-    problem: Problem, totals: NDArray[np.int64], arrived: NDArray[np.int64] | None
+    problem: Problem, totals: NDArray[np.int64], input_counts: NDArray[np.int64] | None
 ) -> dict[str, NDArray[np.int64]]:
-    """What the run has cost, in events of each sample; see `make_spiking_response`."""
-    found = {"spikes": totals.sum(axis=1), "synaptic_events": totals @ fan_out(problem)}
-    if arrived is not None and problem.has_spiking_inputs:
-        found["input_spikes"] = arrived.sum(axis=1)
-        found["synaptic_events"] = found["synaptic_events"] + arrived @ input_fan_out(problem)
-    return found
+    """Count the spikes and synaptic events of each sample; see `make_spiking_response`."""
+    events = {"spikes": totals.sum(axis=1), "synaptic_events": totals @ fan_out(problem)}
+    if input_counts is not None and problem.has_spiking_inputs:
+        input_events = input_counts @ input_fan_out(problem)
+        events["input_spikes"] = input_counts.sum(axis=1)
+        events["synaptic_events"] = events["synaptic_events"] + input_events
+    return events
 
 
 def input_fan_out(problem: Problem) -> NDArray[np.int64]:
-    """Synapses that a spike of each input cell reaches: (n_inputs,), modality after modality.
+    """Count the synapses of each input cell: (n_inputs,), modality after modality.
 
-    In the residual wiring a random spike charges its own residual neuron, and nothing else.
+    With residual wiring, a random spike charges only the residual neuron of its input.
     """
-    own = problem.residual_wiring
+    residual = problem.residual_wiring
     return np.concatenate([
-        np.ones(p.atoms.shape[1], np.int64) if own and p.charges_dendrite
+        np.ones(p.atoms.shape[1], np.int64) if residual and p.charges_dendrite
         else np.count_nonzero(p.atoms, axis=0)
         for p in problem.inputs
     ])  # fmt: skip
 
 
 def check_backlog(v: FloatArray, neuron: SpikingNeuron, clock: Clock) -> None:
-    """Raise ValueError if a generator holds charge that it could not fire away: it saturated.
+    """Raise ValueError if a neuron saturated, that is, required more than one spike per step.
 
-    A few quanta may wait for their turn after a burst of the others; what a neuron is asked for
-    beyond one spike a step, though, piles up.
+    After a burst of input, a few quanta of charge can remain in v for some steps. With
+    saturation the charge grows over the whole run.
     """
-    late = v > (10 + 0.01 * clock.n_steps) * neuron.quantum
-    if late.any():
-        sample, cell = np.argwhere(late)[0]
+    saturated = v > (10 + 0.01 * clock.n_steps) * neuron.quantum
+    if saturated.any():
+        sample, j = np.argwhere(saturated)[0]
         raise ValueError(
-            f"Cell {cell} of sample {sample} was charged faster than one spike a step can carry "
-            f"away: {v[sample, cell] / neuron.quantum:.0f} spikes are left over, and its rate is "
-            f"wrong. Take a quantum above {neuron.quantum:.3g}, or a dt below {clock.dt:.3g} s."
+            f"`quantum` must be so large that one spike per step suffices, got "
+            f"{neuron.quantum:.3g}: cell {j} of sample {sample} has the charge of "
+            f"{v[sample, j] / neuron.quantum:.0f} further spikes, and its rate is wrong. Use a "
+            f"larger quantum, or a dt below {clock.dt:.3g} s."
         )
 
 
 def fan_out(problem: Problem) -> NDArray[np.int64]:
-    """Synapses that a spike of each neuron reaches, its own reset not counted: (n_neurons,)."""
+    """Count the synapses of each neuron, without its reset: (n_neurons,)."""
     if problem.residual_wiring:
         return np.sum([np.count_nonzero(p.atoms, axis=1) for p in problem.inputs], axis=0)
     return problem.coupling.fan_out
 
 
 def compute_membrane(problem: Problem, state: Mapping[str, FloatArray]) -> FloatArray:
-    """u: a state of its own, or in the residual wiring ``sum_i w_i Phi_i^T r_i + s``.
+    """Return the membrane potential u, a state variable with lateral wiring.
 
-    Input cells that charge v directly have no part in it.
+    With residual wiring, u is ``sum_i w_i Phi_i^T r_i + s``, without the modalities whose input
+    cells charge v directly.
     """
     if not problem.residual_wiring:
         return state["u"]
     total: Any = None
     for p in (p for p in problem.inputs if p.charges_dendrite):
-        feed = np.zeros_like(state["s"])
+        feedforward = np.zeros_like(state["s"])
         for r, phi in zip(state[f"r:{p.name}"].T, p.atoms.T, strict=True):
-            feed += r[:, None] * phi
-        weighted = problem.dtype.type(p.weight) * feed
+            feedforward += r[:, None] * phi
+        weighted = problem.dtype.type(p.weight) * feedforward
         total = weighted if total is None else total + weighted
     return np.asarray(state["s"] if total is None else total + state["s"])
 
 
 def compute_output(problem: Problem, u: FloatArray) -> FloatArray:
-    """a = T(u), zero where a driver clamps."""
+    """Compute a = T(u), zero where a driver clamps the code."""
     a = problem.transfer(u)
     return a if problem.allowed is None else np.where(problem.allowed, a, a.dtype.type(0))

@@ -1,9 +1,7 @@
-"""One input population as an engine sees it.
+"""The input of an engine: the problem, its input populations and its lateral coupling.
 
-What the neurons of the code do to each other, and what follows from that alone.
-
-A circuit makes its coupling once and hands it to every problem, so that a run of one sample does
-not pay again for what no sample changes.
+The coupling and all values derived from it depend on the circuit alone. A circuit makes them once
+and shares them between problems, because they take longer to compute than the code of one sample.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from spikelca.utils.validation import FloatArray
 
 @dataclass(frozen=True, eq=False)
 class InputPopulation:
-    """One input population: what it is shown, and its synapses onto the code.
+    """One input population: its stimuli, and its synapses onto the neurons of the code.
 
     Parameters
     ----------
@@ -38,19 +36,19 @@ class InputPopulation:
     weight : float
         w_i of Eq. 6.
     derived : DerivedArrays
-        The atoms as engines want them.
+        Arrays computed from the atoms, in the memory layouts of the engines.
     input_kind : AnalogInput, PoissonInput or SpikingResidual, default=AnalogInput()
-        How the stimulus is told.
+        How the stimulus enters the circuit.
     first_sample : int, default=0
-        Number of the first sample in the whole batch, of which this may be a part.
+        Index of the first sample in the whole batch, if these samples are a part of it.
 
     Examples
     --------
     >>> import numpy as np
     >>> from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold
     >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
-    >>> seen = circuit.compile({"x": np.array([[0.0, 1.0]])}).inputs[0]
-    >>> seen.name, seen.stimulus.shape, seen.synapses.shape
+    >>> population = circuit.compile({"x": np.array([[0.0, 1.0]])}).inputs[0]
+    >>> population.name, population.stimulus.shape, population.synapses.shape
     ('x', (1, 2), (2, 2))
     """
 
@@ -63,25 +61,25 @@ class InputPopulation:
     first_sample: int = 0
 
     def with_atoms(self, atoms: FloatArray) -> InputPopulation:
-        """The same population with other atoms."""
+        """Return a copy with other atoms."""
         return replace(self, atoms=atoms, derived=DerivedArrays(atoms))
 
     @property
     def synapses(self) -> FloatArray:
-        """Phi_i: the atoms transposed, contiguous, for engines that go through the inputs."""
+        """Phi_i, contiguous, for engines that loop over the inputs: (n_inputs, n_neurons)."""
         return self.derived.get(transpose)
 
-    def select(self, first: int, last: int) -> InputPopulation:
-        """The same population for some of its samples."""
+    def select(self, start: int, stop: int) -> InputPopulation:
+        """Return a copy with the samples from `start` up to, but not including, `stop`."""
         return replace(
-            self, stimulus=self.stimulus[first:last], first_sample=self.first_sample + first
+            self, stimulus=self.stimulus[start:stop], first_sample=self.first_sample + start
         )
 
     @property
     def constant_input(self) -> FloatArray:
-        """What flows in as a constant current: nothing of what comes in random spikes."""
-        told = isinstance(self.input_kind, PoissonInput)
-        return np.zeros_like(self.stimulus) if told else self.stimulus
+        """The stimulus as a constant current; zeros if random spikes replace the current."""
+        is_random = isinstance(self.input_kind, PoissonInput)
+        return np.zeros_like(self.stimulus) if is_random else self.stimulus
 
     @cached_property
     def projection(self) -> FloatArray:
@@ -90,12 +88,12 @@ class InputPopulation:
 
     @property
     def charges_dendrite(self) -> bool:
-        """Whether it charges the dendrites u, and not the spike generators v directly."""
+        """Whether the input charges the dendrites u, rather than the spike generators v."""
         return not isinstance(self.input_kind, SpikingResidual)
 
     @property
     def quantum(self) -> float:
-        """What one spike of an input cell carries; zero for cells that do not spike."""
+        """The charge of one spike of an input cell; zero for cells that do not spike."""
         if isinstance(self.input_kind, PoissonInput):
             return self.input_kind.quantum
         return self.input_kind.threshold if isinstance(self.input_kind, SpikingResidual) else 0.0
@@ -103,7 +101,21 @@ class InputPopulation:
     def spike_events(
         self, row: int, k: float, n_steps: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
-        """Step, input and signed quantum of each random spike of a sample, in this order."""
+        """Draw the random spikes of a sample.
+
+        Parameters
+        ----------
+        row : int
+            Index of the sample.
+        k : float
+            dt / tau.
+        n_steps : int
+
+        Returns
+        -------
+        steps, inputs, quanta : (n_spikes,)
+            Step, input cell and signed charge of each spike, in ascending order of the steps.
+        """
         if not isinstance(self.input_kind, PoissonInput):
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
         x = self.stimulus[row]
@@ -113,13 +125,13 @@ class InputPopulation:
 
 @dataclass(frozen=True, eq=False)
 class Coupling:
-    """``L + 1`` and its consequences.
+    """The Gram matrix ``G = L + 1`` of the neurons, and the values that follow from it.
 
     Parameters
     ----------
     gram : (n_neurons, n_neurons)
-        sum_i w_i Phi_i^T Phi_i, with the gain of linked drivers on its diagonal; read-only from
-        now on.
+        sum_i w_i Phi_i^T Phi_i, with the gain of linked drivers on its diagonal. The array is
+        set to read-only.
 
     Examples
     --------
@@ -133,51 +145,51 @@ class Coupling:
     """
 
     gram: FloatArray
-    _scaled: dict[float, FloatArray] = field(default_factory=dict, init=False, repr=False)
+    _inhibition_cache: dict[float, FloatArray] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.gram.setflags(write=False)
 
     @property
     def lateral(self) -> FloatArray:
-        """L: (n_neurons, n_neurons)."""
+        """L = G - I: (n_neurons, n_neurons)."""
         return self.gram - np.eye(len(self.gram), dtype=self.gram.dtype)
 
     def inhibition(self, theta: float) -> FloatArray:
-        """``L theta``, what one spike does; made once, as a circuit has one quantum."""
-        if theta not in self._scaled:
-            self._scaled[theta] = self.lateral * theta
-        return self._scaled[theta]
+        """Return ``L theta``, the effect of one spike; cached, as a circuit has one quantum."""
+        if theta not in self._inhibition_cache:
+            self._inhibition_cache[theta] = self.lateral * theta
+        return self._inhibition_cache[theta]
 
     @cached_property
     def derived(self) -> DerivedArrays:
-        """The Gram matrix as engines want it."""
+        """Arrays computed from the Gram matrix, in the memory layouts of the engines."""
         return DerivedArrays(self.gram)
 
     @cached_property
     def step_limit(self) -> float:
-        """Below this ``dt / tau`` forward Euler is certainly stable."""
+        """The value of ``dt / tau`` below which forward Euler is guaranteed to be stable."""
         return step_limit(self.gram)
 
     @property
     def default_step(self) -> float:
-        """``dt / tau`` unless told."""
+        """The default value of ``dt / tau``."""
         return default_step(self.step_limit)
 
     @cached_property
     def fan_out(self) -> NDArray[np.int64]:
-        """Neurons that each neuron inhibits or excites, itself not counted: (n_neurons,)."""
-        itself = np.diagonal(self.gram) != 0
-        return np.asarray(np.count_nonzero(self.gram, axis=0) - itself)
+        """Number of other neurons that each neuron inhibits or excites: (n_neurons,)."""
+        has_self = np.diagonal(self.gram) != 0
+        return np.asarray(np.count_nonzero(self.gram, axis=0) - has_self)
 
 
 FLOOR_SLACK = 2.0
-"""Input spikes by which the floor of v lies deeper where they charge it directly."""
+"""Number of input spikes by which the floor of v is lowered if they charge v directly."""
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """All that an engine ever sees.
+    """The complete input of an engine.
 
     Parameters
     ----------
@@ -191,18 +203,20 @@ class Problem:
     allowed : (n_samples, n_neurons) bool, optional
         False where a driver clamps the code at zero.
     gain : float, default=0.0
-        What linked drivers added to the diagonal of the Gram matrix.
-    offset : (n_samples,)
-        What drivers add to the squared norm of the stimulus (a linked driver is a stimulus too).
+        The part of the Gram matrix's diagonal that linked drivers contribute.
+    offset : (n_samples,), optional
+        The part of the squared norm of the stimulus that drivers contribute (a linked driver is
+        a stimulus, too).
     waveform : (n_steps, 1 or n_samples, n_neurons), optional
         Driver current that changes with each step, added to ``current``.
     residual_wiring : bool, default=False
-        Whether the inputs are populations of residual neurons (two layers) or plain drive.
+        Whether the inputs are populations of residual neurons, rather than a plain drive.
     clock : Clock, optional
-        None for ``settle``.
+        If None, the problem can only be encoded.
     record : Record, default=Record()
     start : mapping of str to array, optional
-        State to start from: "u" (and "v", "s", "r:<name>"); or "a", a first guess, for ``settle``.
+        Initial state: "u" (and "v", "s", "r:<name>") of a simulation; or "a", the initial code,
+        to encode.
 
     Examples
     --------
@@ -240,34 +254,34 @@ class Problem:
 
     @property
     def n_samples(self) -> int:
-        """Samples presented side by side; they never meet."""
+        """Number of samples; they do not interact."""
         return int(self.inputs[0].stimulus.shape[0])
 
     @property
     def n_neurons(self) -> int:
-        """Neurons of the code."""
+        """Number of neurons of the code."""
         return int(self.gram.shape[0])
 
     @property
     def k(self) -> Any:
-        """dt / tau, both in seconds, in the precision of the circuit."""
+        """dt / tau, in the precision of the circuit."""
         assert self.clock is not None
         return self.dtype.type(self.clock.dt / self.neuron.tau)
 
     @property
     def self_gain(self) -> Any:
-        """What one unit of output adds to its own s: 1, less the gain of linked drivers."""
+        """The effect of one unit of output on its own s: 1 minus the gain of linked drivers."""
         return self.dtype.type(1 - self.gain)
 
     @property
     def n_steps(self) -> int:
-        """Steps of the run."""
+        """Number of steps of the run."""
         assert self.clock is not None
         return self.clock.n_steps
 
     @property
     def window_start_step(self) -> int:
-        """The step from which spikes are counted for the code."""
+        """First step of the read-out window, in which spikes are counted for the code."""
         assert self.clock is not None
         return self.clock.window_start(self.record.window)
 
@@ -278,17 +292,22 @@ class Problem:
         return self.clock.taper(self.record.window)
 
     def recorded_current(self) -> FloatArray:
-        """The driver current at the recorded steps: (n_times, n_kept_samples, n_kept)."""
+        """Compute the driver current at the recorded steps, as a trace.
+
+        Returns
+        -------
+        current : (n_times, n_recorded_samples, n_recorded_neurons)
+        """
         steps = range(0, self.n_steps, self.record.every)
         shape = (self.n_samples, self.n_neurons)
-        place = np.ix_(self.record.samples, self.record.neurons)
+        recorded = np.ix_(self.record.samples, self.record.neurons)
         current = self.current.astype(self.dtype)
         return np.array(
-            [np.broadcast_to(current + self.waveform_at(t), shape)[place] for t in steps]
+            [np.broadcast_to(current + self.waveform_at(t), shape)[recorded] for t in steps]
         )
 
     def state_widths(self) -> dict[str, int]:
-        """Name and width of every state variable of this circuit."""
+        """Return the name and width of every state variable of this circuit."""
         widths = {"v": self.n_neurons} if isinstance(self.neuron, SpikingNeuron) else {}
         if not self.residual_wiring:
             return {"u": self.n_neurons, **widths}
@@ -308,10 +327,10 @@ class Problem:
 
     @property
     def v_floor(self) -> float:
-        """Below it silent neurons do not drift; some spikes deeper where input cells charge v.
+        """Lower limit of v for inactive neurons, lowered if input cells charge v directly.
 
-        What those cells owe, up to a spike each, makes v waver by less than a spike. A floor so
-        near that it cut this off would give charge away for nothing.
+        Each of those cells holds back up to one spike of charge, so that v fluctuates by less
+        than one spike. A floor closer than that would clip the charge and bias the code.
         """
         assert isinstance(self.neuron, SpikingNeuron)
         direct = max((p.quantum for p in self.inputs if not p.charges_dendrite), default=0.0)
@@ -319,18 +338,18 @@ class Problem:
 
     @property
     def lateral(self) -> FloatArray:
-        """L, what the neurons do to each other: (n_neurons, n_neurons)."""
+        """L, the lateral inhibition: (n_neurons, n_neurons)."""
         return self.coupling.lateral
 
     def drive(self) -> FloatArray:
-        """b, the feed-forward drive of the stimuli without currents: (n_samples, n_neurons)."""
+        """Compute b, the feed-forward drive without driver currents: (n_samples, n_neurons)."""
         return reduce(add, (self.dtype.type(p.weight) * p.projection for p in self.inputs))
 
     def sequential_drive(self) -> FloatArray:
-        """b as it flows in steadily, summed input by input in order: (n_samples, n_neurons).
+        """Compute b of the constant inputs, summed input by input: (n_samples, n_neurons).
 
-        For trajectories: the same bits in every engine and whatever stands beside a sample, where a
-        matrix product rounds as its blocks happen to fall.
+        For trajectories, which must be bit-identical in every engine and for any other samples
+        of the batch. The rounding of a matrix product depends on the shape of its operands.
         """
         b = np.zeros((self.n_samples, self.n_neurons), dtype=self.dtype)
         for population in self.inputs:
@@ -340,11 +359,11 @@ class Problem:
         return b
 
     def waveform_at(self, step: int) -> FloatArray:
-        """The part of the driver current that changes, at a step: (1 or n_samples, n_neurons)."""
+        """Return the time-varying driver current of a step: (1 or n_samples, n_neurons)."""
         return np.zeros((1, 1), self.dtype) if self.waveform is None else self.waveform[step]
 
     def stimulus_energy(self) -> NDArray[np.float64]:
-        """``sum_i w_i |x_i|^2`` (with the drivers' part): (n_samples,), float64."""
+        """Compute ``sum_i w_i |x_i|^2``, drivers included: (n_samples,), float64."""
         total = np.zeros(self.n_samples)
         if self.offset is not None:
             total += self.offset

@@ -1,22 +1,9 @@
-"""The executable specification: plain NumPy, one line of code for each line of the equations.
+"""The reference engine: an executable specification in plain NumPy, one line per equation.
 
-Slow on purpose. When another engine disagrees with this one, this one and the law (KKT, energy)
-decide.
+It is not optimised. Where another engine disagrees with it, this engine and the optimality
+conditions (KKT, energy) decide which of them is correct.
 
-Input cells that spike, as their equations stand; see `spikelca.model.inputs`.
-
-::
-
-    random              lateral:   on a spike of i:  u += Phi_i^T (w q sign(x_i))
-                        residual:  on a spike of i:  r_i += q sign(x_i)
-    signed residual     p' = k r + p,  spike when |p| >= q,  p -= q sign(p)
-                        on a spike of i:  v += Phi_i^T (w q sign(p_i)),  and v >= floor
-
-Every spike is added on its own, in ascending order of the inputs.
-
-One step of each circuit, as its equations stand; the order is that of `spikelca.engines.base`.
-
-::
+One step of each circuit; the order of its parts is described in `spikelca.engines.base`::
 
     rate, lateral       u' = k (b + d - L a - u) + u                         a = T(u)
     rate, residual      u = sum_i w_i Phi_i^T r_i + s                        a = T(u)
@@ -27,11 +14,17 @@ One step of each circuit, as its equations stand; the order is that of `spikelca
     both spiking        v' = k (u - lam) [u > lam or v > floor] + v          spike when v >= theta
     hard threshold      v' = k u [u > lam] + v
 
-    input spikes        random: u += Phi_i^T w_i q  or  r_i += q      signed residual: see `inputs`
 
-with ``k = dt / tau``. Every product and sum stands in the order that all engines keep, so that they
-agree to the last bit. A linked driver of gain g takes the part ``g^2`` from what a neuron adds to
-its own ``s``, as its identity dictionary would.
+with ``k = dt / tau``. A linked driver of gain g reduces the effect of a neuron on its own ``s`` by
+``g^2``, as its identity dictionary would. Spiking input cells (`spikelca.model.inputs`)::
+
+    random              lateral:   on a spike of i:  u += Phi_i^T (w q sign(x_i))
+                        residual:  on a spike of i:  r_i += q sign(x_i)
+    signed residual     p' = k r + p,  spike when |p| >= q,  p -= q sign(p)
+                        on a spike of i:  v += Phi_i^T (w q sign(p_i)),  and v >= floor
+
+Spikes are added one by one, in ascending order of the inputs. The order of all products and sums is
+the same in every engine, so that the results are bit-identical.
 """
 
 from __future__ import annotations
@@ -62,13 +55,13 @@ InputSigns = list[NDArray[np.int8]]
 
 
 def draw_input_signs(problem: Problem) -> InputSigns:
-    """Random spikes of the whole run, drawn beforehand; room for those of residual neurons."""
+    """Draw the random spikes of the whole run; those of residual neurons are filled in later."""
     return [_draw_signs(p, problem.k, problem.n_steps) for p in problem.inputs]
 
 
 def _draw_signs(population: InputPopulation, k: float, n_steps: int) -> NDArray[np.int8]:
-    spiking = n_steps if population.quantum else 0
-    signs = np.zeros((spiking, *population.stimulus.shape), np.int8)
+    n_spiking = n_steps if population.quantum else 0
+    signs = np.zeros((n_spiking, *population.stimulus.shape), np.int8)
     for row in range(len(population.stimulus)):
         steps, inputs, quanta = population.spike_events(row, k, n_steps)
         signs[steps, row, inputs] = np.sign(quanta)
@@ -78,7 +71,7 @@ def _draw_signs(population: InputPopulation, k: float, n_steps: int) -> NDArray[
 def fire_residual_neurons(
     population: InputPopulation, state: dict[str, FloatArray], k: float, signs: Any
 ) -> None:
-    """Signed residual neurons charge and fire; ``signs`` is written to."""
+    """Integrate and fire the signed residual neurons; ``signs`` is written to."""
     name, quantum = f"p:{population.name}", population.quantum
     p = k * state[f"r:{population.name}"] + state[name]
     signs[:] = np.where(np.abs(p) >= quantum, np.sign(p), 0)
@@ -88,26 +81,26 @@ def fire_residual_neurons(
 def deliver_to_generators(
     population: InputPopulation, signs: Any, allowed: Any, v: FloatArray
 ) -> None:
-    """Their spikes charge the spike generators, in place; not those that a driver clamps."""
-    before = v.copy()
+    """Add the charge of input spikes to the unclamped spike generators, in place."""
+    previous = v.copy()
     deliver_spikes(population, signs, v)
     if allowed is not None:
-        v[~allowed] = before[~allowed]
+        v[~allowed] = previous[~allowed]
 
 
 def deliver_spikes(population: InputPopulation, signs: Any, target: FloatArray) -> None:
-    """Spikes charge the cells that their synapses lead to, in place."""
+    """Add the charge of input spikes to the targets of their synapses, in place."""
     charge = population.weight * population.quantum
     for i in np.flatnonzero(signs.any(axis=0)):
-        hit = signs[:, i] != 0
-        target[hit] += population.synapses[i] * (charge * signs[hit, i])[:, None]
+        spiking = signs[:, i] != 0
+        target[spiking] += population.synapses[i] * (charge * signs[spiking, i])[:, None]
 
 
 State = dict[str, FloatArray]
 
 
 def simulate(problem: Problem) -> Response:
-    """Step through the run; all samples side by side."""
+    """Integrate all samples together, step by step."""
     assert problem.clock is not None
     spiking = isinstance(problem.neuron, SpikingNeuron)
     advance = _STEP[spiking, problem.residual_wiring]
@@ -115,31 +108,33 @@ def simulate(problem: Problem) -> Response:
         initial_state(problem),
         problem.sequential_drive() + problem.current.astype(problem.dtype),
     )
-    kept: dict[str, list[FloatArray]] = {}
+    recorded: dict[str, list[FloatArray]] = {}
     fired = np.zeros((problem.clock.n_steps if spiking else 0, *b.shape), dtype=bool)
-    sent = draw_input_signs(problem)
+    input_signs = draw_input_signs(problem)
     for step in range(problem.clock.n_steps):
         if step % problem.record.every == 0:
             for name, values in record_state(problem, state, step).items():
-                kept.setdefault(name, []).append(values)
-        advance(problem, state, b, step, fired, sent)
-    traces = {name: np.array(values) for name, values in kept.items()}
+                recorded.setdefault(name, []).append(values)
+        advance(problem, state, b, step, fired, input_signs)
+    traces = {name: np.array(values) for name, values in recorded.items()}
     if not spiking:
         state["u"] = compute_membrane(problem, state)
         return make_rate_response(problem, compute_output(problem, state["u"]), state, traces)
     spikes = None
     if problem.record.spikes:
-        sample, step_, neuron = np.nonzero(fired.transpose(1, 0, 2))
-        spikes = Spikes(sample, neuron, step_)
+        sample, spike_step, neuron = np.nonzero(fired.transpose(1, 0, 2))
+        spikes = Spikes(sample, neuron, spike_step)
     state["u"] = compute_membrane(problem, state)
-    weighed = np.tensordot(problem.taper, fired, axes=1)
+    weighted_counts = np.tensordot(problem.taper, fired, axes=1)
     counts, totals = fired[problem.window_start_step :].sum(axis=0), fired.sum(axis=0)
-    arrived = np.hstack([np.count_nonzero(signs, axis=0) for signs in sent])
-    return make_spiking_response(problem, weighed, counts, totals, spikes, state, traces, arrived)
+    input_counts = np.hstack([np.count_nonzero(signs, axis=0) for signs in input_signs])
+    return make_spiking_response(
+        problem, weighted_counts, counts, totals, spikes, state, traces, input_counts
+    )
 
 
 def initial_state(problem: Problem) -> State:
-    """Copies of the state to start from; rest (zeros) unless the problem brings one."""
+    """Return a copy of the initial state of the problem (default: zeros)."""
     start, state = problem.start or {}, {}
     for name, width in problem.state_widths().items():
         state[name] = np.zeros((problem.n_samples, width), dtype=problem.dtype)
@@ -149,27 +144,27 @@ def initial_state(problem: Problem) -> State:
 
 
 def record_state(problem: Problem, state: State, step: int) -> State:
-    """What is recorded of the state at the start of a step."""
+    """Return the recorded values of the state at the start of a step."""
     record = problem.record
     if not set(record.names) - {"spikes"}:
         return {}
     u = compute_membrane(problem, state)
     current = problem.current.astype(problem.dtype) + problem.waveform_at(step)
-    seen = {
+    variables = {
         **state,
         "u": u,
         "a": compute_output(problem, u),
         "current": np.broadcast_to(current, u.shape),
     }
-    place = np.ix_(record.samples, record.neurons)
-    views = {name: seen[name][place] for name in record.names if name in seen}
+    recorded = np.ix_(record.samples, record.neurons)
+    values = {name: variables[name][recorded] for name in record.names if name in variables}
     if "r" in record.names:
-        views |= {name: r[record.samples] for name, r in state.items() if name.startswith("r:")}
-    return views
+        values |= {name: r[record.samples] for name, r in state.items() if name.startswith("r:")}
+    return values
 
 
 def generator_input(problem: Problem, u: FloatArray, v: FloatArray) -> FloatArray:
-    """What flows into the spike generator: ``tau dv/dt``."""
+    """Compute the input of the spike generator: ``tau dv/dt``."""
     lam = problem.transfer.threshold
     if isinstance(problem.transfer, HardThreshold):
         flow = np.where(u > lam, u, 0.0)
@@ -178,15 +173,17 @@ def generator_input(problem: Problem, u: FloatArray, v: FloatArray) -> FloatArra
     return flow if problem.allowed is None else np.where(problem.allowed, flow, 0.0)
 
 
-def _step_rate_lateral(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
-                  sent: InputSigns) -> None:  # fmt: skip
+def _step_rate_lateral(
+    p: Problem, state: State, b: FloatArray, step: int, fired: Any, input_signs: InputSigns
+) -> None:
     u, k = state["u"], p.k
     a = compute_output(p, u)
     state["u"] = k * (b + p.waveform_at(step) - a @ p.lateral - u) + u
 
 
-def _step_rate_residual(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
-                   sent: InputSigns) -> None:  # fmt: skip
+def _step_rate_residual(
+    p: Problem, state: State, b: FloatArray, step: int, fired: Any, input_signs: InputSigns
+) -> None:
     a, k, s = compute_output(p, compute_membrane(p, state)), p.k, state["s"]
     for population in p.inputs:
         r, feedback = state[f"r:{population.name}"], np.zeros_like(population.stimulus)
@@ -197,13 +194,14 @@ def _step_rate_residual(p: Problem, state: State, b: FloatArray, step: int, fire
     state["s"] = k * (((p.self_gain * a + current) + p.waveform_at(step)) - s) + s
 
 
-def _step_spiking_lateral(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
-                     sent: InputSigns) -> None:  # fmt: skip
+def _step_spiking_lateral(
+    p: Problem, state: State, b: FloatArray, step: int, fired: Any, input_signs: InputSigns
+) -> None:
     u, v, k = state["u"], state["v"], p.k
     theta, lateral = p.neuron.quantum, p.lateral  # type: ignore[union-attr]
     new_u, new_v = k * ((b + p.waveform_at(step)) - u) + u, k * generator_input(p, u, v) + v
     fired[step] = new_v >= theta
-    for population, signs in zip(p.inputs, sent, strict=True):
+    for population, signs in zip(p.inputs, input_signs, strict=True):
         if population.quantum:
             deliver_spikes(population, signs[step], new_u)
     for j in np.flatnonzero(fired[step].any(axis=0)):
@@ -211,24 +209,25 @@ def _step_spiking_lateral(p: Problem, state: State, b: FloatArray, step: int, fi
     state["u"], state["v"] = new_u, np.where(fired[step], new_v - theta, new_v)
 
 
-def _step_spiking_residual(p: Problem, state: State, b: FloatArray, step: int, fired: Any,
-                      sent: InputSigns) -> None:  # fmt: skip
+def _step_spiking_residual(
+    p: Problem, state: State, b: FloatArray, step: int, fired: Any, input_signs: InputSigns
+) -> None:
     u, v, s, k = compute_membrane(p, state), state["v"], state["s"], p.k
     theta: float = p.neuron.quantum  # type: ignore[union-attr]
     new_v = k * generator_input(p, u, v) + v
     new_s = k * ((p.current + p.waveform_at(step)) - s) + s
     fired[step] = new_v >= theta
-    errors = []
-    for population, signs in zip(p.inputs, sent, strict=True):
+    residuals = []
+    for population, signs in zip(p.inputs, input_signs, strict=True):
         r = state[f"r:{population.name}"]
         new_r = k * (population.constant_input - r) + r
-        errors.append(new_r)
+        residuals.append(new_r)
         if not population.charges_dendrite:
             fire_residual_neurons(population, state, k, signs[step])
             deliver_to_generators(population, signs[step], p.allowed, new_v)
         elif population.quantum:
             new_r += signs[step] * population.quantum
-    for population, r in zip(p.inputs, errors, strict=True):
+    for population, r in zip(p.inputs, residuals, strict=True):
         for j in np.flatnonzero(fired[step].any(axis=0)):
             r[fired[step, :, j]] -= population.atoms[j] * theta
         state[f"r:{population.name}"] = r
@@ -249,33 +248,34 @@ _STEP: dict[
 
 
 class ReferenceEngine(Engine):
-    """Plain loops over time, all samples side by side."""
+    """The executable specification: NumPy loops over time, all samples together."""
 
     name = "reference"
 
     def encode(self, problem: Problem, tol: float, max_iter: int) -> Response:
-        """Follow the rate equations at a safe step until every sample has its certificate."""
+        """Integrate the rate equations with a stable step until every sample has converged."""
         b, k = problem.drive(), problem.dtype.type(problem.coupling.default_step)
         total = b + problem.current.astype(problem.dtype)
         u = np.zeros_like(total)
         if problem.start is not None:
             u += problem.transfer.inverse(problem.start["a"])
         n_iter = np.zeros(problem.n_samples, dtype=np.int64)
-        open_ = np.arange(problem.n_samples)
+        pending = np.arange(problem.n_samples)
         for step in range(max_iter):
-            a = _output(problem, u, open_)
-            u[open_] += k * (total[open_] - a @ problem.lateral - u[open_])
-            n_iter[open_] = step + 1
+            a = _output(problem, u, pending)
+            u[pending] += k * (total[pending] - a @ problem.lateral - u[pending])
+            n_iter[pending] = step + 1
             if step % 50 == 49:
-                open_ = open_[~_converged(problem, b, _output(problem, u, open_), tol, open_)]
-                if open_.size == 0:
+                a = _output(problem, u, pending)
+                pending = pending[~_converged(problem, b, a, tol, pending)]
+                if pending.size == 0:
                     break
         a = _output(problem, u, np.arange(problem.n_samples))
         residual, gap = compute_certificates(problem, b, a)
         return Response(a, residual, gap, n_iter, state={"u": u})
 
     def simulate(self, problem: Problem) -> Response:
-        """Forward Euler, step by step, in the order that `spikelca.engines.base` lays down."""
+        """Integrate by forward Euler, in the order described in `spikelca.engines.base`."""
         return simulate(problem)
 
 
@@ -287,15 +287,15 @@ def _output(problem: Problem, u: FloatArray, rows: NDArray[np.int64]) -> FloatAr
 def _converged(
     problem: Problem, b: FloatArray, code: FloatArray, tol: float, rows: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    part = _rows(problem, rows)
-    residual, gap = compute_certificates(part, b[rows], code)
-    # Where there is no gap (hard threshold, or a current above the threshold) the residual decides.
+    selected = _select_samples(problem, rows)
+    residual, gap = compute_certificates(selected, b[rows], code)
+    # Without a gap (hard threshold, or a current above the threshold) the residual decides.
     if gap is not None:
         return np.asarray((residual <= tol) & ~(gap > tol))
     return np.asarray(residual <= tol)
 
 
-def _rows(problem: Problem, rows: NDArray[np.int64]) -> Problem:
+def _select_samples(problem: Problem, rows: NDArray[np.int64]) -> Problem:
     n = problem.n_samples
     return replace(
         problem,

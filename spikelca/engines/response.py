@@ -1,4 +1,4 @@
-"""What comes back from an engine, and what it was asked to keep."""
+"""The output of an engine: simulated time, recorded values, spikes, and the response."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from spikelca.utils.validation import FloatArray
 
 DEFAULT_WINDOW = 0.25
-"""The last part of a run that is read out, unless told."""
+"""Default length of the read-out window, as a fraction of the run; it is at the end."""
 
 MAX_WINDOW_STEPS = 3_000_000
-"""Steps beyond which the weights of a read-out no longer add up in 64 bits."""
+"""Largest number of steps for which the sum of the taper's weights fits into 64 bits."""
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Simulated time: a step of ``dt`` seconds, ``n_steps`` of them.
+    """Simulated time: ``n_steps`` steps of ``dt`` seconds each.
 
     Examples
     --------
@@ -39,7 +39,12 @@ class Clock:
         return np.arange(self.n_steps, dtype=np.float64) * self.dt
 
     def window_start(self, window: float) -> int:
-        """The step at which the last part of the run begins.
+        """Return the first step of the read-out window.
+
+        Parameters
+        ----------
+        window : float in (0, 1]
+            Length of the window, as a fraction of the run.
 
         Raises
         ------
@@ -48,65 +53,65 @@ class Clock:
         """
         if not 0 < window <= 1:
             raise ValueError(
-                f"window is {window}; a part in (0, 1] of the run was awaited, 0.5 for its half."
+                f"`window` must be a fraction of the run in (0, 1], got {window}. Use 0.5 for its "
+                "second half."
             )
-        first = self.n_steps - round(window * self.n_steps)
-        if first == self.n_steps:
+        start = self.n_steps - round(window * self.n_steps)
+        if start == self.n_steps:
             raise ValueError(
-                f"window is {window}, less than one of the {self.n_steps} steps of the run. Take a "
-                "larger window or simulate for longer."
+                f"`window` must contain at least one of the {self.n_steps} steps of the run, got "
+                f"{window}. Use a larger window or a longer simulation."
             )
-        return first
+        return start
 
     def readout_start(self, window: float) -> int:
-        """The same for a window in which spikes are weighed: it may be too long for that.
+        """Return the first step of a window whose spikes are weighted by `taper`.
 
         Raises
         ------
         ValueError
-            As in `window_start`, or if the window has more steps than `MAX_WINDOW_STEPS`.
+            As in `window_start`, or if the window has more than `MAX_WINDOW_STEPS` steps.
         """
-        first = self.window_start(window)
-        if self.n_steps - first > MAX_WINDOW_STEPS:
+        start = self.window_start(window)
+        if self.n_steps - start > MAX_WINDOW_STEPS:
             raise ValueError(
-                f"window is {window}, {self.n_steps - first} steps of the run; "
-                f"{MAX_WINDOW_STEPS} at "
-                "most were awaited. Take a smaller window, or a larger dt."
+                f"`window` must contain at most {MAX_WINDOW_STEPS} steps, got {window}, which is "
+                f"{self.n_steps - start} steps. Use a smaller window or a larger dt."
             )
-        return first
+        return start
 
     def taper(self, window: float) -> NDArray[np.int64]:
-        """Weight of each step in a read-out: (n_steps,).
+        """Compute the weight of each step in the read-out: (n_steps,).
 
-        Zero before the window; in it ``(i + 1) (n - i)`` for step i of n, a parabola. A spike
-        that just missed the window would hardly have counted, and one that just got in hardly
-        does: what is uncertain by one spike falls with the square of the window and not with the
-        window. Whole numbers, so that sums are exact in any order.
+        The weight is zero before the window and ``(i + 1) (n - i)`` in step i of its n steps, a
+        parabola. Spikes at the edges of the window have little weight, so that an error of one
+        spike there decreases with the square of the window length instead of its first power.
+        The weights are integers, so that sums are exact in any order.
         """
-        first = self.readout_start(window)
-        i, n = np.arange(self.n_steps - first), self.n_steps - first
-        return np.concatenate([np.zeros(first, np.int64), (i + 1) * (n - i)])
+        start = self.readout_start(window)
+        i, n = np.arange(self.n_steps - start), self.n_steps - start
+        return np.concatenate([np.zeros(start, np.int64), (i + 1) * (n - i)])
 
     def taper_sum(self, window: float) -> int:
-        """The sum of these weights: ``n (n + 1) (n + 2) / 6``."""
+        """Return the sum of the weights of `taper`: ``n (n + 1) (n + 2) / 6``."""
         n = self.n_steps - self.readout_start(window)
         return n * (n + 1) * (n + 2) // 6
 
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What to keep of a simulation.
+    """The values to record in a simulation.
 
     Parameters
     ----------
     names : tuple of str, default=()
-        Out of `RECORDABLE`, as far as the circuit has them.
+        Names from `RECORDABLE` that exist in the circuit.
     every : int, default=1
-        Every how many steps a trace keeps a value.
+        Number of steps between two recorded values of a trace.
     neurons, samples : int arrays
-        Which neurons and which samples the traces hold.
+        Indices of the recorded neurons and samples.
     window : float in (0, 1], default=0.25
-        The last part of the run in which spikes are read out.
+        Length of the read-out window, as a fraction of the run.
 
     Examples
     --------
@@ -123,18 +128,18 @@ class Record:
 
     @property
     def spikes(self) -> bool:
-        """Whether spikes are kept one by one."""
+        """Whether single spikes are recorded."""
         return "spikes" in self.names
 
     def n_times(self, clock: Clock) -> int:
-        """Values that a trace holds."""
+        """Return the number of recorded values of a trace."""
         return len(range(0, clock.n_steps, self.every))
 
 
 RECORDABLE = ("u", "a", "v", "s", "r", "current", "spikes")
-"""``u`` membrane, ``a`` = T(u), ``v`` spike generator, ``s`` filtered own output (residual wiring),
-``r`` the residual neurons of each modality (traces ``r:<modality>``), ``current`` of the drivers,
-and ``spikes``."""
+"""``u`` membrane potential, ``a`` = T(u), ``v`` spike generator, ``s`` filtered output of the same
+neuron (residual wiring), ``r`` residual neurons of each modality (traces ``r:<modality>``),
+``current`` of the drivers, and ``spikes``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,16 +170,16 @@ class Spikes:
     def __len__(self) -> int:
         return int(self.step.size)
 
-    def counts(self, n_samples: int, n_neurons: int, first: int = 0) -> NDArray[np.int64]:
-        """Spikes of each neuron from a step on: (n_samples, n_neurons)."""
-        late = self.step >= first
-        place = self.sample[late] * n_neurons + self.neuron[late]
-        return np.bincount(place, minlength=n_samples * n_neurons).reshape(-1, n_neurons)
+    def counts(self, n_samples: int, n_neurons: int, start: int = 0) -> NDArray[np.int64]:
+        """Count the spikes of each neuron from step `start` to the end: (n_samples, n_neurons)."""
+        counted = self.step >= start
+        index = self.sample[counted] * n_neurons + self.neuron[counted]
+        return np.bincount(index, minlength=n_samples * n_neurons).reshape(-1, n_neurons)
 
     def weighted_counts(
         self, n_samples: int, n_neurons: int, weights: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """The same with a weight for each step: (n_samples, n_neurons)."""
+        """Sum the weights of the steps at which each neuron spikes: (n_samples, n_neurons)."""
         total = np.zeros((n_samples, n_neurons), np.int64)
         np.add.at(total, (self.sample, self.neuron), weights[self.step])
         return total
@@ -182,45 +187,45 @@ class Spikes:
 
 @dataclass(frozen=True, eq=False)
 class Response:
-    """What comes back from an engine.
+    """The response of a circuit to its stimuli.
 
     Attributes
     ----------
     code : (n_samples, n_neurons)
-        ``T(u)`` of the returned state, or quantum times spike rate times tau, the rate read in a
-        tapered window; see `spikelca.readout`.
+        ``T(u)`` of the returned state; with spiking neurons quantum times firing rate times tau,
+        with the rate of a tapered window, see `spikelca.readout`.
     residual : (n_samples,) float64
         ``max_j |T(b + d - L a) - a|_j / threshold``: zero at a fixed point of the circuit.
     gap : (n_samples,) float64, optional
-        Relative duality gap ``(P - D) / P`` (soft threshold; NaN where no dual point is known,
-        that is where a current lies above the threshold).
+        Relative duality gap ``(P - D) / P`` (soft threshold); NaN where no dual point is known,
+        because a current is above the threshold.
     n_iter : (n_samples,) int64, optional
-        Rounds of the solver, or steps of the integration.
+        Number of rounds of the solver, or of integration steps.
     state : mapping of str to array
-        Final membrane state, to be handed to a further call.
+        Final state, which can be passed as ``start`` of the next call.
     traces : mapping of str to array
         (n_times, n_samples, n_neurons) for each recorded name.
     times : (n_times,) float64
         Seconds.
     spikes : Spikes, optional
     counts : (n_samples, n_cells) int64, optional
-        Spikes in the read-out window. A cell is a neuron; with signed codes the negative halves of
-        the pairs follow behind the positive ones.
+        Number of spikes in the read-out window. Each neuron is one cell; with signed codes it is
+        a pair of ON and OFF cells, and the OFF cells of all neurons follow the ON cells.
     clock : Clock, optional
     quantum, tau : float, optional
-        Of the spiking neuron that gave this response.
+        Parameters of the spiking neuron.
     window : float, optional
-        The last part of the run in which ``counts`` were taken.
+        Length of the window of ``counts``, as a fraction of the run.
     events : mapping of str to (n_samples,) int64
-        Counted "spikes" and "synaptic_events" of the whole run (spiking circuits).
+        Number of "spikes" and "synaptic_events" in the whole run (spiking circuits).
 
     Examples
     --------
     >>> import numpy as np
     >>> from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold
     >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
-    >>> settled = circuit.encode({"x": [[0.0, 1.0]]})
-    >>> settled.code, bool(settled.gap[0] <= 1e-4)
+    >>> response = circuit.encode({"x": [[0.0, 1.0]]})
+    >>> response.code, bool(response.gap[0] <= 1e-4)
     (array([[0. , 0.9]]), True)
     """
 
@@ -240,30 +245,34 @@ class Response:
     events: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
     def rates(self, window: float | None = None) -> NDArray[np.float64]:
-        """Firing rates in the last part of the run, in hertz: (n_samples, n_cells).
+        """Compute the firing rates at the end of the run, in hertz: (n_samples, n_cells).
 
-        Plain counts over time; `code` weighs the spikes of the same window.
+        The rates are unweighted counts per time, while `code` weights the spikes of the window.
 
         Parameters
         ----------
         window : float in (0, 1], optional
-            The window in which the simulation counted, unless told. Any other one needs the
-            spikes: simulate with ``record=("spikes",)``.
+            Length of the window, as a fraction of the run (default: the window of the
+            simulation). Another window requires a simulation with ``record=("spikes",)``.
 
         Raises
         ------
         ValueError
-            If nothing spiked here, the window is outside the run, or the spikes were not kept.
+            If the neurons do not spike, the window is outside the run, or the spikes were not
+            recorded.
         """
         if self.counts is None or self.clock is None or self.window is None:
-            raise ValueError("This response holds no spikes; rates need a SpikingNeuron.")
-        first = self.clock.window_start(self.window if window is None else window)
+            raise ValueError(
+                "cannot compute rates: the neurons of this response do not spike. Simulate a "
+                "circuit with a SpikingNeuron."
+            )
+        start = self.clock.window_start(self.window if window is None else window)
         counts = self.counts
-        if first != self.clock.window_start(self.window):
+        if start != self.clock.window_start(self.window):
             if self.spikes is None:
                 raise ValueError(
-                    f"window is {window}, and spikes were counted in the last {self.window} only. "
-                    "Simulate with record=('spikes',) to choose a window afterwards."
+                    f"`window` must be {self.window}, the window of the simulation, got {window}. "
+                    "Simulate with record=('spikes',) to choose another window afterwards."
                 )
-            counts = self.spikes.counts(counts.shape[0], counts.shape[1], first)
-        return np.asarray(counts / ((self.clock.n_steps - first) * self.clock.dt))
+            counts = self.spikes.counts(counts.shape[0], counts.shape[1], start)
+        return np.asarray(counts / ((self.clock.n_steps - start) * self.clock.dt))

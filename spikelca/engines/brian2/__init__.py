@@ -1,9 +1,8 @@
-"""Brian2 as an engine: the same Problem, the same answers, in a simulator that all can read.
+"""The Brian2 engine: the same problem and results in a simulator with readable equations.
 
-`equations.py` says what is simulated, `build.py` makes Brian2's objects of it, `live.py` hands them
-out. Brian2 itself is imported when the engine is first used.
-
-Blocks of samples: cut out of a Problem, read off the live objects, put together again.
+`equations.py` contains the equations, `build.py` makes Brian2 objects from them, and `live.py`
+provides these objects to the user. Samples are simulated in batches. Brian2 is imported when the
+engine is first used.
 """
 
 from __future__ import annotations
@@ -34,40 +33,41 @@ from spikelca.utils.validation import FloatArray
 
 
 def rows_of(problem: Problem, rows: NDArray[np.int64]) -> Problem:
-    """The same problem for some of its samples."""
-    n, wave, record = problem.n_samples, problem.waveform, problem.record
-    here = np.isin(record.samples, rows)
+    """Return the problem of some consecutive samples."""
+    n, waveform, record = problem.n_samples, problem.waveform, problem.record
+    selected = np.isin(record.samples, rows)
     return replace(
         problem,
         inputs=tuple(p.select(rows[0], rows[-1] + 1) for p in problem.inputs),
         current=problem.current[rows] if len(problem.current) == n else problem.current,
         allowed=None if problem.allowed is None else problem.allowed[rows],
-        waveform=wave[:, rows] if wave is not None and wave.shape[1] == n else wave,
+        waveform=waveform[:, rows] if waveform is not None and waveform.shape[1] == n else waveform,
         start={name: values[rows] for name, values in (problem.start or {}).items()},
-        record=replace(record, samples=record.samples[here] - rows[0]),
+        record=replace(record, samples=record.samples[selected] - rows[0]),
     )
 
 
 def is_reusable(problem: Problem) -> bool:
-    """Whether one set of objects serves all blocks: nothing in it belongs to single samples."""
-    shared_wave = problem.waveform is None or problem.waveform.shape[1] == 1
-    told = any(isinstance(p.input_kind, PoissonInput) for p in problem.inputs)
-    return shared_wave and not told and not set(problem.record.names) - {"spikes", "current"}
+    """Whether one set of objects can simulate all batches: no part depends on the sample."""
+    is_shared_waveform = problem.waveform is None or problem.waveform.shape[1] == 1
+    has_random_inputs = any(isinstance(p.input_kind, PoissonInput) for p in problem.inputs)
+    has_traces = bool(set(problem.record.names) - {"spikes", "current"})
+    return is_shared_waveform and not has_random_inputs and not has_traces
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What one block gave; ``first`` is its first sample."""
+    """The results of one batch; ``first`` is the index of its first sample."""
 
     first: int
     state: dict[str, FloatArray]
     traces: dict[str, FloatArray]
     spikes: Spikes | None
-    arrived: NDArray[np.int64]
+    input_counts: NDArray[np.int64]
 
 
 def read_batch(circuit: Brian2Circuit, first: int) -> BatchResult:
-    """Read state, traces and spikes off the objects; ``first`` is the block's first sample."""
+    """Read state, traces and spikes of a batch; ``first`` is the index of its first sample."""
     problem = circuit.problem
     state = {name: circuit.variable(name).copy() for name in problem.state_widths()}
     traces = {
@@ -75,23 +75,23 @@ def read_batch(circuit: Brian2Circuit, first: int) -> BatchResult:
         for name in circuit.monitors
         if name.split(":")[0] in RECORDABLE and name != "spikes"
     }
-    seen = count_input_spikes(problem, circuit.monitors)
+    input_counts = count_input_spikes(problem, circuit.monitors)
     if not isinstance(problem.neuron, SpikingNeuron):
-        return BatchResult(first, state, traces, None, seen)
+        return BatchResult(first, state, traces, None, input_counts)
     sample, neuron, step = circuit.spikes()
-    return BatchResult(first, state, traces, Spikes(sample + first, neuron, step), seen)
+    return BatchResult(first, state, traces, Spikes(sample + first, neuron, step), input_counts)
 
 
 def trace_of(circuit: Brian2Circuit, name: str) -> FloatArray:
-    """Copy a recorded trace out of its monitor: (n_times, n_kept_samples, width).
+    """Copy a recorded trace from its monitor: (n_times, n_recorded_samples, width).
 
-    A view is not enough. From version 2.10 on, Brian2 frees recorded values with their monitor,
-    even if arrays still point to them, and in every version `restore` sets them to zero.
+    A view is not sufficient. From version 2.10 on, Brian2 frees recorded values with their monitor,
+    even if arrays still refer to them, and in every version `restore` sets them to zero.
 
     Raises
     ------
     RuntimeError
-        If the monitor has not recorded every step that was asked for, and no other.
+        If the recorded steps of the monitor are not those of the problem.
     """
     problem, monitor = circuit.problem, circuit.monitors[name]
     values = np.array(monitor.variables[name.split(":")[0]].get_value())
@@ -101,25 +101,25 @@ def trace_of(circuit: Brian2Circuit, name: str) -> FloatArray:
         raise RuntimeError(
             f"Brian2's monitor of {name!r} must have recorded {len(expected)} steps, "
             f"{problem.record.every} apart, got {len(values)} rows of values and the steps "
-            f"{steps.tolist()[:5]}. Install another version of Brian2, or take engine='numba'."
+            f"{steps.tolist()[:5]}. Install another version of Brian2, or use engine='numba'."
         )
     return values.reshape(len(values), len(problem.record.samples), -1)
 
 
-def concatenate_batches(problem: Problem, parts: list[BatchResult]) -> Response:
-    """The response of all blocks."""
-    state = {n: np.concatenate([p.state[n] for p in parts]) for n in parts[0].state}
+def concatenate_batches(problem: Problem, batches: list[BatchResult]) -> Response:
+    """Concatenate the batches, and make the response."""
+    state = {n: np.concatenate([b.state[n] for b in batches]) for n in batches[0].state}
     state["u"] = compute_membrane(problem, state)
-    traces = {n: np.concatenate([p.traces[n] for p in parts], axis=1) for n in parts[0].traces}
-    # Blocks stand one behind the other; the samples may have been asked for in another order.
-    block = np.searchsorted([p.first for p in parts], problem.record.samples, side="right")
-    place = np.argsort(np.argsort(block, kind="stable"))
-    traces = {name: values[:, place] for name, values in traces.items()}
+    traces = {n: np.concatenate([b.traces[n] for b in batches], axis=1) for n in batches[0].traces}
+    # Batches are in ascending order, but the recorded samples can be in any order.
+    batch = np.searchsorted([b.first for b in batches], problem.record.samples, side="right")
+    inverse_order = np.argsort(np.argsort(batch, kind="stable"))
+    traces = {name: values[:, inverse_order] for name, values in traces.items()}
     if "current" in problem.record.names:
         traces["current"] = problem.recorded_current()
     if not isinstance(problem.neuron, SpikingNeuron):
         return make_rate_response(problem, compute_output(problem, state["u"]), state, traces)
-    all_spikes = [p.spikes for p in parts if p.spikes is not None]
+    all_spikes = [b.spikes for b in batches if b.spikes is not None]
     spikes = Spikes(*(np.concatenate(column) for column in zip(*all_spikes, strict=True)))
     shape = (problem.n_samples, problem.n_neurons)
     return make_spiking_response(
@@ -130,66 +130,66 @@ def concatenate_batches(problem: Problem, parts: list[BatchResult]) -> Response:
         spikes if problem.record.spikes else None,
         state,
         traces,
-        np.concatenate([p.arrived for p in parts]),
+        np.concatenate([b.input_counts for b in batches]),
     )
 
 
 __all__ = ["Brian2Circuit", "Brian2Engine"]
 
 BATCH_SAMPLES = 100
-"""Samples of one run: beyond that, memory grows and speed does not."""
+"""Default number of samples per batch. Larger batches need more memory, but are not faster."""
 
 
 @dataclass(frozen=True)
 class Brian2Engine(Engine):
-    """Circuits run by Brian2.
+    """Simulation of circuits with Brian2.
 
     Parameters
     ----------
     target : {"numpy", "cython"}, default="numpy"
-        How Brian2 computes: in plain NumPy, to the last bit as the other engines do, or compiled,
-        many times as fast, with the rounding that the compiler's flags allow.
-    block : int, default=100
-        Samples of one run; more are run one block after the other.
+        Code generation of Brian2: "numpy" is bit-identical to the other engines; "cython" is
+        compiled and many times as fast, with rounding that depends on the compiler flags.
+    batch_size : int, default=100
+        Number of samples that are simulated together.
 
     Raises
     ------
     ImportError
         If Brian2 cannot be imported.
     RuntimeError
-        If cython is asked for and no compiler works: there is no silent way back.
+        If the target is "cython" and the compiler does not work. The target is never changed.
     """
 
     target: str = "numpy"
-    block: int = BATCH_SAMPLES
+    batch_size: int = BATCH_SAMPLES
     name = "brian2"
     float64_only = True
 
     def __post_init__(self) -> None:
         if self.target not in ("numpy", "cython"):
-            raise ValueError(f"target is {self.target!r}; 'numpy' or 'cython' was awaited.")
-        if self.block < 1:
-            raise ValueError(f"block is {self.block}; one sample or more was awaited.")
+            raise ValueError(f"`target` must be 'numpy' or 'cython', got {self.target!r}.")
+        if self.batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {self.batch_size}.")
 
     def encode(self, problem: Problem, tol: float, max_iter: int) -> Response:
         raise NotImplementedError(
-            "Brian2 simulates in time and has no way to settle a code. Take circuit.simulate(..., "
-            "engine='brian2'), or circuit.encode(..., engine='numba')."
+            "engine 'brian2' does not support encode. Use circuit.encode(..., engine='numba') or "
+            "circuit.simulate(..., engine='brian2')."
         )
 
     def learn_online(self, problem: Problem, rule: OnlineRule) -> OnlineResult:
-        """The time-stepped equations with plastic synapses, one sample after the other."""
+        """Simulate with plastic synapses, one sample after the other."""
         return learn_online(problem, rule, code_object_class(self.target))
 
     def build(self, problem: Problem) -> Brian2Circuit:
-        """The live objects of a timed problem, its stimuli presented."""
-        needed, free = network_bytes(problem) * problem.n_samples, available_bytes()
-        if needed > free:
+        """Make the live objects of a problem with a clock, and set its stimuli."""
+        required, available = network_bytes(problem) * problem.n_samples, available_bytes()
+        if required > available:
             raise MemoryError(
-                f"Brian2 needs about {format_bytes(needed)} for the synapses of "
-                f"{problem.n_samples} "
-                f"samples, and {format_bytes(free)} are free. Run fewer samples at a time "
-                "(Brian2Engine(block=...)), or take engine='numba'."
+                f"the synapses of {problem.n_samples} samples in Brian2 require about "
+                f"{format_bytes(required)}, but only {format_bytes(available)} of memory are "
+                "available. Simulate fewer samples at a time (Brian2Engine(batch_size=...)), "
+                "or use engine='numba'."
             )
         circuit = build_network(problem, code_object_class(self.target))
         circuit.set_stimuli(problem)
@@ -197,20 +197,20 @@ class Brian2Engine(Engine):
         return circuit
 
     def simulate(self, problem: Problem) -> Response:
-        """Run block after block of samples, and put the blocks together."""
+        """Integrate the equations of the circuit over time, batch by batch."""
         assert problem.clock is not None
-        parts: list[BatchResult] = []
+        batches: list[BatchResult] = []
         circuit: Brian2Circuit | None = None
-        for first in range(0, problem.n_samples, self.block):
-            rows = np.arange(first, min(first + self.block, problem.n_samples))
-            block = rows_of(problem, rows)
-            if circuit is None or len(rows) < self.block or not is_reusable(problem):
-                circuit = self.build(block)
+        for first in range(0, problem.n_samples, self.batch_size):
+            rows = np.arange(first, min(first + self.batch_size, problem.n_samples))
+            batch = rows_of(problem, rows)
+            if circuit is None or len(rows) < self.batch_size or not is_reusable(problem):
+                circuit = self.build(batch)
                 circuit.network.store()
             else:
                 circuit.network.restore()
-                circuit.set_stimuli(block)
-                circuit.set_state(block.start or {})
+                circuit.set_stimuli(batch)
+                circuit.set_state(batch.start or {})
             circuit.run(problem.n_steps * problem.clock.dt)
-            parts.append(read_batch(circuit, first))
-        return concatenate_batches(problem, parts)
+            batches.append(read_batch(circuit, first))
+        return concatenate_batches(problem, batches)

@@ -1,13 +1,11 @@
-"""From a Problem to Brian2's own objects; see `equations.py` for what they say.
+"""Brian2 objects of a problem; their equations are in `equations.py`.
 
-Samples are blocks of one large population: neuron j of sample s is number ``s * n_neurons + j``,
-and no synapse leads from one block to another. Nothing is magic: all objects stand in one explicit
-Network on one Clock of their own.
+All samples are in one population: neuron j of sample s has the index ``s * n_neurons + j``, and
+there are no synapses between samples. Brian2's magic network is not used: all objects are in one
+explicit Network with its own Clock.
 
-Input cells that spike, as Brian2's own objects; see `spikelca.model.inputs` for what they do.
-
-Random spikes are drawn beforehand, the same as in every engine, and told by a SpikeGeneratorGroup.
-Signed residual neurons fire of themselves; their equations stand in `equations.py`.
+Random input spikes are drawn before the simulation, as in every engine, and emitted by a
+SpikeGeneratorGroup. Signed residual neurons have their own equations and threshold.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ from spikelca.utils.validation import FloatArray
 def make_poisson_inputs(
     brian2: Any, problem: Problem, population: Any, inputs: dict[str, Any], clock: Any, code: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Generators of random spikes, and the synapses through which they arrive, by modality."""
+    """Make the generators of random spikes and their synapses, by modality."""
     generators, arrivals = {}, {}
     for i, p in enumerate(problem.inputs):
         if not isinstance(p.input_kind, PoissonInput):
@@ -68,9 +66,9 @@ def _make_spike_generator(
     brian2: Any, problem: Problem, p: InputPopulation, name: str, clock: Any, code: Any
 ) -> Any:
     n_samples, n_inputs = p.stimulus.shape
-    told = [p.spike_events(row, problem.k, problem.n_steps) for row in range(n_samples)]
-    steps = np.concatenate([steps for steps, _, _ in told])
-    cells = np.concatenate([inputs + row * n_inputs for row, (_, inputs, _) in enumerate(told)])
+    events = [p.spike_events(row, problem.k, problem.n_steps) for row in range(n_samples)]
+    steps = np.concatenate([steps for steps, _, _ in events])
+    cells = np.concatenate([inputs + row * n_inputs for row, (_, inputs, _) in enumerate(events)])
     order = np.lexsort((cells, steps))
     return brian2.SpikeGeneratorGroup(
         n_samples * n_inputs,
@@ -84,7 +82,7 @@ def _make_spike_generator(
 
 
 def _connect_inputs(synapses: Any, problem: Problem, p: InputPopulation) -> None:
-    """From every cell that may fire to what it charges; a silent cell needs no synapse."""
+    """Connect every input cell that may fire to its targets."""
     charge = p.quantum * np.sign(p.stimulus)
     sample, cell = np.nonzero(charge)
     if not len(cell):
@@ -93,17 +91,17 @@ def _connect_inputs(synapses: Any, problem: Problem, p: InputPopulation) -> None
     source = sample * p.stimulus.shape[1] + cell
     if problem.residual_wiring:
         synapses.connect(i=source, j=source, namespace={})
-        kicks: FloatArray = charge[sample, cell]
+        weights: FloatArray = charge[sample, cell]
     else:
         targets = sample[:, None] * problem.n_neurons + np.arange(problem.n_neurons)
         synapses.connect(i=np.repeat(source, problem.n_neurons), j=targets.ravel(), namespace={})
         scaled = charge[sample, cell] * p.weight
-        kicks = (p.synapses[cell] * scaled[:, None]).ravel()
-    synapses.variables["kick"].get_value()[:] = kicks
+        weights = (p.synapses[cell] * scaled[:, None]).ravel()
+    synapses.variables["w"].get_value()[:] = weights
 
 
 def clip_at_floor(problem: Problem, population: Any, clock: Any, code: Any) -> None:
-    """Where input cells charge v directly, it sinks no deeper than its floor."""
+    """Clip v at its floor after each step, if input cells charge v directly."""
     if problem.has_direct_inputs:
         population.run_regularly(
             CLIP_V, clock=clock, when="end", name="spikelca_hold*", codeobj_class=code
@@ -111,7 +109,7 @@ def clip_at_floor(problem: Problem, population: Any, clock: Any, code: Any) -> N
 
 
 def count_input_spikes(problem: Problem, monitors: Mapping[str, Any]) -> NDArray[np.int64]:
-    """Spikes of every input cell so far: (n_samples, n_inputs), modality after modality."""
+    """Count the spikes of every input cell: (n_samples, n_inputs), modality after modality."""
     shapes = [p.stimulus.shape for p in problem.inputs]
     counts = [
         np.asarray(monitors[f"input spikes:{p.name}"].count[:], np.int64).reshape(shape)
@@ -123,11 +121,11 @@ def count_input_spikes(problem: Problem, monitors: Mapping[str, Any]) -> NDArray
 
 
 BYTES_PER_SYNAPSE = 52
-"""Measured peak of Brian2's own arrays and of what building them takes."""
+"""Measured peak memory of Brian2 while the synapses are made."""
 
 
 def build_network(problem: Problem, code: Any) -> Brian2Circuit:
-    """All objects of a circuit, at rest and without a stimulus.
+    """Make all objects of a circuit, at rest and without a stimulus.
 
     Parameters
     ----------
@@ -136,50 +134,50 @@ def build_network(problem: Problem, code: Any) -> Brian2Circuit:
     code : class
         Brian2's code object class of the target.
     """
-    brian2, texts = import_brian2(), make_equations(problem)
+    brian2, equations = import_brian2(), make_equations(problem)
     assert problem.clock is not None
-    # Names of objects that are gone are free again: compiled code is found in Brian2's cache only
-    # under the same names.
+    # Release the names of deleted objects: Brian2 finds compiled code in its cache only if the new
+    # objects have the same names.
     gc.collect()
     with use_preferences():
         clock = brian2.Clock(dt=problem.clock.dt * brian2.second, name="spikelca_clock*")
-        population = _make_population(brian2, problem, texts, clock, code)
+        population = _make_population(brian2, problem, equations, clock, code)
         inputs, synapses, lateral = {}, {}, None
         if problem.residual_wiring:
             for i, p in enumerate(problem.inputs):
-                inputs[p.name] = _make_input(brian2, problem, texts, i, clock, code)
+                inputs[p.name] = _make_input(brian2, problem, equations, i, clock, code)
                 synapses[p.name] = _make_synapses(
-                    brian2, problem, texts, i, inputs[p.name], population, clock, code
+                    brian2, problem, equations, i, inputs[p.name], population, clock, code
                 )
         else:
-            lateral = _make_lateral(brian2, problem, texts, population, clock, code)
+            lateral = _make_lateral(brian2, problem, equations, population, clock, code)
         random, arrivals = make_poisson_inputs(brian2, problem, population, inputs, clock, code)
         clip_at_floor(problem, population, clock, code)
         monitors = _make_monitors(brian2, problem, population, inputs, random, code)
         parts = [population, *inputs.values(), *synapses.values(), *monitors.values(),
                  *random.values(), *arrivals.values()]  # fmt: skip
         network = brian2.Network(*parts, *([] if lateral is None else [lateral]))
-    for each in network:
-        # Brian2 notes this at the first run only, and warns of objects that are gone without one.
-        each._network = network.id
+    for brian2_object in network:
+        # Brian2 sets this at the first run only, and warns when objects are deleted without it.
+        brian2_object._network = network.id
     return Brian2Circuit(
-        network, population, inputs, synapses, lateral, monitors, str(texts), clock, problem
+        network, population, inputs, synapses, lateral, monitors, str(equations), clock, problem
     )
 
 
 def _make_population(
-    brian2: Any, problem: Problem, texts: ModelEquations, clock: Any, code: Any
+    brian2: Any, problem: Problem, equations: ModelEquations, clock: Any, code: Any
 ) -> Any:
     namespace = {}
     if problem.waveform is not None:
-        wave = problem.waveform.reshape(len(problem.waveform), -1)
-        namespace["wave"] = brian2.TimedArray(wave, dt=clock.dt, name="spikelca_wave*")
+        waveform = problem.waveform.reshape(len(problem.waveform), -1)
+        namespace["wave"] = brian2.TimedArray(waveform, dt=clock.dt, name="spikelca_wave*")
     group = brian2.NeuronGroup(
         problem.n_samples * problem.n_neurons,
-        texts.population,
+        equations.population,
         method="euler",
-        threshold=texts.threshold,
-        reset=texts.reset,
+        threshold=equations.threshold,
+        reset=equations.reset,
         namespace=namespace,
         clock=clock,
         name="spikelca_population*",
@@ -199,12 +197,12 @@ def _make_population(
 
 
 def _make_input(
-    brian2: Any, problem: Problem, texts: ModelEquations, i: int, clock: Any, code: Any
+    brian2: Any, problem: Problem, equations: ModelEquations, i: int, clock: Any, code: Any
 ) -> Any:
     p = problem.inputs[i]
     group = brian2.NeuronGroup(
         problem.n_samples * p.atoms.shape[1],
-        texts.inputs[i],
+        equations.inputs[i],
         method="euler",
         threshold=None if p.charges_dendrite else SIGNED_THRESHOLD,
         reset=None if p.charges_dendrite else SIGNED_RESET,
@@ -219,28 +217,35 @@ def _make_input(
     return group
 
 
-def _make_synapses(brian2: Any, problem: Problem, texts: ModelEquations, i: int, source: Any,
-                   target: Any,
-         clock: Any, code: Any) -> Any:  # fmt: skip
-    """Feed-forward, learning and feedback: all on the same weights."""
+def _make_synapses(
+    brian2: Any,
+    problem: Problem,
+    equations: ModelEquations,
+    i: int,
+    source: Any,
+    target: Any,
+    clock: Any,
+    code: Any,
+) -> Any:
+    """Make the synapses of a modality: feed-forward, learning and feedback on the same weights."""
     name = suffix(problem, i)
     synapses = brian2.Synapses(
         source,
         target,
-        texts.phi[i],
-        on_pre=texts.on_input_spike[i] or None,
-        on_post=dict(texts.on_spike[i]) or None,
+        equations.phi[i],
+        on_pre=equations.on_input_spike[i] or None,
+        on_post=dict(equations.on_spike[i]) or None,
         namespace={},
         clock=clock,
         name=f"spikelca_phi_{name}*",
         codeobj_class=code,
     )
-    # Within the slot: what the neurons see, then what they give back, then all state variables.
+    # Order within the slot: input of the neurons, then feedback, then all state variables.
     for variable, updater in synapses.summed_updaters.items():
         updater.order = -3 if variable == "feedback_pre" else -4
     if not problem.inputs[i].charges_dendrite:
         synapses.pre.order = -1
-    for order, pathway in enumerate(texts.on_spike[i]):
+    for order, pathway in enumerate(equations.on_spike[i]):
         getattr(synapses, pathway).order = order
     weights = problem.inputs[i].synapses
     pre, post = np.divmod(np.arange(weights.size), weights.shape[1])
@@ -248,13 +253,19 @@ def _make_synapses(brian2: Any, problem: Problem, texts: ModelEquations, i: int,
     return synapses
 
 
-def _make_lateral(brian2: Any, problem: Problem, texts: ModelEquations, population: Any, clock: Any,
-             code: Any) -> Any:  # fmt: skip
+def _make_lateral(
+    brian2: Any,
+    problem: Problem,
+    equations: ModelEquations,
+    population: Any,
+    clock: Any,
+    code: Any,
+) -> Any:
     synapses = brian2.Synapses(
         population,
         population,
-        texts.lateral,
-        on_pre=texts.on_lateral_spike,
+        equations.lateral,
+        on_pre=equations.on_lateral_spike,
         namespace={},
         clock=clock,
         name="spikelca_lateral*",
@@ -268,7 +279,7 @@ def _make_lateral(brian2: Any, problem: Problem, texts: ModelEquations, populati
 
 def _connect(synapses: Any, n_samples: int, pre: NDArray[np.int64], post: NDArray[np.int64],
              widths: tuple[int, ...], weights: FloatArray) -> None:  # fmt: skip
-    """The same synapses in each block."""
+    """Make the same synapses for each sample."""
     if not len(pre):
         # Brian2 takes no empty list; a synapse without weight does nothing.
         pre, post, weights = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1)
@@ -279,9 +290,15 @@ def _connect(synapses: Any, n_samples: int, pre: NDArray[np.int64], post: NDArra
     synapses.variables["w"].get_value().reshape(n_samples, -1)[:] = weights
 
 
-def _make_monitors(brian2: Any, problem: Problem, population: Any, inputs: dict[str, Any],
-              random: dict[str, Any], code: Any) -> dict[str, Any]:  # fmt: skip
-    """A spike monitor, and a state monitor for each recorded trace."""
+def _make_monitors(
+    brian2: Any,
+    problem: Problem,
+    population: Any,
+    inputs: dict[str, Any],
+    random: dict[str, Any],
+    code: Any,
+) -> dict[str, Any]:
+    """Make a spike monitor, and a state monitor for each recorded trace."""
     record, monitors = problem.record, {}
     assert problem.clock is not None
     if isinstance(problem.neuron, SpikingNeuron):
@@ -290,7 +307,7 @@ def _make_monitors(brian2: Any, problem: Problem, population: Any, inputs: dict[
         )
     for p in problem.inputs:
         if p.quantum:
-            # Random spikes are those of the generator, not of the residual neuron behind it.
+            # Random spikes are emitted by the generator, not by the residual neuron behind it.
             monitors[f"input spikes:{p.name}"] = brian2.SpikeMonitor(
                 {**inputs, **random}[p.name],
                 record=False,
@@ -299,8 +316,8 @@ def _make_monitors(brian2: Any, problem: Problem, population: Any, inputs: dict[
             )
     dt = record.every * problem.clock.dt * brian2.second
 
-    def watch(group: Any, name: str, cells: NDArray[np.int64]) -> Any:
-        # After the sums of this step are known, before the state moves on.
+    def make_state_monitor(group: Any, name: str, cells: NDArray[np.int64]) -> Any:
+        # After the sums of this step are computed, before the state is updated.
         return brian2.StateMonitor(
             group, name, record=cells, dt=dt, when="groups", order=-2,
             name=f"spikelca_{name}*", codeobj_class=code,
@@ -309,17 +326,17 @@ def _make_monitors(brian2: Any, problem: Problem, population: Any, inputs: dict[
     cells = (record.samples[:, None] * problem.n_neurons + record.neurons).ravel()
     for name in record.names:
         if name in ("u", "a", "v", "s"):
-            monitors[name] = watch(population, name, cells)
+            monitors[name] = make_state_monitor(population, name, cells)
         elif name == "r":
             for p in problem.inputs:
                 width = p.atoms.shape[1]
                 chosen = (record.samples[:, None] * width + np.arange(width)).ravel()
-                monitors[f"r:{p.name}"] = watch(inputs[p.name], "r", chosen)
+                monitors[f"r:{p.name}"] = make_state_monitor(inputs[p.name], "r", chosen)
     return monitors
 
 
 def network_bytes(problem: Problem) -> int:
-    """Memory that Brian2 needs for the synapses of one sample."""
+    """Estimate the memory for the synapses of one sample."""
     if problem.residual_wiring:
         return BYTES_PER_SYNAPSE * sum(p.atoms.size for p in problem.inputs)
     random = sum(p.atoms.size for p in problem.inputs if p.quantum)

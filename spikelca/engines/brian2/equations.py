@@ -1,8 +1,7 @@
-"""The circuit as Brian2 reads it: all equations, synapses and resets, in one place.
+"""The equations, synapses and resets of a circuit in the syntax of Brian2.
 
-Every text is filled in by `make_equations` with what the circuit has: its transfer function, a
-changing driver current, its number of modalities. The order of one step is that of
-`spikelca.engines.base`.
+`make_equations` completes the templates for a circuit: its transfer function, a time-varying driver
+current, its number of modalities. The order of one step is described in `spikelca.engines.base`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ b : 1                                        # drive of the stimuli, with consta
 
 RATE_RESIDUAL = """
 u = {feed}s : 1                           # membrane
-ds/dt = (own*a + current{d} - s)/tau : 1     # filtered own output, with driver currents
+ds/dt = (own*a + current{d} - s)/tau : 1     # filtered output of the neuron, with driver currents
 a = {transfer} : 1                           # output, the code
 current : 1                                  # constant driver current
 own : 1 (shared, constant)                   # 1, less the gain of linked drivers
@@ -38,7 +37,7 @@ b : 1                                        # drive of the stimuli, with consta
 
 SPIKING_RESIDUAL = """
 u = {feed}s : 1                           # dendrite
-ds/dt = (current{d} - s)/tau : 1             # filtered own spikes, with driver currents
+ds/dt = (current{d} - s)/tau : 1             # filtered spikes of the neuron, with driver currents
 dv/dt = {charge}/tau : 1                     # spike generator
 a = {transfer} : 1                           # the rate at which v is charged
 current : 1                                  # constant driver current
@@ -56,15 +55,13 @@ theta : 1 (shared, constant)                 # quantum of one spike
 v_floor : 1 (shared, constant)               # floor of v
 """
 
-WAVEFORM = "d = wave(t, {index}) : 1                     # changing driver current\n"
+WAVEFORM = "d = wave(t, {index}) : 1                     # time-varying driver current\n"
 
 FEEDFORWARD = """ff_{i} : 1                         # Phi^T r of modality {name!r}
 g_{i} : 1 (shared, constant)                 # its weight
 """
 
-LEARNING_RATE = (
-    "eta_{i} : 1                        # step of the synapses of modality {name!r} on a spike\n"
-)
+LEARNING_RATE = "eta_{i} : 1                        # learning rate per spike, modality {name!r}\n"
 
 INPUT_RATE = """
 dr/dt = (x - feedback - r)/tau : 1           # residual neuron: the error of the reconstruction
@@ -85,16 +82,16 @@ dp/dt = r/tau : 1                            # its signed spike generator
 x : 1                                        # stimulus
 tau : second (shared, constant)
 quantum : 1 (shared, constant)               # threshold of p
-charge : 1 (shared, constant)                # quantum, weighted: what one spike carries
+charge : 1 (shared, constant)                # weighted charge of one spike
 """
 SIGNED_THRESHOLD = "abs(p) >= quantum"
 SIGNED_RESET = "p -= sign(p)*quantum"
 ON_INPUT_SPIKE = "v_post += allowed_post*(w*(charge_pre*sign(p_pre)))"
 CLIP_V = "v = clip(v, v_floor, inf)"
 
-EVENT_WEIGHT = "kick : 1"
-ON_ARRIVAL_LATERAL = "u_post += kick"
-ON_ARRIVAL_RESIDUAL = "r_post += kick"
+EVENT_WEIGHT = "w : 1"
+ON_ARRIVAL_LATERAL = "u_post += w"
+ON_ARRIVAL_RESIDUAL = "r_post += w"
 
 LATERAL_RATE = "w : 1\ninhibition_post = w*a_pre : 1 (summed)"
 LATERAL_SPIKING = "w : 1"
@@ -125,7 +122,7 @@ CHARGE = {
 
 @dataclass(frozen=True)
 class ModelEquations:
-    """The model of one circuit as text."""
+    """The equations of one circuit as text."""
 
     population: str
     threshold: str | None = None
@@ -136,8 +133,8 @@ class ModelEquations:
     phi: tuple[str, ...] = ()
     on_spike: tuple[dict[str, str], ...] = ()
     on_input_spike: tuple[str, ...] = ()
-    random: tuple[str, ...] = ()
-    hold: str | None = None
+    on_random_spike: tuple[str, ...] = ()
+    clip: str | None = None
 
     def __str__(self) -> str:
         parts = {
@@ -145,45 +142,52 @@ class ModelEquations:
             "threshold": self.threshold,
             "reset": self.reset,
             **{f"input population of modality {i}": text for i, text in enumerate(self.inputs)},
-            "threshold of signed input cells": SIGNED_THRESHOLD if self.hold else None,
-            "reset of signed input cells": SIGNED_RESET if self.hold else None,
+            "threshold of signed input cells": SIGNED_THRESHOLD if self.clip else None,
+            "reset of signed input cells": SIGNED_RESET if self.clip else None,
             "lateral synapses": self.lateral,
             "on a spike of the presynaptic neuron": self.on_lateral_spike,
             **{f"synapses Phi of modality {i}": text for i, text in enumerate(self.phi)},
-            **{f"on a random spike, modality {i}": text for i, text in enumerate(self.random)},
+            **{f"on a random spike, modality {i}": t for i, t in enumerate(self.on_random_spike)},
             **{f"on an input spike, modality {i}": t for i, t in enumerate(self.on_input_spike)},
             **{
                 f"on a spike of the neuron, modality {i}: {name}": text
                 for i, pathways in enumerate(self.on_spike)
                 for name, text in pathways.items()
             },
-            "at the end of a step": self.hold or "",
+            "at the end of a step": self.clip or "",
         }
         return "\n\n".join(f"# {title}\n{text.strip()}" for title, text in parts.items() if text)
 
 
 def suffix(problem: Problem, i: int) -> str:
-    """Number of a modality in names; as wide as the largest, so that names sort as numbers do."""
+    """Format the index of a modality with a fixed width, so that names sort like numbers."""
     return str(i).zfill(len(str(len(problem.inputs) - 1)))
 
 
 def make_equations(problem: Problem) -> ModelEquations:
-    """Fill the texts in for a circuit."""
+    """Complete the templates for a circuit."""
     population, inputs = population_equations(problem), problem.inputs
-    random = ON_ARRIVAL_RESIDUAL if problem.residual_wiring else ON_ARRIVAL_LATERAL
-    told = tuple(random if isinstance(p.input_kind, PoissonInput) else "" for p in inputs)
+    on_arrival = ON_ARRIVAL_RESIDUAL if problem.residual_wiring else ON_ARRIVAL_LATERAL
+    on_random_spikes = tuple(
+        on_arrival if isinstance(p.input_kind, PoissonInput) else "" for p in inputs
+    )
     names = [suffix(problem, i) for i in range(len(inputs))]
     if not isinstance(problem.neuron, SpikingNeuron):
         if not problem.residual_wiring:
             return ModelEquations(population, lateral=LATERAL_RATE)
         phi = tuple(PHI_RATE.format(i=i) for i in names)
-        bare: tuple[dict[str, str], ...] = ({},) * len(phi)
-        return ModelEquations(population, inputs=(INPUT_RATE,) * len(phi), phi=phi, on_spike=bare,
-                     on_input_spike=("",) * len(phi))  # fmt: skip
+        no_pathways: tuple[dict[str, str], ...] = ({},) * len(phi)
+        return ModelEquations(
+            population,
+            inputs=(INPUT_RATE,) * len(phi),
+            phi=phi,
+            on_spike=no_pathways,
+            on_input_spike=("",) * len(phi),
+        )
     if not problem.residual_wiring:
         return ModelEquations(
             population, THRESHOLD, RESET_LATERAL, lateral=LATERAL_SPIKING,
-            on_lateral_spike=ON_LATERAL_SPIKE, random=told,
+            on_lateral_spike=ON_LATERAL_SPIKE, on_random_spike=on_random_spikes,
         )  # fmt: skip
     phi = tuple(
         PHI_SPIKING.format(i=i) if p.charges_dendrite else PHI_SIGNED
@@ -199,13 +203,13 @@ def make_equations(problem: Problem) -> ModelEquations:
             {"learn": ON_SPIKE_LEARN.format(i=i), "feedback": ON_SPIKE_FEEDBACK} for i in names
         ),
         on_input_spike=tuple("" if p.charges_dendrite else ON_INPUT_SPIKE for p in inputs),
-        random=told,
-        hold=CLIP_V if problem.has_direct_inputs else None,
+        on_random_spike=on_random_spikes,
+        clip=CLIP_V if problem.has_direct_inputs else None,
     )
 
 
 def population_equations(problem: Problem) -> str:
-    """The equations of the neurons of the code."""
+    """Complete the equations of the neurons of the code."""
     spiking, residual = isinstance(problem.neuron, SpikingNeuron), problem.residual_wiring
     base = {
         (False, False): RATE_LATERAL,
@@ -214,18 +218,18 @@ def population_equations(problem: Problem) -> str:
         (True, True): SPIKING_RESIDUAL,
     }[spiking, residual]
     hard, wave = isinstance(problem.transfer, HardThreshold), problem.waveform
-    named = {suffix(problem, i): p for i, p in enumerate(problem.inputs)}
+    populations = {suffix(problem, i): p for i, p in enumerate(problem.inputs)}
     text = base.format(
         d="" if wave is None else " + d",
         transfer=TRANSFER[hard, problem.transfer.two_sided],
         charge=CHARGE[hard],
-        feed="".join(f"g_{i}*ff_{i} + " for i, p in named.items() if p.charges_dendrite),
+        feed="".join(f"g_{i}*ff_{i} + " for i, p in populations.items() if p.charges_dendrite),
     )
     text += COMMON + (QUANTUM if spiking else "")
     if wave is not None:
         shared = wave.shape[1] == 1
         text += WAVEFORM.format(index=f"i % {problem.n_neurons}" if shared else "i")
-    for i, p in named.items() if residual else ():
+    for i, p in populations.items() if residual else ():
         text += FEEDFORWARD.format(i=i, name=p.name) if p.charges_dendrite else ""
         text += LEARNING_RATE.format(i=i, name=p.name) if spiking else ""
     return text

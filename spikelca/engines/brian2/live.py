@@ -1,4 +1,4 @@
-"""The live objects of a circuit in Brian2, handed out as they are."""
+"""The live Brian2 objects of a circuit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SharedMemory:
     """The memory of a Brian2 variable, for an array that keeps the variable alive.
 
     From version 2.10 on, the values of synapses are freed with their variable, even if arrays still
-    point to them.
+    refer to them.
     """
 
     def __init__(self, variable: Any) -> None:
@@ -29,7 +29,7 @@ class SharedMemory:
 
 @dataclass(frozen=True, eq=False)
 class Brian2Circuit:
-    """A circuit as a running Brian2 simulation.
+    """A circuit as a Brian2 simulation.
 
     Attributes
     ----------
@@ -45,10 +45,10 @@ class Brian2Circuit:
     monitors : mapping of str to monitor
         "spikes", and one for each recorded trace.
     equations : str
-        The model, to be read.
+        The model as readable text.
     clock : brian2.Clock
     problem : Problem
-        What the objects were made from.
+        The problem from which the objects were made.
 
     Examples
     --------
@@ -72,36 +72,36 @@ class Brian2Circuit:
     problem: Problem
 
     def add(self, *objects: Any) -> None:
-        """Let further Brian2 objects run along: monitors, populations, synapses."""
+        """Add further Brian2 objects to the network: monitors, populations, synapses."""
         self.network.add(*objects)
 
     def run(self, duration: Any, namespace: Mapping[str, Any] | None = None) -> None:
-        """Simulate on, from the present state.
+        """Continue the simulation from the present state.
 
         Parameters
         ----------
         duration : float or Brian2 quantity
             Seconds.
         namespace : mapping, optional
-            What the equations of added objects refer to. Names are never taken from the caller.
+            Names in the equations of added objects. Variables of the caller are not used.
         """
         seconds = to_positive_seconds(duration, "duration")
         with use_preferences():
             self.network.run(seconds * import_brian2().second, namespace=dict(namespace or {}))
 
     def set_stimuli(self, problem: Problem) -> None:
-        """Swap the stimuli, constant currents and clamps; the state stays as it is.
+        """Replace stimuli, constant currents and clamps, without a change of the state.
 
         Raises
         ------
         NotImplementedError
-            For other stimuli of inputs that come in random spikes, which were laid out beforehand.
+            For new stimuli of inputs with random spikes, which are drawn when objects are made.
         """
-        told = [p.name for p in problem.inputs if isinstance(p.input_kind, PoissonInput)]
-        if told and problem is not self.problem:
+        random = [p.name for p in problem.inputs if isinstance(p.input_kind, PoissonInput)]
+        if random and problem is not self.problem:
             raise NotImplementedError(
-                f"The random spikes of {told} were laid out when the objects were made. Make new "
-                "ones for other stimuli: circuit.to_brian2(stimuli)."
+                f"cannot replace the stimuli: the random spikes of {random} were drawn when the "
+                "objects were made. Make new objects with circuit.to_brian2(stimuli)."
             )
         self.variable("allowed")[:] = 1.0 if problem.allowed is None else problem.allowed
         if problem.residual_wiring:
@@ -113,18 +113,18 @@ class Brian2Circuit:
             self.variable("b")[:] = problem.sequential_drive() + problem.current
 
     def set_state(self, state: Mapping[str, FloatArray]) -> None:
-        """Set the state: "u", "v", "s" and "r:<modality>"; what is not named stays."""
+        """Set state variables: "u", "v", "s" and "r:<modality>"."""
         for name in state.keys() & self.problem.state_widths().keys():
             self.variable(name)[:] = state[name]
 
     def variable(self, name: str) -> FloatArray:
-        """A live view of a variable, (n_samples, width); "r:<modality>" for residual neurons."""
+        """Return a live view of a variable, also "r:<modality>": (n_samples, width)."""
         group = self.inputs[name[2:]] if name[:2] in ("r:", "p:") else self.population
         values = group.variables[name.split(":")[0]].get_value()
         return np.asarray(values).reshape(self.problem.n_samples, -1)
 
     def weights(self, modality: str) -> FloatArray:
-        """A live view of the weights of a modality: (n_samples, n_inputs, n_neurons).
+        """Return a live view of the weights: (n_samples, n_inputs, n_neurons).
 
         It is valid as long as no synapse is added.
         """
@@ -132,7 +132,7 @@ class Brian2Circuit:
         return weights.reshape(self.problem.n_samples, -1, self.problem.n_neurons)
 
     def spikes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Sample, neuron and step of all spikes so far, in this order of precedence for sorting."""
+        """Return sample, neuron and step of all spikes, sorted by sample, step and neuron."""
         monitor = self.monitors["spikes"]
         cell = np.asarray(monitor.i[:], np.int64)
         step = np.rint(np.asarray(monitor.t_[:]) / self.clock.dt_).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Plastic synapses in Brian2: one run, in which the image is swapped at each boundary."""
+"""Learning in simulation with Brian2: one run, with a new sample after each presentation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spikelca.engines.online import (
     end_presentation,
     make_result,
     mean_activity,
-    presented,
+    select_presentation,
     spike_learning_rates,
     squared_errors,
 )
@@ -29,94 +29,95 @@ from spikelca.utils.validation import FloatArray
 
 
 def learn_online(problem: Problem, rule: OnlineRule, code: Any) -> OnlineResult:
-    """Present every sample in turn, without a reset, and learn from each."""
+    """Present all samples one after the other, see `Engine.learn_online`."""
     assert problem.clock is not None
-    circuit = build_network(presented(problem, 0), code)
+    circuit = build_network(select_presentation(problem, 0), code)
     circuit.set_state(problem.start or {})
-    course = OnlineRun(circuit, problem, rule)
+    run = OnlineRun(circuit, problem, rule)
     brian2 = import_brian2()
     with use_preferences():
-        boundary = brian2.NetworkOperation(
-            course.boundary,
+        operation = brian2.NetworkOperation(
+            run.end_presentation,
             dt=problem.n_steps * problem.clock.dt * brian2.second,
             when="start",
             name="spikelca_boundary*",
         )
-    circuit.add(boundary)
+    circuit.add(operation)
     circuit.run(problem.n_samples * problem.n_steps * problem.clock.dt)
-    course.boundary()
-    return course.stream()
+    run.end_presentation()
+    return run.result()
 
 
 class OnlineRun:
-    """What happens at the boundaries of the presentations, and what was seen there."""
+    """The operation between presentations, and the values that it records."""
 
     def __init__(self, circuit: Brian2Circuit, problem: Problem, rule: OnlineRule) -> None:
         self.circuit = circuit
         self.problem = problem
         self.rule = rule
-        self.done = -1
-        self.fired = np.zeros(problem.n_neurons, np.int64)
+        self.presentation = -1
+        self.previous_counts = np.zeros(problem.n_neurons, np.int64)
         self.outputs = np.zeros((problem.n_samples, problem.n_neurons))
         self.errors: list[list[float]] = []
 
     def weights(self) -> list[FloatArray]:
-        """Live views of Phi: (n_inputs, n_neurons) each."""
+        """Return live views of Phi: (n_inputs, n_neurons) each."""
         return [self.circuit.weights(p.name)[0] for p in self.problem.inputs]
 
-    def boundary(self) -> None:
-        """Learn from the image that was shown, then swap it."""
-        if self.done >= 0:
+    def end_presentation(self) -> None:
+        """Update the synapses after a presentation, then set the next sample."""
+        if self.presentation >= 0:
             r = [self.circuit.variable(f"r:{p.name}")[0] for p in self.problem.inputs]
-            a = compute_output(presented(self.problem, self.done), self.membrane())[0]
-            self.outputs[self.done] = a
+            problem = select_presentation(self.problem, self.presentation)
+            a = compute_output(problem, self.membrane())[0]
+            self.outputs[self.presentation] = a
             self.errors.append(squared_errors(r))
             self.rule = end_presentation(
                 self.problem,
                 self.rule,
                 self.weights(),
                 r,
-                mean_activity(self.problem, a, self.since()),
+                mean_activity(self.problem, a, self.new_spike_counts()),
             )
-        self.done += 1
-        if self.done < self.problem.n_samples:
-            self.circuit.set_stimuli(presented(self.problem, self.done))
-            self.set_steps()
+        self.presentation += 1
+        if self.presentation < self.problem.n_samples:
+            self.circuit.set_stimuli(select_presentation(self.problem, self.presentation))
+            self.set_learning_rates()
 
-    def since(self) -> NDArray[np.int64]:
-        """Spikes of each neuron since this was asked for the last time."""
+    def new_spike_counts(self) -> NDArray[np.int64]:
+        """Count the spikes of each neuron since the previous call."""
         if "spikes" not in self.circuit.monitors:
-            return self.fired
-        before = self.fired
-        self.fired = np.array(self.circuit.monitors["spikes"].count[:], np.int64)
-        return self.fired - before
+            return self.previous_counts
+        previous = self.previous_counts
+        self.previous_counts = np.array(self.circuit.monitors["spikes"].count[:], np.int64)
+        return self.previous_counts - previous
 
-    def set_steps(self) -> None:
-        """Tell every spiking neuron how far its synapses go on a spike."""
+    def set_learning_rates(self) -> None:
+        """Set the learning rates per spike."""
         if isinstance(self.problem.neuron, SpikingNeuron):
-            for i, steps in enumerate(spike_learning_rates(self.problem, self.rule)):
-                self.circuit.variable(f"eta_{suffix(self.problem, i)}")[:] = steps
+            for i, eta in enumerate(spike_learning_rates(self.problem, self.rule)):
+                self.circuit.variable(f"eta_{suffix(self.problem, i)}")[:] = eta
 
     def membrane(self) -> FloatArray:
-        """u, from the state and the weights as they are now: (1, n_neurons)."""
+        """Compute u from the present state and weights: (1, n_neurons)."""
         total: Any = None
         for p, phi in zip(self.problem.inputs, self.weights(), strict=True):
-            feed = np.zeros(self.problem.n_neurons)
+            feedforward = np.zeros(self.problem.n_neurons)
             for r, row in zip(self.circuit.variable(f"r:{p.name}")[0], phi, strict=True):
-                feed += r * row
-            total = p.weight * feed if total is None else total + p.weight * feed
+                feedforward += r * row
+            total = p.weight * feedforward if total is None else total + p.weight * feedforward
         return np.asarray(total + self.circuit.variable("s"))
 
-    def stream(self) -> OnlineResult:
-        """The result, once all images were shown."""
+    def result(self) -> OnlineResult:
+        """Make the result after the last presentation."""
         problem, n = self.problem, self.problem.n_samples
         state = {name: self.circuit.variable(name).copy() for name in problem.state_widths()}
-        weighed, spikes = np.zeros((n, problem.n_neurons), np.int64), None
+        weighted_counts, spikes = np.zeros((n, problem.n_neurons), np.int64), None
         if isinstance(problem.neuron, SpikingNeuron):
             _, neuron, step = self.circuit.spikes()
             spikes = Spikes(step // problem.n_steps, neuron, step % problem.n_steps)
-            weighed = spikes.weighted_counts(n, problem.n_neurons, problem.taper)
+            weighted_counts = spikes.weighted_counts(n, problem.n_neurons, problem.taper)
         weights, outputs = self.weights(), self.outputs
         return make_result(
-            problem, self.rule, weights, outputs, weighed, self.errors, state, spikes
+            problem, self.rule, weights, outputs, weighted_counts, self.errors, state, spikes
         )

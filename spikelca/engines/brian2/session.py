@@ -1,8 +1,8 @@
-"""Brian2 as a guest: nothing of it, and nothing that it changes in Python, is left otherwise.
+"""Import and preferences of Brian2, without side effects on the process of the user.
 
-Importing Brian2 opens a debug log, copies the running script, catches all warnings and replaces the
-hook for uncaught errors. If it was not the user who imported it, all of this is taken back at once.
-Preferences are set only inside `use_preferences`, which restores them.
+Importing Brian2 opens a debug log, copies the running script, redirects all warnings and replaces
+the hook for uncaught errors. If spikelca imports it, these changes are undone immediately.
+Preferences are set only within `use_preferences`, which restores them.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ PREFERENCES = {
     "codegen.loop_invariant_optimisations": True,
     "logging.std_redirection_to_file": False,
 }  # fmt: skip
-"""What bit-equality and silence rest on."""
+"""Preferences that bit-identical results without log messages require."""
 
 
 def import_brian2() -> Any:
-    """The module brian2.
+    """Import the module brian2.
 
     Raises
     ------
     ImportError
-        If Brian2 cannot be imported, with what to do.
+        If Brian2 cannot be imported, with a remedy.
     """
     if "brian2" in sys.modules:
         return sys.modules["brian2"]
@@ -48,8 +48,8 @@ def import_brian2() -> Any:
             import brian2
     except (ImportError, AttributeError) as error:
         raise ImportError(
-            f"Brian2 cannot be imported: {error}. On Python 3.11 it needs numpy below 2.4: "
-            "pip install 'brian2>=2.9' 'numpy<2.4'. engine='numba' runs without it."
+            f"cannot import Brian2: {error}. On Python 3.11 it requires numpy below 2.4: "
+            "pip install 'brian2>=2.9' 'numpy<2.4'. engine='numba' does not require it."
         ) from error
     finally:
         sys.excepthook = hook
@@ -76,18 +76,18 @@ def _close_log(log: Any) -> None:
 
 
 def _ignored_warnings() -> tuple[type[Warning], ...]:
-    """What Brian2 is warned of by its own libraries; pyparsing has a category to itself."""
+    """List the categories of deprecation warnings that Brian2 causes in its dependencies."""
     import pyparsing
 
-    found = getattr(pyparsing, "warnings", None)
-    return DeprecationWarning, getattr(found, "PyparsingDeprecationWarning", DeprecationWarning)
+    module = getattr(pyparsing, "warnings", None)
+    return DeprecationWarning, getattr(module, "PyparsingDeprecationWarning", DeprecationWarning)
 
 
 @contextmanager
 def use_preferences() -> Iterator[None]:
-    """Brian2's preferences as the engine needs them; as they were, afterwards."""
+    """A context with the preferences of the engine, which are restored at its end."""
     prefs = import_brian2().prefs
-    before = {name: prefs[name] for name in PREFERENCES}
+    previous = {name: prefs[name] for name in PREFERENCES}
     try:
         for name, value in PREFERENCES.items():
             prefs[name] = value
@@ -96,19 +96,19 @@ def use_preferences() -> Iterator[None]:
                 warnings.simplefilter("ignore", category)
             yield
     finally:
-        for name, value in before.items():
+        for name, value in previous.items():
             prefs[name] = value
 
 
 def code_object_class(target: str) -> Any:
-    """The class that runs Brian2's code on a target.
+    """Return Brian2's code object class of a target.
 
     Raises
     ------
     ValueError
-        If there is no such target.
+        If the target is unknown.
     RuntimeError
-        If cython was asked for and no compiler works.
+        If the target is "cython" and the compiler does not work.
     """
     import_brian2()
     if target == "numpy":
@@ -116,16 +116,16 @@ def code_object_class(target: str) -> Any:
 
         return NumpyCodeObject
     if target != "cython":
-        raise ValueError(f"target is {target!r}; 'numpy' or 'cython' was awaited.")
+        raise ValueError(f"`target` must be 'numpy' or 'cython', got {target!r}.")
     from brian2.codegen.runtime.cython_rt import CythonCodeObject
     from brian2.utils.logger import catch_logs
 
     with use_preferences(), catch_logs() as logs:
         available = CythonCodeObject.is_available()
     if not available:
-        reason = logs[0][2] if logs else "no reason was given"
+        reason = logs[0][2] if logs else "unknown"
         raise RuntimeError(
-            "target='cython' was asked for, and a C++ compiler does not work here. Install one "
-            f"(gcc or clang), or take target='numpy'. Brian2 says: {reason}"
+            "cannot use target='cython': the C++ compiler does not work. Install gcc or clang, or "
+            f"use target='numpy'. Reason given by Brian2: {reason}"
         )
     return CythonCodeObject

@@ -1,4 +1,4 @@
-"""The fast engine: kernels as free functions on arrays, compiled by Numba."""
+"""The fast engine: kernels on arrays, compiled by Numba."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from spikelca.engines.response import Response
 
 
 class NumbaEngine(Engine):
-    """Compiled kernels over blocks of samples, one thread a block."""
+    """Compiled kernels on blocks of samples, in parallel threads."""
 
     name = "numba"
 
     def encode(self, problem: Problem, tol: float, max_iter: int) -> Response:
-        """The fixed point of the circuit, by an active set where the threshold is soft."""
+        """Compute the steady-state codes, for a soft threshold by an active-set method."""
         return encode(problem, tol, max_iter)
 
     def simulate(self, problem: Problem) -> Response:
-        """The time-stepped equations, sample by sample."""
+        """Integrate the equations of the circuit over time, sample by sample."""
         return run_numba(problem)
 
     def learn_online(self, problem: Problem, rule: OnlineRule) -> OnlineResult:
-        """The time-stepped equations with plastic synapses, one sample after the other."""
+        """Simulate with plastic synapses, one sample after the other."""
         return learn_online(problem, rule)

@@ -1,30 +1,31 @@
-"""The soft code by an active set: the fixed point of the circuit in finitely many steps.
+"""Soft-threshold codes by an active-set method: the fixed point in finitely many steps.
 
-Where the active neurons S and their signs are known, the fixed point is linear::
+If the active neurons S and their signs are known, the fixed point is the solution of a linear
+system::
 
-    Phi_S^T Phi_S a_S = b_S - sigma t_S            t: threshold of each neuron, its current counted
+    Phi_S^T Phi_S a_S = b_S - sigma t_S
 
-A round looks at all neurons, and stops if the duality gap allows. Otherwise it lets in the silent
-neurons that are driven far beyond their threshold, unless those let in before them already explain
-what drives them, then walks towards the solution of the block and takes out every neuron that the
-walk brings to zero.
+with the signs sigma and the threshold t_j of each neuron, from which its current is subtracted. A
+round tests all neurons, and stops if the duality gap is small enough. Otherwise it adds inactive
+neurons that are driven far beyond their threshold, unless the neurons added before already explain
+their drive. Then a line search moves the code towards the solution of the linear system, and
+removes each neuron that reaches zero on the way.
 
-An atom in the span of the active ones cannot be let in beside them. It takes the place of one:
-moving along ``(a_S, a_j) += step (-Q G_Sj, 1)`` leaves the reconstruction as it is and lowers the
-cost, until the first neuron of S falls to zero.
+An atom in the span of the active atoms cannot be added, because the block would be singular. It
+replaces one of them: a move along ``(a_S, a_j) += step (-Q G_Sj, 1)`` leaves the reconstruction
+unchanged and lowers the cost, until the first neuron of S reaches zero.
 
-One kernel serves one- and two-sided codes, currents and clamps: neuron j may fire upwards beyond
-``up[j]`` and downwards beyond ``down[j]``; an infinite threshold is a neuron that may not.
+One kernel computes one- and two-sided codes with currents and clamps: neuron j becomes active with
+positive sign beyond ``upper[j]``, with negative sign beyond ``lower[j]``; an infinite threshold
+excludes it.
+
+`ActiveSetWorkspace` contains the active neurons and the inverse Q of their Gram block. Functions
+that change the active set take the number n of active neurons and return the new one.
 
 References
 ----------
 Lawson and Hanson (1974), "Solving least squares problems", ch. 23; Osborne, Presnell and Turlach
 (2000), "A new approach to variable selection in least squares problems".
-
-The active neurons of one sample: how they are let in, walk, change places and leave.
-
-`ActiveSetWorkspace` holds them with the inverse of their block; each function takes the number n of
-members and returns the new one. Which of them is called when stands in `active_set.py`.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ import numpy as np
 from numba import types
 
 from spikelca.engines.numba.encode.linalg import (
+    GAP,
     INDEX_0,
     NO_INDEX,
+    RESIDUAL,
+    ROUNDS,
     append_to_inverse,
     compute_excess,
     compute_residual_correlation,
@@ -47,12 +51,10 @@ from spikelca.engines.numba.encode.linalg import (
     schur_complement,
 )
 from spikelca.engines.numba.jit.compile import (
-    body,
     dispatch_precision,
     float_tuple,
-    kernel,
+    jit,
     readonly_array,
-    routine,
     writable_array,
 )
 from spikelca.engines.numba.jit.intrinsics import (
@@ -68,310 +70,368 @@ from spikelca.engines.numba.jit.layout import allocate_aligned, padded_neurons
 from spikelca.utils.validation import FloatArray
 
 KEEP_FRACTION = 0.5
-"""A neuron is let in if this part of the cut is left once those before it are let in."""
+"""A candidate is added if its drive still exceeds its threshold by this fraction of the cutoff."""
+
+CANDIDATE_FRACTION = 0.6
+"""Cutoff of a round: candidates have at least this fraction of the largest excess."""
+
+MAX_STALLED_ROUNDS = 10
+"""Number of rounds without progress after which the method stops."""
+
+MIN_PROGRESS = 1e-3
+"""A round makes progress if it lowers the energy by this fraction of the tolerance."""
+
+UPDATED, FULL, STUCK = 0, 1, 2
+"""Status of a change of the active set: success; the workspace has no space for another neuron;
+no active neuron can be replaced."""
 
 
 class ActiveSetWorkspace(NamedTuple):
-    """Scratch of one thread; the first group belongs to the members, the second to all neurons."""
+    """Workspace of one thread: arrays of the active neurons, then arrays of all neurons."""
 
     Q: FloatArray
-    members: Any
+    active: Any
     sign: FloatArray
     a: FloatArray
-    goal: FloatArray
-    slope: FloatArray
+    target: FloatArray
+    gradient: FloatArray
     w: FloatArray
     t: FloatArray
 
     c: FloatArray
     excess: FloatArray
-    queue: Any
+    candidates: Any
 
 
-def make_active_set_workspace(cap: int, n_neurons: int, dtype: np.dtype[Any]) -> ActiveSetWorkspace:
-    """Scratch for `cap` active neurons out of n, who fill whole groups of four lines."""
-    # The leading dimension is odd in cache lines, or the rows of Q would fall on one another.
-    wide = padded_neurons(cap) + CACHE_LINE // dtype.itemsize
-    shapes = [(cap, wide), *6 * [(wide,)], (n_neurons,), (n_neurons,)]
-    Q, sign, a, goal, slope, w, t, c, excess = allocate_aligned(shapes, dtype)
-    members, queue = np.empty(cap, np.int64), np.empty(n_neurons + 1, np.int64)
-    return ActiveSetWorkspace(Q, members, sign, a, goal, slope, w, t, c, excess, queue)
+def make_active_set_workspace(
+    max_active: int, n_padded: int, dtype: np.dtype[Any]
+) -> ActiveSetWorkspace:
+    """Allocate the workspace for at most `max_active` active neurons out of `padded_neurons`."""
+    # A row of Q has an odd number of cache lines, or its columns would compete for one cache set.
+    row = padded_neurons(max_active) + CACHE_LINE // dtype.itemsize
+    shapes = [(max_active, row), *6 * [(row,)], (n_padded,), (n_padded,)]
+    Q, sign, a, target, gradient, w, t, c, excess = allocate_aligned(shapes, dtype)
+    active, candidates = np.empty(max_active, np.int64), np.empty(n_padded + 1, np.int64)
+    return ActiveSetWorkspace(Q, active, sign, a, target, gradient, w, t, c, excess, candidates)
 
 
 def active_set_workspace_type(real: Any) -> Any:
-    """The type of `ActiveSetWorkspace` in a precision."""
-    number, index = writable_array(real, 1), writable_array(types.int64, 1)
-    parts = (writable_array(real, 2), index, *6 * (number,), number, number, index)
-    return types.NamedTuple(parts, ActiveSetWorkspace)  # type: ignore[no-untyped-call]
+    """Return the Numba type of `ActiveSetWorkspace` in a precision."""
+    vector, index = writable_array(real, 1), writable_array(types.int64, 1)
+    fields = (writable_array(real, 2), index, *6 * (vector,), vector, vector, index)
+    return types.NamedTuple(fields, ActiveSetWorkspace)  # type: ignore[no-untyped-call]
 
 
-@kernel
-def remove_atom(room: ActiveSetWorkspace, n: int, p: int) -> int:
-    """Take out member p; returns the number that is left."""
-    remove_from_inverse(room.Q, room.members, n, p, room.t)
+@jit("fast", inline="llvm")
+def remove_atom(workspace: ActiveSetWorkspace, n: int, p: int) -> int:
+    """Remove active neuron p; return the number of those that remain."""
+    remove_from_inverse(workspace.Q, workspace.active, n, p, workspace.t)
     n -= 1
-    room.sign[p], room.a[p], room.goal[p] = room.sign[n], room.a[n], room.goal[n]
+    workspace.sign[p], workspace.a[p] = workspace.sign[n], workspace.a[n]
+    workspace.target[p] = workspace.target[n]
     return n
 
 
-@kernel
-def set_newton_target(room: ActiveSetWorkspace, n: int) -> None:
-    """One Newton step on the block: ``goal = a + Q slope``, which also wipes out rounding."""
-    matvec(room.Q, room.slope, n, n, room.goal)
+@jit("fast", inline="llvm")
+def set_newton_target(workspace: ActiveSetWorkspace, n: int) -> None:
+    """Set the target of the line search to ``a + Q gradient``, one Newton step.
+
+    The energy is quadratic for fixed signs, so that one step reaches its minimum. Since it starts
+    from the gradient at a, it also corrects the rounding errors of previous rounds.
+    """
+    matvec(workspace.Q, workspace.gradient, n, n, workspace.target)
     for p in range(n):
-        room.goal[p] += room.a[p]
+        workspace.target[p] += workspace.a[p]
 
 
-@kernel
-def line_search(room: ActiveSetWorkspace, n: int) -> int:
-    """Walk from a to the goal; take out every member that is brought to zero. Returns n."""
-    a, goal, one = room.a, room.goal, room.a.dtype.type(1)
+@jit("fast", inline="llvm")
+def line_search(workspace: ActiveSetWorkspace, n: int) -> int:
+    """Move a to the target, and remove each neuron that reaches zero; return the new n."""
+    a, target, one = workspace.a, workspace.target, workspace.a.dtype.type(1)
     while True:
-        first, reach = NO_INDEX, one
+        # The longest step for which no active neuron changes its sign.
+        leaving, longest = NO_INDEX, one
         for p in range(n):
-            if goal[p] * room.sign[p] <= 0:
-                span = a[p] - goal[p]
-                step = a[p] / span if span != 0 else a.dtype.type(0)
-                if first < 0 or step < reach:
-                    first, reach = p, step
+            if target[p] * workspace.sign[p] <= 0:
+                difference = a[p] - target[p]
+                step = a[p] / difference if difference != 0 else a.dtype.type(0)
+                if leaving < 0 or step < longest:
+                    leaving, longest = p, step
         for p in range(n):
-            a[p] += reach * (goal[p] - a[p])
-        if first < 0:
+            a[p] += longest * (target[p] - a[p])
+        if leaving < 0:
             return n
-        # The goal moves to the solution in which this member is held at zero.
-        row = room.Q[first]
-        scaled = goal[first] / row[first]
+        # Held at zero, this neuron changes the minimum over the others: by the block inverse,
+        # target_q decreases by Q_pq target_p / Q_pp. No linear system has to be solved.
+        row = workspace.Q[leaving]
+        scaled = target[leaving] / row[leaving]
         for q in range(n):
-            goal[q] -= row[q] * scaled
-        n = remove_atom(room, n, first)
+            target[q] -= row[q] * scaled
+        n = remove_atom(workspace, n, leaving)
 
 
-@kernel
-def list_candidates(cut: Any, room: ActiveSetWorkspace) -> int:
-    """The silent neurons whose excess is at least ``cut``; returns their number."""
-    n, width, bar = 0, vector_width(room.excess), broadcast(room.excess, cut)
-    for first in range(0, room.excess.shape[0], width):
-        bits = mask_ge(load(room.excess, first), bar)
-        while bits != 0:
-            room.queue[n] = first + ctz(bits)
-            bits &= bits - 1
+@jit("fast", inline="llvm")
+def list_candidates(cutoff: Any, workspace: ActiveSetWorkspace) -> int:
+    """List the inactive neurons with an excess of at least `cutoff`; return their number."""
+    n, width, threshold = 0, vector_width(workspace.excess), broadcast(workspace.excess, cutoff)
+    for start in range(0, workspace.excess.shape[0], width):
+        mask = mask_ge(load(workspace.excess, start), threshold)
+        while mask != 0:
+            workspace.candidates[n] = start + ctz(mask)
+            mask &= mask - 1
             n += 1
     return n
 
 
-@kernel
+@jit("fast", inline="llvm")
 def add_atoms(
     gram: FloatArray,
-    up: FloatArray,
-    down: FloatArray,
-    n_waiting: int,
-    cut: Any,
-    singular: Any,
-    room: ActiveSetWorkspace,
+    upper: FloatArray,
+    lower: FloatArray,
+    cutoff: Any,
+    singular_tol: Any,
+    workspace: ActiveSetWorkspace,
     n: int,
-) -> tuple[int, int]:
-    """Let in who waits; returns the number of members, and who could not (-1 for nobody).
+) -> tuple[int, int, int]:
+    """Add neurons with an excess of at least `cutoff`, and move the target accordingly.
 
-    The number is -1 if there is no room.
+    Returns
+    -------
+    status : int
+        `UPDATED` or `FULL`.
+    n : int
+        The new number of active neurons.
+    dependent : int
+        The candidate with the largest excess among those in the span of the active atoms, or
+        `NO_INDEX`.
     """
-    one, inside = room.c.dtype.type(1), NO_INDEX
-    keep = cut * room.c.dtype.type(KEEP_FRACTION)
-    for k in range(n_waiting):
-        j = room.queue[k]
-        side = one if room.c[j] - up[j] == room.excess[j] else -one
-        slope = side * room.excess[j]
-        # c holds the slope at a, not at the goal: bring it there along the block. The rows of the
-        # members were just read and are near; the row of j is not.
+    one, dependent = workspace.c.dtype.type(1), NO_INDEX
+    keep = cutoff * workspace.c.dtype.type(KEEP_FRACTION)
+    for k in range(list_candidates(cutoff, workspace)):
+        j = workspace.candidates[k]
+        side = one if workspace.c[j] - upper[j] >= -workspace.c[j] - lower[j] else -one
+        gradient = side * workspace.excess[j]
+        # The excess is the gradient at a. At the target, where the candidates before this one are
+        # included, it may be much smaller: similar atoms explain the same part of the stimulus.
+        # The rows of active neurons are read instead of row j, because they are in the cache.
         for p in range(n):
-            slope -= gram[room.members[p], j] * (room.goal[p] - room.a[p])
-        if slope * side < keep:
+            gradient -= gram[workspace.active[p], j] * (workspace.target[p] - workspace.a[p])
+        if gradient * side < keep:
             continue
-        if n >= room.members.shape[0]:
-            return -1, -1
-        schur = schur_complement(gram, room.Q, room.members, n, j, room.w, room.t)
-        if schur <= gram[j, j] * singular:
-            inside = j if inside < 0 or room.excess[j] > room.excess[inside] else inside
+        if n >= workspace.active.shape[0]:
+            return FULL, n, dependent
+        schur = schur_complement(
+            gram, workspace.Q, workspace.active, n, j, workspace.w, workspace.t
+        )
+        if schur <= gram[j, j] * singular_tol:
+            is_largest = dependent < 0 or workspace.excess[j] > workspace.excess[dependent]
+            dependent = j if is_largest else dependent
             continue
-        append_to_inverse(room.Q, room.members, n, j, schur, room.t)
-        beta = slope / schur
+        append_to_inverse(workspace.Q, workspace.active, n, j, schur, workspace.t)
+        # The minimum over one more neuron: a_j = gradient / schur, and the others move by
+        # -Q G_Sj a_j, which keeps their gradients at zero.
+        beta = gradient / schur
         for p in range(n):
-            room.goal[p] -= beta * room.t[p]
-        room.goal[n], room.a[n], room.sign[n] = beta, 0, side
+            workspace.target[p] -= beta * workspace.t[p]
+        workspace.target[n], workspace.a[n], workspace.sign[n] = beta, 0, side
         n += 1
-    return n, inside
+    return UPDATED, n, dependent
 
 
-@routine
-def refactorise(gram: FloatArray, room: ActiveSetWorkspace, n: int) -> None:
-    """Compute the inverse of the block anew: errors add up while members come and go."""
+@jit("fast")
+def refactorise(gram: FloatArray, workspace: ActiveSetWorkspace, n: int) -> None:
+    """Recompute the inverse of the block, in which rounding errors of all updates add up."""
     for p in range(n):
-        j = room.members[p]
-        schur = schur_complement(gram, room.Q, room.members, p, j, room.w, room.t)
-        append_to_inverse(room.Q, room.members, p, j, schur, room.t)
+        j = workspace.active[p]
+        schur = schur_complement(
+            gram, workspace.Q, workspace.active, p, j, workspace.w, workspace.t
+        )
+        append_to_inverse(workspace.Q, workspace.active, p, j, schur, workspace.t)
 
 
-@routine
+@jit("fast")
 def swap_atom(
     b: FloatArray,
     gram: FloatArray,
-    up: FloatArray,
-    down: FloatArray,
+    upper: FloatArray,
+    lower: FloatArray,
     j: int,
-    singular: Any,
-    room: ActiveSetWorkspace,
+    singular_tol: Any,
+    workspace: ActiveSetWorkspace,
     n: int,
-) -> int:
-    """Let in neuron j, whose atom lies in the span, for the first member that falls to zero.
+) -> tuple[int, int]:
+    """Add neuron j, whose atom is in the span, in exchange for the first one that reaches zero.
 
-    Returns n as it is if j is not driven any more; ``-1 - n`` if nobody can make room.
+    Nothing changes if neuron j is no longer driven beyond its threshold.
+
+    Returns
+    -------
+    status : int
+        `UPDATED` or `STUCK`.
+    n : int
+        The new number of active neurons.
     """
     one = b.dtype.type(1)
-    schur_complement(gram, room.Q, room.members, n, j, room.w, room.t)
+    schur_complement(gram, workspace.Q, workspace.active, n, j, workspace.w, workspace.t)
     c = b[j]
     for p in range(n):
-        c -= room.w[p] * room.a[p]
-    side = one if c - up[j] > -c - down[j] else -one
-    if not max(c - up[j], -c - down[j]) > 0:
-        return n
-    first, step = NO_INDEX, one
+        c -= workspace.w[p] * workspace.a[p]
+    side = one if c - upper[j] > -c - lower[j] else -one
+    if not max(c - upper[j], -c - lower[j]) > 0:
+        return UPDATED, n
+    # Along (a_S, a_j) += step (-Q G_Sj, 1) the reconstruction is constant, and the cost decreases
+    # linearly. Hence the best step is the longest one, at which the first neuron reaches zero.
+    leaving, step = NO_INDEX, one
     for p in range(n):
-        fall, height = side * room.t[p] * room.sign[p], abs(room.a[p])
-        if fall > 0 and (first < 0 or height < step * fall):
-            first, step = p, height / fall
-    if first < 0:
-        return -1 - n
+        fall = side * workspace.t[p] * workspace.sign[p]
+        height = abs(workspace.a[p])
+        if fall > 0 and (leaving < 0 or height < step * fall):
+            leaving, step = p, height / fall
+    if leaving < 0:
+        return STUCK, n
     for p in range(n):
-        room.a[p] -= side * step * room.t[p]
-    n = remove_atom(room, n, first)
-    # The inverse of a block that was nearly singular a moment ago is full of errors.
-    refactorise(gram, room, n)
-    schur = schur_complement(gram, room.Q, room.members, n, j, room.w, room.t)
-    if schur <= gram[j, j] * singular:
-        return -1 - n
-    append_to_inverse(room.Q, room.members, n, j, schur, room.t)
-    room.a[n], room.sign[n] = side * step, side
-    return n + 1
+        workspace.a[p] -= side * step * workspace.t[p]
+    n = remove_atom(workspace, n, leaving)
+    # The block with atom j was singular up to rounding, so that its inverse is inaccurate.
+    refactorise(gram, workspace, n)
+    schur = schur_complement(gram, workspace.Q, workspace.active, n, j, workspace.w, workspace.t)
+    if schur <= gram[j, j] * singular_tol:
+        return STUCK, n
+    append_to_inverse(workspace.Q, workspace.active, n, j, schur, workspace.t)
+    workspace.a[n], workspace.sign[n] = side * step, side
+    return UPDATED, n + 1
 
 
-@routine
-def warm_start(gram: FloatArray, start: FloatArray, singular: Any, room: ActiveSetWorkspace) -> int:
-    """Make the active neurons of a start the members, as far as they fit; blank the start."""
+@jit("fast")
+def warm_start(
+    gram: FloatArray, start: FloatArray, singular_tol: Any, workspace: ActiveSetWorkspace
+) -> int:
+    """Activate the nonzero neurons of an initial code, as far as possible, and clear that code.
+
+    Neurons are skipped if the workspace is full or their atom is in the span of the others.
+    """
     n = INDEX_0
     for j in range(start.shape[0]):
         if start[j] != 0:
-            if n < room.members.shape[0]:
-                schur = schur_complement(gram, room.Q, room.members, n, j, room.w, room.t)
-                if schur > gram[j, j] * singular:
-                    append_to_inverse(room.Q, room.members, n, j, schur, room.t)
-                    room.a[n] = start[j]
-                    room.sign[n] = 1 if start[j] > 0 else -1
+            if n < workspace.active.shape[0]:
+                schur = schur_complement(
+                    gram, workspace.Q, workspace.active, n, j, workspace.w, workspace.t
+                )
+                if schur > gram[j, j] * singular_tol:
+                    append_to_inverse(workspace.Q, workspace.active, n, j, schur, workspace.t)
+                    workspace.a[n] = start[j]
+                    workspace.sign[n] = 1 if start[j] > 0 else -1
                     n += 1
             start[j] = 0
     return n
 
 
-CANDIDATE_FRACTION = 0.6
-"""A round considers the neurons whose excess is at least this part of the largest one."""
-
-MAX_STALLED_ROUNDS = 10
-"""Rounds without progress after which the active set gives up."""
-
-MIN_PROGRESS = 1e-3
-"""A round makes progress if the energy falls by this part of what the tolerance allows."""
-
-
-@kernel
+@jit("fast", inline="llvm")
 def evaluate(
-    b: FloatArray, up: FloatArray, down: FloatArray, room: ActiveSetWorkspace, n: int
+    b: FloatArray, upper: FloatArray, lower: FloatArray, workspace: ActiveSetWorkspace, n: int
 ) -> tuple[float, float, float, float]:
-    """Slopes of the members, and the sums of the certificate: a.b, a.c, cost, steepest slope."""
-    ab = ac = cost = steepest = 0.0
+    """Compute the gradients of the active neurons, and the sums for the duality gap.
+
+    Returns
+    -------
+    ab, ac, cost : float
+        ``a.b``, ``a.c`` and ``sum_j t_j |a_j|``, in float64.
+    max_gradient : float
+        Largest absolute gradient of an active neuron.
+    """
+    ab = ac = cost = max_gradient = 0.0
     for p in range(n):
-        j, a = room.members[p], room.a[p]
-        threshold = up[j] if room.sign[p] > 0 else down[j]
-        slope = room.c[j] - room.sign[p] * threshold
-        room.slope[p] = slope
+        j, a = workspace.active[p], workspace.a[p]
+        threshold = upper[j] if workspace.sign[p] > 0 else lower[j]
+        gradient = workspace.c[j] - workspace.sign[p] * threshold
+        workspace.gradient[p] = gradient
         ab += np.float64(a) * np.float64(b[j])
-        ac += np.float64(a) * np.float64(room.c[j])
+        ac += np.float64(a) * np.float64(workspace.c[j])
         cost += np.float64(abs(a)) * np.float64(threshold)
-        steepest = max(steepest, np.float64(abs(slope)))
-        room.excess[j] = -np.inf
-    return ab, ac, cost, steepest
+        max_gradient = max(max_gradient, np.float64(abs(gradient)))
+        # An active neuron is not a candidate.
+        workspace.excess[j] = -np.inf
+    return ab, ac, cost, max_gradient
 
 
-@body
+@jit("fast", inline="numba")
 def active_set_sample(
     b: FloatArray,
     gram: FloatArray,
-    up: FloatArray,
-    down: FloatArray,
-    weakest: float,
+    upper: FloatArray,
+    lower: FloatArray,
+    min_threshold: float,
     lam: float,
     x2: float,
     tol: float,
-    strict: float,
+    residual_tol: float,
     max_iter: int,
-    singular: Any,
-    room: ActiveSetWorkspace,
+    singular_tol: Any,
+    workspace: ActiveSetWorkspace,
     n: int,
     report: FloatArray,
 ) -> int:
-    """Settle one sample that starts with n members; returns how many it has in the end.
+    """Encode one sample from n active neurons; return their number at the end.
 
-    ``report`` becomes relative gap, residual and rounds.
+    ``report`` receives the relative gap, the residual and the number of rounds.
     """
-    best, stale, share, stuck = np.inf, 0, b.dtype.type(CANDIDATE_FRACTION), False
-    # Where no dual point is known the residual decides.
-    limit = strict if weakest > 0 else tol
+    lowest_energy, n_stalled, is_stuck = np.inf, 0, False
+    fraction = b.dtype.type(CANDIDATE_FRACTION)
+    # Without a dual point (a current above the threshold) the residual decides.
+    limit = residual_tol if min_threshold > 0 else tol
     while True:
-        compute_residual_correlation(b, gram, room.members, room.a, n, room.c)
-        compute_excess(room.c, up, down, room.excess)
-        ab, ac, cost, steepest = evaluate(b, up, down, room, n)
-        excess = max_element(room.excess)
-        # A member that has not arrived strains the dual point as much as a silent neuron does.
-        over = max(np.float64(excess), steepest, 0.0)
-        report[0] = np.nan
-        if weakest > 0:
-            report[0] = gap_from_products(x2, ab, ac, cost, 1.0 + over / weakest)
-        report[1] = over / lam
-        done = report[1] <= limit and not report[0] > tol
-        if done or stuck or report[2] >= max_iter:
+        compute_residual_correlation(b, gram, workspace.active, workspace.a, n, workspace.c)
+        compute_excess(workspace.c, upper, lower, workspace.excess)
+        ab, ac, cost, max_gradient = evaluate(b, upper, lower, workspace, n)
+        excess = max_element(workspace.excess)
+        # The dual point is the residual, scaled until |c_j| <= t_j for all neurons. An active
+        # neuron that is not at its minimum violates this as an inactive one does.
+        violation = max(np.float64(excess), max_gradient, 0.0)
+        report[GAP] = np.nan
+        if min_threshold > 0:
+            report[GAP] = gap_from_products(x2, ab, ac, cost, 1.0 + violation / min_threshold)
+        report[RESIDUAL] = violation / lam
+        is_converged = report[RESIDUAL] <= limit and not report[GAP] > tol
+        if is_converged or is_stuck or report[ROUNDS] >= max_iter:
             return n
-        report[2] += 1
-        primal = 0.5 * (x2 - ab - ac) + cost
-        stale = 0 if primal < best * (1.0 - MIN_PROGRESS * tol) else stale + 1
-        if stale >= MAX_STALLED_ROUNDS:
+        report[ROUNDS] += 1
+        energy = 0.5 * (x2 - ab - ac) + cost
+        n_stalled = 0 if energy < lowest_energy * (1.0 - MIN_PROGRESS * tol) else n_stalled + 1
+        if n_stalled >= MAX_STALLED_ROUNDS:
             return n
-        if stale > 0:
-            refactorise(gram, room, n)
-        best, share = min(best, primal), share if stale == 0 else b.dtype.type(1)
-        set_newton_target(room, n)
-        before, inside = n, NO_INDEX
+        # Without progress either the inverse is inaccurate, or neurons that were added together
+        # were removed again. From then on only the neuron with the largest excess is added.
+        if n_stalled > 0:
+            refactorise(gram, workspace, n)
+            fraction = b.dtype.type(1)
+        lowest_energy = min(lowest_energy, energy)
+        set_newton_target(workspace, n)
+        dependent, has_grown = NO_INDEX, False
         if excess > 0:
-            cut = share * excess
-            n_waiting = list_candidates(cut, room)
-            grown, inside = add_atoms(gram, up, down, n_waiting, cut, singular, room, n)
-            if grown < 0:
+            status, n_new, dependent = add_atoms(
+                gram, upper, lower, fraction * excess, singular_tol, workspace, n
+            )
+            if status == FULL:
                 return n
-            n = grown
-        n, grew = line_search(room, n), n > before
-        if inside >= 0 and not grew:
-            n = swap_atom(b, gram, up, down, inside, singular, room, n)
-            # If no neuron can make room, the code has changed all the same: report what it is.
-            stuck = n < 0
-            n = -1 - n if stuck else n
+            n, has_grown = n_new, n_new > n
+        n = line_search(workspace, n)
+        # A swap is needed only if no other neuron lowers the energy.
+        if dependent >= 0 and not has_grown:
+            status, n = swap_atom(b, gram, upper, lower, dependent, singular_tol, workspace, n)
+            # The code has changed even if the neuron was not added: evaluate it once more.
+            is_stuck = status == STUCK
 
 
 def _signature(real: Any) -> tuple[Any, ...]:
-    matrix, wide = readonly_array(real, 2), readonly_array(types.float64, 1)
+    matrix, float64_vector = readonly_array(real, 2), readonly_array(types.float64, 1)
     settings = float_tuple(4)
     return (
         matrix,
         matrix,
         matrix,
         matrix,
-        wide,
-        wide,
+        float64_vector,
+        float64_vector,
         settings,
         types.int64,
         types.boolean,
@@ -385,54 +445,70 @@ def _signature(real: Any) -> tuple[Any, ...]:
 def active_set_rows(
     b: FloatArray,
     gram: FloatArray,
-    up: FloatArray,
-    down: FloatArray,
-    weakest: FloatArray,
+    upper: FloatArray,
+    lower: FloatArray,
+    min_threshold: FloatArray,
     x2: FloatArray,
     settings: tuple[float, float, float, float],
     max_iter: int,
-    warm: bool,
-    room: ActiveSetWorkspace,
+    is_warm: bool,
+    workspace: ActiveSetWorkspace,
     code: FloatArray,
     reports: FloatArray,
 ) -> None:
-    """Settle every row; ``code`` brings the start where it is warm, and takes the result.
+    """Encode every row.
 
     Parameters
     ----------
-    settings : (lam, tol, strict, inside)
-        Threshold, largest gap, largest residual in units of the threshold, and the part of an atom
-        outside the span of the active ones below which it counts as inside.
+    b : (n_rows, n_padded)
+        Feed-forward drive.
+    gram : (n_neurons, n_padded plus one line)
+        See `layout.pad_gram_rows`.
+    upper, lower : (1 or n_rows, n_padded)
+        Thresholds of both signs.
+    min_threshold : (1 or n_rows,)
+        Smallest of these thresholds.
+    x2 : (n_rows,)
+        ``sum_i w_i |x_i|^2``.
+    settings : (lam, tol, residual_tol, dependence_tol)
+        Threshold; largest gap; largest residual in units of the threshold; and largest squared
+        distance of an atom from the span of the active atoms, relative to its squared norm, for
+        which it is treated as linearly dependent.
+    max_iter : int
+    is_warm : bool
+        Whether ``code`` contains an initial code.
+    workspace : ActiveSetWorkspace
+    code : (n_rows, n_neurons)
+        Receives the result.
+    reports : (n_rows, 3)
+        Receives gap, residual and rounds.
     """
-    lam, tol, strict, inside = settings
-    b, gram, up, down = (
-        skip_refcount(b),
-        skip_refcount(gram),
-        skip_refcount(up),
-        skip_refcount(down),
-    )
-    weakest, x2, room = skip_refcount(weakest), skip_refcount(x2), skip_refcount(room)
-    code, reports = skip_refcount(code), skip_refcount(reports)
-    singular = b.dtype.type(inside)
+    lam, tol, residual_tol, dependence_tol = settings
+    b, gram = skip_refcount(b), skip_refcount(gram)
+    upper, lower = skip_refcount(upper), skip_refcount(lower)
+    min_threshold, x2 = skip_refcount(min_threshold), skip_refcount(x2)
+    workspace, code = skip_refcount(workspace), skip_refcount(code)
+    reports = skip_refcount(reports)
+    singular_tol = b.dtype.type(dependence_tol)
     for row in range(b.shape[0]):
-        bound, n = row if up.shape[0] > 1 else 0, INDEX_0
-        if warm:
-            n = warm_start(gram, code[row], singular, room)
+        bound, n = row if upper.shape[0] > 1 else 0, INDEX_0
+        if is_warm:
+            n = warm_start(gram, code[row], singular_tol, workspace)
         n = active_set_sample(
             b[row],
             gram,
-            up[bound],
-            down[bound],
-            weakest[bound],
+            upper[bound],
+            lower[bound],
+            min_threshold[bound],
             lam,
             x2[row],
             tol,
-            strict,
+            residual_tol,
             max_iter,
-            singular,
-            room,
+            singular_tol,
+            workspace,
             n,
             reports[row],
         )
         for p in range(n):
-            code[row, room.members[p]] = room.a[p]
+            code[row, workspace.active[p]] = workspace.a[p]

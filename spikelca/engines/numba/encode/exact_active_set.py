@@ -1,8 +1,9 @@
-"""The soft code by an active set that changes by one neuron at a time and always terminates.
+"""Soft-threshold codes by an active set that changes by one neuron at a time and terminates.
 
-`active_set.py` adds many neurons in a round and keeps the inverse of their block, which is fast and
-fails for coherent atoms. What it leaves is finished here, in float64, from the code that it
-reached. A round is one step of the method of Lawson and Hanson, for any threshold of each neuron:
+`active_set.py` adds many neurons per round and updates the inverse of their block, which is fast,
+but not accurate enough for coherent atoms. Samples that do not converge there continue here, in
+float64, from the code that was reached. A round is one step of the method of Lawson and Hanson,
+generalised to a threshold for each neuron:
 
 1. Compute ``c = b - G a`` from a alone, and stop if the duality gap allows.
 2. Add the silent neuron j that is driven furthest beyond its threshold. If its atom lies in the
@@ -12,22 +13,23 @@ reached. A round is one step of the method of Lawson and Hanson, for any thresho
 3. Move from a towards the minimum of the energy over the active neurons with their signs held.
    Where a neuron reaches zero first, remove it and move on with the others.
 
-The first round leaves out step 2, because a start need not be at the minimum over its neurons.
+The first round omits step 2, because an initial code need not be at the minimum over its active
+neurons.
 
 Termination
 -----------
-Every repetition of steps 2 and 3 removes a neuron, so a round ends after at most 2 |S| + 1 of them,
-with a at the minimum of the energy over S with the signs held, and every active neuron strictly
-away from zero. Step 1 of the next round finds c_j beyond the threshold of j (or the code is
-optimal), so the energy falls along the direction of step 2 or 3, and because no active neuron is at
-zero, the step has a positive length. Hence the energy falls strictly from round to round. It
-depends only on S and the signs, of which there are finitely many; none can come back, and the
-method ends at the optimum. No rule against cycling is needed: a tie removes several neurons after
-steps of length zero, each of which makes S smaller.
+Every repetition of steps 2 and 3 removes a neuron, so that a round ends after at most 2 |S| + 1 of
+them. At its end, a is the minimum of the energy over S for fixed signs, and no active neuron is at
+zero. Step 1 of the next round finds c_j beyond the threshold of j, unless the code is optimal.
+Therefore the energy decreases along the direction of step 2 or 3, and because no active neuron is
+at zero, the step has a positive length. Hence the energy decreases strictly from round to round. It
+depends only on S and the signs, of which there are finitely many. None can occur twice, and the
+method ends at the optimum. A rule against cycling is not needed: a tie removes several neurons
+by steps of length zero, each of which makes S smaller.
 
-Rounding can only break this where the fall is below the last digits of the energy. Therefore the
-method also stops after `MAX_STALLED_ROUNDS` rounds in which neither the energy nor the gap has
-fallen.
+Rounding can violate this argument only where the decrease is below the precision of the energy.
+Therefore the method also stops after `MAX_STALLED_ROUNDS` rounds in which neither the energy nor
+the violation of the thresholds has decreased.
 
 References
 ----------
@@ -42,6 +44,8 @@ import numpy as np
 from numba import types
 
 from spikelca.engines.numba.encode.active_set import (
+    STUCK,
+    UPDATED,
     ActiveSetWorkspace,
     active_set_workspace_type,
     evaluate,
@@ -54,209 +58,242 @@ from spikelca.engines.numba.encode.cholesky import (
     solve_upper,
 )
 from spikelca.engines.numba.encode.linalg import (
+    GAP,
     INDEX_0,
+    NO_INDEX,
+    RESIDUAL,
+    ROUNDS,
     compute_excess,
     compute_residual_correlation,
     gap_from_products,
     max_element,
 )
 from spikelca.engines.numba.jit.compile import (
-    body,
     dispatch_precision,
     float_tuple,
+    jit,
     readonly_array,
-    routine,
     writable_array,
 )
 from spikelca.engines.numba.jit.intrinsics import skip_refcount
 from spikelca.utils.validation import FloatArray
 
 MAX_STALLED_ROUNDS = 10
-"""Rounds without progress after which rounding is taken to be the limit."""
+"""Number of rounds without progress after which the accuracy is limited by rounding."""
 
 
-@routine
-def first_zero(room: ActiveSetWorkspace, direction: FloatArray, n: int) -> tuple[int, Any]:
-    """The active neuron that ``a + s direction`` brings to zero first, and s; -1 for none."""
-    first, step = -1, np.inf
+@jit("fast")
+def first_zero(workspace: ActiveSetWorkspace, direction: FloatArray, n: int) -> tuple[int, Any]:
+    """Find the active neuron that reaches zero first along a direction.
+
+    Returns
+    -------
+    leaving : int
+        Its index among the active neurons, or `NO_INDEX`.
+    step : float
+        The multiple of the direction at which it reaches zero.
+    """
+    leaving, step = NO_INDEX, np.inf
     for p in range(n):
-        fall = -direction[p] * room.sign[p]
+        fall = -direction[p] * workspace.sign[p]
         if fall > 0:
-            s = max(room.a[p] * room.sign[p], 0.0) / fall
+            s = max(workspace.a[p] * workspace.sign[p], 0.0) / fall
             if s < step:
-                first, step = p, s
-    return first, step
+                leaving, step = p, s
+    return leaving, step
 
 
-@routine
+@jit("fast")
 def add_neuron(
     gram: FloatArray,
-    up: FloatArray,
-    down: FloatArray,
+    upper: FloatArray,
+    lower: FloatArray,
     j: int,
-    inside: float,
-    room: ActiveSetWorkspace,
+    dependence_tol: float,
+    workspace: ActiveSetWorkspace,
     n: int,
-) -> int:
-    """Add neuron j, step 2; returns the number of active neurons, or -1 - n if it cannot be added.
+) -> tuple[int, int]:
+    """Add neuron j (step 2).
 
-    That happens only where the energy has no minimum, because currents exceed the threshold.
+    Returns
+    -------
+    status : int
+        `UPDATED`; or `STUCK`, if the energy has no minimum because currents exceed the threshold.
+    n : int
+        The new number of active neurons.
     """
-    side = 1.0 if room.c[j] - up[j] == room.excess[j] else -1.0
+    side = 1.0 if workspace.c[j] - upper[j] >= -workspace.c[j] - lower[j] else -1.0
     a = 0.0
-    distance = project_on_active(gram, room, n, j)
-    while distance <= gram[j, j] * inside:
-        solve_upper(room.Q, n, room.w)
+    distance = project_on_active(gram, workspace, n, j)
+    while distance <= gram[j, j] * dependence_tol:
+        # w becomes the direction -G_SS^-1 G_Sj, times the sign of a_j. The reconstruction is
+        # constant along it, and the cost decreases linearly up to the first zero.
+        solve_upper(workspace.Q, n, workspace.w)
         for p in range(n):
-            room.w[p] *= -side
-        first, step = first_zero(room, room.w, n)
-        if first < 0:
-            return -1 - n
+            workspace.w[p] *= -side
+        leaving, step = first_zero(workspace, workspace.w, n)
+        if leaving < 0:
+            return STUCK, n
         for p in range(n):
-            room.a[p] += step * room.w[p]
+            workspace.a[p] += step * workspace.w[p]
         a += step
-        n = remove(room, n, first)
-        distance = project_on_active(gram, room, n, j)
-    append(room, n, j, distance)
-    room.a[n], room.sign[n], room.slope[n] = side * a, side, side * room.excess[j]
-    return n + 1
+        n = remove(workspace, n, leaving)
+        distance = project_on_active(gram, workspace, n, j)
+    append(workspace, n, j, distance)
+    # c depends on the reconstruction only, so that the gradient of j is still its excess.
+    workspace.a[n], workspace.sign[n], workspace.gradient[n] = (
+        side * a,
+        side,
+        side * workspace.excess[j],
+    )
+    return UPDATED, n + 1
 
 
-@routine
-def move_to_minimum(room: ActiveSetWorkspace, n: int) -> int:
-    """Move to the minimum over the active neurons, step 3; returns the number of those that stay.
+@jit("fast")
+def move_to_minimum(workspace: ActiveSetWorkspace, n: int) -> int:
+    """Move to the minimum over the active neurons (step 3); return the number that remains.
 
-    Over part s of the way the slopes of the energy shrink to ``1 - s`` of what they were.
+    The energy is quadratic for fixed signs: after a fraction s of the way to its minimum, the
+    gradient is ``1 - s`` times its previous value.
     """
     while True:
+        # t = G_SS^-1 gradient, the way to the minimum.
         for p in range(n):
-            room.t[p] = room.slope[p]
-        solve_lower(room.Q, n, room.t)
-        solve_upper(room.Q, n, room.t)
-        first, step = first_zero(room, room.t, n)
+            workspace.t[p] = workspace.gradient[p]
+        solve_lower(workspace.Q, n, workspace.t)
+        solve_upper(workspace.Q, n, workspace.t)
+        leaving, step = first_zero(workspace, workspace.t, n)
         if step > 1.0:
-            first, step = -1, 1.0
+            leaving, step = NO_INDEX, 1.0
         for p in range(n):
-            room.a[p] += step * room.t[p]
-            room.slope[p] *= 1.0 - step
-        if first < 0:
+            workspace.a[p] += step * workspace.t[p]
+            workspace.gradient[p] *= 1.0 - step
+        if leaving < 0:
             return n
-        n = remove(room, n, first)
+        n = remove(workspace, n, leaving)
 
 
-@routine
+@jit("fast")
 def warm_start_factor(
-    gram: FloatArray, start: FloatArray, inside: float, room: ActiveSetWorkspace
+    gram: FloatArray, start: FloatArray, dependence_tol: float, workspace: ActiveSetWorkspace
 ) -> int:
-    """Make the active neurons of a code the active set, without atoms in the span of the others.
+    """Activate the nonzero neurons of a code, and set the code to zero.
 
-    The code is set to zero.
+    Neurons are skipped if their atom is in the span of the others.
     """
     n = INDEX_0
     for j in range(start.shape[0]):
         if start[j] != 0:
-            distance = project_on_active(gram, room, n, j)
-            if distance > gram[j, j] * inside:
-                append(room, n, j, distance)
-                room.a[n] = start[j]
-                room.sign[n] = 1 if start[j] > 0 else -1
+            distance = project_on_active(gram, workspace, n, j)
+            if distance > gram[j, j] * dependence_tol:
+                append(workspace, n, j, distance)
+                workspace.a[n] = start[j]
+                workspace.sign[n] = 1 if start[j] > 0 else -1
                 n += 1
             start[j] = 0
     return n
 
 
-@body
+@jit("fast", inline="numba")
 def exact_active_set_sample(
     b: FloatArray,
     gram: FloatArray,
-    up: FloatArray,
-    down: FloatArray,
-    weakest: float,
+    upper: FloatArray,
+    lower: FloatArray,
+    min_threshold: float,
     lam: float,
     x2: float,
     tol: float,
-    strict: float,
-    inside: float,
+    residual_tol: float,
+    dependence_tol: float,
     max_iter: int,
-    room: ActiveSetWorkspace,
+    workspace: ActiveSetWorkspace,
     n: int,
     report: FloatArray,
 ) -> int:
-    """Settle one sample that starts with n active neurons; returns how many it has in the end.
+    """Encode one sample from n active neurons; return their number at the end.
 
-    ``report`` becomes relative gap, residual and rounds; it holds the rounds before this call.
+    ``report`` receives the relative gap, the residual and the number of rounds, including
+    the previous rounds that it contains.
     """
-    least_energy, least_over, stale, stuck = np.inf, np.inf, 0, False
+    least_energy, least_violation, n_stalled, is_stuck = np.inf, np.inf, 0, False
     at_minimum = n == 0
-    # Where no dual point is known the residual decides.
-    limit = strict if weakest > 0 else tol
+    # Without a dual point (a current above the threshold) the residual decides.
+    limit = residual_tol if min_threshold > 0 else tol
     while True:
-        compute_residual_correlation(b, gram, room.members, room.a, n, room.c)
-        compute_excess(room.c, up, down, room.excess)
-        ab, ac, cost, steepest = evaluate(b, up, down, room, n)
-        excess = max_element(room.excess)
-        over = max(excess, steepest, 0.0)
-        report[0] = np.nan
-        if weakest > 0:
-            report[0] = gap_from_products(x2, ab, ac, cost, 1.0 + over / weakest)
-        report[1] = over / lam
-        done = report[1] <= limit and not report[0] > tol
-        if done or stuck or report[2] >= max_iter:
+        compute_residual_correlation(b, gram, workspace.active, workspace.a, n, workspace.c)
+        compute_excess(workspace.c, upper, lower, workspace.excess)
+        ab, ac, cost, max_gradient = evaluate(b, upper, lower, workspace, n)
+        excess = max_element(workspace.excess)
+        # See `active_set_sample`.
+        violation = max(excess, max_gradient, 0.0)
+        report[GAP] = np.nan
+        if min_threshold > 0:
+            report[GAP] = gap_from_products(x2, ab, ac, cost, 1.0 + violation / min_threshold)
+        report[RESIDUAL] = violation / lam
+        is_converged = report[RESIDUAL] <= limit and not report[GAP] > tol
+        if is_converged or is_stuck or report[ROUNDS] >= max_iter:
             return n
-        report[2] += 1
+        report[ROUNDS] += 1
         energy = 0.5 * (x2 - ab - ac) + cost
-        stale = 0 if energy < least_energy or over < least_over else stale + 1
-        if stale >= MAX_STALLED_ROUNDS:
+        has_progress = energy < least_energy or violation < least_violation
+        n_stalled = 0 if has_progress else n_stalled + 1
+        if n_stalled >= MAX_STALLED_ROUNDS:
             return n
-        least_energy, least_over = min(least_energy, energy), min(least_over, over)
+        least_energy, least_violation = min(least_energy, energy), min(least_violation, violation)
         if at_minimum and excess > 0:
-            n = add_neuron(gram, up, down, np.argmax(room.excess), inside, room, n)
-            # The code has changed even if the neuron could not be added: report what it is.
-            stuck = n < 0
-            n = -1 - n if stuck else n
-        n = n if stuck else move_to_minimum(room, n)
+            status, n = add_neuron(
+                gram, upper, lower, np.argmax(workspace.excess), dependence_tol, workspace, n
+            )
+            # The code has changed even if the neuron was not added: evaluate it once more.
+            is_stuck = status == STUCK
+        n = n if is_stuck else move_to_minimum(workspace, n)
         at_minimum = True
 
 
 def _signature(real: Any) -> tuple[Any, ...]:
-    matrix, wide = readonly_array(real, 2), readonly_array(types.float64, 1)
+    matrix, float64_vector = readonly_array(real, 2), readonly_array(types.float64, 1)
     return (
-        matrix, matrix, matrix, matrix, wide, wide, float_tuple(4), types.int64,
+        matrix,
+        matrix,
+        matrix,
+        matrix,
+        float64_vector,
+        float64_vector,
+        float_tuple(4),
+        types.int64,
         active_set_workspace_type(real),
-        writable_array(real, 2), writable_array(types.float64, 2),
-    )  # fmt: skip
+        writable_array(real, 2),
+        writable_array(types.float64, 2),
+    )
 
 
 @dispatch_precision(_signature)
 def exact_active_set_rows(
     b: FloatArray,
     gram: FloatArray,
-    up: FloatArray,
-    down: FloatArray,
-    weakest: FloatArray,
+    upper: FloatArray,
+    lower: FloatArray,
+    min_threshold: FloatArray,
     x2: FloatArray,
     settings: tuple[float, float, float, float],
     max_iter: int,
-    room: ActiveSetWorkspace,
+    workspace: ActiveSetWorkspace,
     code: FloatArray,
     reports: FloatArray,
 ) -> None:
-    """Settle every row from the code that it brings; arguments as those of `settle_rows`."""
-    lam, tol, strict, inside = settings
-    b, gram, up, down = (
-        skip_refcount(b),
-        skip_refcount(gram),
-        skip_refcount(up),
-        skip_refcount(down),
-    )
-    weakest, x2, room = skip_refcount(weakest), skip_refcount(x2), skip_refcount(room)
-    code, reports = skip_refcount(code), skip_refcount(reports)
+    """Encode every row from its initial code; the arguments are those of `active_set_rows`."""
+    lam, tol, residual_tol, dependence_tol = settings
+    b, gram = skip_refcount(b), skip_refcount(gram)
+    upper, lower = skip_refcount(upper), skip_refcount(lower)
+    min_threshold, x2 = skip_refcount(min_threshold), skip_refcount(x2)
+    workspace, code, reports = skip_refcount(workspace), skip_refcount(code), skip_refcount(reports)
     for row in range(b.shape[0]):
-        bound = row if up.shape[0] > 1 else 0
-        n = warm_start_factor(gram, code[row], inside, room)
+        bound = row if upper.shape[0] > 1 else 0
+        n = warm_start_factor(gram, code[row], dependence_tol, workspace)
         n = exact_active_set_sample(
-            b[row], gram, up[bound], down[bound], weakest[bound], lam, x2[row], tol, strict,
-            inside, max_iter, room, n, reports[row],
+            b[row], gram, upper[bound], lower[bound], min_threshold[bound], lam, x2[row], tol,
+            residual_tol, dependence_tol, max_iter, workspace, n, reports[row],
         )  # fmt: skip
         for p in range(n):
-            code[row, room.members[p]] = room.a[p]
+            code[row, workspace.active[p]] = workspace.a[p]

@@ -1,25 +1,26 @@
-"""The hard code: the circuit followed from rest to where it settles, by few neurons at a time.
+"""Hard-threshold codes: the trajectory from rest to its end, integrated for few neurons at a time.
 
-The hard threshold has many fixed points; the one that counts is where the circuit goes from rest at
-the automatic step k::
+A circuit with a hard threshold has many fixed points. The code is the one that the trajectory from
+rest reaches with the default step k::
 
     u <- u + k (b + d - G a + a - u)        a = T(u)        G = L + 1
 
-While the active set S stays as it is, its end is known: ``a* = G_SS^-1 (b + d)_S``. With
-``delta = a - a*``, and k at most ``1 / lambda_max(G)``, the way to that end never gets longer::
+As long as the active set S does not change, the end is known: ``a* = G_SS^-1 (b + d)_S``. With
+``delta = a - a*`` and k at most ``1 / lambda_max(G)``, neither ``|delta|`` nor ``delta' G delta``
+increases, which bounds all potentials at all later times::
 
     |a_p(t) - a*_p| <= |delta|                                          p active
-    |u_j(t)| <= max(|u_j|, |c*_j| + sqrt(G_jj) sqrt(delta' G delta))    j silent, c* = b + d - G a*
+    |u_j(t)| <= max(|u_j|, |c*_j| + sqrt(G_jj) sqrt(delta' G delta))    j inactive
 
-Three things follow. A silent neuron for which the second bound stays below the threshold need not
-be followed: only the active ones and those few that may yet fire are (`integrate_tracked`). What
-the others missed is made up for by the filtered output ``h <- h + k (a - h)`` when S changes
-(`update_untracked`). And once nobody can cross, the circuit has arrived, and the jump to a* is
-certain.
+with ``c* = b + d - G a*``.
 
-Circuits with a hard threshold, followed by few neurons at a time: the steps of `hard.py`.
+This has three consequences. An inactive neuron whose bound is below the threshold need not be
+integrated: only the active neurons and the few others are tracked (`integrate_tracked`). The
+potentials of the untracked neurons are recovered from the filtered output ``h <- h + k (a - h)``
+(`update_untracked`). And if no neuron can cross its threshold, the end of the trajectory is
+certain, and the code is a*.
 
-`HardThresholdWorkspace` holds the potentials of one sample; n is the number of its active neurons.
+`HardThresholdWorkspace` contains the potentials of one sample; n is its number of active neurons.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from numba import types
 
 from spikelca.engines.numba.encode.linalg import (
     INDEX_0,
+    RESIDUAL,
+    ROUNDS,
     append_to_inverse,
     compute_excess,
     compute_residual_correlation,
@@ -38,12 +41,10 @@ from spikelca.engines.numba.encode.linalg import (
     schur_complement,
 )
 from spikelca.engines.numba.jit.compile import (
-    body,
     dispatch_precision,
     float_tuple,
-    kernel,
+    jit,
     readonly_array,
-    routine,
     writable_array,
 )
 from spikelca.engines.numba.jit.intrinsics import CACHE_LINE, skip_refcount
@@ -51,301 +52,367 @@ from spikelca.engines.numba.jit.layout import allocate_aligned, padded_neurons
 from spikelca.utils.validation import FloatArray
 
 SINGULAR_TOL = 1e-5
-"""A block in which an atom lies in the span of the others up to this part has no sure end."""
+"""Squared distance of an active atom from the span of the others, relative to its squared norm, up
+to which the linear system is not solved."""
+
+MIN_STABLE_STEPS = 8
+"""Number of steps without a change of S after which the bounds are computed."""
+
+MAX_TRACKED_STEPS = 100
+"""Largest number of steps of tracked neurons before the bounds are computed again."""
+
+DRIVE, LEAK, UPPER, LOWER = 0, 1, 2, 3
+"""Rows of `HardThresholdWorkspace.traits`: drive, leak (0 for active neurons), and thresholds."""
 
 
 class HardThresholdWorkspace(NamedTuple):
-    """Scratch of one thread: all neurons, then those that are followed (active first)."""
+    """Workspace of one thread: arrays of all neurons, of the active ones, and of the tracked ones.
+
+    The active neurons are the first of the tracked ones.
+    """
 
     u: FloatArray
     c: FloatArray
     excess: FloatArray
-    members: Any
+    active: Any
     a: FloatArray
 
     Q: FloatArray
-    order: Any
-    goal: FloatArray
+    inverse_order: Any
+    target: FloatArray
     w: FloatArray
     t: FloatArray
 
-    followed: Any
-    rows: FloatArray
-    v: FloatArray
-    y: FloatArray
-    h: FloatArray
+    tracked: Any
+    tracked_gram: FloatArray
+    tracked_u: FloatArray
+    tracked_product: FloatArray
+    filtered_a: FloatArray
     traits: FloatArray
 
 
 def make_hard_threshold_workspace(
-    cap: int, n_neurons: int, dtype: np.dtype[Any]
+    max_tracked: int, n_padded: int, dtype: np.dtype[Any]
 ) -> HardThresholdWorkspace:
-    """Scratch for n neurons in whole groups of lines, at most `cap` of which are followed."""
-    wide = padded_neurons(cap) + CACHE_LINE // dtype.itemsize
-    line, row, block = (n_neurons,), (wide,), (cap, wide)
-    shapes = [line, line, line, (n_neurons + 1,), block, row, row, row, block, row, row, row]
-    u, c, excess, a, Q, goal, w, t, rows, v, y, h = allocate_aligned(shapes, dtype)
-    members, followed = (np.empty(n_neurons + 1, np.int64) for _ in range(2))
-    order, traits = np.empty(cap, np.int64), np.zeros((4, wide), dtype)
-    return HardThresholdWorkspace(
-        u, c, excess, members, a, Q, order, goal, w, t, followed, rows, v, y, h, traits
+    """Allocate the workspace for at most `max_tracked` tracked neurons out of `padded_neurons`."""
+    width = padded_neurons(max_tracked) + CACHE_LINE // dtype.itemsize
+    line, row, block = (n_padded,), (width,), (max_tracked, width)
+    shapes = [line, line, line, (n_padded + 1,), block, row, row, row, block, row, row, row]
+    u, c, excess, a, Q, target, w, t, tracked_gram, tracked_u, tracked_product, filtered_a = (
+        allocate_aligned(shapes, dtype)
     )
+    active, tracked = (np.empty(n_padded + 1, np.int64) for _ in range(2))
+    inverse_order, traits = np.empty(max_tracked, np.int64), np.zeros((4, width), dtype)
+    return HardThresholdWorkspace(
+        u, c, excess, active, a,
+        Q, inverse_order, target, w, t,
+        tracked, tracked_gram, tracked_u, tracked_product, filtered_a, traits,
+    )  # fmt: skip
 
 
 def hard_threshold_workspace_type(real: Any) -> Any:
-    """The type of `HardThresholdWorkspace` in a precision."""
-    line, block, index = (
-        writable_array(real, 1),
-        writable_array(real, 2),
-        writable_array(types.int64, 1),
-    )
-    parts = (line, line, line, index, line, block, index, line, line, line)
-    return types.NamedTuple((*parts, index, block, line, line, line, block), HardThresholdWorkspace)  # type: ignore[no-untyped-call]
+    """Return the Numba type of `HardThresholdWorkspace` in a precision."""
+    line, block = writable_array(real, 1), writable_array(real, 2)
+    index = writable_array(types.int64, 1)
+    fields = (
+        line, line, line, index, line,
+        block, index, line, line, line,
+        index, block, line, line, line, block,
+    )  # fmt: skip
+    return types.NamedTuple(fields, HardThresholdWorkspace)  # type: ignore[no-untyped-call]
 
 
-@kernel
+@jit("fast", inline="llvm")
 def find_active(
-    up: FloatArray, down: FloatArray, field: HardThresholdWorkspace, n: int
+    upper: FloatArray, lower: FloatArray, workspace: HardThresholdWorkspace, n: int
 ) -> tuple[int, bool]:
-    """The active neurons of u; returns their number, and whether they are others than before."""
-    compute_excess(field.u, up, down, field.excess)
-    firing, same = 0, True
-    for j in range(field.u.shape[0]):
-        firing += field.excess[j] > 0
+    """List the active neurons of u; return their number, and whether the active set changed."""
+    compute_excess(workspace.u, upper, lower, workspace.excess)
+    n_active, is_same = 0, True
+    for j in range(workspace.u.shape[0]):
+        n_active += workspace.excess[j] > 0
     for p in range(n):
-        same &= field.excess[field.members[p]] > 0
-    changed = not (same and firing == n)
-    if changed:
+        is_same &= workspace.excess[workspace.active[p]] > 0
+    has_changed = not (is_same and n_active == n)
+    if has_changed:
+        # Without a branch, because which neurons are active cannot be predicted.
         n = 0
-        for j in range(field.u.shape[0]):
-            field.members[n] = j
-            n += field.excess[j] > 0
+        for j in range(workspace.u.shape[0]):
+            workspace.active[n] = j
+            n += workspace.excess[j] > 0
     for p in range(n):
-        field.a[p] = field.u[field.members[p]]
-    return n, changed
+        workspace.a[p] = workspace.u[workspace.active[p]]
+    return n, has_changed
 
 
-@kernel
-def hard_residual(up: FloatArray, down: FloatArray, field: HardThresholdWorkspace, n: int) -> Any:
-    """``max_j |T(b + d - L a) - a|_j`` from ``c = b + d - G a``; zeroes c of the members."""
-    c, worst = field.c, field.c.dtype.type(0)
+@jit("fast", inline="llvm")
+def hard_residual(
+    upper: FloatArray, lower: FloatArray, workspace: HardThresholdWorkspace, n: int
+) -> Any:
+    """Compute ``max_j |T(b + d - L a) - a|_j`` from ``c = b + d - G a``.
+
+    Elements of c that belong to active neurons are set to zero.
+    """
+    c, residual = workspace.c, workspace.c.dtype.type(0)
     for p in range(n):
-        j, a = field.members[p], field.a[p]
-        fires = c[j] + a > up[j] or -c[j] - a > down[j]
-        worst = max(worst, abs(c[j]) if fires else abs(a))
+        # b + d - L a = c + a, of which T keeps the whole value or nothing.
+        j, a = workspace.active[p], workspace.a[p]
+        stays_active = c[j] + a > upper[j] or -c[j] - a > lower[j]
+        residual = max(residual, abs(c[j]) if stays_active else abs(a))
         c[j] = 0
     for j in range(c.shape[0]):
-        if c[j] > up[j] or -c[j] > down[j]:
-            worst = max(worst, abs(c[j]))
-    return worst
+        if c[j] > upper[j] or -c[j] > lower[j]:
+            residual = max(residual, abs(c[j]))
+    return residual
 
 
-@routine
+@jit("fast")
 def solve_active(
-    total: FloatArray, gram: FloatArray, field: HardThresholdWorkspace, n: int
+    total: FloatArray, gram: FloatArray, workspace: HardThresholdWorkspace, n: int
 ) -> bool:
-    """``a* = G_SS^-1 total_S``, refined once; False if the block is nearly singular."""
+    """Compute the target ``a* = G_SS^-1 total_S``; return False if the block is nearly singular."""
     for p in range(n):
-        j = field.members[p]
-        schur = schur_complement(gram, field.Q, field.order, p, j, field.w, field.t)
-        if schur <= gram[j, j] * field.w.dtype.type(SINGULAR_TOL):
+        j = workspace.active[p]
+        schur = schur_complement(
+            gram, workspace.Q, workspace.inverse_order, p, j, workspace.w, workspace.t
+        )
+        if schur <= gram[j, j] * workspace.w.dtype.type(SINGULAR_TOL):
             return False
-        append_to_inverse(field.Q, field.order, p, j, schur, field.t)
-        field.goal[p] = 0
+        append_to_inverse(workspace.Q, workspace.inverse_order, p, j, schur, workspace.t)
+        workspace.target[p] = 0
+    # The second pass is one step of iterative refinement: the correction from the residual of the
+    # first solution removes most of the error of the inverse.
     for _ in range(2):
         for p in range(n):
-            g, rest = gram[field.members[p]], total[field.members[p]]
+            row, residual = gram[workspace.active[p]], total[workspace.active[p]]
             for q in range(n):
-                rest -= g[field.members[q]] * field.goal[q]
-            field.w[p] = rest
-        matvec(field.Q, field.w, n, n, field.t)
+                residual -= row[workspace.active[q]] * workspace.target[q]
+            workspace.w[p] = residual
+        matvec(workspace.Q, workspace.w, n, n, workspace.t)
         for p in range(n):
-            field.goal[p] += field.t[p]
+            workspace.target[p] += workspace.t[p]
     return True
 
 
-@kernel
-def distance_to_target(gram: FloatArray, field: HardThresholdWorkspace, n: int) -> tuple[Any, Any]:
-    """``|delta|`` and ``sqrt(delta' G delta)`` of the way from a to a*."""
-    zero = field.w.dtype.type(0)
-    length, strength = zero, zero
+@jit("fast", inline="llvm")
+def distance_to_target(
+    gram: FloatArray, workspace: HardThresholdWorkspace, n: int
+) -> tuple[Any, Any]:
+    """Compute ``|delta|`` and ``sqrt(delta' G delta)`` for ``delta = a - a*``."""
+    zero = workspace.w.dtype.type(0)
+    squared_norm, quadratic_form = zero, zero
     for p in range(n):
-        field.t[p] = field.a[p] - field.goal[p]
-        length += field.t[p] * field.t[p]
+        workspace.t[p] = workspace.a[p] - workspace.target[p]
+        squared_norm += workspace.t[p] * workspace.t[p]
     for p in range(n):
-        g = gram[field.members[p]]
+        row = gram[workspace.active[p]]
         for q in range(n):
-            strength += field.t[p] * g[field.members[q]] * field.t[q]
-    return np.sqrt(length), np.sqrt(max(strength, zero))
+            quadratic_form += workspace.t[p] * row[workspace.active[q]] * workspace.t[q]
+    return np.sqrt(squared_norm), np.sqrt(max(quadratic_form, zero))
 
 
-@routine
+@jit("fast")
 def check_bounds(
     total: FloatArray,
     gram: FloatArray,
-    up: FloatArray,
-    down: FloatArray,
-    field: HardThresholdWorkspace,
+    upper: FloatArray,
+    lower: FloatArray,
+    workspace: HardThresholdWorkspace,
     n: int,
 ) -> tuple[bool, int]:
-    """Whether the end is certain, and how many neurons must be followed until it is."""
-    compute_residual_correlation(total, gram, field.members, field.goal, n, field.c)
-    length, strength = distance_to_target(gram, field, n)
-    certain = True
+    """Bound the trajectory, and list the neurons that may cross their threshold.
+
+    Returns
+    -------
+    is_certain : bool
+        Whether no neuron can cross its threshold, so that the target is the code.
+    n_tracked : int
+        Number of neurons that must be tracked otherwise, the active ones included.
+    """
+    compute_residual_correlation(total, gram, workspace.active, workspace.target, n, workspace.c)
+    norm, energy_norm = distance_to_target(gram, workspace, n)
+    is_certain = True
     for p in range(n):
-        j = field.members[p]
-        side, bar = (1, up[j]) if field.a[p] > 0 else (-1, down[j])
-        certain &= side * field.goal[p] - length > bar
-        field.followed[p] = j
-        # A member is followed anyhow; here it must not be counted again.
-        field.excess[j] = field.u[j]
-        field.u[j], field.c[j] = 0, -np.inf
-    f = n
+        j = workspace.active[p]
+        side, threshold = (1, upper[j]) if workspace.a[p] > 0 else (-1, lower[j])
+        # First bound: a_p stays within |delta| of a*_p. If that interval is beyond the threshold,
+        # the neuron stays active.
+        is_certain &= side * workspace.target[p] - norm > threshold
+        workspace.tracked[p] = j
+        # Exclude active neurons from the next loop; their potentials are restored after it.
+        workspace.excess[j] = workspace.u[j]
+        workspace.u[j], workspace.c[j] = 0, -np.inf
+    n_tracked = n
     for j in range(gram.shape[0]):
-        reach = strength * np.sqrt(gram[j, j])
-        above, below = max(field.u[j], field.c[j] + reach), max(-field.u[j], reach - field.c[j])
-        field.followed[f] = j
-        f += (above > up[j] or below > down[j]) and field.c[j] > -np.inf
+        # Second bound. The input of neuron j differs from its final value c*_j by
+        # (G delta)_j = phi_j . (Phi delta), at most |phi_j| |Phi delta| (Cauchy-Schwarz), and u_j
+        # is a weighted mean of its present value and of these inputs.
+        deviation = energy_norm * np.sqrt(gram[j, j])
+        above = max(workspace.u[j], workspace.c[j] + deviation)
+        below = max(-workspace.u[j], deviation - workspace.c[j])
+        workspace.tracked[n_tracked] = j
+        n_tracked += (above > upper[j] or below > lower[j]) and workspace.c[j] > -np.inf
     for p in range(n):
-        field.u[field.members[p]] = field.excess[field.members[p]]
-    return certain and f == n, f
+        workspace.u[workspace.active[p]] = workspace.excess[workspace.active[p]]
+    return is_certain and n_tracked == n, n_tracked
 
 
-@kernel
+@jit("fast", inline="llvm")
 def pack_tracked(
     total: FloatArray,
     gram: FloatArray,
-    up: FloatArray,
-    down: FloatArray,
-    field: HardThresholdWorkspace,
+    upper: FloatArray,
+    lower: FloatArray,
+    workspace: HardThresholdWorkspace,
     n: int,
-    f: int,
+    n_tracked: int,
 ) -> None:
-    """What the followed neurons need, side by side; ``traits`` is drive, leak and thresholds."""
-    for i in range(f):
-        j = field.followed[i]
-        field.v[i] = field.u[j]
-        field.traits[0, i], field.traits[1, i] = total[j], i >= n
-        field.traits[2, i], field.traits[3, i] = up[j], down[j]
+    """Copy the values of the tracked neurons to contiguous arrays, and set h to zero."""
+    traits = workspace.traits
+    for i in range(n_tracked):
+        j = workspace.tracked[i]
+        workspace.tracked_u[i] = workspace.u[j]
+        # An active neuron has a = u, so that a - u = 0: it has no leak.
+        traits[DRIVE, i], traits[LEAK, i] = total[j], i >= n
+        traits[UPPER, i], traits[LOWER, i] = upper[j], lower[j]
     for p in range(n):
-        g, row = gram[field.members[p]], field.rows[p]
-        field.h[p] = 0
-        for i in range(f):
-            row[i] = g[field.followed[i]]
+        gram_row, row = gram[workspace.active[p]], workspace.tracked_gram[p]
+        workspace.filtered_a[p] = 0
+        for i in range(n_tracked):
+            row[i] = gram_row[workspace.tracked[i]]
 
 
-@routine
+@jit("fast")
 def integrate_tracked(
-    k: Any, field: HardThresholdWorkspace, n: int, f: int, n_steps: int, limit: Any
+    k: Any, workspace: HardThresholdWorkspace, n: int, n_tracked: int, n_steps: int, limit: Any
 ) -> tuple[int, Any]:
-    """Follow f neurons, the first n of them active, until one crosses or the residual is small.
+    """Integrate the tracked neurons until one crosses its threshold or the residual is small.
 
-    Returns the steps taken, at most n_steps, and what is left of the state before.
+    Returns
+    -------
+    n_taken : int
+        Number of steps, at most `n_steps`.
+    decay : float
+        ``(1 - k)^n_taken``, the weight of the initial potential of an untracked neuron.
     """
-    v, y, h, left = field.v, field.y, field.h, field.v.dtype.type(1)
-    drive, leak, up, down = field.traits[0], field.traits[1], field.traits[2], field.traits[3]
+    u, product, h = workspace.tracked_u, workspace.tracked_product, workspace.filtered_a
+    decay, traits = workspace.tracked_u.dtype.type(1), workspace.traits
+    drive, leak, upper, lower = traits[DRIVE], traits[LEAK], traits[UPPER], traits[LOWER]
     for step in range(n_steps):
-        matvec(field.rows, v, n, f, y)
-        worst, crossed = v.dtype.type(0), 0
-        for i in range(f):
-            c = drive[i] - y[i]
-            beyond = leak[i] == 0 or c > up[i] or -c > down[i]
-            worst = max(worst, abs(c) if beyond else v.dtype.type(0))
-        if worst <= limit:
-            return step, left
+        # The first n potentials are the outputs, so that this is the tracked part of G a.
+        matvec(workspace.tracked_gram, u, n, n_tracked, product)
+        residual, n_crossed = u.dtype.type(0), 0
+        for i in range(n_tracked):
+            c = drive[i] - product[i]
+            is_active = leak[i] == 0 or c > upper[i] or -c > lower[i]
+            residual = max(residual, abs(c) if is_active else u.dtype.type(0))
+        if residual <= limit:
+            return step, decay
         for p in range(n):
-            h[p] += k * (v[p] - h[p])
-        for i in range(f):
-            v[i] += k * (drive[i] - y[i] - leak[i] * v[i])
-        left -= k * left
-        for i in range(f):
-            crossed += (v[i] > up[i] or -v[i] > down[i]) != (leak[i] == 0)
-        if crossed > 0:
-            return step + 1, left
-    return n_steps, left
+            h[p] += k * (u[p] - h[p])
+        for i in range(n_tracked):
+            u[i] += k * (drive[i] - product[i] - leak[i] * u[i])
+        decay -= k * decay
+        for i in range(n_tracked):
+            n_crossed += (u[i] > upper[i] or -u[i] > lower[i]) != (leak[i] == 0)
+        if n_crossed > 0:
+            return step + 1, decay
+    return n_steps, decay
 
 
-@kernel
+@jit("fast", inline="llvm")
 def update_untracked(
-    total: FloatArray, gram: FloatArray, left: Any, field: HardThresholdWorkspace, n: int, f: int
+    total: FloatArray,
+    gram: FloatArray,
+    decay: Any,
+    workspace: HardThresholdWorkspace,
+    n: int,
+    n_tracked: int,
 ) -> None:
-    """Bring those not followed to the present: ``u <- left u + (1 - left) (b + d) - G h``."""
-    one = field.u.dtype.type(1)
+    """Compute ``u <- decay u + (1 - decay) (b + d) - G h`` of the untracked neurons.
+
+    The potential of an inactive neuron is linear in its input ``b + d - G a``, so that all steps at
+    once follow from the filtered output h, with the same filter for all neurons.
+    """
+    one = workspace.u.dtype.type(1)
     for j in range(total.shape[0]):
-        field.c[j] = left * field.u[j] + (one - left) * total[j]
-    compute_residual_correlation(field.c, gram, field.members, field.h, n, field.u)
-    for i in range(f):
-        field.u[field.followed[i]] = field.v[i]
+        workspace.c[j] = decay * workspace.u[j] + (one - decay) * total[j]
+    compute_residual_correlation(
+        workspace.c, gram, workspace.active, workspace.filtered_a, n, workspace.u
+    )
+    for i in range(n_tracked):
+        workspace.u[workspace.tracked[i]] = workspace.tracked_u[i]
 
 
-@routine
+@jit("fast")
 def accept_target(
     total: FloatArray,
     gram: FloatArray,
-    up: FloatArray,
-    down: FloatArray,
-    field: HardThresholdWorkspace,
+    upper: FloatArray,
+    lower: FloatArray,
+    workspace: HardThresholdWorkspace,
     n: int,
 ) -> Any:
-    """Take the end of the way as the code; returns its residual."""
-    compute_residual_correlation(total, gram, field.members, field.goal, n, field.c)
+    """Set the code to the target; return its residual."""
+    compute_residual_correlation(total, gram, workspace.active, workspace.target, n, workspace.c)
     for p in range(n):
-        field.a[p] = field.goal[p]
-    return hard_residual(up, down, field, n)
+        workspace.a[p] = workspace.target[p]
+    return hard_residual(upper, lower, workspace, n)
 
 
-MIN_STABLE_STEPS = 8
-"""Steps without a change of S after which it is worth looking ahead."""
-
-MAX_TRACKED_STEPS = 100
-"""Steps followed before looking ahead again."""
-
-
-@body
+@jit("fast", inline="numba")
 def hard_threshold_sample(
     total: FloatArray,
     gram: FloatArray,
     k: Any,
-    up: FloatArray,
-    down: FloatArray,
+    upper: FloatArray,
+    lower: FloatArray,
     limit: Any,
     max_iter: int,
-    field: HardThresholdWorkspace,
+    workspace: HardThresholdWorkspace,
     report: FloatArray,
 ) -> int:
-    """Follow one sample from ``field.u``; returns its active neurons, whose outputs are in a."""
-    n, _ = find_active(up, down, field, INDEX_0)
-    steady, steps = 0, 0
+    """Integrate one sample from ``workspace.u``; return its number of active neurons.
+
+    Their outputs are in ``workspace.a``. ``report`` receives the residual and the number of steps.
+    """
+    n, _ = find_active(upper, lower, workspace, INDEX_0)
+    n_stable, n_steps = 0, 0
     while True:
-        compute_residual_correlation(total, gram, field.members, field.a, n, field.c)
+        # One step of all neurons: c - u + a, in which a is zero for inactive neurons.
+        compute_residual_correlation(total, gram, workspace.active, workspace.a, n, workspace.c)
         for j in range(total.shape[0]):
-            field.u[j] += k * (field.c[j] - field.u[j])
+            workspace.u[j] += k * (workspace.c[j] - workspace.u[j])
         for p in range(n):
-            field.u[field.members[p]] += k * field.a[p]
-        report[1], report[2] = np.float64(hard_residual(up, down, field, n)), steps
-        if report[1] <= limit or steps >= max_iter:
+            workspace.u[workspace.active[p]] += k * workspace.a[p]
+        report[RESIDUAL] = np.float64(hard_residual(upper, lower, workspace, n))
+        report[ROUNDS] = n_steps
+        if report[RESIDUAL] <= limit or n_steps >= max_iter:
             return n
-        n, changed = find_active(up, down, field, n)
-        steps += 1
-        steady = 0 if changed else steady + 1
-        if steady < MIN_STABLE_STEPS:
+        n, has_changed = find_active(upper, lower, workspace, n)
+        n_steps += 1
+        n_stable = 0 if has_changed else n_stable + 1
+        # The bounds take the time of several steps, and are useless while S still changes.
+        if n_stable < MIN_STABLE_STEPS:
             continue
-        steady = 0
-        if n > field.order.shape[0] or not solve_active(total, gram, field, n):
+        n_stable = 0
+        max_tracked = workspace.inverse_order.shape[0]
+        if n > max_tracked or not solve_active(total, gram, workspace, n):
             continue
-        certain, f = check_bounds(total, gram, up, down, field, n)
-        if certain:
-            report[1] = np.float64(accept_target(total, gram, up, down, field, n))
+        is_certain, n_tracked = check_bounds(total, gram, upper, lower, workspace, n)
+        if is_certain:
+            report[RESIDUAL] = np.float64(accept_target(total, gram, upper, lower, workspace, n))
             return n
-        if f <= field.order.shape[0]:
-            pack_tracked(total, gram, up, down, field, n, f)
-            taken, left = integrate_tracked(
-                k, field, n, f, min(MAX_TRACKED_STEPS, max_iter - steps), limit
+        if n_tracked <= max_tracked:
+            pack_tracked(total, gram, upper, lower, workspace, n, n_tracked)
+            n_taken, decay = integrate_tracked(
+                k, workspace, n, n_tracked, min(MAX_TRACKED_STEPS, max_iter - n_steps), limit
             )
-            update_untracked(total, gram, left, field, n, f)
-            steps += taken
-            n, changed = find_active(up, down, field, n)
-            steady = 0 if changed else MIN_STABLE_STEPS
+            update_untracked(total, gram, decay, workspace, n, n_tracked)
+            n_steps += n_taken
+            n, has_changed = find_active(upper, lower, workspace, n)
+            # If S is still the same, the bounds are computed again after the next step.
+            n_stable = 0 if has_changed else MIN_STABLE_STEPS
 
 
 def _signature(real: Any) -> tuple[Any, ...]:
@@ -370,49 +437,56 @@ def hard_threshold_rows(
     total: FloatArray,
     gram: FloatArray,
     k: Any,
-    up: FloatArray,
-    down: FloatArray,
+    upper: FloatArray,
+    lower: FloatArray,
     settings: tuple[float, float],
     max_iter: int,
-    field: HardThresholdWorkspace,
+    workspace: HardThresholdWorkspace,
     code: FloatArray,
     reports: FloatArray,
 ) -> None:
-    """Settle every row; ``code`` brings the potential to start from and takes the result.
+    """Encode every row.
 
     Parameters
     ----------
-    total : (n_samples, n_places)
-        b + d; gram, up and down in whole lines too, see `layout.py`.
+    total : (n_rows, n_padded)
+        b + d.
+    gram : (n_neurons, n_padded plus one line)
+        See `layout.pad_gram_rows`.
     k : scalar of the same precision
-        The automatic step.
+        The default step.
+    upper, lower : (1 or n_rows, n_padded)
+        Thresholds of both signs.
     settings : (lam, tol)
-        Threshold, and largest residual in units of it.
+        Threshold, and largest residual in units of the threshold.
+    max_iter : int
+    workspace : HardThresholdWorkspace
+    code : (n_rows, n_neurons)
+        Contains the initial potential, and receives the result.
+    reports : (n_rows, 3)
+        Receives residual and steps.
     """
     lam, tol = settings
-    total, gram, up, down = (
-        skip_refcount(total),
-        skip_refcount(gram),
-        skip_refcount(up),
-        skip_refcount(down),
-    )
-    code, reports, field = skip_refcount(code), skip_refcount(reports), skip_refcount(field)
+    total, gram = skip_refcount(total), skip_refcount(gram)
+    upper, lower = skip_refcount(upper), skip_refcount(lower)
+    code, reports = skip_refcount(code), skip_refcount(reports)
+    workspace = skip_refcount(workspace)
     n_neurons = code.shape[1]
     for row in range(total.shape[0]):
-        bound = row if up.shape[0] > 1 else 0
-        field.u[:n_neurons], field.u[n_neurons:] = code[row], 0
+        bound = row if upper.shape[0] > 1 else 0
+        workspace.u[:n_neurons], workspace.u[n_neurons:] = code[row], 0
         n = hard_threshold_sample(
             total[row],
             gram,
             k,
-            up[bound],
-            down[bound],
+            upper[bound],
+            lower[bound],
             total.dtype.type(lam * tol),
             max_iter,
-            field,
+            workspace,
             reports[row],
         )
-        reports[row, 1] /= lam
+        reports[row, RESIDUAL] /= lam
         code[row, :] = 0
         for p in range(n):
-            code[row, field.members[p]] = field.a[p]
+            code[row, workspace.active[p]] = workspace.a[p]

@@ -1,10 +1,9 @@
-"""`encode` of the fast engine: arrays around the kernels, and the order in which these are tried.
+"""Encoding with the fast engine: the order of the solvers, and their arrays.
 
-For a soft threshold, a fast active set in the precision of the circuit, which converges for nearly
-every sample. It leaves coherent atoms, and digits that float32 cannot reach, to an active set in
-float64 that always terminates.
-
-Some samples of a problem again in float64: for those that float32 cannot finish.
+Soft-threshold codes are computed by a fast active-set method in the precision of the circuit, which
+converges for nearly all samples. The others, because of coherent atoms or a tolerance that float32
+cannot reach, continue in float64 with an active-set method that always terminates. Hard-threshold
+codes that do not converge in float32 are computed again in float64.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from spikelca.engines.numba.encode.hard_threshold import (
     hard_threshold_rows,
     make_hard_threshold_workspace,
 )
+from spikelca.engines.numba.encode.linalg import GAP, RESIDUAL, ROUNDS
 from spikelca.engines.numba.jit.layout import pad_gram_rows, padded_neurons, tile_synapses
 from spikelca.engines.numba.jit.parallel import parallel_for
 from spikelca.engines.problem import Coupling, Problem
@@ -38,29 +38,30 @@ from spikelca.utils.validation import FloatArray
 
 
 def unconverged(response: Response, tol: float) -> NDArray[np.int64]:
-    """Samples whose certificate is above the tolerance, or no number."""
+    """List the samples whose gap (or residual, without a gap) is not within the tolerance."""
     return np.flatnonzero(~(stopping_value(response.residual, response.gap, tol) <= tol))
 
 
 def widen(problem: Problem) -> Problem:
-    """The same problem in float64, its Gram matrix computed anew."""
+    """Convert a problem to float64, and compute its Gram matrix in that precision."""
     if problem.dtype == np.float64:
         return problem
 
-    def wide(x: Any) -> Any:
+    def to_float64(x: Any) -> Any:
         return None if x is None else np.asarray(x, dtype=np.float64)
 
     inputs = tuple(
-        replace(p, stimulus=wide(p.stimulus)).with_atoms(wide(p.atoms)) for p in problem.inputs
+        replace(p, stimulus=to_float64(p.stimulus)).with_atoms(to_float64(p.atoms))
+        for p in problem.inputs
     )
     gram = np.asarray(sum(p.weight * (p.atoms @ p.atoms.T) for p in inputs))
     gram = 0.5 * (gram + gram.T) + problem.gain * np.eye(len(gram))
-    start = None if problem.start is None else {k: wide(v) for k, v in problem.start.items()}
+    start = None if problem.start is None else {k: to_float64(v) for k, v in problem.start.items()}
     return replace(problem, inputs=inputs, coupling=Coupling(gram), start=start)
 
 
 def select_samples(problem: Problem, rows: NDArray[np.int64]) -> Problem:
-    """The problem of these samples alone."""
+    """Return the problem of some of the samples."""
     if len(rows) == problem.n_samples:
         return problem
 
@@ -80,167 +81,170 @@ def select_samples(problem: Problem, rows: NDArray[np.int64]) -> Problem:
     )
 
 
-def merge_response(part: Response, whole: Response, rows: NDArray[np.int64]) -> None:
-    """Write the samples of a response into their places; rounds add up."""
-    whole.code[rows] = part.code
-    whole.residual[rows] = part.residual
-    if whole.gap is not None and part.gap is not None:
-        whole.gap[rows] = part.gap
-    if whole.n_iter is not None and part.n_iter is not None:
-        whole.n_iter[rows] += part.n_iter
+def merge_response(update: Response, response: Response, rows: NDArray[np.int64]) -> None:
+    """Copy the samples of an update to their rows of a response, in place; rounds are added."""
+    response.code[rows] = update.code
+    response.residual[rows] = update.residual
+    if response.gap is not None and update.gap is not None:
+        response.gap[rows] = update.gap
+    if response.n_iter is not None and update.n_iter is not None:
+        response.n_iter[rows] += update.n_iter
 
 
 DEPENDENCE_TOL = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-11}
-"""An atom of which no more than this lies outside the span of the active ones is not let in."""
+"""Squared distance of an atom from the span of the active atoms, relative to its squared norm, up
+to which it counts as linearly dependent."""
 
 MAX_ACTIVE = 512
-"""Active neurons of one sample that the fast active set has space for."""
+"""Largest number of active neurons of one sample in the fast active-set method."""
 
 MAX_FAST_ROUNDS = 64
-"""Rounds after which the fast active set leaves a sample to the one that always terminates."""
+"""Number of rounds after which a sample continues with the method that always terminates."""
 
 
 def encode(problem: Problem, tol: float, max_iter: int) -> Response:
-    """The fixed point of the circuit for every sample, to the tolerance."""
-    soft = isinstance(problem.transfer, SoftThreshold)
-    solve = solve_active_set if soft else solve_hard_threshold
-    # float32 cannot reach the last digits.
-    wide = widen(problem) if tol < STRICT_TOL else problem
-    response = solve(wide, tol, max_iter)
+    """Compute the steady-state code of each sample, see `Engine.encode`."""
+    is_soft = isinstance(problem.transfer, SoftThreshold)
+    solve = solve_active_set if is_soft else solve_hard_threshold
+    # The tolerance is below the precision of float32.
+    solved = widen(problem) if tol < STRICT_TOL else problem
+    response = solve(solved, tol, max_iter)
     if not converged(response.residual, response.gap, tol):
-        left = unconverged(response, tol)
-        if soft:
-            left = left[np.asarray(response.n_iter)[left] < max_iter]
-            part = widen(select_samples(wide, left))
-            merge_response(
-                solve_exact_active_set(part, response, left, tol, max_iter), response, left
-            )
-        elif wide.dtype == np.float32:
-            merge_response(
-                solve_hard_threshold(widen(select_samples(wide, left)), tol, max_iter),
-                response,
-                left,
-            )
+        pending = unconverged(response, tol)
+        if is_soft:
+            pending = pending[np.asarray(response.n_iter)[pending] < max_iter]
+            remaining = widen(select_samples(solved, pending))
+            update = solve_exact_active_set(remaining, response, pending, tol, max_iter)
+            merge_response(update, response, pending)
+        elif solved.dtype == np.float32:
+            remaining = widen(select_samples(solved, pending))
+            update = solve_hard_threshold(remaining, tol, max_iter)
+            merge_response(update, response, pending)
     return replace(response, code=response.code.astype(problem.dtype, copy=False))
 
 
 def solve_active_set(problem: Problem, tol: float, max_iter: int) -> Response:
-    """The code of the soft threshold by the active set."""
-    up, down, weakest = _thresholds(problem)
+    """Compute soft-threshold codes by the fast active-set method."""
+    upper, lower, min_threshold = _thresholds(problem)
     settings = (problem.transfer.threshold, tol, _residual_tol(tol), DEPENDENCE_TOL[problem.dtype])
-    code, reports, warm = _initial_code(problem)
-    if warm:
-        _clip_start(code, up, down)
+    code, reports, is_warm = _initial_code(problem)
+    if is_warm:
+        _clip_start(code, upper, lower)
     gram, drive = problem.coupling.derived.get(pad_gram_rows), make_drive(problem)
     n_rounds = min(max_iter, MAX_FAST_ROUNDS, 2 * problem.n_neurons)
 
-    def work(rows: slice, own: tuple[DriveWorkspace, ActiveSetWorkspace]) -> None:
-        (b, x2), bound = drive(rows, own[0]), _shared_or_own_rows(up, rows)
+    def run_block(rows: slice, workspaces: tuple[DriveWorkspace, ActiveSetWorkspace]) -> None:
+        (b, x2), bound = drive(rows, workspaces[0]), _shared_or_own_rows(upper, rows)
         active_set_rows(
-            b, gram, up[bound], down[bound], weakest[bound], x2, settings, n_rounds, warm, own[1],
-            code[rows], reports[rows],
+            b, gram, upper[bound], lower[bound], min_threshold[bound], x2, settings, n_rounds,
+            is_warm, workspaces[1], code[rows], reports[rows],
         )  # fmt: skip
 
     parallel_for(
-        work,
+        run_block,
         problem.n_samples,
         _make_workspaces,
         make_active_set_workspace,
         _max_active(problem),
         *_workspace_sizes(problem),
     )
-    return Response(code, reports[:, 1], reports[:, 0], reports[:, 2].astype(np.int64))
+    n_iter = reports[:, ROUNDS].astype(np.int64)
+    return Response(code, reports[:, RESIDUAL], reports[:, GAP], n_iter)
 
 
 def solve_exact_active_set(
     problem: Problem, reached: Response, rows: NDArray[np.int64], tol: float, max_iter: int
 ) -> Response:
-    """The same by the active set that always terminates, from the codes reached before.
+    """Compute soft-threshold codes by the active-set method that always terminates.
 
     Parameters
     ----------
     problem : Problem
-        In float64, of the samples that have not converged.
+        The samples that have not converged, in float64.
     reached : Response
-        Of all samples.
+        The codes of all samples, from which the method starts.
     rows : (n_samples,)
-        Where the samples of the problem are in ``reached``.
+        Rows of the samples in ``reached``.
     tol : float
     max_iter : int
-        Limit of all rounds together, those before included.
+        Largest number of rounds, including those of ``reached``.
     """
-    up, down, weakest = _thresholds(problem)
+    upper, lower, min_threshold = _thresholds(problem)
     settings = (problem.transfer.threshold, tol, _residual_tol(tol), DEPENDENCE_TOL[problem.dtype])
     code, reports = reached.code[rows].astype(np.float64), np.zeros((len(rows), 3))
-    reports[:, 2] = before = np.asarray(reached.n_iter)[rows]
+    reports[:, ROUNDS] = n_previous = np.asarray(reached.n_iter)[rows]
     gram, drive = problem.coupling.derived.get(pad_gram_rows), make_drive(problem)
 
-    def work(rows: slice, own: tuple[DriveWorkspace, ActiveSetWorkspace]) -> None:
-        (b, x2), bound = drive(rows, own[0]), _shared_or_own_rows(up, rows)
+    def run_block(rows: slice, workspaces: tuple[DriveWorkspace, ActiveSetWorkspace]) -> None:
+        (b, x2), bound = drive(rows, workspaces[0]), _shared_or_own_rows(upper, rows)
         exact_active_set_rows(
-            b, gram, up[bound], down[bound], weakest[bound], x2, settings, max_iter, own[1],
-            code[rows], reports[rows],
+            b, gram, upper[bound], lower[bound], min_threshold[bound], x2, settings, max_iter,
+            workspaces[1], code[rows], reports[rows],
         )  # fmt: skip
 
     parallel_for(
-        work,
+        run_block,
         problem.n_samples,
         _make_workspaces,
         make_active_set_workspace,
         problem.n_neurons,
         *_workspace_sizes(problem),
     )
-    rounds = reports[:, 2].astype(np.int64) - before
-    return Response(code, reports[:, 1], reports[:, 0], rounds)
+    n_rounds = reports[:, ROUNDS].astype(np.int64) - n_previous
+    return Response(code, reports[:, RESIDUAL], reports[:, GAP], n_rounds)
 
 
 def solve_hard_threshold(problem: Problem, tol: float, max_iter: int) -> Response:
-    """The code of the hard threshold, where the circuit goes from rest (or from the start)."""
-    up, down = _hard_thresholds(problem)
+    """Compute hard-threshold codes, the end of the trajectory from rest (or from the start)."""
+    upper, lower = _hard_thresholds(problem)
     k = problem.dtype.type(problem.coupling.default_step)
     code, reports, _ = _initial_code(problem)
     gram, drive = problem.coupling.derived.get(pad_gram_rows), make_drive(problem)
     current = problem.current.astype(problem.dtype)
 
-    def work(rows: slice, own: tuple[DriveWorkspace, HardThresholdWorkspace]) -> None:
-        total, _ = drive(rows, own[0])
+    def run_block(rows: slice, workspaces: tuple[DriveWorkspace, HardThresholdWorkspace]) -> None:
+        total, _ = drive(rows, workspaces[0])
         total[:, : problem.n_neurons] += current[_shared_or_own_rows(current, rows)]
-        bound = _shared_or_own_rows(up, rows)
+        bound = _shared_or_own_rows(upper, rows)
         hard_threshold_rows(
-            total, gram, k, up[bound], down[bound], (problem.transfer.threshold, tol), max_iter,
-            own[1], code[rows], reports[rows],
+            total, gram, k, upper[bound], lower[bound], (problem.transfer.threshold, tol), max_iter,
+            workspaces[1], code[rows], reports[rows],
         )  # fmt: skip
 
     parallel_for(
-        work,
+        run_block,
         problem.n_samples,
         _make_workspaces,
         make_hard_threshold_workspace,
         _max_active(problem),
         *_workspace_sizes(problem),
     )
-    return Response(code, reports[:, 1], None, reports[:, 2].astype(np.int64))
+    return Response(code, reports[:, RESIDUAL], None, reports[:, ROUNDS].astype(np.int64))
 
 
 def make_drive(
     problem: Problem,
 ) -> Callable[[slice, DriveWorkspace], tuple[FloatArray, FloatArray]]:
-    """What gives ``b`` of some samples, in the scratch of a thread, and ``sum_i w_i |x_i|^2``."""
+    """Return a function that computes ``b`` and ``sum_i w_i |x_i|^2`` of some samples.
+
+    Its arguments are the rows and the workspace of a thread, which contains b.
+    """
     tiles = [p.derived.get(tile_synapses) for p in problem.inputs]
     offset = problem.offset
 
-    def of(rows: slice, room: DriveWorkspace) -> tuple[FloatArray, FloatArray]:
+    def compute_drive(rows: slice, workspace: DriveWorkspace) -> tuple[FloatArray, FloatArray]:
         n = rows.stop - rows.start
-        # What drivers add to |x|^2: a linked driver is a stimulus too.
+        # Linked drivers are stimuli, too, and contribute to |x|^2.
         x2 = np.zeros(n) if offset is None else offset[rows].astype(np.float64)
-        b = room.b[:n]
+        b = workspace.b[:n]
         b[:] = 0
-        for p, part in zip(problem.inputs, tiles, strict=True):
+        for p, synapses in zip(problem.inputs, tiles, strict=True):
             x = np.ascontiguousarray(p.stimulus[rows])
-            add_drive(x, part, b.dtype.type(p.weight), b, x2, room.live, room.values)
+            weight = b.dtype.type(p.weight)
+            add_drive(x, synapses, weight, b, x2, workspace.nonzero, workspace.values)
         return b, x2
 
-    return of
+    return compute_drive
 
 
 def _workspace_sizes(problem: Problem) -> tuple[int, int, np.dtype[Any]]:
@@ -253,15 +257,20 @@ def _max_active(problem: Problem) -> int:
 
 
 def _make_workspaces(
-    n_rows: int, make: Callable[..., Any], cap: int, n_places: int, n_inputs: int,
+    n_rows: int,
+    make: Callable[..., Any],
+    max_active: int,
+    n_padded: int,
+    n_inputs: int,
     dtype: np.dtype[Any],
-) -> tuple[DriveWorkspace, Any]:  # fmt: skip
-    """Scratch of one thread: for the drive, and for what follows from it."""
-    return make_drive_workspace(n_rows, n_places, n_inputs, dtype), make(cap, n_places, dtype)
+) -> tuple[DriveWorkspace, Any]:
+    """Allocate the workspaces of one thread, for the drive and for the solver."""
+    drive_workspace = make_drive_workspace(n_rows, n_padded, n_inputs, dtype)
+    return drive_workspace, make(max_active, n_padded, dtype)
 
 
 def _shared_or_own_rows(bounds: FloatArray, rows: slice) -> slice:
-    """Those of an array that has either a row for each sample, or one for all."""
+    """Select the rows of an array with one row for each sample or one shared row."""
     return slice(0, 1) if len(bounds) == 1 else rows
 
 
@@ -270,40 +279,47 @@ def _residual_tol(tol: float) -> float:
 
 
 def _initial_code(problem: Problem) -> tuple[FloatArray, NDArray[np.float64], bool]:
-    """The code to start from, room for the reports, and whether the start is warm."""
+    """Allocate the initial codes and the reports; also return whether the start is warm."""
     code = np.zeros((problem.n_samples, problem.n_neurons), problem.dtype)
     if problem.start is not None:
         code[:] = problem.start["a"]
     return code, np.zeros((problem.n_samples, 3)), problem.start is not None
 
 
-def _clip_start(code: FloatArray, up: FloatArray, down: FloatArray) -> None:
-    """Set to zero what is no number, or cannot fire on its side: its threshold is infinite."""
+def _clip_start(code: FloatArray, upper: FloatArray, lower: FloatArray) -> None:
+    """Set initial codes to zero that are not finite, or whose sign has an infinite threshold."""
     n = code.shape[1]
-    code[~np.isfinite(code) | np.isinf(np.where(code < 0, down[:, :n], up[:, :n]))] = 0
+    code[~np.isfinite(code) | np.isinf(np.where(code < 0, lower[:, :n], upper[:, :n]))] = 0
 
 
 def _thresholds(problem: Problem) -> tuple[FloatArray, FloatArray, NDArray[np.float64]]:
-    """What neuron j must exceed to fire upwards and downwards, its current counted; the least."""
+    """Compute the thresholds of the residual correlation, and their minimum.
+
+    Returns
+    -------
+    upper, lower : (1 or n_samples, n_padded)
+        Threshold for a positive and for a negative code, with the current subtracted.
+    min_threshold : (1 or n_samples,)
+    """
     lam, two_sided = problem.transfer.threshold, problem.transfer.two_sided
-    up = _pad_thresholds(problem, lam - problem.current)
-    down = _pad_thresholds(problem, lam + problem.current if two_sided else None)
-    least = up.min(axis=1)
+    upper = _pad_thresholds(problem, lam - problem.current)
+    lower = _pad_thresholds(problem, lam + problem.current if two_sided else None)
+    smallest = upper.min(axis=1)
     if two_sided:
-        least = np.minimum(least, down.min(axis=1))
-    return up, down, least.astype(np.float64)
+        smallest = np.minimum(smallest, lower.min(axis=1))
+    return upper, lower, smallest.astype(np.float64)
 
 
 def _hard_thresholds(problem: Problem) -> tuple[FloatArray, FloatArray]:
-    """What the potential of neuron j must exceed to fire upwards and downwards."""
-    lam = np.full((1, problem.n_neurons), problem.transfer.threshold)
-    return _pad_thresholds(problem, lam), _pad_thresholds(
-        problem, lam if problem.transfer.two_sided else None
-    )
+    """Return the thresholds of the potential: both (1 or n_samples, n_padded)."""
+    lam, two_sided = problem.transfer.threshold, problem.transfer.two_sided
+    thresholds = np.full((1, problem.n_neurons), lam)
+    upper = _pad_thresholds(problem, thresholds)
+    return upper, _pad_thresholds(problem, thresholds if two_sided else None)
 
 
 def _pad_thresholds(problem: Problem, threshold: FloatArray | None) -> FloatArray:
-    """Thresholds in whole lines; infinite where a neuron may not fire, and behind the last one."""
+    """Pad thresholds to whole cache lines, infinite there and for clamped neurons."""
     allowed = problem.allowed
     if allowed is not None:
         threshold = np.where(allowed, np.inf if threshold is None else threshold, np.inf)
@@ -312,6 +328,6 @@ def _pad_thresholds(problem: Problem, threshold: FloatArray | None) -> FloatArra
             (len(problem.current), padded_neurons(problem.n_neurons)), np.inf, problem.dtype
         )
     n = problem.n_neurons
-    whole = np.empty((len(threshold), padded_neurons(n)), problem.dtype)
-    whole[:, :n], whole[:, n:] = threshold, np.inf
-    return whole
+    padded = np.empty((len(threshold), padded_neurons(n)), problem.dtype)
+    padded[:, :n], padded[:, n:] = threshold, np.inf
+    return padded

@@ -1,1 +1,1 @@
-"""How kernels are compiled, vectorised, laid out in memory and run in parallel."""
+"""Compilation, SIMD intrinsics, memory layout and threads of the kernels."""

@@ -1,17 +1,17 @@
-"""How kernels are compiled: cached on disk where a cache can be kept, and free of the GIL.
+"""Compilation of kernels with Numba: without the GIL, and cached on disk where possible.
 
-Kernels are serial and release the GIL. Samples never meet, so that threads are plain Python threads
-over blocks of samples (`threads.py`): results do not depend on their number, and neither forks nor
-concurrent callers can trip over a threading layer.
+Kernels are serial and release the GIL. Samples do not interact, so that blocks of samples run in
+Python threads (`parallel.py`). Hence results do not depend on the number of threads, and neither
+forks nor concurrent callers can interfere with a threading layer of Numba.
 
-Numba's cache looks at the file of an entry and not at those of the kernels it calls, so that after
-an upgrade old kernels could live on inside an entry that has not changed. Here the name under which
-a kernel is cached carries a digest of all files of the engine and the version of the library: what
-was compiled from other files is not found. The name carries the precision too, because processes
-that fill an empty cache at the same moment would otherwise number their files alike.
+Numba's cache checks the file of a cached function, but not the files of the kernels that it calls.
+After an upgrade, stale kernels could therefore remain in use. To prevent this, the name of each
+cached function contains a digest of all files of this engine and of the version of the library. The
+name also contains the precision, because processes that fill an empty cache at the same time would
+otherwise choose the same file names.
 
-``fastmath`` is given flag by flag: sums may be reassociated and contracted, but NaN and infinity
-keep their meaning (a clamped neuron has an infinite threshold).
+``fastmath`` is set flag by flag: sums may be reassociated and contracted, but NaN and infinity keep
+their meaning (a clamped neuron has an infinite threshold).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numba
 import numpy as np
@@ -31,81 +31,79 @@ from spikelca._version import __version__
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _FAST_FLAGS = {"reassoc", "contract", "nsz", "arcp"}
+_FASTMATH: dict[str, Any] = {"fast": _FAST_FLAGS, "fma": {"contract"}, "strict": False}
+_INLINE: dict[str | None, dict[str, Any]] = {
+    None: {},
+    "llvm": {"forceinline": True},
+    "numba": {"inline": "always"},
+}
 
 
 def digest_sources(folder: Path) -> str:
-    """Twelve digits that change with the library's version and with every file of a folder."""
-    found = hashlib.sha256(__version__.encode())
+    """Compute 12 hexadecimal digits from the version and all Python files of a folder."""
+    digest = hashlib.sha256(__version__.encode())
     for path in sorted(folder.rglob("*.py")):
-        found.update(
+        digest.update(
             path.relative_to(folder).as_posix().encode()
             + b"\0"
             + hashlib.sha256(path.read_bytes()).digest()
         )
-    return found.hexdigest()[:12]
+    return digest.hexdigest()[:12]
 
 
 _SOURCE_DIGEST = digest_sources(Path(__file__).parent.parent)
 
 
-def kernel(function: Function) -> Function:
-    """Compile a part of a hot loop, whose sums may be reordered; it is inlined where it is called.
+def jit(
+    fastmath: Literal["fast", "fma", "strict"],
+    inline: Literal["llvm", "numba"] | None = None,
+    *,
+    from_python: bool = False,
+) -> Callable[[Function], Function]:
+    """Decorate a kernel that is compiled for the types of its arguments.
 
-    Only other kernels can call it: a wrapper for Python would double the time to compile it.
+    Parameters
+    ----------
+    fastmath : {"fast", "fma", "strict"}
+        Rounding: "fast" allows any order of sums; "fma" keeps the order, but adds a product with
+        one rounding where the processor can; "strict" rounds each operation as it is written.
+    inline : {"llvm", "numba"}, optional
+        "llvm" for the inner parts of a hot loop, which LLVM inlines in compiled code; "numba" for
+        a function with a single caller, which Numba compiles as a part of that caller.
+    from_python : bool, default=False
+        Whether Python can call the kernel. The wrapper doubles the compilation time.
     """
-    return _compile(function, _FAST_FLAGS, forceinline=True, no_cpython_wrapper=True)
+    options = dict(_INLINE[inline])
+    if not from_python:
+        options["no_cpython_wrapper"] = True
+    return lambda function: _compile(function, _FASTMATH[fastmath], **options)
 
 
-def routine(function: Function) -> Function:
-    """The same for what runs once for a sample, or rarely: it stays a call of its own."""
-    return _compile(function, _FAST_FLAGS, no_cpython_wrapper=True)
-
-
-def exact_kernel(function: Function) -> Function:
-    """Compile a hot loop that rounds exactly as it is written: for trajectories."""
-    return _compile(function, False)
-
-
-def ordered_kernel(function: Function) -> Function:
-    """Compile a hot loop that keeps the order of its sums, and adds a product in one rounding."""
-    return _compile(function, {"contract"})
-
-
-def ordered_part(function: Function) -> Function:
-    """The same for a part of it, which is inlined where it is called."""
-    return _compile(function, {"contract"}, forceinline=True, no_cpython_wrapper=True)
-
-
-def _compile(function: Any, fastmath: Any, signature: Any = None, **more: Any) -> Any:
-    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy", **more}
+def _compile(function: Any, fastmath: Any, signature: Any = None, **options: Any) -> Any:
+    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy", **options}
     precision = "" if signature is None else f"_{signature[0].dtype}"
-    function.__qualname__ = (
-        f"{function.__name__}_{_SOURCE_DIGEST}{precision}"  # names the cached file
-    )
+    # Numba names the cached file by the qualified name.
+    function.__qualname__ = f"{function.__name__}_{_SOURCE_DIGEST}{precision}"
     try:
         return numba.njit(signature, cache=True, **options)(function)
     except RuntimeError:
-        # No folder can be written to: compile anew in each process rather than fail.
+        # No cache folder is writable: each process compiles again.
         return numba.njit(signature, **options)(function)
 
 
-def body(function: Function) -> Function:
-    """The same for what is called from one place only: it is compiled as a part of that."""
-    return _compile(function, _FAST_FLAGS, inline="always", no_cpython_wrapper=True)
-
-
 class PrecisionDispatcher:
-    """A kernel that is called from Python: compiled once for each precision, when first needed.
+    """A kernel that is called from Python and compiled at first use, once for each precision.
 
-    Left to itself, Numba compiles again for every mix of read-only, strided and writable arrays and
-    of Python and NumPy scalars. Here the signature is fixed; only the precision varies.
+    By default, Numba compiles a function again for every combination of read-only, strided and
+    writable arrays and of Python and NumPy scalars. Here the signature is fixed, except for the
+    precision.
 
     Parameters
     ----------
     function : callable
-        Its first argument is an array of the precision that counts.
+        Its first argument is an array that determines the precision.
     signature : callable
-        From the scalar type to the types of the arguments.
+        Maps the scalar type to the types of the arguments.
     """
 
     def __init__(
@@ -118,11 +116,11 @@ class PrecisionDispatcher:
 
     def __call__(self, *args: Any) -> Any:
         dtype = args[0].dtype
-        ready = self.compiled.get(dtype)
-        return (ready or self.compile(dtype))(*args)
+        compiled = self.compiled.get(dtype)
+        return (compiled or self.compile(dtype))(*args)
 
     def compile(self, dtype: np.dtype[Any]) -> Any:
-        """The compiled function for a precision."""
+        """Return the compiled function for a precision."""
         with self._lock:
             if dtype not in self.compiled:
                 real = types.float32 if dtype == np.float32 else types.float64
@@ -133,20 +131,20 @@ class PrecisionDispatcher:
 def dispatch_precision(
     signature: Callable[[Any], tuple[Any, ...]],
 ) -> Callable[[Callable[..., Any]], PrecisionDispatcher]:
-    """Decorate a kernel called from Python with its signature, see `PrecisionDispatcher`."""
+    """Decorate a kernel that is called from Python, see `PrecisionDispatcher`."""
     return lambda function: PrecisionDispatcher(function, signature)
 
 
 def readonly_array(real: Any, ndim: int) -> Any:
-    """The type of an array that a kernel only reads."""
+    """Return the type of an array that a kernel only reads."""
     return types.Array(real, ndim, "C", readonly=True)
 
 
 def writable_array(real: Any, ndim: int) -> Any:
-    """The type of an array that a kernel writes to."""
+    """Return the type of an array that a kernel writes to."""
     return types.Array(real, ndim, "C")
 
 
 def float_tuple(count: int) -> Any:
-    """The type of a tuple of float64 settings."""
+    """Return the type of a tuple of float64 parameters."""
     return types.UniTuple(types.float64, count)  # type: ignore[no-untyped-call]

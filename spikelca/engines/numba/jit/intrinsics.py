@@ -1,19 +1,26 @@
-"""Numbers side by side, as many as fill a line of the cache: sums that stay in registers.
+"""SIMD operations on vectors of one cache line, and arrays without reference counting.
 
-Left to itself the compiler makes vectors of the innermost loop alone. A sum over active neurons,
-for many silent ones at once, then goes to memory and back at each summand. With `load` and `store`
-the loop over summands is written inside the one over neurons, and its sums wait in registers.
+**SIMD vectors.** The compiler vectorises innermost loops only. A sum over active neurons, for many
+inactive ones at a time, would then write each partial sum to memory and read it again. With `load`
+and `store`, the loop over summands is the inner one, and the sums stay in vector registers. A
+product is added with a single rounding (`fma`) where the processor supports it.
 
-A product is added in one rounding where the processor can.
+**Reference counts.** Numba counts the references to an array with an atomic instruction, which
+locks a cache line. Taking an array out of a tuple, or a row out of a matrix, changes the count
+twice, which took 40 % of the run time where loops are short. The arguments of a kernel belong to
+its caller and exist until the kernel returns, so that no count is needed: `skip_refcount` removes
+it.
 
-Arrays without a count of their holders.
+Safety
+------
+These functions do not check what they are given:
 
-Numba counts who holds an array, with an instruction that locks a line of the cache. A kernel that
-takes an array out of a tuple, or a row out of a matrix, counts up and down each time: where loops
-are short this took four tenths of all the time. What a kernel is handed belongs to its caller and
-lives until it returns, so that there is nothing to count: an entry borrows its arguments.
-
-Never borrow what the kernel has made itself: nothing would hold it.
+* `load` and `store` do not check bounds. The index counts elements in memory order, and a whole
+  vector from there on must lie in the array. Arrays are therefore padded (`layout.py`).
+* `load` and `store` assume C-contiguous arrays, but no alignment.
+* `skip_refcount` must be applied to arguments only. An array that the kernel itself allocates would
+  be freed while in use.
+* `ctz` is undefined for zero.
 """
 
 from __future__ import annotations
@@ -27,16 +34,16 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 CACHE_LINE = 64
-"""Bytes of a line of the cache."""
+"""Bytes of a cache line, and of a vector."""
 
 
 class SimdVector(types.Type):
-    """The type of numbers side by side."""
+    """Numba type of a vector of numbers that fills one cache line."""
 
     def __init__(self, real: Any) -> None:
         self.real = real
         self.count = 8 * CACHE_LINE // real.bitwidth
-        super().__init__(f"lanes({real})")
+        super().__init__(f"SimdVector({real})")
 
 
 @register_model(SimdVector)
@@ -48,19 +55,19 @@ class _SimdVectorModel(models.PrimitiveModel):
 
 
 def simd_intrinsic(function: Callable[..., Any]) -> Any:
-    """Decorate what gives the types and the code of an operation on lanes."""
+    """Decorate a function that returns the types and the code generator of an operation."""
     return intrinsic(function)
 
 
-def _pointer(context: Any, builder: Any, kind: Any, array: Any, first: Any) -> Any:
-    lanes = context.get_value_type(SimdVector(kind.dtype))
+def _pointer(context: Any, builder: Any, kind: Any, array: Any, start: Any) -> Any:
+    vector = context.get_value_type(SimdVector(kind.dtype))
     data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(cgutils.gep_inbounds(builder, data, first), lanes.as_pointer())
+    return builder.bitcast(cgutils.gep_inbounds(builder, data, start), vector.as_pointer())
 
 
 @simd_intrinsic
-def load(typingctx: Any, array: Any, first: Any) -> Any:
-    """The numbers from a place on, counted in the order of memory."""
+def load(typingctx: Any, array: Any, start: Any) -> Any:
+    """Load the vector that starts at an element, counted in memory order."""
     size = array.dtype.bitwidth // 8
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -71,7 +78,7 @@ def load(typingctx: Any, array: Any, first: Any) -> Any:
 
 @simd_intrinsic
 def vector_width(typingctx: Any, array: Any) -> Any:
-    """How many numbers of an array stand side by side."""
+    """Return the number of elements of a vector with the precision of an array."""
     count = SimdVector(array.dtype).count
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -81,8 +88,8 @@ def vector_width(typingctx: Any, array: Any) -> Any:
 
 
 @simd_intrinsic
-def store(typingctx: Any, array: Any, first: Any, values: Any) -> Any:
-    """Write numbers to a place and what follows."""
+def store(typingctx: Any, array: Any, start: Any, values: Any) -> Any:
+    """Store a vector from an element on, counted in memory order."""
     size = array.dtype.bitwidth // 8
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -102,14 +109,14 @@ def _fmuladd(builder: Any, x: Any, y: Any, z: Any) -> Any:
 
 
 def _splat(builder: Any, kind: Any, value: Any) -> Any:
-    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.IntType(32)(0))
-    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
-    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), everywhere)
+    single = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.IntType(32)(0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
+    return builder.shuffle_vector(single, ir.Constant(kind, ir.Undefined), zeros)
 
 
 @simd_intrinsic
 def fma(typingctx: Any, x: Any, a: Any, y: Any) -> Any:
-    """``x + a y`` for a number a."""
+    """Compute ``x + a y`` for a scalar a."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         x, a, y = args
@@ -120,7 +127,7 @@ def fma(typingctx: Any, x: Any, a: Any, y: Any) -> Any:
 
 @simd_intrinsic
 def broadcast(typingctx: Any, array: Any, value: Any) -> Any:
-    """A number at every place; the array tells how many places there are."""
+    """Return a vector with equal elements and the precision of an array."""
     kind = SimdVector(array.dtype)
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -131,7 +138,7 @@ def broadcast(typingctx: Any, array: Any, value: Any) -> Any:
 
 @simd_intrinsic
 def sub(typingctx: Any, x: Any, y: Any) -> Any:
-    """``x - y``."""
+    """Compute ``x - y``."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fsub(*args)
@@ -141,7 +148,7 @@ def sub(typingctx: Any, x: Any, y: Any) -> Any:
 
 @simd_intrinsic
 def euler_step(typingctx: Any, u: Any, k: Any, c: Any) -> Any:
-    """``k (c - u) + u`` for a number k."""
+    """Compute ``k (c - u) + u`` for a scalar k."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         u, k, c = args
@@ -152,7 +159,7 @@ def euler_step(typingctx: Any, u: Any, k: Any, c: Any) -> Any:
 
 @simd_intrinsic
 def maximum(typingctx: Any, x: Any, y: Any) -> Any:
-    """The larger number of each pair."""
+    """Compute the element-wise maximum."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", *args), *args)
@@ -162,7 +169,7 @@ def maximum(typingctx: Any, x: Any, y: Any) -> Any:
 
 @simd_intrinsic
 def neg(typingctx: Any, x: Any) -> Any:
-    """``-x``."""
+    """Compute ``-x``."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fneg(args[0])
@@ -172,40 +179,41 @@ def neg(typingctx: Any, x: Any) -> Any:
 
 @simd_intrinsic
 def hmax(typingctx: Any, x: Any) -> Any:
-    """The largest of the numbers."""
+    """Compute the largest element."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         (x,), half = args, args[0].type.count
         while half > 1:
             half //= 2
-            places = ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(half)))
-            others = ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(half, 2 * half)))
-            lower = builder.shuffle_vector(x, ir.Constant(x.type, ir.Undefined), places)
-            upper = builder.shuffle_vector(x, ir.Constant(x.type, ir.Undefined), others)
+            index = ir.VectorType(ir.IntType(32), half)
+            first_half = ir.Constant(index, list(range(half)))
+            second_half = ir.Constant(index, list(range(half, 2 * half)))
+            lower = builder.shuffle_vector(x, ir.Constant(x.type, ir.Undefined), first_half)
+            upper = builder.shuffle_vector(x, ir.Constant(x.type, ir.Undefined), second_half)
             x = builder.select(builder.fcmp_ordered(">", lower, upper), lower, upper)
         return builder.extract_element(x, ir.IntType(32)(0))
 
     return x.real(x), build
 
 
-def _mask_to_int(builder: Any, truths: Any) -> Any:
-    return builder.bitcast(truths, ir.IntType(truths.type.count))
+def _mask_to_int(builder: Any, mask: Any) -> Any:
+    return builder.bitcast(mask, ir.IntType(mask.type.count))
 
 
 @simd_intrinsic
 def any_gt(typingctx: Any, x: Any, y: Any) -> Any:
-    """Whether some number of x is above that of y."""
+    """Whether ``x > y`` for any element."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bits = _mask_to_int(builder, builder.fcmp_ordered(">", *args))
-        return builder.icmp_unsigned("!=", bits, bits.type(0))
+        mask = _mask_to_int(builder, builder.fcmp_ordered(">", *args))
+        return builder.icmp_unsigned("!=", mask, mask.type(0))
 
     return types.boolean(x, x), build
 
 
 @simd_intrinsic
 def mask_ge(typingctx: Any, x: Any, y: Any) -> Any:
-    """Where a number of x is at least that of y: a bit for each, the first one lowest."""
+    """Compute the mask of ``x >= y``: one bit per element, the first in the lowest bit."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.zext(
@@ -217,7 +225,7 @@ def mask_ge(typingctx: Any, x: Any, y: Any) -> Any:
 
 @simd_intrinsic
 def mask_ne(typingctx: Any, x: Any, y: Any) -> Any:
-    """Where a number of x is not that of y, as bits."""
+    """Compute the mask of ``x != y``, as in `mask_ge`."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.zext(
@@ -228,8 +236,8 @@ def mask_ne(typingctx: Any, x: Any, y: Any) -> Any:
 
 
 @simd_intrinsic
-def ctz(typingctx: Any, bits: Any) -> Any:
-    """The place of the lowest bit that is set; there must be one."""
+def ctz(typingctx: Any, mask: Any) -> Any:
+    """Count the trailing zeros of a mask: the index of its lowest set bit. It must have one."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.IntType(1)(1))
@@ -243,15 +251,15 @@ def _drop_meminfo(context: Any, builder: Any, kind: Any, value: Any) -> Any:
         array.meminfo, array.parent = array.meminfo.type(None), array.parent.type(None)
         return array._getvalue()
     if isinstance(kind, types.BaseTuple):
-        for place, part in enumerate(kind.types):  # type: ignore[attr-defined]
-            inner = _drop_meminfo(context, builder, part, builder.extract_value(value, place))
-            value = builder.insert_value(value, inner, place)
+        for index, item in enumerate(kind.types):  # type: ignore[attr-defined]
+            inner = _drop_meminfo(context, builder, item, builder.extract_value(value, index))
+            value = builder.insert_value(value, inner, index)
     return value
 
 
 @simd_intrinsic
 def skip_refcount(typingctx: Any, value: Any) -> Any:
-    """The same array, or the same tuple of arrays, uncounted."""
+    """Return the same array, or the same tuple of arrays, without reference counting."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return _drop_meminfo(context, builder, value, args[0])

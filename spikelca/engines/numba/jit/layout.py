@@ -1,7 +1,7 @@
-"""Arrays as the kernels want them: whole lines of the cache, whole groups of lines.
+"""Memory layouts of the kernels: rows and tiles of whole cache lines.
 
-What is made here depends on a circuit alone, and is kept with it (`spikelca.derived`). Neurons
-behind the last one have no synapses and never fire.
+These arrays depend on the circuit alone and are cached with it (`DerivedArrays`). The padding
+behind the last neuron has no synapses and never becomes active.
 """
 
 from __future__ import annotations
@@ -17,34 +17,39 @@ from spikelca.utils.validation import FloatArray
 
 
 def padded_neurons(n_neurons: int) -> int:
-    """Places for n neurons in whole groups of four lines, whatever the precision."""
+    """Round up to whole groups of four cache lines of float32 (eight of float64)."""
     return -(-n_neurons // CACHE_LINE) * CACHE_LINE
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> FloatArray:
-    """Zeros that begin with a line of the cache, so that no vector lies across two of them."""
+    """Allocate zeros aligned to a cache line, so that no vector crosses a line."""
     (values,) = allocate_aligned([shape], dtype)
     values[:] = 0
     return values
 
 
 def allocate_aligned(shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]) -> list[FloatArray]:
-    """Arrays of one piece of memory, each of which begins with a line of the cache; not set."""
+    """Allocate arrays in one block of memory, each aligned to a cache line; not initialised."""
     line = CACHE_LINE // dtype.itemsize
     sizes = [-(-math.prod(shape) // line) * line for shape in shapes]
     raw = np.empty(sum(sizes) + line, dtype)
-    first = -raw.__array_interface__["data"][0] % CACHE_LINE // dtype.itemsize
-    found = []
+    offset = -raw.__array_interface__["data"][0] % CACHE_LINE // dtype.itemsize
+    arrays = []
     for shape, size in zip(shapes, sizes, strict=True):
-        found.append(raw[first : first + math.prod(shape)].reshape(shape))
-        first += size
-    return found
+        arrays.append(raw[offset : offset + math.prod(shape)].reshape(shape))
+        offset += size
+    return arrays
 
 
 def pad_gram_rows(gram: FloatArray) -> FloatArray:
-    """The Gram matrix with rows of an odd number of lines: (n_neurons, padded and one line more).
+    """Pad the rows of the Gram matrix to an odd number of cache lines.
 
-    With rows of a round length one place of all of them would fall on one place of the cache.
+    If the length were a power of two, the elements of one column would compete for the same set
+    of the cache.
+
+    Returns
+    -------
+    rows : (n_neurons, padded_neurons(n_neurons) plus one line)
     """
     n, line = len(gram), CACHE_LINE // gram.itemsize
     rows = aligned_zeros((n, padded_neurons(n) + line), gram.dtype)
@@ -53,25 +58,34 @@ def pad_gram_rows(gram: FloatArray) -> FloatArray:
 
 
 def tile_lateral(gram: FloatArray) -> FloatArray:
-    """-L as (n_tiles, n_rows, width): what all neurons say to a few lies together.
+    """Store -L as tiles: the columns of a few neurons, from all presynaptic neurons, together.
 
-    There is an odd number of rows, so that the parts of one do not fall on one place of the cache.
+    The number of rows is odd, for the reason given in `pad_gram_rows`.
+
+    Returns
+    -------
+    tiles : (n_tiles, n_rows, width)
     """
     n, width = len(gram), CACHE_LINE // gram.itemsize
     tiles = aligned_zeros((padded_neurons(n) // width, n | 1, width), gram.dtype)
-    for tile, part in enumerate(tiles):
-        columns = gram[:, tile * width : (tile + 1) * width]
-        np.negative(columns, out=part[:n, : columns.shape[1]])
-    own = np.arange(n)
-    tiles[own // width, own, own % width] += 1
+    for index, tile in enumerate(tiles):
+        columns = gram[:, index * width : (index + 1) * width]
+        np.negative(columns, out=tile[:n, : columns.shape[1]])
+    j = np.arange(n)
+    tiles[j // width, j, j % width] += 1
     return tiles
 
 
 def tile_synapses(atoms: FloatArray) -> FloatArray:
-    """Phi as (n_tiles, n_inputs, width): the synapses onto as many neurons as fill four lines."""
+    """Store Phi as tiles: the synapses onto as many neurons as fill four cache lines.
+
+    Returns
+    -------
+    tiles : (n_tiles, n_inputs, width)
+    """
     n, width = len(atoms), 4 * CACHE_LINE // atoms.itemsize
     tiles = aligned_zeros((padded_neurons(n) // width, atoms.shape[1], width), atoms.dtype)
-    for tile, part in enumerate(tiles):
-        own = atoms[tile * width : (tile + 1) * width]
-        part[:, : len(own)] = own.T
+    for index, tile in enumerate(tiles):
+        columns = atoms[index * width : (index + 1) * width].T
+        tile[:, : columns.shape[1]] = columns
     return tiles

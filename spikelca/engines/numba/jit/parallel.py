@@ -1,7 +1,7 @@
-"""Blocks of samples over threads.
+"""Blocks of samples in parallel threads.
 
-Kernels release the GIL, so Python's own threads run them side by side. The pool lives for one call:
-nothing is left behind that a fork could break.
+Kernels release the GIL, so that Python's threads run them in parallel. The thread pool exists for
+one call only, so that a later fork of the process is safe.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import numba
 
 MIN_SAMPLES_PER_THREAD = 128
-"""Fewer samples than this are not worth a second thread."""
+"""Smallest number of samples for which an additional thread saves time."""
 
 MAX_BLOCK_SAMPLES = 256
-"""Samples of a block at most."""
+"""Largest number of samples in a block."""
 
 Workspace = TypeVar("Workspace")
 
@@ -27,69 +27,71 @@ _pool: dict[Callable[..., Any], tuple[Any, deque[Any]]] = {}
 
 @contextmanager
 def borrow_workspace(make: Callable[..., Workspace], *size: Any) -> Iterator[Workspace]:
-    """What ``make(*size)`` gives, for one user at a time; what is given back is lent again.
+    """A context with a workspace ``make(*size)`` that no other thread uses, taken from a pool.
 
-    For scratch: to ask the system for memory costs more than to settle a sample. Of every maker one
-    size is kept, the last that was used, and no more of it than there may be threads.
+    Allocating memory takes longer than encoding one sample, so that workspaces are reused. The
+    pool of each function `make` contains workspaces of the last size only, at most one for each
+    possible thread.
     """
-    known, free = _pool.get(make, (None, None))
+    pooled_size, available = _pool.get(make, (None, None))
     try:
-        room: Workspace = free.pop() if free is not None and known == size else make(*size)
+        is_match = pooled_size == size
+        workspace: Workspace = available.pop() if available and is_match else make(*size)
     except IndexError:
-        room = make(*size)
-    yield room
-    known, free = _pool.get(make, (None, None))
-    if free is None or known != size:
-        _pool[make] = known, free = size, deque(maxlen=max_threads())
-    free.append(room)
+        workspace = make(*size)
+    yield workspace
+    pooled_size, available = _pool.get(make, (None, None))
+    if available is None or pooled_size != size:
+        _pool[make] = pooled_size, available = size, deque(maxlen=max_threads())
+    available.append(workspace)
 
 
 def max_threads() -> int:
-    """The threads that this library may use at most: ``NUMBA_NUM_THREADS``."""
+    """Return the largest number of threads that this library uses: ``NUMBA_NUM_THREADS``."""
     return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
 
 @contextmanager
 def limit_threads(n_threads: int) -> Iterator[None]:
-    """A context in which kernels run on a number of threads, as far as there are so many."""
-    before = numba.get_num_threads()
+    """A context in which kernels run on at most a number of threads."""
+    previous = numba.get_num_threads()
     numba.set_num_threads(min(n_threads, max_threads()))
     try:
         yield
     finally:
-        numba.set_num_threads(before)
+        numba.set_num_threads(previous)
 
 
 def no_workspace(n_rows: int) -> None:
-    """For work that brings its own."""
+    """Return None, for loop bodies that allocate their own workspace."""
 
 
 def parallel_for(
-    work: Callable[[slice, Workspace], None],
+    body: Callable[[slice, Workspace], None],
     n_samples: int,
-    make: Callable[..., Workspace],
+    make_workspace: Callable[..., Workspace],
     *size: Any,
 ) -> None:
-    """Call ``work(rows, room)`` for blocks that cover all samples.
+    """Call ``body(rows, workspace)`` for blocks of rows that cover all samples.
 
-    The number of threads is ``numba.get_num_threads()``, hence ``NUMBA_NUM_THREADS``. Every thread
-    takes the next block when it is done with one, so that a slow block does not hold up the others;
-    all its blocks use one room, ``make(n_rows, *size)``.
+    The number of threads is ``numba.get_num_threads()`` (default: ``NUMBA_NUM_THREADS``). Each
+    thread takes the next block when it has finished one, so that a slow block does not delay the
+    others. All blocks of a thread use one workspace, ``make_workspace(n_rows, *size)``.
     """
-    most = n_samples // MIN_SAMPLES_PER_THREAD
-    n_threads = min(numba.get_num_threads(), most) if most > 1 else 1
+    n_max = n_samples // MIN_SAMPLES_PER_THREAD
+    n_threads = min(numba.get_num_threads(), n_max) if n_max > 1 else 1
     n_blocks = 4 * n_threads if n_threads > 1 else 1
     n_rows = max(min(MAX_BLOCK_SAMPLES, -(-n_samples // n_blocks)), 1)
     starts = iter(range(0, n_samples, n_rows))
 
-    def take_turns() -> None:
-        with borrow_workspace(make, n_rows, *size) as room:
-            for first in starts:
-                work(slice(first, min(first + n_rows, n_samples)), room)
+    def run_blocks() -> None:
+        with borrow_workspace(make_workspace, n_rows, *size) as workspace:
+            for start in starts:
+                body(slice(start, min(start + n_rows, n_samples)), workspace)
 
     if n_threads == 1:
-        take_turns()
+        run_blocks()
         return
     with ThreadPoolExecutor(n_threads) as pool:
-        for done in [pool.submit(take_turns) for _ in range(n_threads)]:
-            done.result()
+        for future in [pool.submit(run_blocks) for _ in range(n_threads)]:
+            future.result()

@@ -1,6 +1,8 @@
-"""Plastic synapses in the fast engine: one image after the other through one circuit."""
+"""Learning in simulation with the fast engine: one sample after the other, without a reset."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from spikelca.engines.online import (
     end_presentation,
     make_result,
     mean_activity,
-    presented,
+    select_presentation,
     spike_learning_rates,
     squared_errors,
 )
@@ -27,41 +29,44 @@ from spikelca.model.neurons import SpikingNeuron
 
 
 def learn_online(problem: Problem, rule: OnlineRule) -> OnlineResult:
-    """Present every sample in turn, without a reset, and learn from each."""
-    n, neuron, run = problem.n_samples, problem.neuron, allocate_run(presented(problem, 0))
-    spiking = isinstance(neuron, SpikingNeuron)
+    """Present all samples one after the other, see `Engine.learn_online`."""
+    n, neuron = problem.n_samples, problem.neuron
+    run = allocate_run(select_presentation(problem, 0))
     outputs = np.zeros((n, problem.n_neurons))
-    weighed = np.zeros((n, problem.n_neurons), np.int64)
-    weights = [run.phi[first:last] for first, last in _input_ranges(run)]
-    errors, logs = [], []
+    weighted_counts = np.zeros((n, problem.n_neurons), np.int64)
+    weights = [run.phi[start:stop] for start, stop in _input_ranges(run)]
+    errors, spike_logs = [], []
     for sample in range(n):
         load_sample(run, problem, sample)
         if isinstance(neuron, SpikingNeuron):
             run_spiking_residual(run, 0, 1, spike_learning_rates(problem, rule))
-            logs.append(run.logs[0])
+            spike_logs.append(run.spike_logs[0])
         else:
             run_rate_residual(run, 0, 1)
-        r = [run.state["r"][0, first:last] for first, last in _input_ranges(run)]
-        outputs[sample], weighed[sample] = run.code[0], run.weighed[0]
+        r = [run.state["r"][0, start:stop] for start, stop in _input_ranges(run)]
+        outputs[sample], weighted_counts[sample] = run.code[0], run.weighted_counts[0]
         errors.append(squared_errors(r))
         a = mean_activity(problem, run.code[0], run.totals[0])
         rule = end_presentation(problem, rule, weights, r, a)
     spikes = None
-    if spiking:
-        both = np.concatenate(logs)
-        sample_of = np.repeat(np.arange(n), [len(log) for log in logs])
-        spikes = Spikes(sample_of, both[:, 1], both[:, 0])
-    return make_result(problem, rule, weights, outputs, weighed, errors, final_state(run), spikes)
+    if isinstance(neuron, SpikingNeuron):
+        events = np.concatenate(spike_logs)
+        samples = np.repeat(np.arange(n), [len(log) for log in spike_logs])
+        spikes = Spikes(samples, events[:, 1], events[:, 0])
+    return make_result(
+        problem, rule, weights, outputs, weighted_counts, errors, final_state(run), spikes
+    )
 
 
 def load_sample(run: RunArrays, problem: Problem, sample: int) -> None:
-    """Swap the image, the currents and the clamps."""
+    """Replace the stimuli, currents and clamps by those of a sample, and reset the counters."""
     run.x[0] = np.concatenate([p.constant_input[sample] for p in problem.inputs])
     run.current[0] = problem.current[sample if len(problem.current) > 1 else 0]
-    run.open_[0] = 1.0 if problem.allowed is None else problem.allowed[sample]
-    for tally in (run.weighed, run.counts, run.totals):
-        tally[:] = 0
+    run.allowed[0] = 1.0 if problem.allowed is None else problem.allowed[sample]
+    for counter in (run.weighted_counts, run.counts, run.totals):
+        counter[:] = 0
 
 
 def _input_ranges(run: RunArrays) -> list[tuple[int, int]]:
-    return [(int(a), int(b)) for a, b in zip(run.edges[:-1], run.edges[1:], strict=True)]
+    offsets = run.input_offsets.tolist()
+    return list(pairwise(offsets))

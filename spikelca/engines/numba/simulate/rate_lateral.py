@@ -1,19 +1,18 @@
-"""Rate neurons with lateral inhibition, several steps at a time and to the last bit the same.
+"""Rate neurons with lateral inhibition: several steps at a time, bit-identical to single steps.
 
-Step by step every neuron waits for the row of L of every active one, and most of them only to stay
-silent. But who will be active soon is easy to foresee. So a span of steps is taken in three passes:
+Step by step, every neuron has to read the row of L of every active neuron, although most neurons
+remain inactive. The neurons that may become active soon can be predicted. Therefore a span of steps
+is computed in three passes:
 
-1. foresee who may fire within the span (`foresight.py`) and follow these few among themselves: the
-   block of L between them stays next to the core (`integrate_tracked`);
-2. now that all outputs of the span are known, compute all potentials, a few neurons after the other
-   and four steps to each reading of their part of a row (`integrate_all`);
-3. look whether a neuron fired that nobody had foreseen; if so, the span ends with the step before
-   it would have been heard (`count_valid_steps`).
+1. Predict which neurons may be active within the span (`predict_active`), and integrate these few
+   among themselves (`integrate_tracked`). The block of L between them fits into the cache.
+2. All outputs of the span are known now. Integrate all neurons, a few at a time, with four steps
+   for each read of a row of L (`integrate_all`).
+3. Test whether an untracked neuron became active. If so, the span ends before the first step that
+   would depend on its output (`count_valid_steps`).
 
-A wrong guess costs time and nothing else. Each potential sees the same operations in the same order
-as step by step: one subtraction after the other in ascending order of the active neurons.
-
-Who may fire soon: the few neurons that are followed step by step, see `spans.py`.
+A wrong prediction only takes time. The operations on each potential and their order are those of
+single steps: one subtraction after the other, in ascending order of the active neurons.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spikelca.engines.numba.jit.compile import ordered_kernel, ordered_part
+from spikelca.engines.numba.jit.compile import jit
 from spikelca.engines.numba.jit.intrinsics import (
     any_gt,
     euler_step,
@@ -43,289 +42,342 @@ from spikelca.engines.numba.simulate.recording import (
 from spikelca.utils.validation import FloatArray
 
 SPAN_STEPS = 16
-"""Steps of a span."""
+"""Number of steps of a span."""
 
 MAX_TRACKED = 64
-"""Neurons that are followed at most; if there would be more, steps are taken one by one."""
+"""Largest number of tracked neurons; if more are predicted, single steps are computed."""
 
 FALLBACK_STEPS = 4
-"""Steps that are then taken before it is asked again."""
+"""Number of single steps before the next prediction."""
 
 PREDICTION_FRACTION = 0.97
-"""A neuron is followed if it is foreseen at this part of the threshold or beyond."""
+"""A neuron is tracked if its predicted potential exceeds this fraction of the threshold."""
 
 MAX_EXTRA_TRACKED = 6
-"""Neurons that are followed without need, before the list is made anew."""
+"""Largest number of neurons that remain tracked although they are no longer predicted."""
 
 
 class SpanWorkspace(NamedTuple):
-    """Scratch of one thread; none of its arrays may seem to overlap another.
+    """Workspace of one thread; its arrays do not overlap.
 
     Attributes
     ----------
-    bar, rest : (width,)
-        Thresholds; and of those who are not followed alone.
-    pace : (width,)
-        How far u would go if its input stayed.
-    c : (SPAN, width)
-        ``b + d`` at each step; the first row alone if it does not change.
-    u : (SPAN + 1, width)
-    wanted : (width,)
-    missed : (n_tiles,)
-        Whether somebody fires there who is not followed.
-    followed, place, column : (width,)
-        Who is followed, in ascending order, where his part of a tile begins, and in which place of
-        the tiles his own column does.
-    block : (MOST, MOST)
-        -L between those who are followed.
-    bars, v, flow : (width,)
-        Their thresholds, potentials and drive, side by side.
-    out : (SPAN, width)
-        Their outputs.
-    says, heard : (width,)
-        Who of them ever says something in the span; their list.
+    threshold, untracked_threshold : (width,)
+        Thresholds of all neurons; the same with infinity for tracked neurons.
+    velocity : (width,)
+        Distance between u and the value that it approaches if its input stays constant.
+    c : (SPAN_STEPS, width)
+        ``b + d`` at each step; only the first row if it is constant.
+    u : (SPAN_STEPS + 1, width)
+    predicted : (width,)
+        Whether the neuron may be active within the span.
+    mispredicted : (n_tiles,)
+        Whether an untracked neuron of the tile becomes active.
+    tracked, tile_offset, column_offset : (width,)
+        Tracked neurons in ascending order; the offset of their rows in a tile, and of their
+        columns in the tiles.
+    tracked_block : (MAX_TRACKED, MAX_TRACKED)
+        -L between the tracked neurons.
+    tracked_threshold, tracked_u, tracked_input : (width,)
+        Threshold, potential and drive of the tracked neurons.
+    outputs : (SPAN_STEPS, width)
+        Outputs of the tracked neurons.
+    is_active, active_list : (width,)
+        Whether a tracked neuron is active at any step of the span; the list of these neurons.
     """
 
-    bar: FloatArray
-    rest: FloatArray
-    pace: FloatArray
+    threshold: FloatArray
+    untracked_threshold: FloatArray
+    velocity: FloatArray
     c: FloatArray
     u: FloatArray
-    wanted: Any
-    missed: Any
-    followed: Any
-    place: Any
-    column: Any
-    block: FloatArray
-    bars: FloatArray
-    v: FloatArray
-    flow: FloatArray
-    out: FloatArray
-    says: Any
-    heard: Any
+    predicted: Any
+    mispredicted: Any
+    tracked: Any
+    tile_offset: Any
+    column_offset: Any
+    tracked_block: FloatArray
+    tracked_threshold: FloatArray
+    tracked_u: FloatArray
+    tracked_input: FloatArray
+    outputs: FloatArray
+    is_active: Any
+    active_list: Any
 
 
 def make_span_workspace(n_neurons: int, dtype: np.dtype[Any]) -> SpanWorkspace:
-    """Scratch for n neurons."""
-    wide = padded_neurons(n_neurons)
+    """Allocate the workspace for n neurons."""
+    width = padded_neurons(n_neurons)
 
-    def numbers(*shape: int) -> FloatArray:
+    def zeros(*shape: int) -> FloatArray:
         return aligned_zeros(shape, dtype)
 
-    parts: list[Any] = [*(numbers(wide) for _ in range(3)), numbers(SPAN_STEPS, wide)]
-    parts += [numbers(SPAN_STEPS + 1, wide), np.zeros(wide, np.int32), np.zeros(wide, np.bool_)]
-    # Unsigned, or Numba would ask at each use whether a place is counted from the end.
-    parts += [np.zeros(wide + 1, np.uintp), np.zeros(wide + 1, np.int64)]
-    parts += [np.zeros(wide + 1, np.uintp), numbers(MAX_TRACKED, MAX_TRACKED)]
-    parts += [*(numbers(wide) for _ in range(3)), numbers(SPAN_STEPS, wide)]
-    parts += [np.zeros(wide, np.int32), np.zeros(wide + 1, np.uintp)]
-    return SpanWorkspace(*parts)
+    # Unsigned indices save the test for negative ones at each use.
+    return SpanWorkspace(
+        threshold=zeros(width),
+        untracked_threshold=zeros(width),
+        velocity=zeros(width),
+        c=zeros(SPAN_STEPS, width),
+        u=zeros(SPAN_STEPS + 1, width),
+        predicted=np.zeros(width, np.int32),
+        mispredicted=np.zeros(width, np.bool_),
+        tracked=np.zeros(width + 1, np.uintp),
+        tile_offset=np.zeros(width + 1, np.int64),
+        column_offset=np.zeros(width + 1, np.uintp),
+        tracked_block=zeros(MAX_TRACKED, MAX_TRACKED),
+        tracked_threshold=zeros(width),
+        tracked_u=zeros(width),
+        tracked_input=zeros(width),
+        outputs=zeros(SPAN_STEPS, width),
+        is_active=np.zeros(width, np.int32),
+        active_list=np.zeros(width + 1, np.uintp),
+    )
 
 
-@ordered_part
-def predict_active(k: Any, two_sided: bool, room: SpanWorkspace) -> int:
-    """Mark who may fire while u goes on at its pace for a span; returns their number."""
-    n, u, near = 0, room.u[0], room.pace.dtype.type(PREDICTION_FRACTION)
-    reach = room.pace.dtype.type(1 - (1 - k) ** SPAN_STEPS)
+@jit("fma", inline="llvm")
+def predict_active(k: Any, two_sided: bool, workspace: SpanWorkspace) -> int:
+    """Mark the neurons that may be active within the span; return their number."""
+    n, u, velocity = 0, workspace.u[0], workspace.velocity
+    fraction = velocity.dtype.type(PREDICTION_FRACTION)
+    # With constant input, u approaches its limit exponentially: after n steps it has covered
+    # 1 - (1 - k)^n of the distance. It is monotonic, so that its extremes are at both ends.
+    covered = velocity.dtype.type(1 - (1 - k) ** SPAN_STEPS)
     for j in range(u.shape[0]):
-        ahead = u[j] + reach * room.pace[j]
-        high = ahead if ahead > u[j] else u[j]
-        low = u[j] if ahead > u[j] else ahead
+        end = u[j] + covered * velocity[j]
+        high = end if end > u[j] else u[j]
+        low = u[j] if end > u[j] else end
         high = -low if two_sided and -low > high else high
-        room.wanted[j] = np.int32(high > near * room.bar[j])
+        workspace.predicted[j] = np.int32(high > fraction * workspace.threshold[j])
     for j in range(u.shape[0]):
-        n += room.wanted[j]
+        n += workspace.predicted[j]
     return n
 
 
-@ordered_part
-def update_tracked(tiles: FloatArray, n: int, n_wanted: int, room: SpanWorkspace) -> int:
-    """Follow those who are wanted; returns how many they are.
+@jit("fma", inline="llvm")
+def update_tracked(tiles: FloatArray, n: int, n_predicted: int, workspace: SpanWorkspace) -> int:
+    """Make the predicted neurons the tracked ones; return their number.
 
-    Who is not wanted any more stays while there are few of them: a new block costs more.
+    Neurons that are no longer predicted stay tracked while they are few, because rebuilding the
+    block takes longer than integrating them.
     """
-    known, width = 0, tiles.shape[2]
+    n_known, width = 0, tiles.shape[2]
     for i in range(n):
-        known += room.wanted[room.followed[i]]
-    if known == n_wanted and n <= n_wanted + MAX_EXTRA_TRACKED:
+        n_known += workspace.predicted[workspace.tracked[i]]
+    if n_known == n_predicted and n <= n_predicted + MAX_EXTRA_TRACKED:
         return n
     for i in range(n):
-        room.rest[room.followed[i]] = room.bar[room.followed[i]]
+        neuron = workspace.tracked[i]
+        workspace.untracked_threshold[neuron] = workspace.threshold[neuron]
     count = np.uintp(0)
-    for j in range(room.wanted.shape[0]):
-        # Without a branch: who is wanted cannot be predicted.
-        room.followed[count], room.place[count] = j, j * width
-        count += np.uintp(room.wanted[j])
+    for j in range(workspace.predicted.shape[0]):
+        # Without a branch, because the processor cannot predict which neurons are listed.
+        workspace.tracked[count], workspace.tile_offset[count] = j, j * width
+        count += np.uintp(workspace.predicted[j])
     n = np.int64(count)
     for i in range(n):
-        room.rest[room.followed[i]] = np.inf
-    load_tracked_block(tiles, n, room)
+        workspace.untracked_threshold[workspace.tracked[i]] = np.inf
+    load_tracked_block(tiles, n, workspace)
     return n
 
 
-@ordered_part
-def load_tracked_block(tiles: FloatArray, n: int, room: SpanWorkspace) -> None:
-    """-L between those who are followed."""
+@jit("fma", inline="llvm")
+def load_tracked_block(tiles: FloatArray, n: int, workspace: SpanWorkspace) -> None:
+    """Copy -L between the tracked neurons."""
     n_rows, width = tiles.shape[1], tiles.shape[2]
     flat = tiles.reshape(tiles.size)
     for m in range(n):
-        j = np.int64(room.followed[m])
-        room.column[m] = j // width * n_rows * width + j % width
+        j = np.int64(workspace.tracked[m])
+        workspace.column_offset[m] = j // width * n_rows * width + j % width
     for i in range(n):
-        part, row = room.block[i], np.uintp(room.place[i])
+        block_row, offset = workspace.tracked_block[i], np.uintp(workspace.tile_offset[i])
         for m in range(n):
-            part[m] = flat[row + room.column[m]]
+            block_row[m] = flat[offset + workspace.column_offset[m]]
 
 
-@ordered_part
-def load_tracked(n: int, room: SpanWorkspace) -> None:
-    """Bring potential and threshold of those who are followed together."""
+@jit("fma", inline="llvm")
+def load_tracked(n: int, workspace: SpanWorkspace) -> None:
+    """Copy the potentials and thresholds of the tracked neurons."""
     for i in range(n):
-        room.v[i], room.bars[i] = room.u[0, room.followed[i]], room.bar[room.followed[i]]
+        j = workspace.tracked[i]
+        workspace.tracked_u[i] = workspace.u[0, j]
+        workspace.tracked_threshold[i] = workspace.threshold[j]
     for i in range(n, MAX_TRACKED):
-        room.v[i] = 0
+        workspace.tracked_u[i] = 0
 
 
-@ordered_part
+@jit("fma", inline="llvm")
 def add_waveform(
-    b: FloatArray, waves: FloatArray, row: int, step: int, span: int, room: SpanWorkspace
+    b: FloatArray, waveform: FloatArray, row: int, step: int, span: int, workspace: SpanWorkspace
 ) -> None:
-    """``b + d`` of all steps of the span, where it changes."""
-    for t in range(span if waves.shape[0] > 0 else 0):
-        c, wave = room.c[t], waves[step + t, row % waves.shape[1]]
+    """Compute ``b + d`` of all steps of the span, if it is time-varying."""
+    for t in range(span if waveform.shape[0] > 0 else 0):
+        c, d = workspace.c[t], waveform[step + t, row % waveform.shape[1]]
         for j in range(b.shape[0]):
-            c[j] = b[j] + wave[j]
+            c[j] = b[j] + d[j]
 
 
-@ordered_part
-def compute_output(cell: RateParams, u: FloatArray, bar: FloatArray, n: int, a: FloatArray) -> None:
-    """``a = T(u)`` of the first n."""
-    zero = u.dtype.type(0)
-    shift = zero if cell.hard else cell.lam
-    for i in range(n):
-        a[i] = u[i] - shift if u[i] > bar[i] else zero
-    if cell.two_sided:
-        for i in range(n):
-            a[i] += u[i] + shift if -u[i] > bar[i] else zero
-
-
-@ordered_part
-def integrate_tracked(
-    cell: RateParams, waving: int, span: int, n: int, width: int, room: SpanWorkspace
+@jit("fma", inline="llvm")
+def compute_output(
+    params: RateParams, u: FloatArray, threshold: FloatArray, n: int, a: FloatArray
 ) -> None:
-    """The outputs of those who are followed, at the start of each step; silence behind the span."""
-    v, block, flow = room.v, room.block, room.flow
+    """Compute ``a = T(u)`` of the first n neurons."""
+    zero = u.dtype.type(0)
+    shift = zero if params.hard else params.lam
+    for i in range(n):
+        a[i] = u[i] - shift if u[i] > threshold[i] else zero
+    if params.two_sided:
+        for i in range(n):
+            a[i] += u[i] + shift if -u[i] > threshold[i] else zero
+
+
+@jit("fma", inline="llvm")
+def integrate_tracked(
+    params: RateParams,
+    is_time_varying: int,
+    span: int,
+    n: int,
+    width: int,
+    workspace: SpanWorkspace,
+) -> None:
+    """Integrate the tracked neurons, and store their outputs at the start of each step.
+
+    Outputs are set to zero after the end of the span, up to a multiple of four steps.
+    """
+    u, block, drive = workspace.tracked_u, workspace.tracked_block, workspace.tracked_input
     for t in range(span):
-        a = room.out[t]
-        compute_output(cell, v, room.bars, n, a)
+        a = workspace.outputs[t]
+        compute_output(params, u, workspace.tracked_threshold, n, a)
         if t + 1 == span:
             break
-        for i in range(n if waving or t == 0 else 0):
-            flow[i] = room.c[t * waving, room.followed[i]]
-        for first in range(0, n, 4 * width):
-            p, q, r = first + width, first + 2 * width, first + 3 * width
-            c0, c1, c2, c3 = load(flow, first), load(flow, p), load(flow, q), load(flow, r)
+        # A constant drive is copied once, at the first step.
+        for i in range(n if is_time_varying or t == 0 else 0):
+            drive[i] = workspace.c[t * is_time_varying, workspace.tracked[i]]
+        # Four vectors of potentials at a time: their sums over the active neurons stay in
+        # registers. Silent tracked neurons contribute a product with zero, which changes nothing.
+        for start in range(0, n, 4 * width):
+            p, q, r = start + width, start + 2 * width, start + 3 * width
+            c0, c1, c2, c3 = load(drive, start), load(drive, p), load(drive, q), load(drive, r)
             for i in range(n):
                 row = i * MAX_TRACKED
-                c0 = fma(c0, a[i], load(block, row + first))
+                c0 = fma(c0, a[i], load(block, row + start))
                 c1 = fma(c1, a[i], load(block, row + p))
                 c2 = fma(c2, a[i], load(block, row + q))
                 c3 = fma(c3, a[i], load(block, row + r))
-            store(v, first, euler_step(load(v, first), cell.k, c0))
-            store(v, p, euler_step(load(v, p), cell.k, c1))
-            store(v, q, euler_step(load(v, q), cell.k, c2))
-            store(v, r, euler_step(load(v, r), cell.k, c3))
+            store(u, start, euler_step(load(u, start), params.k, c0))
+            store(u, p, euler_step(load(u, p), params.k, c1))
+            store(u, q, euler_step(load(u, q), params.k, c2))
+            store(u, r, euler_step(load(u, r), params.k, c3))
     for t in range(span, -(-span // 4) * 4):
-        room.out[t, :n] = 0
+        workspace.outputs[t, :n] = 0
 
 
-@ordered_part
-def list_active(span: int, n: int, room: SpanWorkspace) -> int:
-    """List who of the first n ever says something, without a branch; returns their number."""
-    says, heard, count = room.says, room.heard, np.uintp(0)
+@jit("fma", inline="llvm")
+def list_active(span: int, n: int, workspace: SpanWorkspace) -> int:
+    """List which of the first n outputs are ever nonzero in the span; return their number."""
+    is_active, active_list, count = workspace.is_active, workspace.active_list, np.uintp(0)
     for i in range(n):
-        says[i] = room.out[0, i] != 0
+        is_active[i] = workspace.outputs[0, i] != 0
     for t in range(1, span):
-        a = room.out[t]
+        a = workspace.outputs[t]
         for i in range(n):
-            says[i] |= np.int32(a[i] != 0)
+            is_active[i] |= np.int32(a[i] != 0)
+    # Without a branch, see `update_tracked`.
     for i in range(n):
-        heard[count] = i
-        count += np.uintp(says[i])
+        active_list[count] = i
+        count += np.uintp(is_active[i])
     return np.int64(count)
 
 
-@ordered_part
+@jit("fma", inline="llvm")
 def integrate_all(
-    tiles: FloatArray, waving: int, cell: RateParams, span: int, n: int, room: SpanWorkspace
+    tiles: FloatArray,
+    is_time_varying: int,
+    params: RateParams,
+    span: int,
+    n: int,
+    workspace: SpanWorkspace,
 ) -> None:
-    """``u' = k (b + d - L a - u) + u`` for the span; notes where somebody fires unforeseen."""
-    wide, width, c, u = room.u.shape[1], tiles.shape[2], room.c, room.u
+    """Integrate ``u' = k (b + d - L a - u) + u`` of all neurons over the span.
+
+    Also marks the tiles in which an untracked neuron becomes active.
+    """
+    row_width, width, c, u = workspace.u.shape[1], tiles.shape[2], workspace.c, workspace.u
+    outputs, threshold = workspace.outputs, workspace.untracked_threshold
     for tile in range(tiles.shape[0]):
-        first, rows = tile * width, tile * tiles.shape[1] * width
-        u3 = load(u, first)
+        start, tile_start = tile * width, tile * tiles.shape[1] * width
+        u3 = load(u, start)
         high = u3
         for t in range(0, span, 4):
-            a0, a1, a2, a3 = room.out[t], room.out[t + 1], room.out[t + 2], room.out[t + 3]
-            place = waving * t * wide + first
-            c0, c1 = load(c, place), load(c, place + waving * wide)
-            c2, c3 = load(c, place + 2 * waving * wide), load(c, place + 3 * waving * wide)
+            # The inputs L a of four steps depend on known outputs only, so that each row of L is
+            # read once for four steps. The time-dependent part, u, follows below.
+            a0, a1, a2, a3 = outputs[t], outputs[t + 1], outputs[t + 2], outputs[t + 3]
+            offset = is_time_varying * t * row_width + start
+            stride = is_time_varying * row_width
+            c0, c1 = load(c, offset), load(c, offset + stride)
+            c2, c3 = load(c, offset + 2 * stride), load(c, offset + 3 * stride)
             for m in range(n):
-                i = room.heard[m]
-                row = load(tiles, rows + room.place[i])
+                i = workspace.active_list[m]
+                row = load(tiles, tile_start + workspace.tile_offset[i])
                 c0, c1 = fma(c0, a0[i], row), fma(c1, a1[i], row)
                 c2, c3 = fma(c2, a2[i], row), fma(c3, a3[i], row)
-            place = (t + 1) * wide + first
-            u0 = euler_step(u3, cell.k, c0)
-            u1 = euler_step(u0, cell.k, c1)
-            u2 = euler_step(u1, cell.k, c2)
-            u3 = euler_step(u2, cell.k, c3)
-            store(u, place, u0)
-            store(u, place + wide, u1)
-            store(u, place + 2 * wide, u2)
-            store(u, place + 3 * wide, u3)
+            offset = (t + 1) * row_width + start
+            u0 = euler_step(u3, params.k, c0)
+            u1 = euler_step(u0, params.k, c1)
+            u2 = euler_step(u1, params.k, c2)
+            u3 = euler_step(u2, params.k, c3)
+            store(u, offset, u0)
+            store(u, offset + row_width, u1)
+            store(u, offset + 2 * row_width, u2)
+            store(u, offset + 3 * row_width, u3)
+            # The largest |u| of the span suffices to detect a misprediction.
             high = maximum(high, maximum(maximum(u0, u1), maximum(u2, u3)))
-            if cell.two_sided:
+            if params.two_sided:
                 u0, u1 = maximum(neg(u0), neg(u1)), maximum(neg(u2), neg(u3))
                 high = maximum(high, maximum(u0, u1))
-        room.missed[tile] = any_gt(high, load(room.rest, first))
+        workspace.mispredicted[tile] = any_gt(high, load(threshold, start))
 
 
-@ordered_part
+@jit("fma", inline="llvm")
 def integrate_stepwise(
-    tiles: FloatArray, waving: int, cell: RateParams, n_steps: int, room: SpanWorkspace
+    tiles: FloatArray,
+    is_time_varying: int,
+    params: RateParams,
+    n_steps: int,
+    workspace: SpanWorkspace,
 ) -> None:
-    """The same step by step, for all neurons and whoever is active."""
+    """Integrate the same equation in single steps, with the outputs of all active neurons."""
     n_rows, width = tiles.shape[1], tiles.shape[2]
-    wide, next_tile, a = room.u.shape[1], n_rows * width, room.out[0]
+    row_width, next_tile, a = workspace.u.shape[1], n_rows * width, workspace.outputs[0]
     for t in range(n_steps):
-        c, u, new = room.c[t * waving], room.u[t], room.u[t + 1]
-        compute_output(cell, u, room.bar, wide, a)
-        n = list_active(1, wide, room)
-        for first in range(0, wide, 4 * width):
-            p, q, r = first + width, first + 2 * width, first + 3 * width
-            c0, c1, c2, c3 = load(c, first), load(c, p), load(c, q), load(c, r)
+        c, u, new_u = workspace.c[t * is_time_varying], workspace.u[t], workspace.u[t + 1]
+        compute_output(params, u, workspace.threshold, row_width, a)
+        n = list_active(1, row_width, workspace)
+        for start in range(0, row_width, 4 * width):
+            p, q, r = start + width, start + 2 * width, start + 3 * width
+            c0, c1, c2, c3 = load(c, start), load(c, p), load(c, q), load(c, r)
             for i in range(n):
-                spoken = a[room.heard[i]]
-                row = first * n_rows + np.int64(room.heard[i]) * width
-                c0 = fma(c0, spoken, load(tiles, row))
-                c1 = fma(c1, spoken, load(tiles, row + next_tile))
-                c2 = fma(c2, spoken, load(tiles, row + 2 * next_tile))
-                c3 = fma(c3, spoken, load(tiles, row + 3 * next_tile))
-            store(new, first, euler_step(load(u, first), cell.k, c0))
-            store(new, p, euler_step(load(u, p), cell.k, c1))
-            store(new, q, euler_step(load(u, q), cell.k, c2))
-            store(new, r, euler_step(load(u, r), cell.k, c3))
+                output = a[workspace.active_list[i]]
+                row = start * n_rows + np.int64(workspace.active_list[i]) * width
+                c0 = fma(c0, output, load(tiles, row))
+                c1 = fma(c1, output, load(tiles, row + next_tile))
+                c2 = fma(c2, output, load(tiles, row + 2 * next_tile))
+                c3 = fma(c3, output, load(tiles, row + 3 * next_tile))
+            store(new_u, start, euler_step(load(u, start), params.k, c0))
+            store(new_u, p, euler_step(load(u, p), params.k, c1))
+            store(new_u, q, euler_step(load(u, q), params.k, c2))
+            store(new_u, r, euler_step(load(u, r), params.k, c3))
 
 
-@ordered_part
-def count_valid_steps(two_sided: bool, span: int, width: int, room: SpanWorkspace) -> int:
-    """The steps of the span that heard everybody who fired."""
-    for tile in range(room.u.shape[1] // width):
-        for t in range(1, span if room.missed[tile] else 0):
+@jit("fma", inline="llvm")
+def count_valid_steps(two_sided: bool, span: int, width: int, workspace: SpanWorkspace) -> int:
+    """Count the steps of the span before the first output of an untracked neuron is missing."""
+    threshold = workspace.untracked_threshold
+    for tile in range(workspace.u.shape[1] // width):
+        # Step 0 need not be tested: active neurons at the start of a span are always predicted.
+        for t in range(1, span if workspace.mispredicted[tile] else 0):
             for j in range(tile * width, (tile + 1) * width):
-                u = room.u[t, j]
-                if (abs(u) if two_sided else u) > room.rest[j]:
+                u = workspace.u[t, j]
+                if (abs(u) if two_sided else u) > threshold[j]:
                     span = t
                     break
             if span == t:
@@ -333,84 +385,107 @@ def count_valid_steps(two_sided: bool, span: int, width: int, room: SpanWorkspac
     return span
 
 
-@ordered_part
-def record_span(cell: RateParams, open_: FloatArray, step: int, taken: int, tape: TraceBuffers,
-                slot: int,
-               a: FloatArray, listed: Any, room: SpanWorkspace) -> None:  # fmt: skip
-    """Keep the wanted traces of the steps that were taken."""
-    if slot < 0 or len(tape.u) + len(tape.a) == 0:
-        return
-    for t in range(taken):
-        if (step + t) % tape.every == 0:
-            time, u = (step + t) // tape.every, room.u[t, : a.shape[0]]
-            apply_transfer(u, open_, cell, a, listed)
-            record(tape.u, time, slot, u, tape.neurons)
-            record(tape.a, time, slot, a, tape.neurons)
-
-
-@ordered_part
-def init_sample(
-    b: FloatArray, open_: FloatArray, u: FloatArray, cell: RateParams, room: SpanWorkspace
+@jit("fma", inline="llvm")
+def record_span(
+    params: RateParams,
+    allowed: FloatArray,
+    step: int,
+    n_valid: int,
+    traces: TraceBuffers,
+    trace_index: int,
+    a: FloatArray,
+    active: Any,
+    workspace: SpanWorkspace,
 ) -> None:
-    """Thresholds, drive and state of a sample; places behind the last neuron never fire."""
+    """Record the valid steps of a span."""
+    if trace_index < 0 or len(traces.u) + len(traces.a) == 0:
+        return
+    for t in range(n_valid):
+        if (step + t) % traces.every == 0:
+            time, u = (step + t) // traces.every, workspace.u[t, : a.shape[0]]
+            apply_transfer(u, allowed, params, a, active)
+            record(traces.u, time, trace_index, u, traces.neurons)
+            record(traces.a, time, trace_index, a, traces.neurons)
+
+
+@jit("fma", inline="llvm")
+def init_sample(
+    b: FloatArray,
+    allowed: FloatArray,
+    u: FloatArray,
+    params: RateParams,
+    workspace: SpanWorkspace,
+) -> None:
+    """Set thresholds, drive and state of a sample; the padding never becomes active."""
     n = b.shape[0]
-    room.bar[n:], room.u[0, n:], room.pace[n:] = np.inf, 0, 0
+    workspace.threshold[n:], workspace.u[0, n:], workspace.velocity[n:] = np.inf, 0, 0
     for j in range(n):
-        room.bar[j] = cell.lam if open_[j] else np.inf
-        room.c[0, j], room.u[0, j], room.pace[j] = b[j], u[j], b[j] - u[j]
-    room.rest[:] = room.bar
+        workspace.threshold[j] = params.lam if allowed[j] else np.inf
+        workspace.c[0, j], workspace.u[0, j], workspace.velocity[j] = b[j], u[j], b[j] - u[j]
+    workspace.untracked_threshold[:] = workspace.threshold
 
 
-@ordered_part
-def shift_span(k: Any, taken: int, room: SpanWorkspace) -> None:
-    """The end of a span is the start of the next, and tells how fast u moves."""
-    u, before, now = room.u[0], room.u[taken - 1], room.u[taken]
+@jit("fma", inline="llvm")
+def shift_span(k: Any, n_valid: int, workspace: SpanWorkspace) -> None:
+    """Make the end of a span the start of the next one, and estimate the velocity."""
+    u, previous, last = workspace.u[0], workspace.u[n_valid - 1], workspace.u[n_valid]
     one = u.dtype.type(1)
+    # A step covers the fraction k of the distance to the limit, so that the distance after the
+    # step is (1 - k) / k times the step.
     gain = one / k - one
     for j in range(u.shape[0]):
-        room.pace[j] = gain * (now[j] - before[j])
+        workspace.velocity[j] = gain * (last[j] - previous[j])
     for j in range(u.shape[0]):
-        u[j] = now[j]
+        u[j] = last[j]
 
 
-@ordered_kernel
-def rate_lateral(first: int, b: FloatArray, waves: FloatArray, open_: FloatArray,
-                 tiles: FloatArray, cell: RateParams, n_steps: int, tape: TraceBuffers, slots: Any,
-                 u: FloatArray, a: FloatArray, listed: Any,
-                 room: SpanWorkspace) -> None:  # fmt: skip
-    """``u' = k (b + d - L a - u) + u`` of some samples, from u to u; the first is number first."""
-    b, waves, open_, tiles = (
-        skip_refcount(b),
-        skip_refcount(waves),
-        skip_refcount(open_),
-        skip_refcount(tiles),
-    )
-    u, a, listed, room = (
-        skip_refcount(u),
-        skip_refcount(a),
-        skip_refcount(listed),
-        skip_refcount(room),
-    )
-    tape = skip_refcount(tape)
-    waving, width = int(waves.shape[0] > 0), tiles.shape[2]
+@jit("fma", from_python=True)
+def rate_lateral(
+    first: int,
+    b: FloatArray,
+    waveform: FloatArray,
+    allowed: FloatArray,
+    tiles: FloatArray,
+    params: RateParams,
+    n_steps: int,
+    traces: TraceBuffers,
+    trace_indices: Any,
+    u: FloatArray,
+    a: FloatArray,
+    active: Any,
+    workspace: SpanWorkspace,
+) -> None:
+    """Integrate ``u' = k (b + d - L a - u) + u`` of some samples, in place.
+
+    ``first`` is the index of the first of them. On return, u and a belong to the final state.
+    """
+    b, waveform = skip_refcount(b), skip_refcount(waveform)
+    allowed, tiles = skip_refcount(allowed), skip_refcount(tiles)
+    u, a, active = skip_refcount(u), skip_refcount(a), skip_refcount(active)
+    workspace, traces = skip_refcount(workspace), skip_refcount(traces)
+    is_time_varying, width = int(waveform.shape[0] > 0), tiles.shape[2]
     for row in range(b.shape[0]):
         step, n = 0, 0
-        init_sample(b[row], open_[row], u[row], cell, room)
+        init_sample(b[row], allowed[row], u[row], params, workspace)
         while step < n_steps:
             span = min(SPAN_STEPS, n_steps - step)
-            n_wanted = predict_active(cell.k, cell.two_sided, room)
-            add_waveform(b[row], waves, first + row, step, span, room)
-            if n_wanted <= MAX_TRACKED:
-                n = update_tracked(tiles, n, n_wanted, room)
-                load_tracked(n, room)
-                integrate_tracked(cell, waving, span, n, width, room)
-                integrate_all(tiles, waving, cell, span, list_active(span, n, room), room)
-                taken = count_valid_steps(cell.two_sided, span, width, room)
+            n_predicted = predict_active(params.k, params.two_sided, workspace)
+            add_waveform(b[row], waveform, first + row, step, span, workspace)
+            if n_predicted <= MAX_TRACKED:
+                n = update_tracked(tiles, n, n_predicted, workspace)
+                load_tracked(n, workspace)
+                integrate_tracked(params, is_time_varying, span, n, width, workspace)
+                n_active = list_active(span, n, workspace)
+                integrate_all(tiles, is_time_varying, params, span, n_active, workspace)
+                n_valid = count_valid_steps(params.two_sided, span, width, workspace)
             else:
-                taken = min(FALLBACK_STEPS, span)
-                integrate_stepwise(tiles, waving, cell, taken, room)
-            record_span(cell, open_[row], step, taken, tape, slots[row], a[row], listed, room)
-            shift_span(cell.k, taken, room)
-            step += taken
-        u[row] = room.u[0, : u.shape[1]]
-        apply_transfer(u[row], open_[row], cell, a[row], listed)
+                n_valid = min(FALLBACK_STEPS, span)
+                integrate_stepwise(tiles, is_time_varying, params, n_valid, workspace)
+            record_span(
+                params, allowed[row], step, n_valid, traces, trace_indices[row], a[row], active,
+                workspace,
+            )  # fmt: skip
+            shift_span(params.k, n_valid, workspace)
+            step += n_valid
+        u[row] = workspace.u[0, : u.shape[1]]
+        apply_transfer(u[row], allowed[row], params, a[row], active)

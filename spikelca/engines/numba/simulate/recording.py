@@ -1,19 +1,15 @@
-"""Rate neurons followed through time: what both wirings share, and the residual one.
-
-The lateral wiring takes several steps at a time, see `spans.py`. All that a step needs stands ready
-before the loop begins.
-"""
+"""Parts of the simulation kernels that several of them share: transfer function, drive, traces."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from spikelca.engines.numba.jit.compile import exact_kernel
+from spikelca.engines.numba.jit.compile import jit
 from spikelca.utils.validation import FloatArray
 
 
 class RateParams(NamedTuple):
-    """Constants of a neuron, in the precision of the circuit."""
+    """Parameters of a rate neuron, in the precision of the circuit."""
 
     k: Any
     lam: Any
@@ -23,7 +19,16 @@ class RateParams(NamedTuple):
 
 
 class TraceBuffers(NamedTuple):
-    """What is recorded: traces (n_times, n_kept_samples, n_kept); of no length if not wanted."""
+    """Recorded traces, of length zero if not recorded.
+
+    Attributes
+    ----------
+    every : int
+        Number of steps between two recorded values.
+    neurons : (n_recorded_neurons,) int64
+    u, a, v, s : (n_times, n_recorded_samples, n_recorded_neurons)
+    r : (n_times, n_recorded_samples, n_inputs)
+    """
 
     every: int
     neurons: Any
@@ -34,84 +39,95 @@ class TraceBuffers(NamedTuple):
     r: FloatArray
 
 
-@exact_kernel
-def accumulate_drive(x: FloatArray, phi: FloatArray, edges: Any, weights: FloatArray,
-                   b: FloatArray) -> None:  # fmt: skip
+@jit("strict", from_python=True)
+def accumulate_drive(
+    x: FloatArray, phi: FloatArray, input_offsets: Any, weights: FloatArray, b: FloatArray
+) -> None:
     """Add ``sum_i w_i Phi_i^T x_i`` to b, input by input in ascending order."""
     for row in range(x.shape[0]):
         for i in range(weights.shape[0]):
-            for p in range(edges[i], edges[i + 1]):
+            for p in range(input_offsets[i], input_offsets[i + 1]):
                 value, synapses = weights[i] * x[row, p], phi[p]
                 if value != 0:
                     for j in range(b.shape[1]):
                         b[row, j] += value * synapses[j]
 
 
-@exact_kernel
-def is_recorded(tape: TraceBuffers, slot: int) -> bool:
-    """Whether traces of this sample are kept: asked before a run, not at each of its steps."""
-    wanted = tape.u.shape[0] + tape.v.shape[0] + tape.a.shape[0] + tape.s.shape[0]
-    return slot >= 0 and wanted + tape.r.shape[0] > 0
+@jit("strict")
+def is_recorded(traces: TraceBuffers, trace_index: int) -> bool:
+    """Whether any trace of this sample is recorded; tested once, and not at each step."""
+    length = traces.u.shape[0] + traces.v.shape[0] + traces.a.shape[0] + traces.s.shape[0]
+    return trace_index >= 0 and length + traces.r.shape[0] > 0
 
 
-@exact_kernel
-def record(trace: FloatArray, time: int, slot: int, values: FloatArray, chosen: Any) -> None:
-    """Write the chosen values into a trace, if it is wanted and the sample is among the kept."""
-    if slot < 0 or time >= trace.shape[0]:
+@jit("strict")
+def record(
+    trace: FloatArray, time: int, trace_index: int, values: FloatArray, indices: Any
+) -> None:
+    """Write the values of some neurons into a trace, if it and the sample are recorded."""
+    if trace_index < 0 or time >= trace.shape[0]:
         return
-    for m in range(chosen.shape[0]):
-        trace[time, slot, m] = values[chosen[m]]
+    for m in range(indices.shape[0]):
+        trace[time, trace_index, m] = values[indices[m]]
 
 
-@exact_kernel
-def record_all(trace: FloatArray, time: int, slot: int, values: FloatArray) -> None:
-    """Write all values into a trace, if it is wanted and the sample is among the kept."""
-    if slot < 0 or time >= trace.shape[0]:
+@jit("strict")
+def record_all(trace: FloatArray, time: int, trace_index: int, values: FloatArray) -> None:
+    """Write all values into a trace, if it and the sample are recorded."""
+    if trace_index < 0 or time >= trace.shape[0]:
         return
     for m in range(values.shape[0]):
-        trace[time, slot, m] = values[m]
+        trace[time, trace_index, m] = values[m]
 
 
-@exact_kernel
-def apply_transfer(u: FloatArray, open_: Any, cell: RateParams, a: FloatArray, active: Any) -> int:
-    """``a = T(u)``; lists the neurons that are not silent and returns their number.
+@jit("strict")
+def apply_transfer(
+    u: FloatArray, allowed: Any, params: RateParams, a: FloatArray, active: Any
+) -> int:
+    """Compute ``a = T(u)``, list the active neurons, and return their number.
 
-    ``active`` has room for one more than there are neurons.
+    ``active`` is one element longer than the number of neurons.
     """
     n, zero = 0, u.dtype.type(0)
-    shift = zero if cell.hard else cell.lam
+    shift = zero if params.hard else params.lam
     for j in range(u.shape[0]):
-        above = u[j] - shift if u[j] > cell.lam else zero
-        a[j] = above if open_[j] else zero
-    if cell.two_sided:
+        above = u[j] - shift if u[j] > params.lam else zero
+        a[j] = above if allowed[j] else zero
+    if params.two_sided:
         for j in range(u.shape[0]):
-            below = u[j] + shift if -u[j] > cell.lam else a[j]
-            a[j] = below if open_[j] else zero
-    # Without a branch: which neurons are active cannot be predicted.
+            below = u[j] + shift if -u[j] > params.lam else a[j]
+            a[j] = below if allowed[j] else zero
+    # Without a branch, because which neurons are active cannot be predicted.
     for j in range(u.shape[0]):
         active[n] = j
         n += a[j] != 0
     return n
 
 
-@exact_kernel
-def membrane_from_residual(r: FloatArray, phi: FloatArray, edges: Any, weights: FloatArray,
-                           s: FloatArray,
-             feed: FloatArray, u: FloatArray) -> None:  # fmt: skip
-    """``u = sum_i w_i Phi_i^T r_i + s``, input by input in ascending order."""
+@jit("strict", from_python=True)
+def membrane_from_residual(
+    r: FloatArray,
+    phi: FloatArray,
+    input_offsets: Any,
+    weights: FloatArray,
+    s: FloatArray,
+    feedforward: FloatArray,
+    u: FloatArray,
+) -> None:
+    """Compute ``u = sum_i w_i Phi_i^T r_i + s``, input by input in ascending order."""
     zero = u.dtype.type(0)
     for i in range(weights.shape[0]):
         for j in range(u.shape[0]):
-            feed[j] = zero
-        for p in range(edges[i], edges[i + 1]):
+            feedforward[j] = zero
+        for p in range(input_offsets[i], input_offsets[i + 1]):
             error, row = r[p], phi[p]
             for j in range(u.shape[0]):
-                feed[j] += error * row[j]
+                feedforward[j] += error * row[j]
         if i == 0:
             for j in range(u.shape[0]):
-                u[j] = weights[i] * feed[j]
+                u[j] = weights[i] * feedforward[j]
         else:
             for j in range(u.shape[0]):
-                u[j] += weights[i] * feed[j]
+                u[j] += weights[i] * feedforward[j]
     for j in range(u.shape[0]):
         u[j] += s[j]

@@ -1,6 +1,7 @@
-"""Time-stepped runs of the fast engine: arrays around the kernels of this folder.
+"""Simulation with the fast engine: the arrays of the kernels, and the response made of them.
 
-Samples never meet: blocks of them run side by side on threads, and no result depends on how many.
+Samples do not interact. Blocks of samples run in parallel threads, and results do not depend on the
+number of threads.
 """
 
 from __future__ import annotations
@@ -37,107 +38,121 @@ from spikelca.model.transfer import HardThreshold
 from spikelca.utils.validation import FloatArray
 
 INITIAL_LOG_SIZE = 4096
-"""Spikes that a log holds at first."""
+"""Initial capacity of the spike log of a sample."""
 
 
 @dataclass(frozen=True)
 class RunArrays:
-    """The arrays of one run, laid out for the kernels, which write to all but the inputs.
+    """The arrays of one run. Kernels write to all of them except the inputs.
 
     Attributes
     ----------
     state : mapping of str to (n_samples, width)
-    x : (n_samples, n_inputs), all modalities side by side
+    x : (n_samples, n_inputs)
+        Constant inputs, all modalities concatenated.
     phi : (n_inputs, n_neurons)
-    edges : (n_modalities + 1,), where each modality begins in x
-    weights : (n_modalities,), zero for input cells that charge v and not u
-    open_ : (n_samples, n_neurons), one where no driver clamps
-    current : (n_samples, n_neurons), the constant driver current
-    drive : (n_samples, n_neurons), b of what flows in steadily, in the lateral wiring
+    input_offsets : (n_modalities + 1,)
+        Index of the first input of each modality in x.
+    weights : (n_modalities,)
+        Zero for input cells that charge v instead of u.
+    allowed : (n_samples, n_neurons)
+        One, or zero where a driver clamps the code.
+    current : (n_samples, n_neurons)
+        Constant driver current.
+    drive : (n_samples, n_neurons)
+        b of the constant inputs, with lateral wiring.
     code : (n_samples, n_neurons)
-    weighed, counts, totals : (n_samples, n_neurons), spikes in the window and in the whole run
-    arrived : (n_samples, n_inputs), spikes of input cells in the whole run
-    tape : where traces are written
-    slots : (n_samples,), place of each sample in the traces, -1 for none
-    logs : spikes of each sample as (n_spikes, 2) of step and neuron
+    weighted_counts, counts, totals : (n_samples, n_neurons)
+        Weighted and plain number of spikes in the window, and number of spikes in the whole run.
+    input_counts : (n_samples, n_inputs)
+        Number of spikes of the input cells in the whole run.
+    traces : TraceBuffers
+    trace_indices : (n_samples,)
+        Index of each sample in the traces, or -1.
+    spike_logs : mapping of int to (n_spikes, 2)
+        Step and neuron of the spikes of each sample.
     """
 
     problem: Problem
     state: dict[str, FloatArray]
     x: FloatArray
     phi: FloatArray
-    edges: NDArray[np.int64]
+    input_offsets: NDArray[np.int64]
     weights: FloatArray
-    open_: FloatArray
+    allowed: FloatArray
     current: FloatArray
     drive: FloatArray
     code: FloatArray
-    weighed: NDArray[np.int64]
+    weighted_counts: NDArray[np.int64]
     counts: NDArray[np.int64]
     totals: NDArray[np.int64]
-    arrived: NDArray[np.int64]
-    tape: TraceBuffers
-    slots: NDArray[np.int64]
-    logs: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+    input_counts: NDArray[np.int64]
+    traces: TraceBuffers
+    trace_indices: NDArray[np.int64]
+    spike_logs: dict[int, NDArray[np.int64]] = field(default_factory=dict)
 
 
 def run_numba(problem: Problem) -> Response:
-    """The time-stepped equations."""
-    run, spiking = allocate_run(problem), isinstance(problem.neuron, SpikingNeuron)
+    """Integrate the equations of the circuit over time, see `Engine.simulate`."""
+    run, is_spiking = allocate_run(problem), isinstance(problem.neuron, SpikingNeuron)
     if problem.residual_wiring:
-        work = run_spiking_residual if spiking else run_rate_residual
+        body = run_spiking_residual if is_spiking else run_rate_residual
     else:
-        work = run_spiking_lateral if spiking else run_rate_lateral
-    parallel_for(lambda rows, _: work(run, rows.start, rows.stop), problem.n_samples, no_workspace)
+        body = run_spiking_lateral if is_spiking else run_rate_lateral
+    parallel_for(lambda rows, _: body(run, rows.start, rows.stop), problem.n_samples, no_workspace)
     return make_response(run)
 
 
 def make_response(run: RunArrays) -> Response:
-    """The response of a finished run."""
+    """Make the response of a finished run."""
     problem, state = run.problem, {"u": run.state["u"], **final_state(run)}
     if not isinstance(problem.neuron, SpikingNeuron):
-        steady = not (problem.residual_wiring or problem.has_spiking_inputs)
-        drive = run.drive if steady else None
+        has_drive = not (problem.residual_wiring or problem.has_spiking_inputs)
+        drive = run.drive if has_drive else None
         return make_rate_response(problem, run.code, state, collect_traces(run), drive)
     spikes = collect_spikes(run) if problem.record.spikes else None
     traces = collect_traces(run)
-    seen = run.weighed, run.counts, run.totals
-    return make_spiking_response(problem, *seen, spikes, state, traces, run.arrived)
+    counts = run.weighted_counts, run.counts, run.totals
+    return make_spiking_response(problem, *counts, spikes, state, traces, run.input_counts)
 
 
 def final_state(run: RunArrays) -> dict[str, FloatArray]:
-    """The state variables by the names that the outside knows."""
+    """Return the state variables by their public names."""
     problem = run.problem
-    held = problem.state_widths()
-    state = {name: values for name, values in run.state.items() if name in held}
+    names = problem.state_widths()
+    state = {name: values for name, values in run.state.items() if name in names}
     for i, p in enumerate(problem.inputs if problem.residual_wiring else ()):
         for letter in ("r",) if p.charges_dendrite else ("r", "p"):
-            state[f"{letter}:{p.name}"] = run.state[letter][:, run.edges[i] : run.edges[i + 1]]
+            state[f"{letter}:{p.name}"] = run.state[letter][
+                :, run.input_offsets[i] : run.input_offsets[i + 1]
+            ]
     return state
 
 
 def allocate_run(problem: Problem) -> RunArrays:
-    """Copies of all that the kernels write to, and the synapses input by input."""
+    """Allocate the arrays of a run; arrays that kernels write to are copies."""
     n, m, dtype = problem.n_samples, problem.n_neurons, problem.dtype
-    edges = np.cumsum([0, *(p.atoms.shape[1] for p in problem.inputs)])
+    input_offsets = np.cumsum([0, *(p.atoms.shape[1] for p in problem.inputs)])
     state: dict[str, FloatArray] = {name: np.zeros((n, m), dtype) for name in ("u", "v", "s")}
-    state |= {letter: np.zeros((n, edges[-1]), dtype) for letter in ("r", "p")}
+    state |= {letter: np.zeros((n, input_offsets[-1]), dtype) for letter in ("r", "p")}
     start = problem.start or {}
     for name in start.keys() & state.keys():
         state[name][:] = start[name]
     for i, p in enumerate(problem.inputs):
         for letter in ("r", "p"):
             if f"{letter}:{p.name}" in start:
-                state[letter][:, edges[i] : edges[i + 1]] = start[f"{letter}:{p.name}"]
-    kept = problem.record.samples if problem.record.names else np.zeros(0, np.int64)
-    samples, slots = np.unique(kept), np.full(n, -1)
-    slots[samples] = np.arange(len(samples))
+                state[letter][:, input_offsets[i] : input_offsets[i + 1]] = start[
+                    f"{letter}:{p.name}"
+                ]
+    recorded = problem.record.samples if problem.record.names else np.zeros(0, np.int64)
+    samples, trace_indices = np.unique(recorded), np.full(n, -1)
+    trace_indices[samples] = np.arange(len(samples))
     return RunArrays(
         problem,
         state,
         stack_inputs([p.constant_input for p in problem.inputs], 1, problem.residual_wiring),
         stack_inputs([p.synapses for p in problem.inputs], 0, problem.residual_wiring),
-        edges,
+        input_offsets,
         np.array([p.weight if p.charges_dendrite else 0.0 for p in problem.inputs], dtype),
         np.ones((n, m), dtype) if problem.allowed is None else problem.allowed.astype(dtype),
         np.array(np.broadcast_to(problem.current, (n, m)), dtype),
@@ -146,73 +161,75 @@ def allocate_run(problem: Problem) -> RunArrays:
         np.zeros((n, m), np.int64),
         np.zeros((n, m), np.int64),
         np.zeros((n, m), np.int64),
-        np.zeros((n, edges[-1]), np.int64),
-        _allocate_traces(problem, len(samples), int(edges[-1])),
-        slots,
+        np.zeros((n, input_offsets[-1]), np.int64),
+        _allocate_traces(problem, len(samples), int(input_offsets[-1])),
+        trace_indices,
     )
 
 
-def stack_inputs(parts: list[FloatArray], axis: int, own: bool) -> FloatArray:
-    """The modalities as one array; one that may be written to if it is to be the run's own."""
-    if own:
-        return np.concatenate(parts, axis)
-    whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
-    whole = np.ascontiguousarray(whole).view()
-    # Kernels are compiled anew for each kind of array; let there be one.
-    whole.setflags(write=False)
-    return whole
+def stack_inputs(arrays: list[FloatArray], axis: int, writable: bool) -> FloatArray:
+    """Concatenate the modalities, as a new array if it must be writable."""
+    if writable:
+        return np.concatenate(arrays, axis)
+    stacked = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis)
+    stacked = np.ascontiguousarray(stacked).view()
+    # Kernels are compiled once more for each type of array; always use the read-only one.
+    stacked.setflags(write=False)
+    return stacked
 
 
 def _allocate_traces(problem: Problem, n_samples: int, n_inputs: int) -> TraceBuffers:
     assert problem.clock is not None
     record, n_times = problem.record, problem.record.n_times(problem.clock)
-    had = {"u", "a", *problem.state_widths()} | ({"r"} if problem.residual_wiring else set())
+    names = {"u", "a", *problem.state_widths()} | ({"r"} if problem.residual_wiring else set())
 
-    def room(name: str, width: int) -> FloatArray:
-        wanted = name in record.names and name in had
-        return np.zeros((n_times if wanted else 0, n_samples, width), problem.dtype)
+    def allocate(name: str, width: int) -> FloatArray:
+        is_used = name in record.names and name in names
+        return np.zeros((n_times if is_used else 0, n_samples, width), problem.dtype)
 
-    u, a, v, s = (room(name, len(record.neurons)) for name in ("u", "a", "v", "s"))
+    u, a, v, s = (allocate(name, len(record.neurons)) for name in ("u", "a", "v", "s"))
     return TraceBuffers(
-        record.every, np.ascontiguousarray(record.neurons), u, a, v, s, room("r", n_inputs)
+        record.every, np.ascontiguousarray(record.neurons), u, a, v, s, allocate("r", n_inputs)
     )
 
 
 def collect_traces(run: RunArrays) -> dict[str, FloatArray]:
-    """The recorded traces by name, samples in the order in which they were asked for."""
+    """Return the recorded traces by name, with the samples in the requested order."""
     problem, record = run.problem, run.problem.record
     assert problem.clock is not None
-    order = run.slots[record.samples]
+    order = run.trace_indices[record.samples]
     traces = {
-        name: getattr(run.tape, name)[:, order]
+        name: getattr(run.traces, name)[:, order]
         for name in ("u", "a", "v", "s")
-        if len(getattr(run.tape, name))
+        if len(getattr(run.traces, name))
     }
-    if len(run.tape.r):
+    if len(run.traces.r):
         for i, p in enumerate(problem.inputs):
-            traces[f"r:{p.name}"] = run.tape.r[:, order, run.edges[i] : run.edges[i + 1]]
+            traces[f"r:{p.name}"] = run.traces.r[
+                :, order, run.input_offsets[i] : run.input_offsets[i + 1]
+            ]
     if "current" in record.names:
         traces["current"] = problem.recorded_current()
     return traces
 
 
 def collect_spikes(run: RunArrays) -> Spikes:
-    """The logs of all samples as one list."""
-    logs = [run.logs[row] for row in range(run.problem.n_samples)]
-    sample = np.repeat(np.arange(len(logs)), [len(log) for log in logs])
-    both = np.concatenate(logs)
-    return Spikes(sample, both[:, 1], both[:, 0])
+    """Concatenate the spike logs of all samples."""
+    spike_logs = [run.spike_logs[row] for row in range(run.problem.n_samples)]
+    sample = np.repeat(np.arange(len(spike_logs)), [len(log) for log in spike_logs])
+    events = np.concatenate(spike_logs)
+    return Spikes(sample, events[:, 1], events[:, 0])
 
 
 def make_rate_params(problem: Problem) -> RateParams:
-    """Constants of the rate neuron for the kernels."""
+    """Make the parameters of the rate neuron for the kernels."""
     hard = isinstance(problem.transfer, HardThreshold)
     lam = problem.dtype.type(problem.transfer.threshold)
     return RateParams(problem.k, lam, hard, problem.transfer.two_sided, problem.self_gain)
 
 
 def make_spiking_params(problem: Problem) -> SpikingParams:
-    """Constants of the spiking neuron for the kernels."""
+    """Make the parameters of the spiking neuron for the kernels."""
     neuron, lam = problem.neuron, problem.transfer.threshold
     assert isinstance(neuron, SpikingNeuron)
     hard = isinstance(problem.transfer, HardThreshold)
@@ -223,22 +240,22 @@ def make_spiking_params(problem: Problem) -> SpikingParams:
 
 
 def make_spike_counters(run: RunArrays, row: int) -> SpikeCounters:
-    """Where the spikes of a sample are counted."""
+    """Make the spike counters of a sample, as views of the arrays of the run."""
     p = run.problem
     return SpikeCounters(
-        p.window_start_step, p.n_steps, run.weighed[row], run.counts[row], run.totals[row]
+        p.window_start_step, p.n_steps, run.weighted_counts[row], run.counts[row], run.totals[row]
     )
 
 
-def compute_total_drive(run: RunArrays, first: int, last: int) -> FloatArray:
-    """``b + d`` of some samples, as far as it does not change over time."""
-    b = run.drive[first:last]
-    accumulate_drive(run.x[first:last], run.phi, run.edges, run.weights, b)
-    return b + run.current[first:last]
+def compute_total_drive(run: RunArrays, start: int, stop: int) -> FloatArray:
+    """Compute the constant part of ``b + d`` of some samples."""
+    b = run.drive[start:stop]
+    accumulate_drive(run.x[start:stop], run.phi, run.input_offsets, run.weights, b)
+    return b + run.current[start:stop]
 
 
 def sample_waveform(problem: Problem, row: int) -> FloatArray:
-    """The changing driver current of a sample: (n_steps, n_neurons), of no length without one."""
+    """Return the time-varying driver current of a sample: (n_steps or 0, n_neurons)."""
     if problem.waveform is None:
         return np.zeros((0, 0), problem.dtype)
     shared = problem.waveform.shape[1] == 1
@@ -247,93 +264,101 @@ def sample_waveform(problem: Problem, row: int) -> FloatArray:
 
 def _allocate_scratch(problem: Problem) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
     m = problem.n_neurons
-    # One place more than neurons: see `outputs`.
+    # One element more than neurons, see `apply_transfer`.
     return np.zeros(m, problem.dtype), np.zeros(m, problem.dtype), np.zeros(m + 1, np.int64)
 
 
-def run_rate_lateral(run: RunArrays, first: int, last: int) -> None:
-    """Rate neurons, one layer."""
-    p, rows = run.problem, slice(first, last)
+def run_rate_lateral(run: RunArrays, start: int, stop: int) -> None:
+    """Simulate rate neurons with lateral wiring."""
+    p, rows = run.problem, slice(start, stop)
     tiles = p.coupling.derived.get(tile_lateral)
-    b, room = compute_total_drive(run, first, last), make_span_workspace(p.n_neurons, p.dtype)
-    waves = np.zeros((0, 1, 1)) if p.waveform is None else p.waveform
-    waves = np.ascontiguousarray(waves, p.dtype)
+    b, active = compute_total_drive(run, start, stop), _allocate_scratch(p)[2]
+    workspace = make_span_workspace(p.n_neurons, p.dtype)
+    waveform = np.zeros((0, 1, 1)) if p.waveform is None else p.waveform
+    waveform = np.ascontiguousarray(waveform, p.dtype)
     rate_lateral(
-        first, b, waves, run.open_[rows], tiles, make_rate_params(p), p.n_steps, run.tape,
-        run.slots[rows],
-        run.state["u"][rows], run.code[rows], _allocate_scratch(p)[2], room,
+        start, b, waveform, run.allowed[rows], tiles, make_rate_params(p), p.n_steps, run.traces,
+        run.trace_indices[rows], run.state["u"][rows], run.code[rows], active, workspace,
     )  # fmt: skip
 
 
-def run_rate_residual(run: RunArrays, first: int, last: int) -> None:
-    """Rate neurons, two layers."""
-    p, cell, state = run.problem, make_rate_params(run.problem), run.state
-    _, feed, active = _allocate_scratch(p)
-    for row in range(first, last):
+def run_rate_residual(run: RunArrays, start: int, stop: int) -> None:
+    """Simulate rate neurons with residual wiring."""
+    p, params, state = run.problem, make_rate_params(run.problem), run.state
+    _, feedforward, active = _allocate_scratch(p)
+    for row in range(start, stop):
         rate_residual(
-            run.x[row], run.current[row], sample_waveform(p, row), run.open_[row], run.phi,
-            run.edges,
-            run.weights, cell, p.n_steps, run.tape, run.slots[row], state["r"][row],
-            state["s"][row], state["u"][row], run.code[row], feed, active,
+            run.x[row], run.current[row], sample_waveform(p, row), run.allowed[row], run.phi,
+            run.input_offsets, run.weights, params, p.n_steps, run.traces, run.trace_indices[row],
+            state["r"][row], state["s"][row], state["u"][row], run.code[row], feedforward, active,
         )  # fmt: skip
 
 
-def run_spiking_lateral(run: RunArrays, first: int, last: int) -> None:
-    """Spiking neurons, one layer."""
-    p, cell, state = run.problem, make_spiking_params(run.problem), run.state
-    # L is symmetric to the last bit: its rows are its columns.
-    inhibition = p.coupling.inhibition(cell.theta)
-    b, (a, c, fired) = compute_total_drive(run, first, last), _allocate_scratch(p)
-    for row in range(first, last):
-        cells = make_input_spikes(p, row, run.edges, state["p"][row], run.arrived[row])
+def run_spiking_lateral(run: RunArrays, start: int, stop: int) -> None:
+    """Simulate spiking neurons with lateral wiring."""
+    p, params, state = run.problem, make_spiking_params(run.problem), run.state
+    # L is exactly symmetric, so that its rows can replace its columns.
+    inhibition = p.coupling.inhibition(params.theta)
+    b, (a, c, fired) = compute_total_drive(run, start, stop), _allocate_scratch(p)
+    for row in range(start, stop):
+        input_spikes = make_input_spikes(
+            p, row, run.input_offsets, state["p"][row], run.input_counts[row]
+        )
 
-        def go(step: int, log: Any, used: int, row: int = row, cells: Any = cells) -> Any:
+        def advance(
+            step: int, log: Any, n_logged: int, row: int = row, input_spikes: Any = input_spikes
+        ) -> Any:
             return spiking_lateral(
-                b[row - first], sample_waveform(p, row), run.open_[row], run.phi, cells, inhibition,
-                cell, step, p.n_steps, run.tape, run.slots[row], state["u"][row],
-                state["v"][row], a, c, fired, make_spike_counters(run, row), log, p.record.spikes,
-                used,
+                b[row - start], sample_waveform(p, row), run.allowed[row], run.phi, input_spikes,
+                inhibition, params, step, p.n_steps, run.traces, run.trace_indices[row],
+                state["u"][row], state["v"][row], a, c, fired, make_spike_counters(run, row), log,
+                p.record.spikes, n_logged,
             )  # fmt: skip
 
-        run.logs[row] = run_with_growing_log(go, p)
+        run.spike_logs[row] = run_with_growing_log(advance, p)
 
 
 def run_spiking_residual(
-    run: RunArrays, first: int, last: int, rates: FloatArray | None = None
+    run: RunArrays, start: int, stop: int, learning_rates: FloatArray | None = None
 ) -> None:
-    """Spiking neurons, two layers; ``rates`` makes the synapses plastic, see the kernel."""
-    p, cell, state = run.problem, make_spiking_params(run.problem), run.state
-    a, feed, fired = _allocate_scratch(p)
-    rates = np.zeros((0, p.n_neurons)) if rates is None else rates
-    for row in range(first, last):
-        cells = make_input_spikes(p, row, run.edges, state["p"][row], run.arrived[row])
+    """Simulate spiking neurons with residual wiring; for learning rates see the kernel."""
+    p, params, state = run.problem, make_spiking_params(run.problem), run.state
+    a, feedforward, fired = _allocate_scratch(p)
+    learning_rates = np.zeros((0, p.n_neurons)) if learning_rates is None else learning_rates
+    for row in range(start, stop):
+        input_spikes = make_input_spikes(
+            p, row, run.input_offsets, state["p"][row], run.input_counts[row]
+        )
 
-        def go(step: int, log: Any, used: int, row: int = row, cells: Any = cells) -> Any:
+        def advance(
+            step: int, log: Any, n_logged: int, row: int = row, input_spikes: Any = input_spikes
+        ) -> Any:
             return spiking_residual(
-                run.x[row], run.current[row], sample_waveform(p, row), run.open_[row], run.phi,
-                run.edges, run.weights, cells, rates, cell, step, p.n_steps,
-                run.tape, run.slots[row], state["r"][row], state["s"][row], state["u"][row],
-                state["v"][row], a, feed, fired, make_spike_counters(run, row), log,
-                p.record.spikes, used,
+                run.x[row], run.current[row], sample_waveform(p, row), run.allowed[row], run.phi,
+                run.input_offsets, run.weights, input_spikes, learning_rates, params, step,
+                p.n_steps, run.traces, run.trace_indices[row], state["r"][row], state["s"][row],
+                state["u"][row], state["v"][row], a, feedforward, fired,
+                make_spike_counters(run, row), log, p.record.spikes, n_logged,
             )  # fmt: skip
 
-        run.logs[row] = run_with_growing_log(go, p)
-        membrane_from_residual(state["r"][row], run.phi, run.edges, run.weights, state["s"][row],
-        feed,
-                 state["u"][row])  # fmt: skip
+        run.spike_logs[row] = run_with_growing_log(advance, p)
+        membrane_from_residual(
+            state["r"][row], run.phi, run.input_offsets, run.weights, state["s"][row], feedforward,
+            state["u"][row],
+        )  # fmt: skip
 
 
 def run_with_growing_log(
-    go: Callable[[int, Any, int], tuple[int, int]], problem: Problem
+    advance: Callable[[int, Any, int], tuple[int, int]], problem: Problem
 ) -> NDArray[np.int64]:
-    """Run one sample to its end, with a longer log each time that it is full."""
+    """Run one sample to its end, and double the capacity of the spike log when it is full."""
     log = np.empty(
         (INITIAL_LOG_SIZE + problem.n_neurons if problem.record.spikes else 0, 2), np.int64
     )
-    step, used = go(0, log, 0)
+    step, n_logged = advance(0, log, 0)
     while step < problem.n_steps:
-        longer = np.empty((2 * len(log), 2), np.int64)
-        longer[:used] = log[:used]
-        log = longer
-        step, used = go(step, log, used)
-    return log[:used].copy()
+        larger = np.empty((2 * len(log), 2), np.int64)
+        larger[:n_logged] = log[:n_logged]
+        log = larger
+        step, n_logged = advance(step, log, n_logged)
+    return log[:n_logged].copy()

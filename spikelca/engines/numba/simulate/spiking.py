@@ -1,12 +1,12 @@
-"""Spiking neurons followed through time, one sample after the other, in float64.
+"""Spiking neurons and spiking input cells, step by step, in float64.
 
-Each kernel returns early when the log of spikes might run over, and is called again with a longer
-one: nothing is allocated while time runs. Sums and products stand as Brian2 writes them.
+Each kernel returns early when the spike log might overflow, and is called again with a longer one,
+so that no memory is allocated within the time loop. The order of sums and products is that of the
+equations in Brian2.
 
-Input cells that spike, in the fast engine; the equations stand in `spikelca.model.inputs`.
-
-Random spikes are drawn before a sample is run and handed to the kernel as a list in order of time.
-Signed residual neurons fire inside the time loop.
+The equations of spiking input cells are described in `spikelca.model.inputs`. Random spikes are
+drawn before the simulation of a sample, as a list in the order of time. Signed residual neurons
+fire within the time loop.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.engines.numba.jit.compile import exact_kernel
+from spikelca.engines.numba.jit.compile import jit
 from spikelca.engines.numba.simulate.recording import (
     TraceBuffers,
     is_recorded,
@@ -29,21 +29,21 @@ from spikelca.utils.validation import FloatArray
 
 
 class InputSpikes(NamedTuple):
-    """The spiking input cells of one sample.
+    """Spiking input cells of one sample.
 
     Attributes
     ----------
-    steps, inputs, charges : (n_arrivals,)
-        Random spikes in order of time, and what each adds.
+    steps, inputs, charges : (n_events,)
+        Step, input cell and charge of the random spikes, in order of time.
     quanta : (n_modalities,)
         Threshold of signed residual neurons; zero for other cells.
     weights : (n_modalities,)
     floor : float
-        Of v, if some cells charge it directly; else minus infinity.
+        Lower limit of v if some cells charge it directly, otherwise minus infinity.
     p : (n_inputs,)
-        Charge of the signed residual neurons; written to.
+        Charge of the signed residual neurons, changed in place.
     totals : (n_inputs,)
-        Spikes of each input cell; written to.
+        Number of spikes of each input cell, changed in place.
     """
 
     steps: NDArray[np.int64]
@@ -61,24 +61,26 @@ EMPTY_INT, EMPTY_FLOAT = np.zeros(0, np.int64), np.zeros(0)
 NO_INPUT_SPIKES = InputSpikes(
     EMPTY_INT, EMPTY_INT, EMPTY_FLOAT, EMPTY_FLOAT, EMPTY_FLOAT, -np.inf, EMPTY_FLOAT, EMPTY_INT
 )
-"""Of a circuit whose input cells do not spike."""
+"""Value for circuits without spiking input cells."""
 
 
 def make_input_spikes(
-    problem: Problem, row: int, edges: Any, p: FloatArray, totals: NDArray[np.int64]
+    problem: Problem, row: int, input_offsets: Any, p: FloatArray, totals: NDArray[np.int64]
 ) -> InputSpikes:
-    """Draw the random spikes of a sample, and lay out its signed residual neurons."""
+    """Draw the random spikes of a sample, and collect its signed residual neurons."""
     if not problem.has_spiking_inputs:
         return NO_INPUT_SPIKES
-    told = [
+    events = [
         population.spike_events(row, problem.k, problem.n_steps) for population in problem.inputs
     ]
-    steps = np.concatenate([steps for steps, _, _ in told])
-    inputs = np.concatenate([i + first for (_, i, _), first in zip(told, edges[:-1], strict=True)])
-    # What reaches a dendrite is weighted; what reaches a residual neuron is weighted behind it.
+    steps = np.concatenate([steps for steps, _, _ in events])
+    inputs = np.concatenate(
+        [i + offset for (_, i, _), offset in zip(events, input_offsets[:-1], strict=True)]
+    )
+    # Spikes onto a dendrite are weighted here, those onto a residual neuron at its synapses.
     weights = np.array([population.weight for population in problem.inputs])
     scale = np.ones_like(weights) if problem.residual_wiring else weights
-    charges = np.concatenate([q * w for (_, _, q), w in zip(told, scale, strict=True)])
+    charges = np.concatenate([q * w for (_, _, q), w in zip(events, scale, strict=True)])
     order = np.argsort(steps, kind="stable")
     totals += np.bincount(inputs, minlength=len(totals))
     floor = problem.v_floor if problem.has_direct_inputs else -np.inf
@@ -91,70 +93,76 @@ def make_input_spikes(
     )  # fmt: skip
 
 
-@exact_kernel
-def first_event(cells: InputSpikes, step: int) -> int:
-    """The first random spike that does not lie before a step."""
-    return int(np.searchsorted(cells.steps, step))
+@jit("strict")
+def first_event(input_spikes: InputSpikes, step: int) -> int:
+    """Find the first random spike at or after a step."""
+    return int(np.searchsorted(input_spikes.steps, step))
 
 
-@exact_kernel
+@jit("strict")
 def deliver_to_dendrites(
-    cells: InputSpikes, following: int, step: int, phi: FloatArray, u: FloatArray
+    input_spikes: InputSpikes, next_event: int, step: int, phi: FloatArray, u: FloatArray
 ) -> int:
-    """Random spikes of this step charge the dendrites; returns the first that lies behind it."""
-    while following < cells.steps.shape[0] and cells.steps[following] == step:
-        row, charge = phi[cells.inputs[following]], cells.charges[following]
+    """Add the random spikes of this step to u; return the index of the next event."""
+    while next_event < input_spikes.steps.shape[0] and input_spikes.steps[next_event] == step:
+        row, charge = phi[input_spikes.inputs[next_event]], input_spikes.charges[next_event]
         for j in range(u.shape[0]):
             u[j] += row[j] * charge
-        following += 1
-    return following
+        next_event += 1
+    return next_event
 
 
-@exact_kernel
-def deliver_to_inputs(cells: InputSpikes, following: int, step: int, r: FloatArray) -> int:
-    """Random spikes of this step charge their residual neurons."""
-    while following < cells.steps.shape[0] and cells.steps[following] == step:
-        r[cells.inputs[following]] += cells.charges[following]
-        following += 1
-    return following
+@jit("strict")
+def deliver_to_inputs(input_spikes: InputSpikes, next_event: int, step: int, r: FloatArray) -> int:
+    """Add the random spikes of this step to r; return the index of the next event."""
+    while next_event < input_spikes.steps.shape[0] and input_spikes.steps[next_event] == step:
+        r[input_spikes.inputs[next_event]] += input_spikes.charges[next_event]
+        next_event += 1
+    return next_event
 
 
-@exact_kernel
-def integrate_inputs(cells: InputSpikes, edges: Any, k: float, r: FloatArray) -> None:
-    """``p' = k r + p`` of the signed residual neurons."""
-    for i in range(cells.quanta.shape[0]):
-        if cells.quanta[i] > 0:
-            for m in range(edges[i], edges[i + 1]):
-                cells.p[m] = k * r[m] + cells.p[m]
-
-
-@exact_kernel
-def deliver_to_generators(
-    cells: InputSpikes, edges: Any, phi: FloatArray, open_: FloatArray, v: FloatArray
+@jit("strict")
+def integrate_inputs(
+    input_spikes: InputSpikes, input_offsets: Any, k: float, r: FloatArray
 ) -> None:
-    """Signed residual neurons that reach their threshold charge the generators, and reset."""
-    for i in range(cells.quanta.shape[0]):
-        quantum, charge = cells.quanta[i], cells.weights[i] * cells.quanta[i]
+    """Compute ``p' = k r + p`` of the signed residual neurons."""
+    for i in range(input_spikes.quanta.shape[0]):
+        if input_spikes.quanta[i] > 0:
+            for m in range(input_offsets[i], input_offsets[i + 1]):
+                input_spikes.p[m] = k * r[m] + input_spikes.p[m]
+
+
+@jit("strict")
+def deliver_to_generators(
+    input_spikes: InputSpikes,
+    input_offsets: Any,
+    phi: FloatArray,
+    allowed: FloatArray,
+    v: FloatArray,
+) -> None:
+    """Add the spikes of signed residual neurons to v, and reset these neurons."""
+    for i in range(input_spikes.quanta.shape[0]):
+        quantum, charge = input_spikes.quanta[i], input_spikes.weights[i] * input_spikes.quanta[i]
         if quantum == 0:
             continue
-        for m in range(edges[i], edges[i + 1]):
-            if abs(cells.p[m]) >= quantum:
-                sign, row = np.sign(cells.p[m]), phi[m]
+        for m in range(input_offsets[i], input_offsets[i + 1]):
+            if abs(input_spikes.p[m]) >= quantum:
+                sign, row = np.sign(input_spikes.p[m]), phi[m]
                 for j in range(v.shape[0]):
-                    v[j] += open_[j] * (row[j] * (charge * sign))
-                cells.p[m] -= sign * quantum
-                cells.totals[m] += 1
+                    v[j] += allowed[j] * (row[j] * (charge * sign))
+                input_spikes.p[m] -= sign * quantum
+                input_spikes.totals[m] += 1
 
 
-@exact_kernel
+@jit("strict")
 def clip_at_floor(v: FloatArray, floor: float) -> None:
-    """v sinks no deeper than its floor."""
+    """Clip v at its floor."""
     for j in range(v.shape[0]):
         v[j] = max(v[j], floor)
 
 
 class SpikingParams(NamedTuple):
-    """Constants of a spiking neuron."""
+    """Parameters of a spiking neuron."""
 
     k: float
     lam: float
@@ -165,173 +173,236 @@ class SpikingParams(NamedTuple):
 
 
 class SpikeCounters(NamedTuple):
-    """Where the spikes of one sample are counted: (n_neurons,) each.
+    """Spike counters of one sample: (n_neurons,) each.
 
     Attributes
     ----------
-    first, end : int
-        Steps at which the read-out window begins and ends.
-    weighed : spikes of the window, weighed by `Clock.taper`
+    window_start, window_end : int
+        First step of the read-out window, and first step after it.
+    weighted : spikes of the window, weighted by `Clock.taper`
     counts : spikes of the window
     totals : spikes of the whole run
     """
 
-    first: int
-    end: int
-    weighed: Any
+    window_start: int
+    window_end: int
+    weighted: Any
     counts: Any
     totals: Any
 
 
-@exact_kernel
-def integrate_v(u: FloatArray, v: FloatArray, open_: FloatArray, cell: SpikingParams) -> int:
-    """``v' = k (u - lam) [u > lam or v > floor] + v``; returns how many reach the quantum.
+@jit("strict")
+def integrate_v(u: FloatArray, v: FloatArray, allowed: FloatArray, params: SpikingParams) -> int:
+    """Compute ``v' = k (u - lam) [u > lam or v > floor] + v``; count those that reach the quantum.
 
-    A hard threshold charges with u itself (shift 0) and never drains (floor infinite).
+    With a hard threshold, v is charged by u itself (shift 0) and never discharged (infinite floor).
     """
     n = 0
     for j in range(u.shape[0]):
-        flow = open_[j] * (u[j] - cell.shift)
-        flow = flow if (u[j] > cell.lam) | (v[j] > cell.v_floor) else 0.0
-        v[j] = cell.k * flow + v[j]
-        n += v[j] >= cell.theta
+        charge = allowed[j] * (u[j] - params.shift)
+        charge = charge if (u[j] > params.lam) | (v[j] > params.v_floor) else 0.0
+        v[j] = params.k * charge + v[j]
+        n += v[j] >= params.theta
     return n
 
 
-@exact_kernel
-def emit_spikes(v: FloatArray, cell: SpikingParams, n: int, step: int, tally: SpikeCounters,
-                fired: Any, log: Any,
-         logged: bool, used: int) -> int:  # fmt: skip
-    """Find the n neurons that fire, count and log them; returns the log's length."""
-    found, j = 0, 0
-    weight = (step - tally.first + 1) * (tally.end - step) if step >= tally.first else 0
-    while found < n:
-        if v[j] >= cell.theta:
-            fired[found] = j
-            found += 1
-            tally.totals[j] += 1
-            tally.weighed[j] += weight
-            tally.counts[j] += step >= tally.first
-            if logged:
-                log[used, 0], log[used, 1] = step, j
-                used += 1
+@jit("strict")
+def emit_spikes(
+    v: FloatArray,
+    params: SpikingParams,
+    n: int,
+    step: int,
+    counters: SpikeCounters,
+    fired: Any,
+    spike_log: Any,
+    log_spikes: bool,
+    n_logged: int,
+) -> int:
+    """Find the n neurons that fire, count and log their spikes; return the length of the log."""
+    n_found, j, in_window = 0, 0, step >= counters.window_start
+    weight = (step - counters.window_start + 1) * (counters.window_end - step) if in_window else 0
+    while n_found < n:
+        if v[j] >= params.theta:
+            fired[n_found] = j
+            n_found += 1
+            counters.totals[j] += 1
+            counters.weighted[j] += weight
+            counters.counts[j] += in_window
+            if log_spikes:
+                spike_log[n_logged, 0], spike_log[n_logged, 1] = step, j
+                n_logged += 1
         j += 1
-    return used
+    return n_logged
 
 
-@exact_kernel
-def spiking_lateral(b: FloatArray, wave: FloatArray, open_: FloatArray, phi: FloatArray,
-                    cells: InputSpikes, inhibition: FloatArray, cell: SpikingParams, first: int,
-                    n_steps: int, tape: TraceBuffers, slot: int, u: FloatArray, v: FloatArray,
-                    a: FloatArray, c: FloatArray, fired: Any, tally: SpikeCounters, log: Any,
-                    logged: bool, used: int) -> tuple[int, int]:  # fmt: skip
-    """``u' = k (b + d - u) + u``, and on a spike of j ``u -= L_j theta``.
+@jit("strict", from_python=True)
+def spiking_lateral(
+    b: FloatArray,
+    waveform: FloatArray,
+    allowed: FloatArray,
+    phi: FloatArray,
+    input_spikes: InputSpikes,
+    inhibition: FloatArray,
+    params: SpikingParams,
+    start: int,
+    n_steps: int,
+    traces: TraceBuffers,
+    trace_index: int,
+    u: FloatArray,
+    v: FloatArray,
+    a: FloatArray,
+    c: FloatArray,
+    fired: Any,
+    counters: SpikeCounters,
+    spike_log: Any,
+    log_spikes: bool,
+    n_logged: int,
+) -> tuple[int, int]:
+    """Integrate ``u' = k (b + d - u) + u``, with ``u -= L_j theta`` on a spike of j.
 
-    ``inhibition[j]`` is ``L_j theta``. Returns the step that was reached and the log's length.
+    ``inhibition[j]`` is ``L_j theta``. Returns the step that was reached and the length of the log.
     """
-    # What most runs do without is asked for here: a call that does nothing costs a tenth of a step.
-    following, kept = first_event(cells, first), is_recorded(tape, slot)
-    for step in range(first, n_steps):
-        if logged and used + u.shape[0] > log.shape[0]:
-            return step, used
-        if kept and step % tape.every == 0:
-            record_neurons(tape, step // tape.every, slot, u, v, open_, cell, a)
-        n = integrate_v(u, v, open_, cell)
-        if wave.shape[0] > 0:
+    # Optional parts are tested here and below, because an empty call takes a tenth of a step.
+    next_event, recording = first_event(input_spikes, start), is_recorded(traces, trace_index)
+    for step in range(start, n_steps):
+        if log_spikes and n_logged + u.shape[0] > spike_log.shape[0]:
+            return step, n_logged
+        if recording and step % traces.every == 0:
+            record_neurons(traces, step // traces.every, trace_index, u, v, allowed, params, a)
+        # v first, because it depends on the old u. Then u, and spikes in ascending order.
+        n = integrate_v(u, v, allowed, params)
+        if waveform.shape[0] > 0:
             for j in range(u.shape[0]):
-                c[j] = b[j] + wave[step, j]
-                u[j] = cell.k * (c[j] - u[j]) + u[j]
+                c[j] = b[j] + waveform[step, j]
+                u[j] = params.k * (c[j] - u[j]) + u[j]
         else:
             for j in range(u.shape[0]):
-                u[j] = cell.k * (b[j] - u[j]) + u[j]
-        if following < cells.steps.shape[0]:
-            following = deliver_to_dendrites(cells, following, step, phi, u)
+                u[j] = params.k * (b[j] - u[j]) + u[j]
+        if next_event < input_spikes.steps.shape[0]:
+            next_event = deliver_to_dendrites(input_spikes, next_event, step, phi, u)
         if n > 0:
-            used = emit_spikes(v, cell, n, step, tally, fired, log, logged, used)
+            n_logged = emit_spikes(
+                v, params, n, step, counters, fired, spike_log, log_spikes, n_logged
+            )
             for m in range(n):
                 row = inhibition[fired[m]]
-                v[fired[m]] -= cell.theta
+                v[fired[m]] -= params.theta
                 for j in range(u.shape[0]):
                     u[j] -= row[j]
-    return n_steps, used
+    return n_steps, n_logged
 
 
-@exact_kernel
-def record_neurons(tape: TraceBuffers, time: int, slot: int, u: FloatArray, v: FloatArray,
-                   open_: FloatArray,
-               cell: SpikingParams, a: FloatArray) -> None:  # fmt: skip
-    """Record u, v and a = T(u)."""
-    if tape.a.shape[0] > 0:
-        for j in range(u.shape[0]):
-            a[j] = open_[j] * (u[j] - cell.shift) if u[j] > cell.lam else 0.0
-    record(tape.u, time, slot, u, tape.neurons)
-    record(tape.v, time, slot, v, tape.neurons)
-    record(tape.a, time, slot, a, tape.neurons)
-
-
-@exact_kernel
-def apply_plasticity(
-    phi: FloatArray, r: FloatArray, edges: Any, rates: FloatArray, fired: Any, n: int
+@jit("strict")
+def record_neurons(
+    traces: TraceBuffers,
+    time: int,
+    trace_index: int,
+    u: FloatArray,
+    v: FloatArray,
+    allowed: FloatArray,
+    params: SpikingParams,
+    a: FloatArray,
 ) -> None:
-    """On each spike of j: ``Phi_j += eta_j theta r``, modality by modality.
+    """Record u, v and a = T(u)."""
+    if traces.a.shape[0] > 0:
+        for j in range(u.shape[0]):
+            a[j] = allowed[j] * (u[j] - params.shift) if u[j] > params.lam else 0.0
+    record(traces.u, time, trace_index, u, traces.neurons)
+    record(traces.v, time, trace_index, v, traces.neurons)
+    record(traces.a, time, trace_index, a, traces.neurons)
 
-    ``rates`` holds ``eta_j theta``: (n_modalities, n_neurons), without rows if nothing learns.
+
+@jit("strict")
+def apply_plasticity(
+    phi: FloatArray,
+    r: FloatArray,
+    input_offsets: Any,
+    learning_rates: FloatArray,
+    fired: Any,
+    n: int,
+) -> None:
+    """Apply ``Phi_j += eta_j theta r`` for each spike of a neuron j, modality by modality.
+
+    ``learning_rates`` contains ``eta_j theta``: (n_modalities, n_neurons), or (0, n_neurons)
+    without plasticity.
     """
-    for i in range(rates.shape[0]):
+    for i in range(learning_rates.shape[0]):
         for m in range(n):
-            rate = rates[i, fired[m]]
-            for p in range(edges[i], edges[i + 1]):
+            rate = learning_rates[i, fired[m]]
+            for p in range(input_offsets[i], input_offsets[i + 1]):
                 phi[p, fired[m]] += rate * r[p]
 
 
-@exact_kernel
-def spiking_residual(x: FloatArray, current: FloatArray, wave: FloatArray, open_: FloatArray,
-                     phi: FloatArray, edges: Any, weights: FloatArray, cells: InputSpikes,
-                     rates: FloatArray, cell: SpikingParams, first: int, n_steps: int, tape:
-                     TraceBuffers, slot: int, r: FloatArray, s: FloatArray, u: FloatArray, v:
-                     FloatArray, a: FloatArray, feed: FloatArray, fired: Any, tally: SpikeCounters,
-                     log: Any, logged: bool, used: int) -> tuple[int, int]:  # fmt: skip
-    """``r' = k (x - r) + r``, and on a spike of j: learn, ``r -= Phi_j theta``, ``s_j += theta``.
+@jit("strict", from_python=True)
+def spiking_residual(
+    x: FloatArray,
+    current: FloatArray,
+    waveform: FloatArray,
+    allowed: FloatArray,
+    phi: FloatArray,
+    input_offsets: Any,
+    weights: FloatArray,
+    input_spikes: InputSpikes,
+    learning_rates: FloatArray,
+    params: SpikingParams,
+    start: int,
+    n_steps: int,
+    traces: TraceBuffers,
+    trace_index: int,
+    r: FloatArray,
+    s: FloatArray,
+    u: FloatArray,
+    v: FloatArray,
+    a: FloatArray,
+    feedforward: FloatArray,
+    fired: Any,
+    counters: SpikeCounters,
+    spike_log: Any,
+    log_spikes: bool,
+    n_logged: int,
+) -> tuple[int, int]:
+    """Integrate ``r' = k (x - r) + r``, with plasticity and feedback on each spike.
 
-    ``rates`` is described in `apply_plasticity`. Returns the step that was
-    reached and the log's length; u is left at the start of the last step.
+    A spike of j first changes the synapses (`apply_plasticity`), then ``r -= Phi_j theta`` and
+    ``s_j += theta``. Returns the step that was reached and the length of the log. On return, u
+    belongs to the start of the last step.
     """
-    following, kept, signed = (
-        first_event(cells, first),
-        is_recorded(tape, slot),
-        cells.quanta.shape[0] > 0,
-    )
-    for step in range(first, n_steps):
-        if logged and used + u.shape[0] > log.shape[0]:
-            return step, used
-        membrane_from_residual(r, phi, edges, weights, s, feed, u)
-        if kept and step % tape.every == 0:
-            record_neurons(tape, step // tape.every, slot, u, v, open_, cell, a)
-            record(tape.s, step // tape.every, slot, s, tape.neurons)
-            record_all(tape.r, step // tape.every, slot, r)
-        n = integrate_v(u, v, open_, cell)
-        if signed:
-            integrate_inputs(cells, edges, cell.k, r)
+    next_event, recording = first_event(input_spikes, start), is_recorded(traces, trace_index)
+    has_signed = input_spikes.quanta.shape[0] > 0
+    for step in range(start, n_steps):
+        if log_spikes and n_logged + u.shape[0] > spike_log.shape[0]:
+            return step, n_logged
+        membrane_from_residual(r, phi, input_offsets, weights, s, feedforward, u)
+        if recording and step % traces.every == 0:
+            record_neurons(traces, step // traces.every, trace_index, u, v, allowed, params, a)
+            record(traces.s, step // traces.every, trace_index, s, traces.neurons)
+            record_all(traces.r, step // traces.every, trace_index, r)
+        # v and p first, because they depend on the old u and r; see `spikelca.engines.base`.
+        n = integrate_v(u, v, allowed, params)
+        if has_signed:
+            integrate_inputs(input_spikes, input_offsets, params.k, r)
         for p in range(r.shape[0]):
-            r[p] = cell.k * (x[p] - r[p]) + r[p]
+            r[p] = params.k * (x[p] - r[p]) + r[p]
         for j in range(s.shape[0]):
-            flow = current[j]
-            if wave.shape[0] > 0:
-                flow += wave[step, j]
-            s[j] = cell.k * (flow - s[j]) + s[j]
-        if following < cells.steps.shape[0]:
-            following = deliver_to_inputs(cells, following, step, r)
+            total = current[j]
+            if waveform.shape[0] > 0:
+                total += waveform[step, j]
+            s[j] = params.k * (total - s[j]) + s[j]
+        if next_event < input_spikes.steps.shape[0]:
+            next_event = deliver_to_inputs(input_spikes, next_event, step, r)
         if n > 0:
-            used = emit_spikes(v, cell, n, step, tally, fired, log, logged, used)
-        if signed:
-            deliver_to_generators(cells, edges, phi, open_, v)
+            n_logged = emit_spikes(
+                v, params, n, step, counters, fired, spike_log, log_spikes, n_logged
+            )
+        if has_signed:
+            deliver_to_generators(input_spikes, input_offsets, phi, allowed, v)
         if n > 0:
-            apply_plasticity(phi, r, edges, rates, fired, n)
+            apply_plasticity(phi, r, input_offsets, learning_rates, fired, n)
             for m in range(n):
-                v[fired[m]] -= cell.theta
-                s[fired[m]] += cell.self_gain * cell.theta
+                v[fired[m]] -= params.theta
+                s[fired[m]] += params.self_gain * params.theta
                 for p in range(r.shape[0]):
-                    r[p] -= phi[p, fired[m]] * cell.theta
-        if cells.floor > -np.inf:
-            clip_at_floor(v, cells.floor)
-    return n_steps, used
+                    r[p] -= phi[p, fired[m]] * params.theta
+        if input_spikes.floor > -np.inf:
+            clip_at_floor(v, input_spikes.floor)
+    return n_steps, n_logged
