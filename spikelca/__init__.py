@@ -1,7 +1,8 @@
 """spikelca: neuromorphic sparse coding with the Locally Competitive Algorithm.
 
-A `Circuit` describes populations of neurons that code linked modalities; engines run it, rate
-based or spiking; `LinkedLCA` and `LCACoder` give it a scikit-learn face.
+A `Circuit` describes a population of neurons that encodes linked modalities. Engines compute its
+steady-state codes or simulate it with rate or spiking neurons. `LinkedLCA` and `LCACoder` are
+scikit-learn estimators.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ __all__ = [
     "save",
 ]
 
-# scikit-learn takes a while to import; who only simulates circuits does not wait for it.
+# scikit-learn is slow to import and not required to simulate circuits.
 _LAZY = {
     "LCACoder": "spikelca.estimators",
     "LinkedLCA": "spikelca.estimators",

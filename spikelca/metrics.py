@@ -1,11 +1,10 @@
-"""Measures of a code: its energy, its certificate, its sparsity, its order.
+"""Metrics of a code: energy, duality gap, fixed-point residual, sparsity and block sums.
 
-All are free functions on arrays and return float64, one value for each sample unless said.
+All are functions of arrays that return float64, one value per sample by default.
 
-Certificates: how far a code is from the fixed point, told by the law and not by a solver.
-
-`fixed_point_residual` holds for every transfer function; `relative_gap` is the duality gap of the
-LASSO and needs the soft threshold. Both are computed in float64 whatever made the code.
+`fixed_point_residual` and `relative_gap` measure the error of a code independently of the solver,
+and are computed in float64 regardless of its precision. The residual is defined for every transfer
+function; the duality gap of the LASSO requires a soft threshold.
 """
 
 from __future__ import annotations
@@ -20,17 +19,27 @@ from spikelca.model.dictionary import Dictionary
 from spikelca.model.transfer import SoftThreshold, Transfer
 from spikelca.utils.validation import FloatArray
 
+__all__ = [
+    "active_fraction",
+    "block_selectivity",
+    "block_sums",
+    "energy",
+    "fixed_point_residual",
+    "relative_gap",
+    "squared_error",
+]
+
 STRICT_TOL = 1e-6
-"""Below this tolerance a code is wanted to the last digits: its residual must reach it too."""
+"""Below this tolerance the fixed-point residual must reach the tolerance, too."""
 
 
 def stopping_value(
     residual: NDArray[np.float64], gap: NDArray[np.float64] | None, tol: float
 ) -> NDArray[np.float64]:
-    """What must not exceed the tolerance, for each sample.
+    """Return the value of each sample that is compared with the tolerance.
 
-    The duality gap; the fixed-point residual where there is no gap; below `STRICT_TOL` the larger
-    one.
+    This is the duality gap, or the fixed-point residual where there is no gap; for tolerances below
+    `STRICT_TOL` it is the larger of both.
     """
     if gap is None:
         return residual
@@ -40,7 +49,7 @@ def stopping_value(
 
 
 def converged(residual: NDArray[np.float64], gap: NDArray[np.float64] | None, tol: float) -> bool:
-    """Whether every sample has reached the tolerance; quick where all have."""
+    """Whether every sample has converged to the tolerance."""
     if gap is not None and tol >= STRICT_TOL and gap.max() <= tol:
         return True
     return bool((stopping_value(residual, gap, tol) <= tol).all())
@@ -53,7 +62,7 @@ def fixed_point_residual(
     code: FloatArray,
     allowed: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
-    """``max_j |T(b + d - L a) - a|_j / lam`` of each sample, computed in float64.
+    """Compute ``max_j |T(b + d - L a) - a|_j / lam`` of each sample in float64.
 
     Parameters
     ----------
@@ -69,7 +78,7 @@ def fixed_point_residual(
     Returns
     -------
     (n_samples,) float64
-        Zero at a fixed point, in units of the threshold.
+        In units of the threshold; zero at a fixed point.
 
     Examples
     --------
@@ -82,25 +91,25 @@ def fixed_point_residual(
 
 
 def residual_correlation(drive: FloatArray, gram: FloatArray, code: FloatArray) -> FloatArray:
-    """``b - G a``, what of a drive a float64 code leaves, in float64: (n_samples, n_neurons)."""
-    said = np.asarray(code @ gram.astype(np.float64, copy=False))
-    return np.subtract(drive, said, out=said)
+    """Compute ``b - G a`` of a float64 code in float64: (n_samples, n_neurons)."""
+    product = np.asarray(code @ gram.astype(np.float64, copy=False))
+    return np.subtract(drive, product, out=product)
 
 
 def compute_residual(
     transfer: Transfer,
-    left: FloatArray,
+    correlation: FloatArray,
     a: FloatArray,
     allowed: NDArray[np.bool_] | None,
 ) -> NDArray[np.float64]:
-    """`fixed_point_residual` from what is left of the total drive; all in float64."""
-    u = left + a
-    settled = transfer(u)
+    """Compute `fixed_point_residual` from ``b + d - G a``; all in float64."""
+    u = correlation + a
+    output = transfer(u)
     if isinstance(allowed, np.ndarray):
-        settled = np.where(allowed, settled, 0.0)
-    # Pages of large arrays cost more than the sums in them: u is ours, and not needed any more.
-    moved = np.abs(np.subtract(settled, a, out=u), out=u)
-    return np.asarray(moved.max(axis=1) / transfer.threshold)
+        output = np.where(allowed, output, 0.0)
+    # Allocating a large array takes longer than the sum, so u is overwritten.
+    difference = np.abs(np.subtract(output, a, out=u), out=u)
+    return np.asarray(difference.max(axis=1) / transfer.threshold)
 
 
 def relative_gap(
@@ -112,14 +121,14 @@ def relative_gap(
     current: FloatArray | None = None,
     allowed: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
-    """Relative duality gap ``(P - D) / P`` of a soft code: an upper bound on what is left to gain.
+    """Compute the relative duality gap ``(P - D) / P``, an upper bound on the suboptimality.
 
-    With ``r = x - Phi a``, ``t_j = lam -/+ d_j`` the threshold of neuron j once its current is
-    counted, and ``s`` the largest step that keeps ``s Phi^T r`` within the thresholds::
+    With ``r = x - Phi a``, ``t_j = lam -/+ d_j`` the threshold of neuron j including its current,
+    and ``s`` the largest factor for which ``s Phi^T r`` stays within the thresholds::
 
         P = 1/2 |r|^2 + sum_j t_j |a_j|        D = s x.r - s^2/2 |r|^2
 
-    All of it needs only the drive ``b = Phi^T x``, the Gram matrix and ``|x|^2``.
+    Only the drive ``b = Phi^T x``, the Gram matrix and ``|x|^2`` are required.
 
     Parameters
     ----------
@@ -137,8 +146,8 @@ def relative_gap(
     Returns
     -------
     (n_samples,) float64
-        NaN where a current lies at or above the threshold (no dual point is known there); zero for
-        a blank sample.
+        NaN where a current is at or above the threshold, because no dual point is known there; zero
+        for a blank sample.
 
     References
     ----------
@@ -147,7 +156,7 @@ def relative_gap(
     Examples
     --------
     >>> gram, drive = np.eye(2), np.array([[1.0, 0.0], [1.0, 0.0]])
-    >>> code = np.array([[0.5, 0.0], [0.25, 0.0]])  # the best there is, and half of it
+    >>> code = np.array([[0.5, 0.0], [0.25, 0.0]])  # the optimum, and half of it
     >>> relative_gap(SoftThreshold(0.5), drive, gram, code, np.ones(2)).round(3)
     array([0.   , 0.077])
     """
@@ -166,18 +175,20 @@ def compute_gap(
     current: FloatArray | None,
     allowed: NDArray[np.bool_] | None,
 ) -> NDArray[np.float64]:
-    """`relative_gap` from ``c = b - G a``; all in float64."""
+    """Compute `relative_gap` from ``c = b - G a``; all in float64."""
     above, below = _thresholds(transfer, current, allowed)
     x2 = np.asarray(stimulus_energy, dtype=np.float64)
     ab, ac = np.einsum("ij,ij->i", a, b), np.einsum("ij,ij->i", a, c)
     r2, xr = np.maximum(x2 - ab - ac, 0.0), x2 - ab
     with np.errstate(divide="ignore", invalid="ignore"):
-        cost, reach = _cost(a, above), (c / above).max(axis=1)
+        cost, dual_norm = _cost(a, above), (c / above).max(axis=1)
         if transfer.two_sided or a.min() < 0:
-            cost, reach = cost + _cost(-a, below), np.maximum(reach, (-c / below).max(axis=1))
+            cost = cost + _cost(-a, below)
+            dual_norm = np.maximum(dual_norm, (-c / below).max(axis=1))
         primal = 0.5 * r2 + cost
-        scale = np.minimum(np.where(reach > 0, 1 / reach, np.inf), np.where(r2 > 0, xr / r2, 0.0))
-        # A negative step would need bounds on c from below, which one-sided codes do not have.
+        largest = np.where(dual_norm > 0, 1 / dual_norm, np.inf)
+        scale = np.minimum(largest, np.where(r2 > 0, xr / r2, 0.0))
+        # A negative scale would require lower bounds on c, which one-sided codes do not have.
         scale = np.maximum(scale, 0.0)
         dual = scale * xr - 0.5 * scale**2 * r2
         gap = np.where(primal > 0, (primal - dual) / primal, 0.0)
@@ -188,7 +199,7 @@ def compute_gap(
 def _thresholds(
     transfer: SoftThreshold, current: FloatArray | None, allowed: NDArray[np.bool_] | None
 ) -> tuple[FloatArray, FloatArray]:
-    """What c must not exceed upwards and downwards; of one row, or one value, if all share it."""
+    """Return the upper and lower bounds on c, broadcast over samples where they are equal."""
     d = np.zeros((1, 1)) if current is None else np.asarray(current, dtype=np.float64)
     above = np.asarray(transfer.threshold - d)
     below = np.asarray(transfer.threshold + d) if transfer.two_sided else np.full((1, 1), np.inf)
@@ -198,23 +209,12 @@ def _thresholds(
 
 
 def _cost(a: FloatArray, bound: FloatArray) -> NDArray[np.float64]:
-    """What the positive part of a code costs: (n_samples,)."""
+    """Compute the cost of the positive part of a code: (n_samples,)."""
     return np.asarray(np.where(a > 0, bound * a, 0.0).sum(axis=1))
 
 
-__all__ = [
-    "active_fraction",
-    "block_selectivity",
-    "block_sums",
-    "energy",
-    "fixed_point_residual",
-    "relative_gap",
-    "squared_error",
-]
-
-
 def squared_error(stimulus: FloatArray, atoms: FloatArray, code: FloatArray) -> NDArray[np.float64]:
-    """``|x - Phi a|^2`` of each sample.
+    """Compute ``|x - Phi a|^2`` of each sample.
 
     Parameters
     ----------
@@ -242,9 +242,9 @@ def energy(
     code: FloatArray,
     transfer: Transfer,
 ) -> NDArray[np.float64]:
-    """``1/2 sum_i w_i |x_i - Phi_i a|^2 + C(a)`` (Eq. 6), with the cost of the transfer function.
+    """Compute the energy ``1/2 sum_i w_i |x_i - Phi_i a|^2 + C(a)`` (Eq. 6).
 
-    Modalities that are not among the stimuli are left out of the sum.
+    C is the cost of the transfer function. Modalities without stimuli are excluded.
 
     Parameters
     ----------
@@ -273,7 +273,7 @@ def energy(
 
 
 def active_fraction(code: FloatArray) -> NDArray[np.float64]:
-    """Share of neurons that are not silent.
+    """Compute the fraction of active neurons.
 
     Parameters
     ----------
@@ -293,13 +293,13 @@ def active_fraction(code: FloatArray) -> NDArray[np.float64]:
 
 
 def block_sums(code: FloatArray, neuron_classes: ArrayLike, n_classes: int) -> NDArray[np.float64]:
-    """Activity of each block of an ordinal code.
+    """Compute the activity of each block of an ordinal code.
 
     Parameters
     ----------
     code : (n_samples, n_neurons)
     neuron_classes : (n_neurons,) int
-        Class of each neuron, negative for the free ones (`OrdinalDriver.neuron_classes`).
+        Class of each neuron, negative if unassigned (`OrdinalDriver.neuron_classes`).
     n_classes : int
 
     Returns
@@ -312,14 +312,14 @@ def block_sums(code: FloatArray, neuron_classes: ArrayLike, n_classes: int) -> N
     >>> block_sums(np.array([[0.5, 0.25, 1.0, 9.0]]), [0, 0, 1, -1], n_classes=2)
     array([[0.75, 1.  ]])
     """
-    member = np.asarray(neuron_classes)[:, None] == np.arange(n_classes)
-    return np.asarray(code.astype(np.float64) @ member)
+    in_block = np.asarray(neuron_classes)[:, None] == np.arange(n_classes)
+    return np.asarray(code.astype(np.float64) @ in_block)
 
 
 def block_selectivity(
     code: FloatArray, labels: ArrayLike, neuron_classes: ArrayLike, n_classes: int
 ) -> NDArray[np.float64]:
-    """Mean share of the driven activity that falls into each block, for each class.
+    """Compute the mean fraction of the activity in each block, for each class.
 
     Parameters
     ----------
@@ -327,13 +327,13 @@ def block_selectivity(
     labels : (n_samples,) int
         Class of each sample.
     neuron_classes : (n_neurons,) int
-        Class of each neuron, negative for the free ones (`OrdinalDriver.neuron_classes`).
+        Class of each neuron, negative if unassigned (`OrdinalDriver.neuron_classes`).
     n_classes : int
 
     Returns
     -------
     (n_classes, n_classes) float64
-        Row: class of the sample; column: block. The identity is perfect order.
+        Rows are classes of samples, columns are blocks; the identity for a perfectly ordered code.
 
     Examples
     --------
@@ -344,7 +344,7 @@ def block_selectivity(
     """
     sums = block_sums(np.abs(code), neuron_classes, n_classes)
     total = sums.sum(axis=1, keepdims=True)
-    share = np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
-    of_class = np.asarray(labels)[:, None] == np.arange(n_classes)
-    size = np.maximum(of_class.sum(axis=0), 1)
-    return np.asarray((of_class.T.astype(np.float64) @ share) / size[:, None])
+    fraction = np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
+    in_class = np.asarray(labels)[:, None] == np.arange(n_classes)
+    size = np.maximum(in_class.sum(axis=0), 1)
+    return np.asarray((in_class.T.astype(np.float64) @ fraction) / size[:, None])

@@ -1,15 +1,15 @@
-"""Read-outs: from spikes and membranes to a code, and what a run has cost.
+"""Read-outs: codes from spikes and membrane potentials, and the event energy of a run.
 
-Small siblings; each takes a `Response` of a spiking circuit and returns one value for each sample
-and neuron. The code that a simulation returns is `tapered`; the others trade delay for precision.
+Each read-out takes a `Response` of a spiking circuit and returns one value per sample and neuron.
+The code of a simulation is `tapered`; the other read-outs have another delay and precision.
 
 ==================  =========================================================  ====================
-read-out            what it computes                                           needs
+read-out            value                                                      requires
 ==================  =========================================================  ====================
 spike_count         theta n_spikes / (window / tau)                            counts, or spikes
-tapered             the same in a window that rises and falls as a parabola    nothing, or spikes
-exponential         the same with a window that fades into the past            spikes
-membrane            T(mean u) in the last part of the run                      the trace of u
+tapered             the same with a parabolic window                           nothing, or spikes
+exponential         the same with a window that decays into the past           spikes
+membrane            T(mean u) in the window                                    the trace of u
 latency             time of the first spike                                    spikes
 ==================  =========================================================  ====================
 """
@@ -28,12 +28,12 @@ from spikelca.utils.validation import FloatArray, to_positive_seconds
 
 
 def spike_count(response: Response, window: float | None = None) -> FloatArray:
-    """``a = quantum tau rate`` in the last part of the run.
+    """Compute ``a = quantum tau rate`` in the final window of the run.
 
     Parameters
     ----------
     response : Response
-        Of a spiking circuit.
+        Response of a spiking circuit.
     window : float in (0, 1], optional
         As in `Response.rates`.
 
@@ -52,22 +52,22 @@ def spike_count(response: Response, window: float | None = None) -> FloatArray:
     rates = response.rates(window)
     assert response.quantum is not None
     assert response.tau is not None
-    return _signed(response, response.quantum * response.tau * rates)
+    return _merge_on_off(response, response.quantum * response.tau * rates)
 
 
 def tapered(response: Response, window: float | None = None) -> FloatArray:
-    """The count in a window that rises and falls as a parabola.
+    """Compute the code from a spike count with a parabolic window (Welch's window).
 
     ``a = theta sum_t w_t n_t / (sum_t w_t dt / tau)``. A plain count may be wrong by one spike at
-    each edge of its window, an error of ``theta tau / window``; here a spike at an edge hardly
-    counts (Welch's window), and the error falls with the square of the window. That makes room for
-    a shorter one, which lies further from the onset.
+    each edge of its window, an error of ``theta tau / window``. With the parabolic window, spikes
+    at the edges have little weight and the error decreases with the square of the window, so the
+    window can be shorter and further from the onset.
 
     Parameters
     ----------
     response : Response
     window : float in (0, 1], optional
-        That of the simulation unless told; any other one needs the spikes.
+        Read-out window (default: that of the simulation); any other one requires the spikes.
 
     Returns
     -------
@@ -83,31 +83,31 @@ def tapered(response: Response, window: float | None = None) -> FloatArray:
     """
     if window is None and response.counts is not None:
         return response.code
-    spikes, clock = _spikes(response)
+    spikes, clock = _require_spikes(response)
     assert response.counts is not None
     assert response.tau is not None
     assert response.quantum is not None
     weights = clock.taper(DEFAULT_WINDOW if window is None else window)
-    whole = clock.taper_sum(DEFAULT_WINDOW if window is None else window) * (
+    weight_sum = clock.taper_sum(DEFAULT_WINDOW if window is None else window) * (
         clock.dt / response.tau
     )
     n_samples, n_cells = response.counts.shape
-    weighed = spikes.weighted_counts(n_samples, n_cells, weights)
-    return _signed(response, response.quantum * weighed / whole)
+    weighted_counts = spikes.weighted_counts(n_samples, n_cells, weights)
+    return _merge_on_off(response, response.quantum * weighted_counts / weight_sum)
 
 
 def exponential(response: Response, tau: Any | None = None) -> FloatArray:
-    """What an exponential filter of the spikes holds at the end.
+    """Compute the value of an exponential filter of the spikes at the end of the run.
 
-    A spike that lies m steps back weighs ``exp(-m dt / tau)``; the weights of all steps add up to
-    one, so that a steady rate is read without bias, however short the run and however long a step.
+    A spike m steps before the end has the weight ``exp(-m dt / tau)``. The weights are normalised,
+    so that a constant rate is read without bias for any duration and step.
 
     Parameters
     ----------
     response : Response
-        With its spikes.
+        Response with recorded spikes.
     tau : float or Brian2 quantity, optional
-        Time constant of the filter in seconds; five times that of the membrane unless told.
+        Time constant of the filter in seconds (default: five times that of the membrane).
 
     Returns
     -------
@@ -121,7 +121,7 @@ def exponential(response: Response, tau: Any | None = None) -> FloatArray:
     >>> exponential(run).round(1)
     array([[0.9, 0. ]])
     """
-    spikes, clock = _spikes(response)
+    spikes, clock = _require_spikes(response)
     assert response.quantum is not None
     assert response.tau is not None
     assert response.counts is not None
@@ -130,24 +130,24 @@ def exponential(response: Response, tau: Any | None = None) -> FloatArray:
     weights = decay ** np.arange(clock.n_steps - 1, -1, -1)
     weights *= response.quantum * response.tau / clock.dt / weights.sum()
     shape = response.counts.shape
-    place = spikes.sample * shape[1] + spikes.neuron
-    total = np.bincount(place, weights=weights[spikes.step], minlength=shape[0] * shape[1])
-    return _signed(response, total.reshape(shape))
+    index = spikes.sample * shape[1] + spikes.neuron
+    total = np.bincount(index, weights=weights[spikes.step], minlength=shape[0] * shape[1])
+    return _merge_on_off(response, total.reshape(shape))
 
 
 def membrane(response: Response, transfer: Transfer, window: float = DEFAULT_WINDOW) -> FloatArray:
-    """``T(mean u)`` in a tapered window; its samples and neurons are those of the trace.
+    """Compute ``T(mean u)`` in a tapered window, for the samples and neurons of the trace.
 
-    Closer to the fixed point than a count, since a mean has no quanta.
+    It is closer to the fixed point than a count, because a mean is not quantised.
 
     Parameters
     ----------
     response : Response
-        With the trace of u.
+        Response with the trace of u.
     transfer : Transfer
-        That of the circuit.
+        Transfer function of the circuit.
     window : float in (0, 1], default=0.25
-        The last part of the run, weighed as in `tapered`.
+        Final fraction of the run, weighted as in `tapered`.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def membrane(response: Response, transfer: Transfer, window: float = DEFAULT_WIN
     Raises
     ------
     ValueError
-        If u was not recorded in that part.
+        If u was not recorded in the window.
 
     Examples
     --------
@@ -167,27 +167,27 @@ def membrane(response: Response, transfer: Transfer, window: float = DEFAULT_WIN
     array([[0.9, 0. ]])
     """
     if "u" not in response.traces or response.clock is None:
-        raise ValueError("The trace of u is missing; simulate with record=('u',).")
+        raise ValueError("The response must contain the trace of u. Simulate with record=('u',).")
     steps = np.rint(response.times / response.clock.dt).astype(np.int64)
     weights = response.clock.taper(window)[steps]
     if not weights.any():
         raise ValueError(
-            f"No value of u was recorded in the last {window} of the run. Record with every=1."
+            f"u must be recorded in the last {window} of the run, got no value. Use every=1."
         )
     one_sided = replace(transfer, two_sided=transfer.two_sided and response.counts is None)
     mean = np.average(response.traces["u"], axis=0, weights=weights)
-    return _signed(response, one_sided(mean), transfer.two_sided)
+    return _merge_on_off(response, one_sided(mean), transfer.two_sided)
 
 
 def latency(response: Response) -> NDArray[np.float64]:
-    """Seconds to the first spike, infinite for the silent.
+    """Compute the time of the first spike in seconds, infinite for neurons without spikes.
 
-    The strongest are the first: the order of the first spikes is a code of its own.
+    Neurons with the strongest drive fire first, so the order of the first spikes is also a code.
 
     Parameters
     ----------
     response : Response
-        With its spikes.
+        Response with recorded spikes.
 
     Returns
     -------
@@ -201,7 +201,7 @@ def latency(response: Response) -> NDArray[np.float64]:
     >>> latency(run)
     array([[0.0035,    inf]])
     """
-    spikes, clock = _spikes(response)
+    spikes, clock = _require_spikes(response)
     assert response.counts is not None
     first = np.full(response.counts.shape, np.inf)
     np.minimum.at(first, (spikes.sample, spikes.neuron), spikes.step * clock.dt)
@@ -211,23 +211,24 @@ def latency(response: Response) -> NDArray[np.float64]:
 def event_energy(
     response: Response, per_spike: float, per_synaptic_event: float
 ) -> NDArray[np.float64]:
-    """What the spikes of each sample have cost, in the unit of the two prices.
+    """Compute the energy of the spikes and synaptic events of each sample.
 
     Parameters
     ----------
     response : Response
     per_spike, per_synaptic_event : float
-        Of the hardware in question; Loihi, for example, is quoted with 1.7e-12 and 23.6e-12 joules
-        (Davies et al. 2018, IEEE Micro 38(1)).
+        Energy per event on the hardware, in any unit; for example 1.7e-12 and 23.6e-12 joules for
+        Loihi (Davies et al. 2018, IEEE Micro 38(1)).
 
     Returns
     -------
     (n_samples,) float64
+        In the unit of the two parameters.
 
     Raises
     ------
     ValueError
-        If the circuit is not a spiking one.
+        If the circuit is not a spiking circuit.
 
     Examples
     --------
@@ -238,22 +239,24 @@ def event_energy(
     array([ True])
     """
     if "spikes" not in response.events:
-        raise ValueError("This response counted no spikes; it needs a circuit of SpikingNeuron.")
+        raise ValueError(
+            "The response must be of a circuit of SpikingNeuron, got one without spike counts."
+        )
     events = response.events
     return np.asarray(per_spike * events["spikes"] + per_synaptic_event * events["synaptic_events"])
 
 
-def _spikes(response: Response) -> tuple[Spikes, Clock]:
+def _require_spikes(response: Response) -> tuple[Spikes, Clock]:
     if response.spikes is None or response.clock is None:
-        raise ValueError("The spikes were not kept; simulate with record=('spikes',).")
+        raise ValueError("The response must contain spikes. Simulate with record=('spikes',).")
     return response.spikes, response.clock
 
 
-def _signed(response: Response, cells: FloatArray, pairs: bool | None = None) -> FloatArray:
-    """The code of cells: of pairs, the positive one less the negative one."""
-    if pairs is None:
-        pairs = cells.shape[1] == 2 * response.code.shape[1]
-    if not pairs or response.counts is None:
+def _merge_on_off(response: Response, cells: FloatArray, on_off: bool | None = None) -> FloatArray:
+    """Subtract the values of OFF cells from those of ON cells, if the circuit has such pairs."""
+    if on_off is None:
+        on_off = cells.shape[1] == 2 * response.code.shape[1]
+    if not on_off or response.counts is None:
         return cells
     n = cells.shape[1] // 2
     return np.asarray(cells[:, :n] - cells[:, n:])

@@ -26,7 +26,7 @@ def random_circuit(
     wiring="lateral",
     dtype=np.float64,
 ):
-    """Linked modalities named a, b, ...; stacked atoms of unit norm, of both signs if codes are."""
+    """Make a circuit with modalities a, b, ... and stacked atoms of unit norm."""
     transfer = SoftThreshold(0.1) if transfer is None else transfer
     rng = np.random.default_rng(seed)
     draw = rng.standard_normal if transfer.two_sided else rng.random
@@ -40,14 +40,14 @@ def random_circuit(
     return Circuit(neuron, transfer, dictionaries, drivers, wiring)
 
 
-def with_inputs(circuit, *cells):
-    """The circuit with other input cells, one kind for each modality."""
-    pairs = zip(circuit.dictionaries, cells, strict=True)
+def with_inputs(circuit, *kinds):
+    """Return the circuit with other kinds of inputs, one for each modality."""
+    pairs = zip(circuit.dictionaries, kinds, strict=True)
     return replace(circuit, dictionaries=[replace(d, inputs=kind) for d, kind in pairs])
 
 
 def random_stimuli(circuit, n_samples=5, seed=1, size=0.8):
-    """One stimulus of norm ``size`` for each sample and modality; non-negative if codes are."""
+    """Draw a stimulus of norm ``size`` for each sample and modality, signed if codes are."""
     rng = np.random.default_rng(seed)
     draw = rng.standard_normal if circuit.transfer.two_sided else rng.random
     X = {name: draw((n_samples, width)) for name, width in circuit.widths.items()}
@@ -55,7 +55,7 @@ def random_stimuli(circuit, n_samples=5, seed=1, size=0.8):
 
 
 def same(first, second):
-    """Assert that two responses are equal in every field, arrays to the last bit."""
+    """Assert that two responses are equal in every field, arrays bit by bit."""
     for part in fields(first):
         one, other = getattr(first, part.name), getattr(second, part.name)
         if isinstance(one, Spikes):

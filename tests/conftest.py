@@ -1,4 +1,4 @@
-"""Options of the test suite, the figures that it prints at its end, and what keeps it short."""
+"""Options of the test suite, values printed at its end, and settings that shorten it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 def pytest_configure(config):
-    """Let no two workers fill Numba's cache at the same moment.
+    """Serialise the writes of the test processes to Numba's cache.
 
-    Each reads the index of a function, takes the next free number for its file and writes the index
-    back: two that do so at once would give one number to the kernels of two signatures.
+    A process reads the index of a function, uses the next free number for its file and writes the
+    index back. Two processes at once would give one number to the kernels of two signatures.
     """
     if not hasattr(config, "workerinput"):
         return
@@ -41,7 +41,7 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_finish():
-    """Whatever has been imported stays: leave it out of the many collections that Brian2 asks for.
+    """Exclude imported objects from garbage collection, which Brian2 requests often.
 
     This halves the time of its tests.
     """
@@ -51,25 +51,25 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="session")
 def full(request):
-    """Whether the larger counts are asked for."""
+    """Whether the larger counts are requested."""
     return request.config.getoption("--full")
 
 
 @pytest.fixture
 def figure(request):
-    """Say a figure; all are printed together at the end."""
+    """Print a value together with all others at the end."""
 
-    def say(text):
+    def log(text):
         request.node.user_properties.append(("figure", text))
 
-    return say
+    return log
 
 
 @pytest.fixture
 def quick_compiler(full, tmp_path):
-    """Let Brian2 compile without optimising, which takes half the time; as users do with --full.
+    """Let Brian2 compile without optimisation, in half the time, except with --full.
 
-    What it compiles is kept in the home folder for the next run, if there is one to write to.
+    Compiled code is kept in the home folder for the next run, if that folder can be written to.
     """
     brian2 = pytest.importorskip("brian2")
     flags, cython = brian2.prefs.codegen.cpp, brian2.prefs.codegen.runtime.cython

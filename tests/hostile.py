@@ -65,7 +65,7 @@ HOSTILE = {
     ),
     "a field too many": (put([*M, "neuron", "fields", "x"], 1), "entries"),
     "a field of another type": (put([*M, "neuron", "fields", "tau"], "1"), "int or float"),
-    "a field that makes no sense": (put([*M, "neuron", "fields", "tau"], -1), "above zero"),
+    "a field that makes no sense": (put([*M, "neuron", "fields", "tau"], -1), "> 0"),
     "a true for a number": (put([*M, "neuron", "fields", "tau"], True), "int or float"),
     "a wiring that is none": (put([*M, "wiring"], "wireless"), "wiring"),
     "a wiring that is a map": (put([*M, "wiring"], {}), "wiring"),

@@ -1,4 +1,4 @@
-"""Models with something in every field, and whether two of them are the same to the last bit."""
+"""Models with a value in every field, and a bitwise comparison of circuits."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def atoms(n_neurons, n_inputs, dtype=np.float64, seed=0):
     return np.random.default_rng(seed).normal(size=(n_neurons, n_inputs)).astype(dtype)
 
 
-def make_circuit(dtype=np.float32, **more):
-    parts = {
+def make_circuit(dtype=np.float32, **params):
+    fields = {
         "neuron": SpikingNeuron(tau=0.02, quantum=0.1 + 0.2),
         "transfer": HardThreshold(0.07, two_sided=True),
         "dictionaries": [
@@ -47,27 +47,27 @@ def make_circuit(dtype=np.float32, **more):
         "idle": IdleAtoms("residual", 17),
         "plasticity": PlasticityState(np.arange(6) / 7, np.arange(6), 2),
     }
-    return Circuit(**parts | more)
+    return Circuit(**fields | params)
 
 
-def assert_same_circuit(one, two):
+def assert_same_circuit(first, second):
     names = ("neuron", "transfer", "wiring", "idle")
-    assert [getattr(one, n) for n in names] == [getattr(two, n) for n in names]
-    assert [repr(d) for d in one.drivers] == [repr(d) for d in two.drivers]
-    assert list(one.dictionaries) == list(two.dictionaries)
+    assert [getattr(first, n) for n in names] == [getattr(second, n) for n in names]
+    assert [repr(d) for d in first.drivers] == [repr(d) for d in second.drivers]
+    assert list(first.dictionaries) == list(second.dictionaries)
     for name in ("usage", "silent", "redrawn"):
-        first, second = (np.asarray(getattr(c.plasticity, name)) for c in (one, two))
-        assert first.dtype == second.dtype
-        assert np.array_equal(first, second)
+        a, b = (np.asarray(getattr(c.plasticity, name)) for c in (first, second))
+        assert a.dtype == b.dtype
+        assert np.array_equal(a, b)
 
 
-def make_linked(**more):
+def make_linked(**params):
     settings = {"threshold": 0.05, "n_epochs": 1, "batch_size": 20, "random_state": 0}
-    settings |= {"observe": ["left"]} | more
+    settings |= {"observe": ["left"]} | params
     return LinkedLCA(6, {"left": 3, "right": 5}, **settings)
 
 
-def steered(**more):
+def steered(**params):
     driver = OrdinalDriver(2, inhibition=0.2, fade=Fade(0.0, 0.9))
     settings = {"driver": driver, "n_epochs": 3, "idle": IdleAtoms(patience=8)}
-    return make_linked(**settings | more)
+    return make_linked(**settings | params)

@@ -1,4 +1,4 @@
-"""One quick run of the paper's experiment, shared by all tests that look at what it writes."""
+"""One quick run of the paper's experiment, shared by all tests of its results."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ except ImportError:  # no such locks on this system
 
 WORDS = ("reproduce", "--quick", "--leaky", "--report", "--quiet")
 HANGS = 600
-"""Seconds after which a process is taken to hang, however slow the machine."""
+"""Seconds after which a process counts as hanging on any machine."""
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 
 
 @contextmanager
 def one_at_a_time(name):
-    """What only one of the processes that run the tests does at a time."""
+    """Let only one of the test processes run the block at a time."""
     if fcntl is None:
         yield
         return
@@ -33,7 +33,7 @@ def one_at_a_time(name):
 
 
 def shared_folder(factory) -> Path:
-    """A temporary folder that all processes of this run of the tests share; pytest clears it away.
+    """Return a temporary folder shared by all processes of a test run; pytest removes it.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def shared_folder(factory) -> Path:
 
 
 def quick_results(factory) -> Path:
-    """The folder of ``spikelca reproduce --quick --leaky --report``.
+    """Return the folder of ``spikelca reproduce --quick --leaky --report``.
 
     Parameters
     ----------

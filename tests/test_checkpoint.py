@@ -1,4 +1,4 @@
-"""A learning that was broken off goes on as if nothing had happened; strangers are refused."""
+"""Checkpoints: resumed training is bit-identical, and other checkpoints are rejected."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ def stopped(monkeypatch, lca, X, y, path, after, error=Stop, every=3):
 
 @pytest.mark.parametrize("after", [1, 2, 3, 4, 5, 8, 9])
 @pytest.mark.parametrize("every", [1, 3])
-def test_a_learning_that_was_broken_off_ends_in_the_same_bits(
-    monkeypatch, trail, X, y, after, every
-):
+def test_killed_and_resumed_run_is_bit_identical(monkeypatch, trail, X, y, after, every):
     whole = steered().fit(X, y)
     stopped(monkeypatch, steered(), X, y, trail, after, every=every)
     resumed = steered().fit(X, y, checkpoint=trail, checkpoint_every=every, resume=True)
@@ -60,25 +58,25 @@ def test_a_learning_that_was_broken_off_ends_in_the_same_bits(
     assert_same_circuit(again.circuit_, straight.circuit_)
 
 
-def test_following_a_learning_does_not_change_it(trail, X, y):
+def test_checkpoint_does_not_change_training(trail, X, y):
     followed = steered().fit(X, y, checkpoint=trail, checkpoint_every=1)
     assert_same_circuit(followed.circuit_, steered().fit(X, y).circuit_)
 
 
-def test_a_learning_that_is_done_is_read_back_and_not_learned_again(monkeypatch, trail, X, y):
+def test_finished_run_is_loaded_and_not_repeated(monkeypatch, trail, X, y):
     done = steered().fit(X, y, checkpoint=trail)
     monkeypatch.setattr(LinkedLCA, "_learn_batches", lambda *a: iter(()))
     assert_same_circuit(steered().fit(X, y, checkpoint=trail, resume=True).circuit_, done.circuit_)
 
 
-def test_resume_without_a_file_starts_anew(trail, X, y):
+def test_resume_without_file_starts_new_run(trail, X, y):
     resumed = steered().fit(X, y, checkpoint=trail, resume=True)
     assert_same_circuit(resumed.circuit_, steered().fit(X, y).circuit_)
-    with pytest.raises(ValueError, match="name its file"):
+    with pytest.raises(ValueError, match="checkpoint must be a file"):
         steered().fit(X, y, resume=True)
 
 
-def test_an_interrupt_leaves_a_usable_estimator_and_a_checkpoint(monkeypatch, trail, X, y):
+def test_interrupt_leaves_fitted_estimator_and_checkpoint(monkeypatch, trail, X, y):
     lca = steered()
     stopped(monkeypatch, lca, X, y, trail, 4, KeyboardInterrupt, every=100)
     assert (lca.n_steps_, lca.n_iter_) == (4, 2)
@@ -87,7 +85,7 @@ def test_an_interrupt_leaves_a_usable_estimator_and_a_checkpoint(monkeypatch, tr
     assert_same_circuit(resumed.circuit_, steered().fit(X, y).circuit_)
 
 
-def test_a_disk_that_fills_up_is_told_and_what_was_learned_is_kept(monkeypatch, trail, X, y):
+def test_full_disk_raises_and_keeps_learned_state(monkeypatch, trail, X, y):
     lca, original = steered(), Checkpoint.write
 
     def full(self, mark):
@@ -102,7 +100,7 @@ def test_a_disk_that_fills_up_is_told_and_what_was_learned_is_kept(monkeypatch, 
     assert read_checkpoint(trail)[0].n_steps == 3
 
 
-def test_a_learning_that_is_not_done_is_not_overwritten(monkeypatch, trail, X, y):
+def test_unfinished_run_is_not_overwritten(monkeypatch, trail, X, y):
     stopped(monkeypatch, steered(), X, y, trail, 4)
     before = trail.read_bytes()
     with pytest.raises(ValueError, match=r"stopped after 3 of 9 batches.*resume=True"):
@@ -111,8 +109,14 @@ def test_a_learning_that_is_not_done_is_not_overwritten(monkeypatch, trail, X, y
 
 
 OTHERS = {
-    "another threshold": (lambda X, y: (steered(threshold=0.06), X, y), "0.05 there, 0.06 here"),
-    "another seed": (lambda X, y: (steered(random_state=1), X, y), "random_state: 0 there, 1 here"),
+    "another threshold": (
+        lambda X, y: (steered(threshold=0.06), X, y),
+        "0.05 in the file, 0.06 now",
+    ),
+    "another seed": (
+        lambda X, y: (steered(random_state=1), X, y),
+        "random_state: 0 in the file, 1 now",
+    ),
     "another driver": (lambda X, y: (steered(driver=OrdinalDriver(2)), X, y), "driver"),
     "another engine": (lambda X, y: (steered(engine="reference"), X, y), "engine"),
     "other samples": (lambda X, y: (steered(), X + 1e-9, y), "left.*right"),
@@ -123,7 +127,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_checkpoint_of_another_learning_is_refused(monkeypatch, trail, X, y, name):
+def test_checkpoint_of_another_run_is_rejected(monkeypatch, trail, X, y, name):
     stopped(monkeypatch, steered(), X, y, trail, 4)
     make, message = OTHERS[name]
     lca, *data = make(X, y)
@@ -132,14 +136,14 @@ def test_a_checkpoint_of_another_learning_is_refused(monkeypatch, trail, X, y, n
     assert not hasattr(lca, "circuit_")
 
 
-def test_what_learning_does_not_depend_on_may_change(monkeypatch, trail, X, y):
+def test_parameters_without_effect_on_training_may_change(monkeypatch, trail, X, y):
     stopped(monkeypatch, steered(), X, y, trail, 4)
     other = steered(observe="right", neuron="spiking", verbose=True, duration=0.1)
     resumed = other.fit(np.asfortranarray(X), y, checkpoint=trail, resume=True)
     assert_same_circuit(resumed.circuit_, steered().fit(X, y).circuit_)
 
 
-def test_a_file_that_is_no_checkpoint_is_not_overwritten(trail, X, y):
+def test_other_model_file_is_not_overwritten(trail, X, y):
     save(steered().fit(X, y), trail)
     before = trail.read_bytes()
     with pytest.raises(ModelFileError, match="a saved LinkedLCA"):
@@ -155,12 +159,12 @@ def test_a_file_that_is_no_checkpoint_is_not_overwritten(trail, X, y):
 
 
 @pytest.mark.parametrize("every", [0, 2.5, None])
-def test_a_bad_number_of_batches_is_told(trail, X, y, every):
+def test_invalid_checkpoint_every_is_rejected(trail, X, y, every):
     with pytest.raises(ValueError, match="checkpoint_every"):
         steered().fit(X, y, checkpoint=trail, checkpoint_every=every)
 
 
-def test_a_folder_that_is_not_there_is_told_before_anything_is_learned(monkeypatch, trail, X, y):
+def test_missing_folder_fails_before_training(monkeypatch, trail, X, y):
     monkeypatch.setattr(LinkedLCA, "_learn_batches", None)
     with pytest.raises(FileNotFoundError):
         steered().fit(X, y, checkpoint=trail / "nowhere" / "x")

@@ -297,7 +297,7 @@ def test_info_tells_the_shape_of_an_array(tmp_path, capsys):
         (["encode", "no.spikelca", "digits", "-o", "c.npz"], "no.spikelca"),
         (["encode", "{model}", "digits", "-o", "c.txt"], "'.npz', '.csv'"),
         (["encode", "{model}", "{text}", "-o", "c.npz"], "NumPy"),
-        (["encode", "{model}", "{narrow}", "-o", "c.npz"], "64 were awaited"),
+        (["encode", "{model}", "{narrow}", "-o", "c.npz"], "64 columns"),
         (["encode", "{text}", "digits", "-o", "c.npz"], "a.npy"),
         (["simulate", "{model}", "--image", "900"], "0 to 499"),
         (["simulate", "{model}", "--dt", "1"], "dt"),

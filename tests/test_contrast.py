@@ -1,4 +1,4 @@
-"""Contrastive learning: it is Eq. 4 at one end, the gradient of the recall at the other."""
+"""Contrastive learning: Eq. 4 for kappa = 0, the gradient of the error for a weak clamp."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def linked(weight=0.5, drivers=(), n_neurons=6, seed=0):
     return Circuit(RateNeuron(), SoftThreshold(0.05), pairs, drivers)
 
 
-def step(circuit, x, taught, free, observed, contrast):
+def step(circuit, x, clamped, free, observed, contrast):
     """One contrastive step on codes."""
-    sums = [make_statistics(circuit.dictionaries, x, code).sums for code in (taught, free)]
+    sums = [make_statistics(circuit.dictionaries, x, code).sums for code in (clamped, free)]
     return contrastive_step(circuit, *sums, observed, contrast)
 
 
@@ -52,7 +52,7 @@ def recall_error(atoms, circuit, x, p):
     return 0.5 * ((p - code @ circuit.dictionary("printed").atoms) ** 2).sum()
 
 
-def test_weak_teaching_descends_the_error_of_the_recall():
+def test_weak_clamp_descends_reconstruction_error():
     x, p, weak = unit((1, 8), 2), unit((1, 4), 3), 1e-5
     circuit = linked(weak)
     atoms = circuit.dictionary("written").atoms
@@ -65,28 +65,28 @@ def test_weak_teaching_descends_the_error_of_the_recall():
             ends.append(recall_error(moved, circuit, x, p))
         slope[index] = (ends[0] - ends[1]) / (2 * eps)
     shown = {"written": x, "printed": p}
-    taught = circuit.encode(shown, TOL).code
+    clamped = circuit.encode(shown, TOL).code
     free = circuit.observe("written").encode({"written": x}, TOL).code
     assert 2 <= np.count_nonzero(free) < 6
-    change = sum(sign * code.T @ (x - code @ atoms) for sign, code in ((1, taught), (-1, free)))
+    change = sum(sign * code.T @ (x - code @ atoms) for sign, code in ((1, clamped), (-1, free)))
     np.testing.assert_allclose(change / weak, -slope, rtol=1e-3, atol=1e-6 * np.abs(slope).max())
 
 
-def test_without_the_free_phase_a_step_is_equation_four():
+def test_step_without_free_phase_is_equation_four():
     x = {"written": unit((20, 8), 2), "printed": unit((20, 4), 3)}
     driver = OrdinalDriver(2, excitation=0.01, inhibition=0.05)
     circuit = linked(drivers=[driver])
     labels = np.arange(20) % 2
-    taught = circuit.encode(x, TOL, labels=labels).code
+    clamped = circuit.encode(x, TOL, labels=labels).code
     free = free_phase_code(circuit, x, ("written", "printed"), TOL, "numba")
-    hebb = circuit.learn_step(x, taught)
-    found = step(circuit, x, taught, free, ("written", "printed"), Contrast(amount=0.0))
+    hebb = circuit.learn_step(x, clamped)
+    found = step(circuit, x, clamped, free, ("written", "printed"), Contrast(amount=0.0))
     for name in circuit.widths:
         wanted = hebb.dictionary(name).atoms
         np.testing.assert_allclose(found.dictionary(name).atoms, wanted, atol=1e-14)
 
 
-def test_what_is_seen_learns_nothing_where_teaching_changes_nothing():
+def test_observed_atoms_rest_where_phases_agree():
     x = {"written": unit((20, 8), 2), "printed": unit((20, 4), 3)}
     circuit = linked()
     free = free_phase_code(circuit, x, ("written",), TOL, "numba")
@@ -97,7 +97,7 @@ def test_what_is_seen_learns_nothing_where_teaching_changes_nothing():
     assert np.abs(moved).max() > 1e-3  # what is recalled learns from the error of the recall
 
 
-def test_synapses_without_plasticity_stay_and_stacked_atoms_keep_unit_norm():
+def test_fixed_synapses_stay_and_norms_are_one():
     x = {"written": unit((20, 8), 2), "printed": unit((20, 4), 3)}
     written, printed = linked(1.0).dictionaries
     fixed = Circuit(
@@ -135,7 +135,7 @@ def fitted(contrast, driver=None, **more):
     return model.fit(np.hstack([X, label]), y)
 
 
-def test_contrast_lowers_the_error_of_the_recall_on_held_out_digits():
+def test_contrast_lowers_reconstruction_error_on_test_digits():
     _, _, _, X_test, y_test = digits()
     driver, error = OrdinalDriver(inhibition=0.05, excitation=0.0), {}
     for name, contrast in (("plain", None), ("contrast", Contrast())):
@@ -144,7 +144,7 @@ def test_contrast_lowers_the_error_of_the_recall_on_held_out_digits():
     assert error["contrast"] < 0.95 * error["plain"]
 
 
-def test_a_learning_that_is_resumed_within_its_contrast_ends_in_the_same_bits(tmp_path):
+def test_run_resumed_within_contrast_is_bit_identical(tmp_path):
     X, label, y, _, _ = digits()
     Z = np.hstack([X, label])[:300]
 
@@ -176,13 +176,13 @@ def test_a_learning_that_is_resumed_within_its_contrast_ends_in_the_same_bits(tm
         other.fit(Z, y[:300], checkpoint=path, resume=True)
 
 
-def test_an_estimator_with_contrast_is_saved_and_loaded(tmp_path):
+def test_estimator_with_contrast_is_saved_and_loaded(tmp_path):
     model = fitted(Contrast(amount=0.9, share=0.5, rate=0.5))
     save(model, tmp_path / "model.spikelca")
     assert load(tmp_path / "model.spikelca").contrast == Contrast(0.9, 0.5, 0.5)
 
 
-# ---------------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------- validation
 
 
 @pytest.mark.parametrize(
@@ -196,27 +196,27 @@ def test_an_estimator_with_contrast_is_saved_and_loaded(tmp_path):
         {"recall": -1},
     ],
 )
-def test_a_contrast_out_of_range_is_refused(wrong):
+def test_contrast_out_of_range_is_rejected(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Contrast(**wrong)
 
 
-def test_a_contrast_with_nothing_to_teach_is_refused():
+def test_contrast_with_identical_phases_is_rejected():
     X = unit((30, 8), 0)
-    with pytest.raises(ValueError, match="something to teach"):
+    with pytest.raises(ValueError, match="unobserved modality or a driver"):
         LinkedLCA(5, contrast=Contrast()).fit(X)
 
 
-def test_a_batch_that_does_not_show_all_modalities_is_refused():
+def test_batch_without_all_modalities_is_rejected():
     circuit = linked()
     batches = [({"written": unit((5, 8), 1)}, None)]
-    with pytest.raises(ValueError, match="all of"):
+    with pytest.raises(ValueError, match="all modalities"):
         list(
             learn(circuit, batches, n_batches=1, contrast=Contrast(share=1.0), observe=["written"])
         )
 
 
-def test_the_rule_of_each_modality_keeps_its_own_rate():
+def test_each_modality_has_its_own_rate():
     x = {"written": unit((20, 8), 2), "printed": unit((20, 4), 3)}
     parts = [Dictionary(d.name, d.atoms, d.weight, Hebbian(r)) for d, r in
              zip(linked().dictionaries, (1e-12, 0.5), strict=True)]  # fmt: skip
@@ -235,14 +235,14 @@ def test_the_rule_of_each_modality_keeps_its_own_rate():
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 1.0])
-def test_contrast_fades_linearly_over_its_share(share):
+def test_contrast_rate_falls_linearly_over_its_share(share):
     contrast, left = Contrast(share=share), np.linspace(0.99, 0.0, 12)
     found = [contrast.strength(1 - share * part) for part in left]
     np.testing.assert_allclose(found, left, atol=1e-12)
     assert share == 1 or contrast.strength(0.999 * (1 - share)) == 0
 
 
-def test_usage_is_forgotten_at_the_longest_memory():
+def test_usage_decays_with_the_longest_memory():
     x = {"written": unit((20, 8), 2), "printed": unit((20, 4), 3)}
     parts = [Dictionary(d.name, d.atoms, d.weight, Hebbian(memory=m)) for d, m in
              zip(linked().dictionaries, (0.25, 0.5), strict=True)]  # fmt: skip
@@ -254,19 +254,19 @@ def test_usage_is_forgotten_at_the_longest_memory():
         np.testing.assert_allclose(twice.plasticity.usage, 1.5 * once.plasticity.usage)
 
 
-def test_contrast_on_workers_is_refused_before_anything_is_learned():
+def test_contrast_on_workers_raises_before_training():
     array = pytest.importorskip("dask.array", reason="needs dask")
     X, label, y, _, _ = digits()
     Z = array.from_array(np.hstack([X, label])[:100], chunks=(50, -1))
     model = LinkedLCA(5, {"pixels": 64, "label": 10}, observe="pixels", contrast=Contrast())
-    with pytest.raises(NotImplementedError, match="take contrast=None"):
+    with pytest.raises(NotImplementedError, match="Use contrast=None"):
         model.fit(Z, y[:100])
     assert not hasattr(model, "circuit_")
 
 
-def test_sparse_codes_of_a_dask_array_are_refused():
+def test_sparse_codes_of_dask_array_are_rejected():
     array = pytest.importorskip("dask.array", reason="needs dask")
     X = digits()[0][:100]
     model = LinkedLCA(5, threshold=0.05, sparse_output=True, random_state=0).fit(X)
-    with pytest.raises(ValueError, match="sparse_output=False"):
+    with pytest.raises(ValueError, match="sparse_output must be False"):
         model.transform(array.from_array(X, chunks=(50, -1)))

@@ -1,4 +1,4 @@
-"""What no sample changes is made once for a circuit, and is what it was when made anew."""
+"""Quantities derived from a circuit are computed once and equal recomputed ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sparse_gram():
     return atoms @ atoms.T
 
 
-def test_what_follows_from_a_gram_matrix_is_what_the_sums_say(sparse_gram):
+def test_quantities_derived_from_gram_matrix_are_correct(sparse_gram):
     coupling = Coupling(sparse_gram)
     lateral = sparse_gram - np.eye(7)
     np.testing.assert_array_equal(coupling.lateral, lateral)
@@ -43,23 +43,23 @@ def test_what_follows_from_a_gram_matrix_is_what_the_sums_say(sparse_gram):
 
 
 @pytest.mark.parametrize("kind", ["rectified", "signed", "one atom", "equal atoms", "zero"])
-def test_the_largest_eigenvalue_comes_from_above(kind):
+def test_largest_eigenvalue_is_estimated_from_above(kind):
     for seed in range(40):
         atoms = np.random.default_rng(seed).normal(size=(1 if kind == "one atom" else 12, 16))
         atoms = {"rectified": np.abs(atoms), "equal atoms": atoms[:1].repeat(3, 0)}.get(kind, atoms)
         gram = atoms @ atoms.T * (kind != "zero")
         exact = np.linalg.eigvalsh(gram).max()
-        found = largest_eigenvalue(gram)
-        assert (1 - 1e-12) * exact <= found <= 1.05 * exact + 1e-12
+        estimate = largest_eigenvalue(gram)
+        assert (1 - 1e-12) * exact <= estimate <= 1.05 * exact + 1e-12
 
 
-def test_nobody_can_change_a_gram_matrix_behind_its_consequences(sparse_gram):
+def test_gram_matrix_is_readonly(sparse_gram):
     with pytest.raises(ValueError, match="read-only"):
         Coupling(sparse_gram).gram[0, 0] = 2.0
 
 
 @pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
-def test_the_spectrum_is_looked_at_once_for_each_circuit(neuron, monkeypatch):
+def test_spectrum_is_computed_once_per_circuit(neuron, monkeypatch):
     asked = []
     count = lambda gram: asked.append(len(gram)) or step_limit(gram)  # noqa: E731
     monkeypatch.setattr(spikelca.engines.problem, "step_limit", count)
@@ -68,13 +68,13 @@ def test_the_spectrum_is_looked_at_once_for_each_circuit(neuron, monkeypatch):
     first = circuit.simulate(X, 0.05)
     same(first, circuit.simulate(X, 0.05))
     assert len(asked) == 1
-    learnt = circuit.learn_step(X, first.code)
-    learnt.simulate(X, 0.05)
+    learned = circuit.learn_step(X, first.code)
+    learned.simulate(X, 0.05)
     assert len(asked) == 2
-    assert learnt.coupling.step_limit != circuit.coupling.step_limit
+    assert learned.coupling.step_limit != circuit.coupling.step_limit
 
 
-def test_a_circuit_that_has_run_runs_like_one_that_has_not():
+def test_second_run_equals_run_of_new_circuit():
     used, fresh = random_circuit(SPIKING), random_circuit(SPIKING)
     X, keep = random_stimuli(used), {"record": ("u", "spikes")}
     used.simulate(random_stimuli(used, seed=5), 0.02, 4e-4)
@@ -83,7 +83,7 @@ def test_a_circuit_that_has_run_runs_like_one_that_has_not():
 
 @pytest.mark.parametrize("wiring", ["lateral", "residual"])
 @pytest.mark.parametrize("widths", [(9,), (9, 5)])
-def test_a_run_leaves_stimuli_and_synapses_as_they_were(wiring, widths):
+def test_run_does_not_change_stimuli_and_synapses(wiring, widths):
     circuit = random_circuit(
         SPIKING, wiring=wiring, widths=widths, weights=(1.0, 0.7)[: len(widths)]
     )
@@ -101,7 +101,7 @@ def test_a_run_leaves_stimuli_and_synapses_as_they_were(wiring, widths):
         np.testing.assert_array_equal(d.synapses, phi.T)
 
 
-def test_all_threads_get_one_layout_which_stays_behind_when_a_circuit_is_sent():
+def test_derived_arrays_are_shared_but_not_pickled():
     made, all_here = [], threading.Barrier(4)
 
     def together(array):
@@ -122,7 +122,7 @@ def test_all_threads_get_one_layout_which_stays_behind_when_a_circuit_is_sent():
     assert len(made) == 5
 
 
-def test_rows_and_columns_of_a_larger_array_are_simulated_like_copies():
+def test_views_are_simulated_like_copies():
     circuit = random_circuit(SPIKING, widths=(9,), weights=(1.0,))
     large = np.zeros((10, 18))
     large[::2, ::2] = random_stimuli(circuit)["a"]
@@ -132,7 +132,7 @@ def test_rows_and_columns_of_a_larger_array_are_simulated_like_copies():
     )
 
 
-def test_free_memory_is_asked_for_only_if_something_is_recorded(monkeypatch):
+def test_free_memory_is_read_only_when_recording(monkeypatch):
     asked = []
     monkeypatch.setattr(
         spikelca.circuit.simulation, "available_bytes", lambda: asked.append(1) or 2**40
@@ -146,7 +146,7 @@ def test_free_memory_is_asked_for_only_if_something_is_recorded(monkeypatch):
 
 @pytest.mark.parametrize("two_sided", [False, True])
 @pytest.mark.parametrize("reading", [None, "current", "clamp", "linked"])
-def test_both_certificates_of_a_run_are_those_of_the_public_functions(two_sided, reading):
+def test_run_certificates_equal_those_of_public_functions(two_sided, reading):
     drivers = () if reading is None else (OrdinalDriver(2, reading=reading),)
     circuit = random_circuit(
         transfer=SoftThreshold(0.1, two_sided), drivers=drivers, dtype=np.float32
@@ -158,15 +158,15 @@ def test_both_certificates_of_a_run_are_those_of_the_public_functions(two_sided,
         code *= p.allowed
     residual, gap = compute_certificates(p, p.drive(), code)
     total = p.drive() + p.current
-    awaited = fixed_point_residual(circuit.transfer, total, p.gram, code, p.allowed)
-    np.testing.assert_allclose(residual, awaited, rtol=1e-6)
+    expected = fixed_point_residual(circuit.transfer, total, p.gram, code, p.allowed)
+    np.testing.assert_allclose(residual, expected, rtol=1e-6)
     energy = p.stimulus_energy()
     bound = relative_gap(circuit.transfer, p.drive(), p.gram, code, energy, p.current, p.allowed)
     np.testing.assert_array_equal(gap, bound)
     assert (gap > 1e-3).all()
 
 
-def test_a_code_that_a_one_sided_circuit_cannot_have_has_no_gap():
+def test_negative_one_sided_code_has_no_gap():
     gram, drive = np.eye(2), np.array([[1.0, 0.2]])
     gap = relative_gap(SoftThreshold(0.5), drive, gram, np.array([[0.5, -0.1]]), np.ones(1))
     assert np.isnan(gap).all()
@@ -174,14 +174,14 @@ def test_a_code_that_a_one_sided_circuit_cannot_have_has_no_gap():
 
 @pytest.mark.parametrize("n_steps", [4, 5, 7, 100, 1001])
 @pytest.mark.parametrize("window", [1.0, 0.5, 0.25])
-def test_the_weights_of_a_readout_add_up_as_they_are_said_to(n_steps, window):
+def test_taper_weights_add_up_to_taper_sum(n_steps, window):
     clock = Clock(1e-4, n_steps)
     assert clock.taper_sum(window) == clock.taper(window).sum()
 
 
 @pytest.mark.parametrize("wiring", ["lateral", "residual"])
 @pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
-def test_a_run_that_is_recorded_is_the_run_that_is_not(neuron, wiring):
+def test_recording_does_not_change_the_run(neuron, wiring):
     circuit = random_circuit(neuron, wiring=wiring)
     X = random_stimuli(circuit)
     names = ("u", "s") if wiring == "residual" else ("u",)

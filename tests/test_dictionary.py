@@ -1,4 +1,4 @@
-"""Dictionaries and their plasticity: frozen values, Eq. 4, the unit sphere, idle atoms."""
+"""Dictionaries and their plasticity: frozen values, Eq. 4, unit norm, idle atoms."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def stacked_norm(circuit):
 # ---------------------------------------------------------------------- a dictionary is a value
 
 
-def test_atoms_are_a_copy_that_nobody_can_write_to(rng):
+def test_atoms_are_readonly_copies(rng):
     mine = rng.random((3, 4))
     d = Dictionary("x", mine)
     mine[0, 0] = 9
@@ -56,7 +56,7 @@ def test_atoms_are_a_copy_that_nobody_can_write_to(rng):
         d.atoms[0, 0] = 9
 
 
-def test_dictionaries_are_equal_when_all_their_parts_are(rng):
+def test_dictionaries_with_equal_fields_are_equal(rng):
     atoms = rng.random((3, 4))
     d = Dictionary("x", atoms)
     assert d == Dictionary("x", atoms.copy())
@@ -67,7 +67,7 @@ def test_dictionaries_are_equal_when_all_their_parts_are(rng):
     assert d != "x"
 
 
-def test_other_atoms_leave_everything_else_as_it_was(rng):
+def test_new_atoms_keep_all_other_fields(rng):
     d = Dictionary("x", rng.random((3, 4)), 2.0, Hebbian(0.3))
     new = d._with_atoms(np.eye(3, 4))
     assert (new.name, new.weight, new.plasticity) == ("x", 2.0, Hebbian(0.3))
@@ -76,7 +76,7 @@ def test_other_atoms_leave_everything_else_as_it_was(rng):
 
 
 @pytest.mark.parametrize("weight", [0, -1, np.nan, np.inf])
-def test_a_weight_must_be_finite_and_above_zero(weight):
+def test_weight_must_be_finite_and_positive(weight):
     with pytest.raises(ValueError, match="weight of 'x'"):
         Dictionary("x", np.eye(2), weight)
 
@@ -86,30 +86,30 @@ def test_a_weight_must_be_finite_and_above_zero(weight):
     [
         ([], "at least one"),
         ([("x", np.eye(2)), ("x", np.eye(2))], "all different"),
-        ([("x", np.eye(2)), ("y", np.eye(3))], "one number of neurons"),
-        ([("x", np.eye(2)), ("y", np.eye(2, dtype=np.float32))], "precisions"),
+        ([("x", np.eye(2)), ("y", np.eye(3))], "same number of neurons"),
+        ([("x", np.eye(2)), ("y", np.eye(2, dtype=np.float32))], "same dtype"),
         ([("x", [[1.0, 0.0], [0.0, 0.0]])], "norm zero, the first at index 1"),
-        ([("x", [[1.0, 0.0], [0.6, 0.8], [0.6, 0.8]])], "Atoms 1 and 2 are equal"),
-        ([("x", [[1.0, 0.0], [0.0, 0.6], [-0.0, 0.6]])], "Atoms 1 and 2 are equal"),
+        ([("x", [[1.0, 0.0], [0.6, 0.8], [0.6, 0.8]])], "equal atoms 1 and 2"),
+        ([("x", [[1.0, 0.0], [0.0, 0.6], [-0.0, 0.6]])], "equal atoms 1 and 2"),
     ],
 )
-def test_dictionaries_that_do_not_fit_together_are_refused(dictionaries, message):
+def test_mismatched_dictionaries_are_rejected(dictionaries, message):
     made = [Dictionary(name, atoms) for name, atoms in dictionaries]
     with pytest.raises(ValueError, match=message):
         Circuit(RateNeuron(), SoftThreshold(0.1), made)
 
 
-def test_atoms_that_are_blank_or_equal_in_one_modality_only_are_welcome():
-    seen = Dictionary("x", [[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
-    told = Dictionary("y", [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    assert Circuit(RateNeuron(), SoftThreshold(0.1), [seen, told]).n_neurons == 3
+def test_atoms_may_be_equal_in_one_modality():
+    first = Dictionary("x", [[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
+    second = Dictionary("y", [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    assert Circuit(RateNeuron(), SoftThreshold(0.1), [first, second]).n_neurons == 3
 
 
 # ---------------------------------------------------------------------- the unit sphere
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_stacked_atoms_come_back_to_the_unit_sphere(dtype, rng):
+def test_stacked_atoms_are_normalised(dtype, rng):
     weights = [2.0, 0.5]
     atoms = [rng.random((4, 3)).astype(dtype), 7 * rng.random((4, 2)).astype(dtype)]
     moved = normalise_stacked(atoms, weights)
@@ -120,7 +120,7 @@ def test_stacked_atoms_come_back_to_the_unit_sphere(dtype, rng):
         np.testing.assert_allclose(ratio, ratio[:, :1].repeat(old.shape[1], 1), rtol=1e-6)
 
 
-def test_an_atom_of_norm_zero_stays_zero_and_finite():
+def test_zero_atom_stays_zero():
     [moved] = normalise_stacked([np.array([[0.0, 0.0], [3.0, 4.0]])], [1.0])
     np.testing.assert_allclose(moved, [[0, 0], [0.6, 0.8]], rtol=1e-15)
 
@@ -128,7 +128,7 @@ def test_an_atom_of_norm_zero_stays_zero_and_finite():
 # ---------------------------------------------------------------------- Hebb
 
 
-def test_the_step_is_output_times_error_over_the_usage_of_each_atom(rng):
+def test_step_is_output_times_error_over_usage(rng):
     atoms, residual, code = rng.random((3, 4)), rng.standard_normal((5, 4)), rng.random((5, 3))
     usage = np.array([1.0, 2.0, 4.0])
     moved = Hebbian(rate=0.5).step(atoms, code.T @ residual, usage)
@@ -138,7 +138,7 @@ def test_the_step_is_output_times_error_over_the_usage_of_each_atom(rng):
     np.testing.assert_allclose(moved, by_hand, rtol=1e-14)
 
 
-def test_a_full_step_of_a_single_atom_lands_on_the_least_squares_answer(rng):
+def test_full_step_of_one_atom_is_least_squares(rng):
     a, x = rng.random((30, 1)), rng.random((30, 4))
     atom = rng.random((1, 4))
     usage = (a**2).sum(axis=0)
@@ -146,17 +146,16 @@ def test_a_full_step_of_a_single_atom_lands_on_the_least_squares_answer(rng):
     np.testing.assert_allclose(moved, np.linalg.lstsq(a, x, rcond=None)[0], rtol=1e-12)
 
 
-def test_an_atom_that_never_fired_does_not_move():
+def test_atom_without_activity_does_not_change():
     code = np.array([[1.0, 0.0]])
     moved = Hebbian().step(np.eye(2), code.T @ np.ones((1, 2)), np.array([1.0, 0.0]))
     np.testing.assert_array_equal(moved, [[2, 1], [0, 1]])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_an_atom_that_is_silent_for_ever_stays_finite_and_where_it_is(dtype):
-    state = PlasticityState.initial(2).update(
-        Activity.from_code(np.ones((1, 2), dtype)), memory=0.5
-    )
+def test_long_inactive_atom_stays_finite_and_unchanged(dtype):
+    activity = Activity.from_code(np.ones((1, 2), dtype))
+    state = PlasticityState.initial(2).update(activity, memory=0.5)
     code, atoms = np.array([[1.0, 0.0]], dtype), np.eye(2, dtype=dtype)
     for _ in range(1200):
         state = state.update(Activity.from_code(code), memory=0.5)
@@ -173,7 +172,7 @@ def test_usage_is_a_decayed_sum_of_squared_activity():
     np.testing.assert_array_equal(state.usage, [5, 3])
 
 
-def test_silence_counts_presentations_since_the_last_output():
+def test_silence_counts_presentations_since_last_output():
     state = PlasticityState.initial(3).update(
         Activity.from_code(np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 0]])), 0.5
     )
@@ -185,15 +184,15 @@ def test_silence_counts_presentations_since_the_last_output():
 @pytest.mark.parametrize(
     "parts", [{"rate": 0}, {"rate": np.nan}, {"memory": 1}, {"memory": -0.1}, {"memory": np.nan}]
 )
-def test_a_rule_with_senseless_numbers_is_refused(parts):
-    with pytest.raises(ValueError, match=next(iter(parts))):
+def test_rule_out_of_range_is_rejected(parts):
+    with pytest.raises(ValueError, match=f"{next(iter(parts))} must be"):
         Hebbian(**parts)
 
 
 # ---------------------------------------------------------------------- one step of a circuit
 
 
-def test_a_step_of_the_circuit_is_equation_four_on_the_unit_sphere(rng):
+def test_step_of_circuit_is_normalised_equation_four(rng):
     circuit = linked(rng)
     stimuli = shown(circuit, rng)
     code = circuit.encode(stimuli).code
@@ -208,7 +207,7 @@ def test_a_step_of_the_circuit_is_equation_four_on_the_unit_sphere(rng):
     np.testing.assert_allclose(stacked_norm(after), 1, rtol=1e-14)
 
 
-def test_learning_gives_a_new_circuit_and_leaves_the_old_one(rng):
+def test_learning_returns_new_circuit_and_keeps_old_one(rng):
     circuit = linked(rng)
     before = [d.atoms.copy() for d in circuit.dictionaries]
     stimuli = shown(circuit, rng)
@@ -221,7 +220,7 @@ def test_learning_gives_a_new_circuit_and_leaves_the_old_one(rng):
     np.testing.assert_allclose(np.diag(after.lateral), 0, atol=1e-14)
 
 
-def test_a_modality_that_is_not_shown_does_not_learn(rng):
+def test_modality_without_stimuli_does_not_learn(rng):
     circuit = linked(rng)
     stimuli = {"a": rng.random((20, 8))}
     after = circuit.learn_step(stimuli, circuit.encode(stimuli).code)
@@ -230,7 +229,7 @@ def test_a_modality_that_is_not_shown_does_not_learn(rng):
     np.testing.assert_allclose(stacked_norm(after), 1, rtol=1e-14)
 
 
-def test_learning_from_a_part_is_learning_of_the_circuit_that_sees_only_that_part(rng):
+def test_learning_one_modality_equals_observed_circuit(rng):
     circuit = linked(rng)
     stimuli = {"a": rng.random((20, 8))}
     code = circuit.encode(stimuli).code
@@ -250,7 +249,7 @@ def test_synapses_without_plasticity_never_change(rng):
     np.testing.assert_allclose(stacked_norm(after), 1, rtol=1e-14)
 
 
-def test_beside_fixed_atoms_longer_than_one_the_others_keep_their_length(rng):
+def test_atoms_keep_norm_next_to_long_fixed_atoms(rng):
     fixed = Dictionary("b", 2 * np.eye(6), plasticity=None)
     moving = Dictionary("a", rng.random((6, 8)))
     circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [moving, fixed])
@@ -262,11 +261,11 @@ def test_beside_fixed_atoms_longer_than_one_the_others_keep_their_length(rng):
 
 
 @pytest.mark.parametrize("rows", [1, 19, 21])
-def test_codes_that_do_not_match_the_samples_are_refused(rows, rng):
+def test_code_with_other_number_of_rows_is_rejected(rows, rng):
     circuit = linked(rng)
     stimuli = shown(circuit, rng)
     for method in (circuit.learn_step, circuit.energy):
-        with pytest.raises(ValueError, match=f"code has {rows} rows; 20 were awaited"):
+        with pytest.raises(ValueError, match=f"code must have 20 rows, .* got {rows}"):
             method(stimuli, np.ones((rows, 6)))
 
 
@@ -292,7 +291,7 @@ def visible(rng, n_samples=10):
     return {"x": x}
 
 
-def test_idle_atoms_come_back_as_samples_and_are_counted(rng):
+def test_idle_atoms_become_samples_and_are_counted(rng):
     circuit, stimuli = silent_circuit(rng), visible(rng)
     code = circuit.encode(stimuli).code
     after = circuit.learn_step(stimuli, code, rng=rng)
@@ -305,7 +304,7 @@ def test_idle_atoms_come_back_as_samples_and_are_counted(rng):
     assert (after.encode(stimuli).code[:, 2:] > 0).any(axis=0).all()
 
 
-def test_idle_atoms_can_come_back_as_what_is_left_unexplained(rng):
+def test_idle_atoms_can_become_residuals(rng):
     circuit, stimuli = silent_circuit(rng, source="residual"), visible(rng)
     code = circuit.encode(stimuli).code
     after = circuit.learn_step(stimuli, code, rng=rng)
@@ -315,7 +314,7 @@ def test_idle_atoms_can_come_back_as_what_is_left_unexplained(rng):
         assert np.abs(left - atom).max(axis=1).min() < 1e-15
 
 
-def test_a_new_atom_starts_without_a_past(rng):
+def test_new_atom_starts_without_history(rng):
     circuit, stimuli = silent_circuit(rng), visible(rng)
     after = circuit.learn_step(stimuli, circuit.encode(stimuli).code, rng=rng)
     np.testing.assert_array_equal(after.plasticity.usage[2:], 0)
@@ -324,7 +323,7 @@ def test_a_new_atom_starts_without_a_past(rng):
     assert again.plasticity.redrawn == 0
 
 
-def test_atoms_within_their_patience_stay(rng):
+def test_atoms_within_patience_stay(rng):
     circuit, stimuli = silent_circuit(rng, patience=11), visible(rng)
     after = circuit.learn_step(stimuli, circuit.encode(stimuli).code, rng=rng)
     assert after.plasticity.redrawn == 0
@@ -333,7 +332,7 @@ def test_atoms_within_their_patience_stay(rng):
     )
 
 
-def test_without_a_generator_idle_atoms_stay(rng):
+def test_idle_atoms_stay_without_generator(rng):
     circuit, stimuli = silent_circuit(rng), visible(rng)
     after = circuit.learn_step(stimuli, circuit.encode(stimuli).code)
     assert after.plasticity.redrawn == 0
@@ -342,7 +341,7 @@ def test_without_a_generator_idle_atoms_stay(rng):
     )
 
 
-def test_the_count_is_of_this_step_even_if_nothing_can_learn(rng):
+def test_redrawn_counts_only_the_last_step(rng):
     circuit, stimuli = silent_circuit(rng), visible(rng)
     after = circuit.learn_step(stimuli, circuit.encode(stimuli).code, rng=rng)
     fixed = after.replace(
@@ -352,7 +351,7 @@ def test_the_count_is_of_this_step_even_if_nothing_can_learn(rng):
     assert fixed.learn_step(stimuli, fixed.encode(stimuli).code, rng=rng).plasticity.redrawn == 0
 
 
-def test_idle_atoms_of_a_block_are_drawn_from_samples_of_its_class(rng):
+def test_idle_atoms_are_samples_of_their_class(rng):
     driver = OrdinalDriver(n_classes=2, block=2, excitation=0.0, inhibition=0.0)
     atoms = np.zeros((4, 6))
     atoms[:, 5] = [1, 2, 3, 4]
@@ -373,7 +372,7 @@ def test_idle_atoms_of_a_block_are_drawn_from_samples_of_its_class(rng):
     assert (fresh[2:, 0] == 0).all()
 
 
-def test_an_idle_atom_whose_class_is_absent_waits(rng):
+def test_idle_atom_stays_if_class_is_absent(rng):
     driver = OrdinalDriver(n_classes=2, block=2, excitation=0.0, inhibition=0.0)
     circuit = silent_circuit(rng, drivers=[driver])
     stimuli = visible(rng)
@@ -383,7 +382,7 @@ def test_an_idle_atom_whose_class_is_absent_waits(rng):
     assert (after.plasticity.silent[2:] == 10).all()
 
 
-def test_no_sample_serves_twice_and_blank_samples_never(rng):
+def test_samples_are_drawn_once_and_never_blank(rng):
     weight = np.array([1.0, 0.0, 2.0, 3.0])
     rows = draw_samples(rng, np.arange(5), weight, None)
     assert sorted(rows[:3]) == [0, 2, 3]
@@ -401,6 +400,6 @@ def test_equal_samples_do_not_become_equal_atoms(rng):
 @pytest.mark.parametrize(
     "parts", [{"source": "noise"}, {"patience": 0}, {"patience": -1}, {"patience": np.nan}]
 )
-def test_a_policy_with_senseless_parts_is_refused(parts):
-    with pytest.raises(ValueError, match=next(iter(parts))):
+def test_invalid_idle_atoms_are_rejected(parts):
+    with pytest.raises(ValueError, match=f"{next(iter(parts))} must be"):
         IdleAtoms(**parts)

@@ -1,4 +1,4 @@
-"""Dask: the bits of one machine, whatever the chunks, the workers, and what happens to them."""
+"""Dask: results bit-identical to a single machine for any chunks, workers and failures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models import assert_same_circuit, make_linked, steered
 from threadpoolctl import threadpool_info
 
 from spikelca import IdleAtoms, LCACoder, LinkedLCA, OrdinalDriver, save
-from spikelca.circuit import batch_statistics as lessons
+from spikelca.circuit import batch_statistics
 from spikelca.cli import main
 from spikelca.distributed import (
     DaskSamples,
@@ -47,7 +47,7 @@ def y():
 def small_blocks(monkeypatch, request):
     """Blocks so small that a batch of twenty is five of them, and tasks in this thread."""
     if not {"cluster", "passing"} & set(request.fixturenames):
-        monkeypatch.setattr(lessons, "BLOCK_SAMPLES", 4)
+        monkeypatch.setattr(batch_statistics, "BLOCK_SAMPLES", 4)
         with dask.config.set(scheduler="synchronous"):
             yield
     else:
@@ -59,7 +59,7 @@ def small_blocks(monkeypatch, request):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
 @pytest.mark.parametrize("chunks", [(90, 8), (7, 3), ((1, 0, 80, 9), 8)])
-def test_codes_are_those_of_one_machine_whatever_the_chunks(X, y, dtype, chunks):
+def test_codes_equal_single_machine_for_any_chunks(X, y, dtype, chunks):
     lca = steered(observe=["left"]).fit(X, y)
     rows = (X * 3).astype(dtype)
     lazy = lca.transform(da.from_array(rows, chunks=chunks))
@@ -69,13 +69,13 @@ def test_codes_are_those_of_one_machine_whatever_the_chunks(X, y, dtype, chunks)
     assert np.array_equal(lazy.compute(), here)
 
 
-def test_the_coder_with_a_fixed_dictionary_does_the_same(X):
+def test_lca_coder_codes_equal_single_machine(X):
     coder = LCACoder(np.abs(np.random.default_rng(0).normal(size=(5, 8))), two_sided=True)
     lazy = coder.transform(da.from_array(X, chunks=40))
     assert np.array_equal(lazy.compute(), coder.transform(X))
 
 
-def test_chunks_of_unknown_length_and_empty_ones_are_encoded(X, y):
+def test_empty_and_unknown_chunks_are_encoded(X, y):
     lca = steered().fit(X, y)
     chosen = X[:, 0] > 0.6
     lazy = da.from_array(X, chunks=(10, 8))
@@ -85,13 +85,13 @@ def test_chunks_of_unknown_length_and_empty_ones_are_encoded(X, y):
     assert np.array_equal(codes.compute(), lca.transform(X[chosen]))
 
 
-def test_the_circuit_is_one_key_of_the_graph(X, y):
+def test_circuit_is_one_key_of_the_graph(X, y):
     lca = steered().fit(X, y)
     graph = dict(lca.transform(da.from_array(X, chunks=(10, 8))).__dask_graph__())
     assert sum(str(key).startswith("circuit-") for key in graph) == 1
 
 
-def test_a_task_computes_in_one_thread_and_so_does_its_blas(X, y):
+def test_task_and_its_blas_use_one_thread(X, y):
     circuit, seen = steered().fit(X, y).circuit_.without_drivers().observe("left"), []
 
     def codes(circuit, stimuli):
@@ -105,14 +105,14 @@ def test_a_task_computes_in_one_thread_and_so_does_its_blas(X, y):
     assert len(seen) >= 9
 
 
-def test_a_value_that_is_no_number_is_told_with_its_place(X, y):
+def test_nan_is_reported_with_its_index(X, y):
     bad = X.copy()
     bad[37, 2] = np.nan
     lazy = da.from_array(bad, chunks=(10, 8))
-    with pytest.raises(ValueError, match=r"X contains NaN at index \(37, 2\)"):
+    with pytest.raises(ValueError, match=r"X must .*NaN at index \(37, 2\)"):
         steered().fit(X, y).transform(lazy).compute()
     lca = steered()
-    with pytest.raises(ValueError, match=r"X contains NaN at index \(37, 2\)"):
+    with pytest.raises(ValueError, match=r"X must .*NaN at index \(37, 2\)"):
         lca.fit(lazy, y)
     assert not hasattr(lca, "circuit_")
 
@@ -120,13 +120,13 @@ def test_a_value_that_is_no_number_is_told_with_its_place(X, y):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda X: X[:, 0], r"shape \(90,\); a 2D array"),
+        (lambda X: X[:, 0], r"2D array.* got shape \(90,\)"),
         (lambda X: X[:0], "not empty"),
-        (lambda X: X.astype(complex), "complex128 values"),
+        (lambda X: X.astype(complex), "complex128"),
         (lambda X: X[:, :5], "8 columns|expecting"),
     ],
 )
-def test_what_is_no_table_of_samples_is_refused_before_anything_runs(X, y, make, message):
+def test_invalid_arrays_are_rejected_before_computing(X, y, make, message):
     with pytest.raises(ValueError, match=message):
         steered().fit(X, y).transform(make(da.from_array(X, chunks=10)))
 
@@ -136,7 +136,7 @@ def test_what_is_no_table_of_samples_is_refused_before_anything_runs(X, y, make,
 
 @pytest.mark.parametrize("source", ["sample", "residual"])
 @pytest.mark.parametrize("chunks", [(90, 8), (7, 3), ((1, 0, 80, 9), 8)])
-def test_learning_takes_the_steps_of_one_machine_whatever_the_chunks(X, y, chunks, source):
+def test_learning_equals_single_machine_for_any_chunks(X, y, chunks, source):
     make = {"idle": IdleAtoms(source, patience=8), "threshold": 0.3}
     here = steered(**make).fit(X, y)
     there = steered(**make).fit(da.from_array(X, chunks=chunks), da.from_array(y, chunks=11))
@@ -153,7 +153,7 @@ def test_learning_from_chunks_of_unknown_length(X):
     assert_same_circuit(there.circuit_, make_linked().fit(X[X[:, 0] > 0.3]).circuit_)
 
 
-def test_a_stream_of_chunks_is_read_once_and_let_go(X):
+def test_chunks_are_read_once_and_released(X):
     reads = []
 
     def reading(block, block_info=None):
@@ -173,9 +173,7 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("chunks_first", [True, False])
-def test_a_checkpoint_goes_from_one_machine_to_a_cluster_and_back(
-    monkeypatch, tmp_path, X, y, chunks_first
-):
+def test_checkpoint_moves_between_machine_and_cluster(monkeypatch, tmp_path, X, y, chunks_first):
     path, lazy, original = (
         tmp_path / "learning",
         da.from_array(X, chunks=(7, 8)),
@@ -193,11 +191,11 @@ def test_a_checkpoint_goes_from_one_machine_to_a_cluster_and_back(
             steered().fit(lazy if chunks_first else X, y, checkpoint=path, checkpoint_every=3)
     resumed = steered().fit(X if chunks_first else lazy, y, checkpoint=path, resume=True)
     assert_same_circuit(resumed.circuit_, steered().fit(X, y).circuit_)
-    with pytest.raises(ValueError, match="belongs to another learning"):
+    with pytest.raises(ValueError, match="belongs to another training run"):
         steered().fit(lazy + 1e-9, y, checkpoint=path, resume=True)
 
 
-def test_the_digest_of_rows_on_workers_is_that_of_one_machine(monkeypatch, X):
+def test_digest_on_workers_equals_single_machine(monkeypatch, X):
     monkeypatch.setattr("spikelca.learning.checkpoint.DIGEST_ROWS", 16)
     monkeypatch.setattr("spikelca.distributed.batches.DIGEST_ROWS", 16)
     rows = DaskSamples(check_dask(da.from_array(X, chunks=(7, 8))), {"a": 3, "b": 5}, keep=True)
@@ -218,7 +216,7 @@ def passing():
         yield found
 
 
-def test_a_scheduler_that_goes_is_told_and_the_last_step_is_kept(monkeypatch, tmp_path, X, passing):
+def test_lost_scheduler_raises_and_keeps_last_step(monkeypatch, tmp_path, X, passing):
     path, original = tmp_path / "learning", Checkpoint.write_if_due
 
     def leaving(self, mark):
@@ -228,7 +226,7 @@ def test_a_scheduler_that_goes_is_told_and_the_last_step_is_kept(monkeypatch, tm
 
     monkeypatch.setattr(Checkpoint, "write_if_due", leaving)
     lca = make_linked()
-    with pytest.raises(ConnectionError, match=r"scheduler is gone.*resume=True"):
+    with pytest.raises(ConnectionError, match=r"scheduler is lost.*resume=True"):
         lca.fit(da.from_array(X, chunks=(30, 8)), checkpoint=path, checkpoint_every=100)
     assert lca.n_steps_ == 2
     assert read_checkpoint(path)[0].n_steps == 2
@@ -244,11 +242,11 @@ def cluster():
         yield found
 
 
-def test_a_worker_that_is_killed_in_an_epoch_changes_nothing(monkeypatch, cluster):
+def test_killed_worker_does_not_change_results(monkeypatch, cluster):
     rng = np.random.default_rng(0)
     X = np.abs(rng.normal(size=(6000, 8)))
     make = {"batch_size": 2048, "n_epochs": 1}
-    here, original = make_linked(**make).fit(X), lessons.BatchStatistics
+    here, original = make_linked(**make).fit(X), batch_statistics.BatchStatistics
     victims = list(distributed.default_client().run(os.getpid).values())
 
     def strike(*parts):
@@ -281,7 +279,7 @@ def test_as_many_local_workers_as_given(monkeypatch):
             connect(words).__enter__()
 
 
-def test_a_scheduler_without_a_worker_is_an_error(monkeypatch):
+def test_scheduler_without_worker_raises(monkeypatch):
     monkeypatch.setattr("spikelca.distributed.cluster.TIMEOUT", 1)
     with (
         distributed.LocalCluster(n_workers=0, processes=False, **NO_DASHBOARD) as empty,
@@ -291,9 +289,11 @@ def test_a_scheduler_without_a_worker_is_an_error(monkeypatch):
         pytest.fail("entered")
 
 
-def test_a_scheduler_that_does_not_answer_is_told(monkeypatch):
+def test_unreachable_scheduler_raises(monkeypatch):
     monkeypatch.setattr("spikelca.distributed.cluster.TIMEOUT", 0.2)
-    with pytest.raises(ConnectionError, match=r"tcp://127.0.0.1:1 does not answer.*dask scheduler"):
+    with pytest.raises(
+        ConnectionError, match=r"tcp://127.0.0.1:1 does not respond.*dask scheduler"
+    ):
         connect("tcp://127.0.0.1:1").__enter__()
     with pytest.raises(ValueError, match="local:N with N worker processes"):
         connect("local:0").__enter__()
@@ -314,13 +314,13 @@ def images(tmp_path, X):
     return tmp_path
 
 
-def test_zarr_and_stacks_of_files_hold_the_same_samples(images):
-    awaited = np.load(images / "x.npy")
+def test_zarr_and_file_stacks_give_same_samples(images):
+    expected = np.load(images / "x.npy")
     for name in ("x.zarr", "stack", "x.npy"):
-        assert np.array_equal(read_lazily(images / name).compute(), awaited)
+        assert np.array_equal(read_lazily(images / name).compute(), expected)
 
 
-def test_a_zarr_array_that_would_run_code_is_refused(tmp_path, X):
+def test_zarr_array_with_pickles_is_rejected(tmp_path, X):
     zarr.create_array(tmp_path / "x", data=X, chunks=(30, 8), zarr_format=2, compressors=None)
     text = (tmp_path / "x" / ".zarray").read_text()
     evil = text.replace('"compressor": null', '"compressor": {"id": "pickle", "protocol": 5}')
@@ -330,7 +330,7 @@ def test_a_zarr_array_that_would_run_code_is_refused(tmp_path, X):
         read_lazily(tmp_path / "x")
 
 
-def test_the_commands_give_the_same_model_and_codes_from_every_kind_of_file(images):
+def test_commands_give_same_results_for_all_files(images):
     words = ["--neurons", "6", "--epochs", "2", "--batch-size", "20", "--quiet", "-o"]
     names = ("x.npy", "x.zarr", "stack")
     for name in names:
@@ -339,7 +339,7 @@ def test_the_commands_give_the_same_model_and_codes_from_every_kind_of_file(imag
     assert models[0] == models[1] == models[2]
     encode = ["encode", str(images / "x.npy.model"), "--quiet"]
     assert main([*encode, str(images / "x.npy"), "-o", str(images / "codes.npz")]) == 0
-    for _ in range(2):  # the second time it takes the place of the first
+    for _ in range(2):  # the second time it replaces the first
         assert main([*encode, str(images / "x.zarr"), "-o", str(images / "codes.zarr")]) == 0
     here, there = np.load(images / "codes.npz"), zarr.open(images / "codes.zarr", mode="r")
     assert sorted(there) == sorted(here.files)
@@ -349,7 +349,7 @@ def test_the_commands_give_the_same_model_and_codes_from_every_kind_of_file(imag
     assert not list(images.glob("*spikelca-*"))
 
 
-def test_a_command_on_real_workers_and_one_without_a_scheduler(images, capsys):
+def test_command_runs_on_workers_or_reports_missing_scheduler(images, capsys):
     save(LinkedLCA(6, batch_size=20, random_state=0).fit(np.eye(8)), images / "m")
     words = ["encode", str(images / "m"), str(images / "stack"), "-o", str(images / "a.npz")]
     assert main([*words, "--scheduler", "nowhere"]) == 1
@@ -358,8 +358,8 @@ def test_a_command_on_real_workers_and_one_without_a_scheduler(images, capsys):
     assert not (images / "a.npz").exists()
 
 
-def test_a_store_takes_the_place_of_a_store_and_of_nothing_else(images, X):
-    with pytest.raises(FileExistsError, match="no Zarr store"):
+def test_store_replaces_only_another_store(images, X):
+    with pytest.raises(FileExistsError, match="not a Zarr store"):
         write_zarr(images / "stack", {"x": da.from_array(X, chunks=30)})
 
     def broken(block):
@@ -374,9 +374,7 @@ def test_a_store_takes_the_place_of_a_store_and_of_nothing_else(images, X):
 
 
 @pytest.mark.parametrize("missing", ["dask", "distributed", "zarr"])
-def test_without_the_extra_one_sentence_says_how_to_install_it(
-    monkeypatch, images, capsys, missing
-):
+def test_missing_extra_reports_install_command(monkeypatch, images, capsys, missing):
     save(LinkedLCA(6, batch_size=20, random_state=0).fit(np.eye(8)), images / "m")
     for name in [n for n in sys.modules if n.partition(".")[0] == missing]:
         monkeypatch.delitem(sys.modules, name)
@@ -388,7 +386,7 @@ def test_without_the_extra_one_sentence_says_how_to_install_it(
     assert len(said.splitlines()) == 1
 
 
-def test_an_ordinal_driver_reads_labels_on_workers_too(X):
+def test_ordinal_driver_uses_labels_on_workers(X):
     y = np.array(["odd", "even"])[np.arange(90) % 2]
     make = {"driver": OrdinalDriver(2, reading="clamp")}
     there = steered(**make).fit(da.from_array(X, chunks=(20, 8)), y)

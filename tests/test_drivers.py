@@ -1,4 +1,4 @@
-"""Drivers: three readings of the paper's third input, blocks, fading, and what they refuse."""
+"""Drivers: three interpretations of the paper's third input, blocks, fading and validation."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ READINGS = ["current", "linked", "clamp"]
 LABELS = [1, 0]
 
 
-def driver(**parts):
-    return OrdinalDriver(**({"n_classes": 2, "block": 2, "inhibition": 0.3} | parts))
+def driver(**params):
+    return OrdinalDriver(**({"n_classes": 2, "block": 2, "inhibition": 0.3} | params))
 
 
-def circuit(n_neurons=5, threshold=0.1, drivers=(), **parts):
+def circuit(n_neurons=5, threshold=0.1, drivers=(), **fields):
     atoms = np.random.default_rng(0).random((n_neurons, 8))
     return Circuit(
-        RateNeuron(), SoftThreshold(threshold), [Dictionary("x", atoms)], drivers, **parts
+        RateNeuron(), SoftThreshold(threshold), [Dictionary("x", atoms)], drivers, **fields
     )
 
 
-def test_blocks_follow_the_order_of_the_classes_and_the_rest_is_free():
+def test_blocks_follow_class_order():
     np.testing.assert_array_equal(driver().neuron_classes(5), [0, 0, 1, 1, -1])
     neuron_classes = OrdinalDriver(n_classes=10).neuron_classes(256)
     assert [(neuron_classes == c).sum() for c in range(-1, 10)] == [6] + [25] * 10
     assert (neuron_classes[250:] == -1).all()
 
 
-def test_current_excites_the_block_inhibits_the_others_and_spares_the_free():
+def test_current_excites_own_block_and_inhibits_others():
     injection = driver(excitation=0.05).inject(LABELS, 2, 5)
     expected = [[-0.3, -0.3, 0.05, 0.05, 0], [0.05, 0.05, -0.3, -0.3, 0]]
     np.testing.assert_array_equal(injection.current, expected)
@@ -51,7 +51,7 @@ def test_current_excites_the_block_inhibits_the_others_and_spares_the_free():
     assert injection.offset is None
 
 
-def test_linked_is_a_third_modality_with_an_identity_dictionary():
+def test_linked_is_third_modality_with_identity_dictionary():
     g = 0.5
     injection = driver(reading="linked", gain=g).inject(LABELS, 2, 5)
     third = g * np.array([[0, 0, 1, 1, 0], [1, 1, 0, 0, 0]])
@@ -61,7 +61,7 @@ def test_linked_is_a_third_modality_with_an_identity_dictionary():
     np.testing.assert_allclose(injection.offset, (third**2).sum(axis=1))
 
 
-def test_linked_driver_gives_the_code_of_the_circuit_with_that_third_dictionary():
+def test_linked_code_equals_circuit_with_third_dictionary():
     rng, g, n = np.random.default_rng(3), 0.5, 6
     atoms = rng.random((n, 8))
     x, labels = rng.random((4, 8)), np.array([0, 1, 0, 1])
@@ -74,25 +74,25 @@ def test_linked_driver_gives_the_code_of_the_circuit_with_that_third_dictionary(
     np.testing.assert_allclose(code, explicit.encode({"x": x, "d": third}, 1e-12).code, atol=1e-12)
 
 
-def test_clamp_holds_the_other_blocks_at_zero_and_adds_no_current():
+def test_clamp_holds_other_blocks_at_zero():
     injection = driver(reading="clamp").inject(LABELS, 2, 5)
     expected = [[False, False, True, True, True], [True, True, False, False, True]]
     np.testing.assert_array_equal(injection.allowed, expected)
     assert not injection.current.any()
 
 
-def test_clamped_code_is_the_code_of_a_circuit_without_the_other_neurons():
+def test_clamped_code_equals_circuit_without_other_neurons():
     full = circuit(4, drivers=[driver(reading="clamp")])
     x = np.random.default_rng(1).random((2, 8))
     code = full.encode({"x": x}, 1e-12, labels=LABELS).code
-    for row, kept in enumerate([[2, 3], [0, 1]]):
-        part = Circuit(
-            full.neuron, full.transfer, [Dictionary("x", full.dictionary("x").atoms[kept])]
+    for row, neurons in enumerate([[2, 3], [0, 1]]):
+        small = Circuit(
+            full.neuron, full.transfer, [Dictionary("x", full.dictionary("x").atoms[neurons])]
         )
         np.testing.assert_allclose(
-            code[row, kept], part.encode({"x": x[row : row + 1]}, 1e-12).code[0], atol=1e-12
+            code[row, neurons], small.encode({"x": x[row : row + 1]}, 1e-12).code[0], atol=1e-12
         )
-        assert not np.delete(code[row], kept).any()
+        assert not np.delete(code[row], neurons).any()
 
 
 def test_drivers_add_up():
@@ -110,7 +110,7 @@ def test_drivers_add_up():
 
 
 @pytest.mark.parametrize("reading", READINGS)
-def test_a_driver_belongs_to_learning_and_can_be_taken_off(reading):
+def test_without_drivers_gives_undriven_code(reading):
     driven = circuit(drivers=[driver(reading=reading, excitation=0.05)])
     x = {"x": np.random.default_rng(1).random((2, 8))}
     plain = circuit().encode(x).code
@@ -119,7 +119,7 @@ def test_a_driver_belongs_to_learning_and_can_be_taken_off(reading):
 
 
 @pytest.mark.parametrize("reading", READINGS)
-def test_a_driver_needs_labels_and_says_how_to_go_without(reading):
+def test_missing_labels_are_rejected(reading):
     with pytest.raises(ValueError, match="without_drivers"):
         circuit(drivers=[driver(reading=reading)]).encode({"x": np.ones((2, 8))})
 
@@ -129,48 +129,48 @@ def test_a_driver_needs_labels_and_says_how_to_go_without(reading):
     [[0, 2], [-1, 0], [0.5, 1], [np.nan, 0], ["a", "b"], [0], [0, 1, 1], [[0, 1]], 0, [None, 0]],
 )
 @pytest.mark.parametrize("method", ["encode", "drive", "learn"])
-def test_unseen_classes_and_misfitting_labels_are_refused(labels, method):
+def test_invalid_labels_are_rejected(labels, method):
     driven = circuit(drivers=[driver()])
     x = {"x": np.ones((2, 8))}
-    ask = {
+    call = {
         "encode": lambda: driven.encode(x, labels=labels),
         "drive": lambda: driven.drive(x, labels),
         "learn": lambda: driven.learn_step(x, np.ones((2, 5)), labels=labels),
     }[method]
-    with pytest.raises(ValueError, match=r"labels .*awaited|labels holds"):
-        ask()
+    with pytest.raises(ValueError, match="labels must"):
+        call()
 
 
-def test_more_blocks_than_neurons_are_refused():
-    with pytest.raises(ValueError, match="need 6 neurons; the circuit has 5"):
+def test_more_blocks_than_neurons_are_rejected():
+    with pytest.raises(ValueError, match=r"n_neurons must be at least 6 .* got 5"):
         circuit(5, drivers=[OrdinalDriver(n_classes=2, block=3)])
-    with pytest.raises(ValueError, match="need 10 neurons; the circuit has 5"):
+    with pytest.raises(ValueError, match=r"n_neurons must be at least 10 .* got 5"):
         circuit(5, drivers=[OrdinalDriver(n_classes=10)])
 
 
 @pytest.mark.parametrize("excitation", [0.1, 0.2])
-def test_an_excitation_that_fires_cells_on_its_own_is_refused(excitation):
+def test_excitation_above_threshold_is_rejected(excitation):
     with pytest.raises(ValueError, match="below the threshold"):
         circuit(threshold=0.1, drivers=[driver(excitation=excitation)])
 
 
 @pytest.mark.parametrize("kind", [SoftThreshold, HardThreshold])
 @pytest.mark.parametrize("inhibition", [0.1, 0.2])
-def test_an_inhibition_that_fires_two_sided_cells_on_its_own_is_refused(kind, inhibition):
+def test_two_sided_inhibition_above_threshold_is_rejected(kind, inhibition):
     push, phi = driver(excitation=0.0, inhibition=inhibition), [Dictionary("x", np.eye(5))]
     with pytest.raises(ValueError, match=r"two-sided.*reading='clamp'"):
         Circuit(RateNeuron(), kind(0.1, two_sided=True), phi, [push])
     X, y = np.eye(4), [0, 0, 1, 1]
     signed = LinkedLCA(4, threshold=0.1, two_sided=True, driver=push, random_state=0)
-    with pytest.raises(ValueError, match="fires downwards"):
+    with pytest.raises(ValueError, match="two-sided circuit"):
         signed.fit(X, y)
     assert not hasattr(signed, "circuit_")
-    Circuit(RateNeuron(), kind(0.1), phi, [push])  # one-sided cells are only held down
+    Circuit(RateNeuron(), kind(0.1), phi, [push])  # inhibition cannot activate one-sided neurons
 
 
 @pytest.mark.parametrize("kind", [SoftThreshold, HardThreshold])
 @pytest.mark.parametrize("reading", ["current", "clamp"])
-def test_no_two_sided_cell_fires_that_sees_nothing(kind, reading):
+def test_two_sided_neuron_without_input_stays_silent(kind, reading):
     steering = driver(reading=reading, excitation=0.09, inhibition=0.09)
     blank = {"x": np.zeros((2, 5))}
     seeing = Circuit(
@@ -181,7 +181,7 @@ def test_no_two_sided_cell_fires_that_sees_nothing(kind, reading):
 
 
 @pytest.mark.parametrize(
-    "parts",
+    "params",
     [
         {"reading": "nudge"},
         {"n_classes": 0},
@@ -192,24 +192,24 @@ def test_no_two_sided_cell_fires_that_sees_nothing(kind, reading):
         {"gain": -1.0},
     ],
 )
-def test_senseless_numbers_are_refused(parts):
-    with pytest.raises(ValueError, match=next(iter(parts))):
-        driver(**parts)
+def test_invalid_driver_parameters_are_rejected(params):
+    with pytest.raises(ValueError, match=f"{next(iter(params))} must be"):
+        driver(**params)
 
 
 @pytest.mark.parametrize(("floor", "until"), [(-0.1, 1), (1.1, 1), (0, 0), (0, 1.1), (np.nan, 1)])
-def test_a_fade_is_between_nothing_and_everything(floor, until):
-    with pytest.raises(ValueError, match="floor"):
+def test_fade_out_of_range_is_rejected(floor, until):
+    with pytest.raises(ValueError, match="must be"):
         Fade(floor, until)
 
 
-def test_fading_falls_linearly_to_the_floor_and_stays_there():
+def test_fade_falls_linearly_to_its_floor():
     fade = Fade(floor=0.2, until=0.5)
-    strengths = [fade.strength(fraction) for fraction in (0, 0.25, 0.5, 0.75, 1)]
+    strengths = [fade.strength(progress) for progress in (0, 0.25, 0.5, 0.75, 1)]
     np.testing.assert_allclose(strengths, [1, 0.6, 0.2, 0.2, 0.2])
 
 
-def test_a_faded_driver_keeps_its_reading_and_loses_its_strength():
+def test_faded_driver_keeps_reading_and_loses_strength():
     strong = driver(excitation=0.04, gain=0.8, fade=Fade(floor=0.5, until=0.5))
     assert strong.at_progress(0.0) == replace(strong, fade=None)
     weak = strong.at_progress(0.5)
@@ -218,7 +218,7 @@ def test_a_faded_driver_keeps_its_reading_and_loses_its_strength():
     assert constant.at_progress(0.9) is constant
 
 
-def test_a_clamp_holds_until_the_fade_is_over_and_then_lets_go():
+def test_clamp_is_released_at_end_of_fade():
     clamp = driver(reading="clamp", fade=Fade(until=0.5))
     assert clamp.at_progress(0.49).inject(LABELS, 2, 5).allowed is not None
     free = clamp.at_progress(0.5).inject(LABELS, 2, 5)
@@ -226,7 +226,7 @@ def test_a_clamp_holds_until_the_fade_is_over_and_then_lets_go():
     assert not free.current.any()
 
 
-def test_a_circuit_fades_all_its_drivers_and_stays_as_it_was():
+def test_circuit_fades_all_drivers_in_a_copy():
     driven = circuit(drivers=[driver(fade=Fade()), driver(reading="clamp")])
     faded = driven._at_progress(1.0)
     assert faded.drivers[0].inhibition == 0
@@ -234,38 +234,38 @@ def test_a_circuit_fades_all_its_drivers_and_stays_as_it_was():
     assert driven.drivers[0].inhibition == 0.3
 
 
-def test_a_driver_favours_its_own_block_and_the_free_neurons():
+def test_samples_are_assigned_to_block_and_unassigned_neurons():
     expected = [[False, False, True, True, True], [True, True, False, False, True]]
     np.testing.assert_array_equal(driver().assignment(LABELS, 2, 5), expected)
     assert driver().assignment(None, 2, 5) is None
 
 
 @pytest.mark.parametrize("sd", [-0.1, np.nan])
-def test_noise_needs_a_finite_deviation(sd):
+def test_noise_deviation_must_be_finite(sd):
     with pytest.raises(ValueError, match="sd"):
         Noise(sd, seed=0)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_values_of_a_function_are_finite(value):
+def test_function_values_must_be_finite(value):
     with pytest.raises(ValueError, match="function"):
         Callable(lambda t: value if t else 0.0).values(np.array([0.0, 1.0]), (1, 2))
 
 
-def test_an_array_is_a_copy_that_stays():
-    given = np.array([0.1, 0.2])
-    wave = Array(given, dt=0.5)
-    given[:] = 7.0
-    np.testing.assert_array_equal(wave.values(np.array([0.0, 0.5]), (1, 1)).ravel(), [0.1, 0.2])
+def test_array_waveform_is_readonly_copy():
+    values = np.array([0.1, 0.2])
+    waveform = Array(values, dt=0.5)
+    values[:] = 7.0
+    np.testing.assert_array_equal(waveform.values(np.array([0.0, 0.5]), (1, 1)).ravel(), [0.1, 0.2])
     with pytest.raises(ValueError, match="read-only"):
-        wave.array[0] = 7.0
+        waveform.array[0] = 7.0
     assert Array([1, 2], dt=0.5).array.dtype == np.float64
 
 
 @pytest.mark.parametrize("n_values", [1, 2, 5])
-def test_an_array_serves_until_its_last_value_ends(n_values):
-    wave, dt = Array(np.arange(1.0, n_values + 1), dt=0.5), 0.5
-    inside = np.arange(n_values) * dt + 0.4
-    np.testing.assert_array_equal(wave.values(inside, (1, 1)).ravel(), np.arange(n_values) + 1)
+def test_array_waveform_covers_its_last_value(n_values):
+    waveform, dt = Array(np.arange(1.0, n_values + 1), dt=0.5), 0.5
+    times = np.arange(n_values) * dt + 0.4
+    np.testing.assert_array_equal(waveform.values(times, (1, 1)).ravel(), np.arange(n_values) + 1)
     with pytest.raises(ValueError, match="longer array"):
-        wave.values(np.append(inside, n_values * dt), (1, 1))
+        waveform.values(np.append(times, n_values * dt), (1, 1))

@@ -1,4 +1,4 @@
-"""Codes: first the law (KKT, energy), then the oracle (scikit-learn), then what must not matter."""
+"""Codes: optimality (KKT, energy), agreement with scikit-learn, and invariances."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DRIVERS = {
 }
 DRIVEN = pytest.mark.parametrize("driver", DRIVERS)
 
-pytestmark = pytest.mark.filterwarnings("error:.*did not settle")
+pytestmark = pytest.mark.filterwarnings("error:.*did not converge")
 
 
 def world(n_neurons=24, n_inputs=32, n_samples=20, two_sided=False, seed=0):
@@ -95,7 +95,7 @@ def gap_of(circuit, X, code, labels=None):
 @SIDES
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("n_neurons", [24, 40], ids=["fewer than inputs", "overcomplete"])
-def test_soft_codes_obey_kkt_and_have_the_energy_of_scikit_learn(engine, two_sided, n_neurons):
+def test_soft_codes_satisfy_kkt_and_match_sklearn_energy(engine, two_sided, n_neurons):
     atoms, X = world(n_neurons, two_sided=two_sided)
     circuit = make(atoms, two_sided=two_sided)
     found = circuit.encode({"x": X}, 1e-10, engine=engine)
@@ -110,7 +110,7 @@ def test_soft_codes_obey_kkt_and_have_the_energy_of_scikit_learn(engine, two_sid
 
 @DRIVEN
 @SIDES
-def test_the_engines_agree_under_every_driver(driver, two_sided):
+def test_engines_agree_under_every_driver(driver, two_sided):
     atoms, X = world(two_sided=two_sided)
     labels = np.arange(20) % 4
     circuit = make(atoms, drivers=DRIVERS[driver], threshold=0.25, two_sided=two_sided)
@@ -123,7 +123,7 @@ def test_the_engines_agree_under_every_driver(driver, two_sided):
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (2.0, 0.3)])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_linked_modalities_are_one_stacked_dictionary(engine, weights):
+def test_linked_modalities_equal_one_stacked_dictionary(engine, weights):
     atoms, X = world()
     cut, scale = 20, np.sqrt(np.repeat(weights, [20, 12]))
     linked = Circuit(
@@ -145,7 +145,7 @@ def test_linked_modalities_are_one_stacked_dictionary(engine, weights):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_missing_modality_is_left_out_and_not_shown_as_black(engine):
+def test_missing_modality_is_excluded_not_zero_filled(engine):
     atoms, X = world()
     parts = [Dictionary("left", atoms[:, :20]), Dictionary("right", atoms[:, 20:])]
     linked = Circuit(RateNeuron(), SoftThreshold(0.1), parts)
@@ -159,7 +159,7 @@ def test_a_missing_modality_is_left_out_and_not_shown_as_black(engine):
 
 @SIDES
 @pytest.mark.parametrize("engine", HARD_ENGINES)
-def test_hard_codes_are_fixed_points_of_the_circuit(engine, two_sided):
+def test_hard_codes_are_fixed_points(engine, two_sided):
     atoms, X = world(two_sided=two_sided)
     circuit = make(atoms, HardThreshold(0.2, two_sided))
     found = circuit.encode({"x": X}, 1e-8, engine=engine)
@@ -173,7 +173,7 @@ def test_hard_codes_are_fixed_points_of_the_circuit(engine, two_sided):
 
 
 @pytest.mark.parametrize("driver", ["none", "current", "clamp"])
-def test_hard_codes_of_both_engines_are_the_same_fixed_point(driver):
+def test_engines_agree_on_hard_codes(driver):
     atoms, X = world()
     labels = np.arange(20) % 4
     circuit = make(atoms, HardThreshold(0.3), DRIVERS[driver])
@@ -183,7 +183,7 @@ def test_hard_codes_of_both_engines_are_the_same_fixed_point(driver):
     np.testing.assert_allclose(fast.code, slow.code, rtol=0, atol=1e-8)
 
 
-def test_a_hard_start_is_where_both_engines_set_out_from():
+def test_engines_use_the_start_of_hard_codes():
     atoms, X = world()
     circuit = make(atoms, HardThreshold(0.3))
     start = np.random.default_rng(0).random((20, 24))
@@ -201,7 +201,7 @@ def test_a_hard_start_is_where_both_engines_set_out_from():
 @DRIVEN
 @SIDES
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_gap_that_comes_back_is_that_of_the_code_that_comes_back(engine, driver, two_sided):
+def test_returned_gap_belongs_to_returned_code(engine, driver, two_sided):
     atoms, X = world(two_sided=two_sided)
     labels = np.arange(20) % 4
     circuit = make(atoms, drivers=DRIVERS[driver], threshold=0.25, two_sided=two_sided)
@@ -213,7 +213,7 @@ def test_the_gap_that_comes_back_is_that_of_the_code_that_comes_back(engine, dri
 @DRIVEN
 @pytest.mark.parametrize("tol", [0.5, 1e-1, 1e-2, 1e-3])
 @pytest.mark.parametrize("n_neurons", [24, 60])
-def test_an_early_certificate_never_flatters(driver, tol, n_neurons):
+def test_early_gap_is_an_upper_bound(driver, tol, n_neurons):
     atoms, X = world(n_neurons)
     labels = np.arange(20) % 4
     circuit = make(atoms, drivers=DRIVERS[driver])
@@ -224,7 +224,7 @@ def test_an_early_certificate_never_flatters(driver, tol, n_neurons):
 
 @pytest.mark.parametrize("driver", ["none", "clamp"])
 @pytest.mark.parametrize("tol", [0.5, 1e-1, 1e-2, 1e-3])
-def test_an_early_certificate_is_the_exact_gap_where_all_thresholds_are_equal(driver, tol):
+def test_early_gap_is_exact_for_equal_thresholds(driver, tol):
     atoms, X = world()
     labels = np.arange(20) % 4
     circuit = make(atoms, drivers=DRIVERS[driver])
@@ -234,20 +234,20 @@ def test_an_early_certificate_is_the_exact_gap_where_all_thresholds_are_equal(dr
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("max_iter", [1, 2, 3])
-def test_a_code_that_was_given_up_is_counted_and_its_certificate_does_not_flatter(engine, max_iter):
+def test_unconverged_codes_are_counted_with_valid_gap(engine, max_iter):
     atoms, X = world()
     circuit = make(atoms)
-    with pytest.warns(ConvergenceWarning) as told:
+    with pytest.warns(ConvergenceWarning) as caught:
         found = circuit.encode({"x": X}, engine=engine, max_iter=max_iter)
     exact = gap_of(circuit, X, found.code)
-    assert count_in(told) == (exact > 1e-4).sum() > 0
+    assert count_in(caught) == (exact > 1e-4).sum() > 0
     assert (found.gap >= exact - 1e-12).all()
     np.testing.assert_allclose(found.gap, exact, rtol=0.5, atol=1e-9)
 
 
-def count_in(told) -> int:
-    [message] = [str(w.message) for w in told if w.category is ConvergenceWarning]
-    return int(re.match(r"(\d+) of \d+ codes did not settle", message)[1])
+def count_in(caught) -> int:
+    [message] = [str(w.message) for w in caught if w.category is ConvergenceWarning]
+    return int(re.match(r"(\d+) of \d+ codes did not converge", message)[1])
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ class Push(Driver):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("tol", [1e-4, 1e-10])
-def test_a_current_above_the_threshold_has_no_gap_and_settles_by_its_residual(engine, tol):
+def test_current_above_threshold_converges_by_residual(engine, tol):
     atoms, X = world()
     X[0] = 0
     circuit = make(atoms, drivers=[Push()])
@@ -296,7 +296,7 @@ def test_a_current_above_the_threshold_has_no_gap_and_settles_by_its_residual(en
 
 @DRIVEN
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_permuting_and_splitting_the_batch_keeps_every_bit(driver, dtype):
+def test_codes_do_not_depend_on_batch_order(driver, dtype):
     atoms, X = world(60, n_samples=300)
     labels = np.arange(300) % 4
     circuit = make(atoms, drivers=DRIVERS[driver], dtype=dtype)
@@ -311,7 +311,7 @@ def test_permuting_and_splitting_the_batch_keeps_every_bit(driver, dtype):
         np.testing.assert_array_equal(part, whole.code[rows])
 
 
-def test_more_samples_than_a_chunk_are_the_samples_one_by_one():
+def test_chunked_codes_equal_codes_of_single_samples():
     atoms, X = world(n_samples=5000)
     circuit = make(atoms)
     whole = circuit.encode({"x": X})
@@ -322,7 +322,7 @@ def test_more_samples_than_a_chunk_are_the_samples_one_by_one():
 
 @pytest.mark.parametrize("transfer", [SoftThreshold(0.1), HardThreshold(0.2)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_one_thread_and_two_give_the_same_bits(dtype, transfer, monkeypatch):
+def test_one_and_two_threads_are_bit_identical(dtype, transfer, monkeypatch):
     atoms, X = world(60, n_samples=1000)
     circuit, codes = make(atoms, transfer, dtype=dtype), []
     for n_threads in (1, 2):
@@ -333,7 +333,7 @@ def test_one_thread_and_two_give_the_same_bits(dtype, transfer, monkeypatch):
 
 
 @pytest.mark.parametrize("layout", [np.asfortranarray, lambda X: np.repeat(X, 2, axis=1)[:, ::2]])
-def test_the_layout_of_the_samples_does_not_touch_a_bit(layout):
+def test_codes_do_not_depend_on_memory_layout(layout):
     atoms, X = world(60, n_samples=100)
     circuit = make(atoms)
     np.testing.assert_array_equal(
@@ -343,7 +343,7 @@ def test_the_layout_of_the_samples_does_not_touch_a_bit(layout):
 
 @SIDES
 @pytest.mark.parametrize("engine", ENGINES)
-def test_single_precision_is_close_to_double(engine, two_sided):
+def test_float32_codes_are_close_to_float64(engine, two_sided):
     atoms, X = world(two_sided=two_sided)
     codes = [
         make(atoms, dtype=dtype, two_sided=two_sided).encode({"x": X}, 1e-5, engine=engine).code
@@ -355,7 +355,7 @@ def test_single_precision_is_close_to_double(engine, two_sided):
     np.testing.assert_allclose(*energies, rtol=2e-5)
 
 
-def test_single_precision_to_the_last_digit_is_double_precision_rounded():
+def test_strict_float32_code_is_rounded_float64_code():
     atoms, X = world()
     atoms, X = atoms.astype(np.float32), X.astype(np.float32)
     narrow = make(atoms, dtype=np.float32).encode({"x": X}, 1e-10).code
@@ -379,7 +379,7 @@ STARTS = {
 @pytest.mark.parametrize("n_neurons", [24, 60])
 @pytest.mark.parametrize("engine", ENGINES)
 @SIDES
-def test_every_start_leads_to_the_same_code(engine, two_sided, n_neurons, start):
+def test_every_start_gives_the_same_code(engine, two_sided, n_neurons, start):
     atoms, X = world(n_neurons, 40, two_sided=two_sided)
     circuit = make(atoms, two_sided=two_sided)
     cold = circuit.encode({"x": X}, 1e-10).code
@@ -390,7 +390,7 @@ def test_every_start_leads_to_the_same_code(engine, two_sided, n_neurons, start)
         assert gap_of(circuit, X, warm.code).max() <= tol
 
 
-def test_a_start_outside_the_clamped_block_is_left_behind():
+def test_start_outside_clamped_block_is_ignored():
     atoms, X = world()
     labels = np.arange(20) % 4
     circuit = make(atoms, drivers=DRIVERS["clamp"])
@@ -399,7 +399,7 @@ def test_a_start_outside_the_clamped_block_is_left_behind():
     np.testing.assert_allclose(warm, cold, rtol=0, atol=1e-8)
 
 
-def test_a_start_at_the_answer_ends_at_once():
+def test_start_at_solution_needs_no_iterations():
     atoms, X = world()
     circuit = make(atoms)
     cold = circuit.encode({"x": X}, 1e-4)
@@ -408,7 +408,7 @@ def test_a_start_at_the_answer_ends_at_once():
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_start_is_read_and_not_written(engine):
+def test_start_is_not_modified(engine):
     atoms, X = world()
     start = np.random.default_rng(0).random((20, 24))
     before = start.copy()
@@ -422,7 +422,7 @@ def test_a_start_is_read_and_not_written(engine):
 @SIDES
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_blank_sample_has_the_zero_code_and_no_gap(engine, two_sided, dtype):
+def test_blank_sample_has_zero_code_and_gap(engine, two_sided, dtype):
     atoms, X = world(two_sided=two_sided)
     X[3] = 0
     found = make(atoms, dtype=dtype, two_sided=two_sided).encode({"x": X}, engine=engine)
@@ -433,7 +433,7 @@ def test_a_blank_sample_has_the_zero_code_and_no_gap(engine, two_sided, dtype):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("transfer", [SoftThreshold(50.0), HardThreshold(50.0)])
-def test_a_huge_threshold_silences_everything(engine, transfer):
+def test_huge_threshold_gives_zero_codes(engine, transfer):
     atoms, X = world()
     found = make(atoms, transfer).encode({"x": X}, 1e-10, engine=engine)
     assert not found.code.any()
@@ -447,7 +447,7 @@ def test_a_huge_threshold_silences_everything(engine, transfer):
     [(1, 1, 1), (1, 9, 4), (9, 1, 1), (33, 16, 1), (17, 4, 2)],
 )
 @SIDES
-def test_every_size_of_circuit_settles(engine, n_neurons, n_inputs, n_samples, two_sided):
+def test_circuits_of_every_size_converge(engine, n_neurons, n_inputs, n_samples, two_sided):
     atoms, X = world(n_neurons, n_inputs, n_samples, two_sided=True)
     atoms *= np.linspace(1, 1.5, n_neurons)[:, None]  # one input: no two atoms are equal
     circuit = make(atoms, two_sided=two_sided)
@@ -457,7 +457,7 @@ def test_every_size_of_circuit_settles(engine, n_neurons, n_inputs, n_samples, t
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_tiny_threshold_reaches_the_least_squares_answer(engine):
+def test_tiny_threshold_gives_least_squares_code(engine):
     atoms, X = world(8, two_sided=True)
     circuit = make(atoms, threshold=1e-9, two_sided=True)
     code = circuit.encode({"x": X}, 1e-3, engine=engine).code
@@ -490,23 +490,23 @@ def any_world(draw):
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(any_world(), st.sampled_from([1e-3, 1e-7]), st.sampled_from([np.float32, np.float64]))
-@pytest.mark.filterwarnings("default:.*did not settle")
-def test_no_circuit_gives_a_wrong_code_silently(case, tol, dtype):
+@pytest.mark.filterwarnings("default:.*did not converge")
+def test_inaccurate_codes_are_never_silent(case, tol, dtype):
     atoms, X, threshold, two_sided = case
     if len(np.unique(atoms.astype(dtype), axis=0)) < len(atoms):
-        return  # a circuit with two equal atoms is refused
+        return  # a circuit with two equal atoms is rejected
     circuit = make(atoms, dtype=dtype, threshold=threshold, two_sided=two_sided)
     # scikit-learn sees what the circuit sees.
     atoms, X = circuit.dictionaries[0].atoms.astype(float), X.astype(dtype).astype(float)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         found = circuit.encode({"x": X}, tol, max_iter=3000)
     assert np.isfinite(found.code).all()
     assert not (found.gap < 0).any()
-    unsettled = ~(found.gap <= tol)
-    assert (count_in(told) if told else 0) == unsettled.sum()
+    unconverged = ~(found.gap <= tol)
+    assert (count_in(caught) if caught else 0) == unconverged.sum()
     wide = make(atoms, threshold=threshold, two_sided=two_sided)
     ours = wide.energy({"x": X}, found.code)
     theirs = wide.energy({"x": X}, lasso(atoms, X, threshold, two_sided))
-    excess = ((ours - theirs) / ours)[~unsettled & (ours > 0)]
+    excess = ((ours - theirs) / ours)[~unconverged & (ours > 0)]
     assert (excess <= max(tol, 1e-6)).all()

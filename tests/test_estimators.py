@@ -1,4 +1,4 @@
-"""The scikit-learn faces: estimator checks, pipelines, columns, drivers that stay out of codes."""
+"""Estimators: scikit-learn checks, pipelines, columns, and drivers off at inference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from spikelca.model.drivers import Driver, Injection
 
 
 class Eye:
-    """``numpy.eye``, whose name does not tell where in memory it lies: tests are named after it."""
+    """``numpy.eye``, whose repr contains no memory address, because tests are named after it."""
 
     def __call__(self, n_features):
         return np.eye(n_features)
@@ -40,7 +40,7 @@ CHECKED = [
 
 
 @parametrize_with_checks(CHECKED)
-def test_estimators_pass_every_check_of_scikit_learn(estimator, check):
+def test_estimators_pass_all_sklearn_checks(estimator, check):
     check(estimator)
 
 
@@ -64,7 +64,7 @@ def make(**more):
     return LinkedLCA(8, {"bars": 16, "marks": 24}, observe="bars", **settings)
 
 
-def test_fit_twice_with_one_seed_gives_the_same_bits(X):
+def test_fits_with_one_seed_are_bit_identical(X):
     first, second = make().fit(X), make().fit(X)
     assert np.array_equal(first.components_, second.components_)
     again = first.components_.copy()
@@ -72,13 +72,13 @@ def test_fit_twice_with_one_seed_gives_the_same_bits(X):
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_every_seed_draws_its_own_initial_atoms(X, method):
+def test_initial_atoms_depend_on_the_seed(X, method):
     made = [make(n_epochs=1, random_state=seed) for seed in range(64)]
     found = {getattr(lca, method)(X[:100]).components_.tobytes() for lca in made}
     assert len(found) == 64
 
 
-def test_transform_sees_the_observed_columns_only(X, bars):
+def test_transform_uses_observed_columns_only(X, bars):
     lca = make().fit(X)
     full, observed = lca.transform(X), lca.transform(bars.X["bars"])
     assert np.array_equal(full, observed)
@@ -87,16 +87,16 @@ def test_transform_sees_the_observed_columns_only(X, bars):
     assert np.array_equal(lca.transform(other), observed)
 
 
-def test_a_driver_is_off_in_transform(X, y):
+def test_driver_is_off_in_transform(X, y):
     driver = OrdinalDriver(n_classes=2, inhibition=0.04)
     lca = make(driver=driver).fit(X, y)
     bare = lca.circuit_.without_drivers().observe("bars")
-    settled = bare.encode({"bars": X[:, :16]}, lca.tol).code
-    assert np.array_equal(lca.transform(X), settled)
+    code = bare.encode({"bars": X[:, :16]}, lca.tol).code
+    assert np.array_equal(lca.transform(X), code)
 
 
 @pytest.mark.parametrize("classes", [["cat", "dog"], [7, 3]], ids=str)
-def test_blocks_stand_in_the_order_of_classes(classes):
+def test_blocks_follow_class_order(classes):
     """One cause in a sample, four of each class, four neurons in a block: all order is there."""
     world = linked_bars(n_samples=400, size=4, n_active=1, random_state=0)
     X, owner = np.hstack([world.X["bars"], world.X["marks"]]), np.repeat([0, 1], 4)
@@ -110,7 +110,7 @@ def test_blocks_stand_in_the_order_of_classes(classes):
         np.testing.assert_allclose(share, np.eye(2), atol=0.02)
 
 
-class Told(Driver):
+class RecordingDriver(Driver):
     """A driver without a current that keeps the fractions it is faded by."""
 
     def __init__(self):
@@ -127,13 +127,13 @@ class Told(Driver):
         return self
 
 
-def test_a_driver_fades_over_all_batches(X, y):
-    told = Told()
-    make(driver=told).fit(X, y)  # cloned estimators share a driver, which is a value
-    assert told.fractions == [batch / 16 for batch in range(16)]
+def test_driver_fades_over_all_batches(X, y):
+    driver = RecordingDriver()
+    make(driver=driver).fit(X, y)  # cloned estimators share a driver, which is a value
+    assert driver.fractions == [batch / 16 for batch in range(16)]
 
 
-def test_a_driver_fading_to_itself_is_constant(X, y):
+def test_fade_to_full_strength_is_constant(X, y):
     atoms = [
         make(driver=OrdinalDriver(2, inhibition=0.04, fade=fade)).fit(X, y).components_
         for fade in (None, Fade(floor=1.0), Fade(floor=0.0, until=0.5))
@@ -142,7 +142,7 @@ def test_a_driver_fading_to_itself_is_constant(X, y):
     assert not np.array_equal(atoms[0], atoms[2])
 
 
-def test_translate_recalls_the_unseen_modality(X, bars):
+def test_translate_reconstructs_the_unobserved_modality(X, bars):
     lca = make(n_epochs=20).fit(X)
     recalled = lca.translate(bars.X["bars"], to="marks")
     error = np.square(recalled - bars.X["marks"]).sum() / np.square(bars.X["marks"]).sum()
@@ -213,19 +213,19 @@ BAD = {
     "no labels with a driver": (lambda X, y: make(driver=OrdinalDriver(2)).fit(X), "requires y"),
     "a missing class": (
         lambda X, y: make(driver=OrdinalDriver(4)).fit(X, y),
-        "holds 2 classes.*awaits 4",
+        "must have 4 classes.* got 2",
     ),
     "too many blocks": (
         lambda X, y: make(driver=OrdinalDriver(2, block=5)).fit(X, y),
-        "need 10 neurons; the circuit has 8",
+        "n_neurons must be at least 10 .* got 8",
     ),
     "labels of another length": (
         lambda X, y: make(driver=OrdinalDriver(2)).fit(X, y[:-1]),
-        "y has shape",
+        "y must have shape",
     ),
     "columns that the modalities do not fill": (
         lambda X, y: make().fit(X[:, :30]),
-        "30 features.*take 40",
+        "must have 40 features.* got 30",
     ),
     "weights of an unknown modality": (
         lambda X, y: make(weights={"sound": 1.0}).fit(X),
@@ -234,20 +234,20 @@ BAD = {
     "an unknown neuron": (lambda X, y: make(neuron="glia").fit(X).transform(X), "'glia'"),
     "an unknown transfer": (lambda X, y: make(transfer="firm").fit(X), "'firm'"),
     "an unknown engine": (lambda X, y: make(engine="steam").fit(X), "'steam'"),
-    "a threshold of zero": (lambda X, y: make(threshold=0.0).fit(X), "threshold is 0.0"),
-    "no neurons": (lambda X, y: LinkedLCA(0).fit(X), "n_components is 0"),
+    "a threshold of zero": (lambda X, y: make(threshold=0.0).fit(X), "threshold must be"),
+    "no neurons": (lambda X, y: LinkedLCA(0).fit(X), "n_components must be"),
     "a modality that is not there": (lambda X, y: make().fit(X).translate(X, to="sound"), "sound"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_gets_one_clear_error(name, X, y):
+def test_invalid_input_raises_clear_error(name, X, y):
     call, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         call(X, y)
 
 
-def test_a_failed_fit_leaves_the_estimator_as_it_was(X):
+def test_failed_fit_does_not_change_the_estimator(X):
     lca = make().fit(X)
     before, state = lca.components_, dict(vars(lca))
     broken = X.copy()
@@ -260,9 +260,9 @@ def test_a_failed_fit_leaves_the_estimator_as_it_was(X):
     assert vars(lca) == state
 
 
-def test_an_unseen_class_in_partial_fit_changes_nothing(X, y):
+def test_unknown_class_in_partial_fit_changes_nothing(X, y):
     lca = make(driver=OrdinalDriver(2)).partial_fit(X[:100], y[:100])
     before = lca.circuit_
-    with pytest.raises(ValueError, match="not among the classes"):
+    with pytest.raises(ValueError, match="labels from the classes"):
         lca.partial_fit(X[:100], y[:100] + 1)
     assert lca.circuit_ is before

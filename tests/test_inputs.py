@@ -196,7 +196,7 @@ def test_brian2_equations_contain_the_input_cells():
     np.testing.assert_array_equal(
         live.variable("p:b"), circuit.simulate(X, 0.04, 4e-4).state["p:b"]
     )
-    with pytest.raises(NotImplementedError, match="random spikes of"):
+    with pytest.raises(NotImplementedError, match="PoissonInput"):
         live.set_stimuli(replace(live.problem))
 
 
@@ -311,7 +311,7 @@ def test_unsupported_spiking_inputs_raise(case):
 def test_learning_from_random_spikes_raises():
     circuit = random_circuit(SPIKING, wiring="residual")
     circuit = with_inputs(circuit, PoissonInput(0.1, 0), AnalogInput())
-    with pytest.raises(NotImplementedError, match="random spikes of"):
+    with pytest.raises(NotImplementedError, match="PoissonInput"):
         circuit.learn_in_simulation(random_stimuli(circuit), 0.05, 4e-4)
 
 
@@ -320,7 +320,7 @@ def test_learning_from_random_spikes_raises():
     lambda: SpikingResidual(float("nan")),
 ])  # fmt: skip
 def test_invalid_input_parameters_raise(make_invalid):
-    with pytest.raises(ValueError, match=r"seed must be|(quantum|threshold) is"):
+    with pytest.raises(ValueError, match="must be"):
         make_invalid()
 
 

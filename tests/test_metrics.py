@@ -1,4 +1,4 @@
-"""Measures of a code against the sums they stand for, and certificates that never flatter."""
+"""Metrics of a code against their definitions, and duality gaps as upper bounds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def energies(atoms, x, code, transfer):
 # ---------------------------------------------------------------------- energy and error
 
 
-def test_squared_error_is_the_sum_over_the_inputs(rng):
+def test_squared_error_is_sum_over_inputs(rng):
     atoms, x = random_problem(rng)
     code = rng.random((7, 12))
     by_hand = [((row - a @ atoms) ** 2).sum() for row, a in zip(x, code, strict=True)]
@@ -56,7 +56,7 @@ def test_squared_error_is_the_sum_over_the_inputs(rng):
         (HardThreshold(0.3, True), lambda a: 0.045 * (a != 0).sum(axis=1)),
     ],
 )
-def test_energy_is_weighted_error_plus_the_cost_of_the_transfer_function(transfer, cost, rng):
+def test_energy_is_weighted_error_plus_transfer_cost(transfer, cost, rng):
     first, x = random_problem(rng)
     second, y = random_problem(rng, p=4)
     code = np.round(rng.standard_normal((7, 12)), 0)
@@ -70,7 +70,7 @@ def test_energy_is_weighted_error_plus_the_cost_of_the_transfer_function(transfe
     )
 
 
-def test_measures_of_float32_codes_are_made_in_float64(rng):
+def test_metrics_of_float32_codes_are_float64(rng):
     atoms, x = random_problem(rng)
     code = rng.random((7, 12)).astype(np.float32)
     transfer = SoftThreshold(0.1)
@@ -85,7 +85,7 @@ def test_measures_of_float32_codes_are_made_in_float64(rng):
 
 @pytest.mark.parametrize("two_sided", [False, True])
 @pytest.mark.parametrize("signed", [False, True])
-def test_the_gap_is_an_upper_bound_for_every_code_however_bad(two_sided, signed, rng):
+def test_gap_is_upper_bound_for_every_code(two_sided, signed, rng):
     atoms, x = random_problem(rng, signed=signed)
     transfer = SoftThreshold(0.2, two_sided)
     best = energies(atoms, x, lasso(atoms, x, 0.2, not two_sided), transfer)
@@ -99,7 +99,7 @@ def test_the_gap_is_an_upper_bound_for_every_code_however_bad(two_sided, signed,
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.9, 1.01, 1.2])
-def test_the_gap_does_not_flatter_codes_beside_the_optimum(scale):
+def test_gap_is_upper_bound_near_the_optimum(scale):
     # One atom, one input: the code is 0.9; the exact reconstruction, 1, is not the answer.
     one = np.ones((1, 1))
     gap = metrics.relative_gap(SoftThreshold(0.1), one, one, scale * one, np.ones(1))
@@ -108,7 +108,7 @@ def test_the_gap_does_not_flatter_codes_beside_the_optimum(scale):
 
 
 @pytest.mark.parametrize("two_sided", [False, True])
-def test_the_gap_vanishes_at_the_optimum_and_only_there(two_sided, rng):
+def test_gap_is_zero_only_at_the_optimum(two_sided, rng):
     atoms, x = random_problem(rng, signed=True)
     transfer = SoftThreshold(0.2, two_sided)
     code = lasso(atoms, x, 0.2, not two_sided)
@@ -120,14 +120,14 @@ def test_the_gap_vanishes_at_the_optimum_and_only_there(two_sided, rng):
     assert metrics.fixed_point_residual(*parts, code).max() < 1e-7
 
 
-def test_the_gap_of_a_blank_sample_is_zero(rng):
+def test_gap_of_blank_sample_is_zero(rng):
     atoms, _ = random_problem(rng)
     nothing = np.zeros((1, 12))
     gap = metrics.relative_gap(SoftThreshold(0.1), nothing, atoms @ atoms.T, nothing, np.zeros(1))
     np.testing.assert_array_equal(gap, 0)
 
 
-def test_the_gap_is_unknown_where_a_current_reaches_the_threshold(rng):
+def test_gap_is_nan_for_current_at_threshold(rng):
     atoms, x = random_problem(rng, samples=3)
     current = np.zeros((3, 12))
     current[1, 4] = 0.2
@@ -138,7 +138,7 @@ def test_the_gap_is_unknown_where_a_current_reaches_the_threshold(rng):
     np.testing.assert_array_equal(np.isnan(gap), [False, True, False])
 
 
-def test_a_neuron_that_may_not_fire_does_not_widen_the_gap(rng):
+def test_clamped_neuron_does_not_widen_the_gap(rng):
     atoms, x = random_problem(rng)
     kept = np.arange(12) < 6
     code = np.zeros((7, 12))
@@ -155,7 +155,7 @@ def test_a_neuron_that_may_not_fire_does_not_widen_the_gap(rng):
 
 
 @pytest.mark.parametrize("transfer", [SoftThreshold(0.2), HardThreshold(0.2)])
-def test_the_residual_is_what_one_more_step_would_move_in_thresholds(transfer, rng):
+def test_residual_is_next_step_in_threshold_units(transfer, rng):
     atoms, x = random_problem(rng)
     gram, code = atoms @ atoms.T, rng.random((7, 12))
     u = x @ atoms.T - code @ (gram - np.eye(12))
@@ -164,7 +164,7 @@ def test_the_residual_is_what_one_more_step_would_move_in_thresholds(transfer, r
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_the_residual_is_that_of_a_circuit_without_norm_one_too():
+def test_residual_holds_for_atoms_without_unit_norm():
     # |phi| = 2, x = 3: a = (2 * 3 - 0.5) / 4.
     transfer, four = SoftThreshold(0.5), np.full((1, 1), 4.0)
     residual = metrics.fixed_point_residual(transfer, np.full((1, 1), 6.0), four, four * 5.5 / 16)
@@ -174,18 +174,18 @@ def test_the_residual_is_that_of_a_circuit_without_norm_one_too():
 # ---------------------------------------------------------------------- sparsity and order
 
 
-def test_active_fraction_counts_whatever_is_not_silent():
+def test_active_fraction_counts_nonzero_outputs():
     code = np.array([[0, -1.0, 2, 0], [0, 0, 0, 0]])
     np.testing.assert_array_equal(metrics.active_fraction(code), [0.5, 0])
 
 
-def test_block_sums_leave_the_free_neurons_out():
+def test_block_sums_exclude_unassigned_neurons():
     code = np.arange(10.0).reshape(2, 5)
     sums = metrics.block_sums(code, [0, 0, 1, 1, -1], 2)
     np.testing.assert_array_equal(sums, [[1, 5], [11, 15]])
 
 
-def test_perfect_order_is_the_identity_and_silence_is_no_order():
+def test_selectivity_of_perfect_order_is_the_identity():
     neuron_classes = [0, 0, 1, 1, -1]
     code = np.array([[1, 2, 0, 0, 9], [0, 0, 0, 3, 9], [0, 0, 0, 0, 9.0]])
     np.testing.assert_array_equal(
@@ -196,18 +196,18 @@ def test_perfect_order_is_the_identity_and_silence_is_no_order():
     )
 
 
-def test_selectivity_is_the_mean_share_of_each_sample_not_of_the_sum():
+def test_selectivity_averages_over_samples():
     code = np.array([[3.0, 1.0], [100.0, 300.0]])
     found = metrics.block_selectivity(code, [0, 0], [0, 1], 2)
     np.testing.assert_allclose(found, [[0.5, 0.5], [0, 0]])
 
 
-def test_selectivity_of_signed_codes_counts_strength():
+def test_selectivity_of_signed_codes_uses_magnitudes():
     found = metrics.block_selectivity(np.array([[-3.0, 1.0]]), [0], [0, 1], 2)
     np.testing.assert_allclose(found[0], [0.75, 0.25])
 
 
-def test_a_driven_code_is_in_order_and_selectivity_says_so(rng):
+def test_selectivity_of_driven_code_is_high(rng):
     atoms, x = random_problem(rng, samples=40)
     driver = OrdinalDriver(n_classes=2, excitation=0.05, inhibition=10.0)
     circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", atoms)], [driver])

@@ -1,4 +1,4 @@
-"""More data than memory: rows are read in pieces, and the answers are those of the whole."""
+"""Out-of-core data: rows are read in chunks, with the results of arrays in memory."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def placed(tmp_path):
     return place
 
 
-# ---------------------------------------------------------------- the same bits
+# ---------------------------------------------------------------- results
 
 
 @KINDS
 @SOURCE
-def test_learning_and_codes_are_those_of_the_array_in_memory(placed, source, dtype):
+def test_results_equal_those_of_array_in_memory(placed, source, dtype):
     X = rows_of(dtype)
     there = placed(X, source)
     fitted, fitted_there = make(X).fit(X), make(X).fit(there)
@@ -93,7 +93,7 @@ def test_learning_and_codes_are_those_of_the_array_in_memory(placed, source, dty
 
 
 @SOURCE
-def test_lca_coder_and_a_circuit_read_them_too(placed, source):
+def test_lca_coder_and_circuit_accept_lazy_arrays(placed, source):
     X = rows_of("uint8")
     coder, there = LCACoder(np.eye(30), threshold=20.0).fit(X), placed(X, source)
     assert np.array_equal(coder.fit(there).transform(there), coder.transform(X))
@@ -102,7 +102,7 @@ def test_lca_coder_and_a_circuit_read_them_too(placed, source):
     assert np.array_equal(circuit.encode({"b": part}).code, circuit.encode({"b": X[:, 10:]}).code)
 
 
-def test_batches_of_a_generator_teach_what_the_whole_teaches():
+def test_generated_batches_give_same_result_as_array():
     X = rows_of("float64")
     # The first atoms are drawn from the samples of the first call.
     whole, pieces = (make(X).partial_fit(X[:100]) for _ in range(2))
@@ -114,7 +114,7 @@ def test_batches_of_a_generator_teach_what_the_whole_teaches():
     assert np.array_equal(np.vstack(codes), whole.transform(X))
 
 
-def test_a_checkpoint_follows_a_learning_from_a_file(placed, tmp_path):
+def test_checkpoint_of_training_from_a_file(placed, tmp_path):
     X = rows_of("uint8")
     there, path = placed(X, "row file"), tmp_path / "checkpoint"
     make(X).fit(there, checkpoint=path)
@@ -126,7 +126,7 @@ def test_a_checkpoint_follows_a_learning_from_a_file(placed, tmp_path):
 # ---------------------------------------------------------------- little memory
 
 
-def test_nothing_is_read_as_a_whole():
+def test_arrays_are_never_read_as_a_whole():
     X = rows_of("uint8", n=1000)
     shelf = Shelf(X)
     lca = make(X).partial_fit(shelf)
@@ -134,7 +134,7 @@ def test_nothing_is_read_as_a_whole():
     assert shelf.largest <= 64
 
 
-def test_memory_grows_with_the_active_neurons_only(tmp_path):
+def test_memory_grows_with_active_neurons_only(tmp_path):
     atoms = np.eye(256, 20) + np.random.default_rng(1).random((256, 20))
     coder, peaks = LCACoder(atoms, threshold=7.0, sparse_output=True), []
     coder.transform(rows_of("float32", 10, 20))
@@ -159,7 +159,7 @@ def read_all_ways(X):
 
 
 @pytest.mark.parametrize("mode", ["c", "r+"])
-def test_a_changed_memory_map_keeps_every_byte(tmp_path, mode):
+def test_changed_memory_map_keeps_every_byte(tmp_path, mode):
     path, changed = tmp_path / "rows.npy", rows_of("float64", 700)
     np.save(path, changed[::-1])
     before, X = path.read_bytes(), np.load(path, mmap_mode=mode)
@@ -208,8 +208,8 @@ def test_resident_pages_do_not_grow_with_rows(tmp_path, mode):
 
 @pytest.mark.parametrize("more", [{}, {"two_sided": True}, {"transfer": "hard"}], ids=str)
 @KINDS
-@pytest.mark.filterwarnings("ignore:.*did not settle")
-def test_sparse_codes_are_the_dense_ones(dtype, more):
+@pytest.mark.filterwarnings("ignore:.*did not converge")
+def test_sparse_codes_equal_dense_codes(dtype, more):
     X = rows_of(dtype)
     lca = make(X, **more).fit(X)
     dense = lca.transform(X)
@@ -222,7 +222,7 @@ def test_sparse_codes_are_the_dense_ones(dtype, more):
     assert np.array_equal(recalled, lca.set_params(sparse_output=False).translate(X, to="b"))
 
 
-def test_sparse_codes_of_a_spiking_circuit_and_of_a_given_dictionary():
+def test_sparse_codes_of_spiking_neurons_and_lca_coder():
     X = rows_of("float64", 20)
     for more in ({}, {"neuron": "spiking", "duration": 0.05}):
         coder = LCACoder(np.eye(30), threshold=0.5, **more)
@@ -233,18 +233,18 @@ def test_sparse_codes_of_a_spiking_circuit_and_of_a_given_dictionary():
         assert np.array_equal(coder.inverse_transform(codes), coder.inverse_transform(dense))
 
 
-def test_what_did_not_settle_is_told_once_for_all_chunks():
+def test_unconverged_codes_warn_once_for_all_chunks():
     X = rows_of("float64")
     lca = make(X, tol=1e-300).fit(X)
     for is_sparse in (False, True):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
             lca.set_params(sparse_output=is_sparse).transform(X)
-        [told] = [str(w.message) for w in caught if w.category is ConvergenceWarning]
-        assert "of 300 codes did not settle" in told
+        [message] = [str(w.message) for w in caught if w.category is ConvergenceWarning]
+        assert "of 300 codes did not converge" in message
 
 
-def test_sparse_codes_go_through_a_pipeline_a_file_and_refuse_a_table(tmp_path):
+def test_sparse_codes_in_pipeline_file_and_table(tmp_path):
     X = rows_of("float64")
     y = np.arange(300) % 2
     pipeline = make_pipeline(make(X, sparse_output=True), LogisticRegression()).fit(X, y)
@@ -256,11 +256,11 @@ def test_sparse_codes_go_through_a_pipeline_a_file_and_refuse_a_table(tmp_path):
         make(X, sparse_output=True).set_output(transform="pandas").fit_transform(X)
 
 
-# ---------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------- validation
 
 
 @SOURCE
-def test_a_bad_value_far_down_is_named_and_changes_nothing(placed, source):
+def test_invalid_value_is_located_and_changes_nothing(placed, source):
     X = rows_of("float32")
     lca = make(X).partial_fit(X)
     atoms, state = lca.components_.copy(), lca._rng.bit_generator.state
@@ -275,7 +275,7 @@ def test_a_bad_value_far_down_is_named_and_changes_nothing(placed, source):
         lca.transform(placed(X[:, :7], source))
 
 
-def test_arrays_that_hold_no_numbers_are_refused_as_in_memory(tmp_path):
+def test_arrays_without_numbers_are_rejected(tmp_path):
     lca = make(rows_of("float64")).fit(rows_of("float64"))
     complex_ = np.memmap(tmp_path / "c", np.complex64, "w+", shape=(3, 10))
     with pytest.raises(ValueError, match="Complex"):
@@ -287,7 +287,7 @@ def test_arrays_that_hold_no_numbers_are_refused_as_in_memory(tmp_path):
 # ---------------------------------------------------------------- the file
 
 
-def test_a_row_file_is_indexed_like_the_array(tmp_path):
+def test_row_file_is_indexed_like_an_array(tmp_path):
     X = np.arange(60, dtype=">i2").reshape(5, 3, 4)
     np.save(tmp_path / "x.npy", X)
     rows, flat = RowFile(tmp_path / "x.npy"), X.reshape(5, 12)
@@ -310,13 +310,13 @@ def test_a_row_file_is_indexed_like_the_array(tmp_path):
         (np.zeros((2, 2), complex), "real numbers"),
     ],
 )
-def test_a_file_that_holds_no_rows_is_refused(tmp_path, array, word):
+def test_file_without_rows_is_rejected(tmp_path, array, word):
     np.save(tmp_path / "x.npy", array)
     with pytest.raises(DataError, match=word):
         RowFile(tmp_path / "x.npy")
 
 
-def test_a_file_that_is_cut_is_refused_before_and_while_it_is_read(tmp_path):
+def test_truncated_file_is_rejected(tmp_path):
     path = tmp_path / "x.npy"
     np.save(path, np.zeros((50, 4)))
     rows, whole = RowFile(path), path.read_bytes()
@@ -339,7 +339,7 @@ def named(labels, n_components=8, **driver):
     return lca.fit(X, y), X
 
 
-def test_neurons_of_an_ordinal_code_are_named_after_class_and_place():
+def test_ordinal_neurons_are_named_after_class_and_index():
     lca, _ = named(range(10), 256)
     names = lca.get_feature_names_out()
     assert names[3 * 25 + 11] == "digit3_12"
@@ -349,7 +349,7 @@ def test_neurons_of_an_ordinal_code_are_named_after_class_and_place():
     assert len(set(names)) == 256
 
 
-def test_words_are_names_and_other_numbers_are_classes():
+def test_feature_names_use_words_or_class_numbers():
     lca, _ = named(["cat", "dog"], 5)
     assert list(lca.get_feature_names_out()) == ["cat_1", "cat_2", "dog_1", "dog_2", "linkedlca4"]
     lca, _ = named([3, 7], block=3)
@@ -359,7 +359,7 @@ def test_words_are_names_and_other_numbers_are_classes():
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
-def test_tables_carry_the_names(library, tmp_path):
+def test_tables_have_feature_names(library, tmp_path):
     pytest.importorskip(library)
     lca, X = named(range(10), 32)
     save(lca, tmp_path / "model")

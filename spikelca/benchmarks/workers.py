@@ -19,7 +19,7 @@ from spikelca.benchmarks.measure import Quartiles, Row, fix_threads, meets_targe
 from spikelca.benchmarks.peers import LassoProblem
 from spikelca.circuit import Circuit
 from spikelca.circuit.batch_statistics import BLOCK_SAMPLES
-from spikelca.distributed import DaskSamples, check_dask, encode_lazily, needed
+from spikelca.distributed import DaskSamples, check_dask, encode_lazily, require
 from spikelca.engines import get_engine
 from spikelca.learning import learn
 from spikelca.model.dictionary import Dictionary
@@ -39,7 +39,7 @@ def workers_suite(
 ) -> Iterator[Row]:
     """All rows of the suite, each as soon as it is measured."""
     try:
-        distributed = needed("distributed")
+        distributed = require("distributed")
     except ImportError as error:
         skipped.append({"peer": "workers", "why": str(error)})
         return
@@ -58,7 +58,7 @@ def workers_suite(
 
 
 def _cluster(n_workers: int) -> Any:
-    return needed("distributed").LocalCluster(
+    return require("distributed").LocalCluster(
         n_workers=n_workers,
         threads_per_worker=1,
         host="127.0.0.1",
@@ -70,11 +70,11 @@ def _cluster(n_workers: int) -> Any:
 
 def _scatter(client: Any, X: FloatArray) -> Any:
     """The samples in the memory of the workers."""
-    array, config = needed("dask.array"), needed("dask").config
+    array, config = require("dask.array"), require("dask").config
     quiet = {"distributed.admin.large-graph-warning-threshold": "4 GiB"}
     with client.as_current(), config.set(quiet):
         rows = array.from_array(X, chunks=(-(-len(X) // CHUNKS), -1)).persist()
-        needed("distributed").wait(rows)
+        require("distributed").wait(rows)
     return rows
 
 
@@ -97,7 +97,7 @@ def time_learning_step(circuit: Circuit, X: FloatArray, rounds: int) -> Row:
 
 def time_empty_tasks(client: Any, rounds: int, n_tasks: int = 1000) -> Row:
     """A task that does nothing."""
-    dask = needed("dask")
+    dask = require("dask")
     nothing = dask.delayed(abs, pure=False)
     work = _run_on(client, lambda: dask.compute(*(nothing(-i) for i in range(n_tasks))))
     seconds = time_interleaved({"two": work}, rounds)["two"]
@@ -107,7 +107,7 @@ def time_empty_tasks(client: Any, rounds: int, n_tasks: int = 1000) -> Row:
 
 def encode(clients: Clients, data: Mapping[str, Any], circuit: Circuit, rounds: int) -> Row:
     """Encode all samples: seconds of one worker over those of two."""
-    distributed = needed("distributed")
+    distributed = require("distributed")
 
     def codes(circuit: Circuit, stimuli: Mapping[str, FloatArray]) -> FloatArray:
         return circuit.encode(stimuli).code
@@ -133,7 +133,7 @@ def step(clients: Clients, data: Mapping[str, Any], circuit: Circuit, rounds: in
     def learning(name: str) -> Callable[[], Any]:
         with clients[name].as_current():
             rows = DaskSamples(check_dask(data[name]), {"x": data[name].shape[1]}, keep=True)
-            needed("distributed").wait(rows.X)
+            require("distributed").wait(rows.X)
         return _run_on(
             clients[name], lambda: rows.batch(shown).compute_statistics(circuit, None, 1e-3, engine)
         )

@@ -1,4 +1,4 @@
-"""A circuit, and what it does: encode, simulate, learn."""
+"""The circuit with its operations: encode, simulate and learn."""
 
 from spikelca.circuit.circuit import Circuit
 

@@ -1,16 +1,15 @@
-"""What the learning rule is told of a batch: sums over blocks, added in one fixed tree.
+"""Sufficient statistics of a batch, summed over fixed blocks in a fixed pairwise order.
 
-Of the samples the step of Eq. 4 needs sums only: ``a (x) r`` for every modality that learns,
-``a^2``, and when each neuron last fired. A sum of floating point numbers depends on its order, so
-the order is fixed. A batch is cut into blocks of `BLOCK_SAMPLES` samples as they are shown, each
-block is summed by itself, and the sums of neighbours are added pairwise::
+The step of Eq. 4 requires only sums over the samples: ``a (x) r`` for every modality that learns,
+``a^2``, and when each neuron was last active. A floating-point sum depends on its order, so the
+order is fixed. A batch is split into blocks of `BLOCK_SAMPLES` consecutive samples, each block is
+summed separately, and the sums of neighbouring blocks are added pairwise::
 
     blocks    0   1   2   3   4
     sums      (0 + 1) + 2     3 + 4
     total     ((0 + 1) + 2) + (3 + 4)
 
-Whoever sums a block, this process or a worker far away, now or once more after a crash: the total
-is the same to the last bit.
+The total is bit-identical whether the blocks are summed in this process or on workers.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ from spikelca.model.plasticity import Activity, IdleAtoms
 from spikelca.utils.validation import FloatArray
 
 BLOCK_SAMPLES = 1024
-"""Samples of one block: enough work that sending it to a worker costs little beside it."""
+"""Samples per block: enough work to make the transfer to a worker negligible."""
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedBlock:
-    """Samples that have settled.
+    """Samples with their steady-state codes.
 
     Parameters
     ----------
     stimuli, residual : mapping of modality to (n_samples, n_inputs)
-        What was shown, and what the code leaves unexplained of it.
+        Samples, and their residual ``x - Phi a``.
     code : (n_samples, n_neurons)
     """
 
@@ -51,17 +50,17 @@ class EncodedBlock:
 
 @dataclass(frozen=True, eq=False)
 class BatchSums:
-    """Sums over the samples of a block, or of several blocks in a row.
+    """Sums over the samples of a block, or of several consecutive blocks.
 
     Parameters
     ----------
     activity : Activity
     correlation : mapping of modality to (n_neurons, n_inputs)
         ``sum a (x) r`` of every modality that learns.
-    power, error : mapping of modality to float
+    stimulus_energy, error : mapping of modality to float
         ``sum |x|^2`` and ``sum |r|^2``.
     n_active : int
-        Active neurons of all samples together.
+        Number of active neurons, summed over the samples.
     """
 
     activity: Activity
@@ -85,19 +84,19 @@ def _add_mappings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[s
 
 
 BlockQueries = Mapping[int, Callable[[EncodedBlock], Any]]
-"""What is asked of which block."""
+"""Functions to evaluate on blocks, by block index."""
 
 
 @dataclass(frozen=True, eq=False)
 class BatchStatistics:
-    """All that a batch has to say.
+    """Statistics of a batch, as used by the learning rule.
 
     Parameters
     ----------
-    sums : Sums
-    ask : callable
-        ``ask(queries)`` hands each query to its block, wherever that is, and returns the
-        answers in the same order. Only for idle atoms the sums are not enough.
+    sums : BatchSums
+    query : callable
+        ``query(queries)`` evaluates each function on its block, on the machine that has it, and
+        returns the results in the same order. It is used for idle atoms only.
     """
 
     sums: BatchSums
@@ -105,68 +104,73 @@ class BatchStatistics:
 
     @property
     def n_samples(self) -> int:
-        """Samples of the batch."""
+        """Number of samples of the batch."""
         return self.sums.activity.n_samples
 
     def fingerprints(self, idle: IdleAtoms) -> list[bytes]:
-        """The mark of every sample, see `fingerprint_samples`."""
+        """Compute the fingerprint of every sample, see `fingerprint_samples`."""
         names = tuple(self.sums.correlation)
         n_blocks = len(split_blocks(self.n_samples))
-        query = partial(fingerprint_samples, names=names, idle=idle)
-        answers = self.query(dict.fromkeys(range(n_blocks), query))
-        return [mark for marks in answers for mark in marks]
+        fingerprint = partial(fingerprint_samples, names=names, idle=idle)
+        blocks = self.query(dict.fromkeys(range(n_blocks), fingerprint))
+        return [fingerprint for block in blocks for fingerprint in block]
 
     def candidates(self, rows: NDArray[np.int64], idle: IdleAtoms) -> dict[str, FloatArray]:
-        """What new atoms are made of: these samples, (n_rows, n_inputs) for each modality."""
-        names, home = tuple(self.sums.correlation), rows // BLOCK_SAMPLES
+        """Return candidates for new atoms from these samples: (n_rows, n_inputs) per modality."""
+        names, block_index = tuple(self.sums.correlation), rows // BLOCK_SAMPLES
         queries = {
             int(i): partial(
-                candidate_samples, names=names, idle=idle, rows=rows[home == i] % BLOCK_SAMPLES
+                candidate_samples,
+                names=names,
+                idle=idle,
+                rows=rows[block_index == i] % BLOCK_SAMPLES,
             )
-            for i in np.unique(home)
+            for i in np.unique(block_index)
         }
-        back = np.argsort(np.argsort(home, kind="stable"))
-        answers = self.query(queries)
-        return {name: np.concatenate([a[name] for a in answers])[back] for name in names}
+        inverse_order = np.argsort(np.argsort(block_index, kind="stable"))
+        results = self.query(queries)
+        return {name: np.concatenate([r[name] for r in results])[inverse_order] for name in names}
 
 
 def split_blocks(n_samples: int) -> list[slice]:
-    """Where the blocks of a batch lie."""
+    """Return the rows of each block of a batch."""
     return [slice(i, min(i + BLOCK_SAMPLES, n_samples)) for i in range(0, n_samples, BLOCK_SAMPLES)]
 
 
-def pairwise_reduce(make: Callable[[int], Any], first: int, last: int) -> Any:
-    """``make(first) + ... + make(last - 1)``, in a tree that their number alone decides.
+def pairwise_reduce(make: Callable[[int], Any], start: int, stop: int) -> Any:
+    """Compute ``make(start) + ... + make(stop - 1)`` in a fixed pairwise order.
 
     Examples
     --------
     >>> pairwise_reduce(str, 0, 5)
     '01234'
     """
-    if last - first == 1:
-        return make(first)
-    middle = (first + last + 1) // 2
-    return pairwise_reduce(make, first, middle) + pairwise_reduce(make, middle, last)
+    if stop - start == 1:
+        return make(start)
+    middle = (start + stop + 1) // 2
+    return pairwise_reduce(make, start, middle) + pairwise_reduce(make, middle, stop)
 
 
-def observed_atoms(shown: Sequence[Dictionary], n_dictionaries: int) -> dict[str, FloatArray]:
-    """The atoms that the code belongs to: of unit norm where it saw a part of the modalities."""
-    atoms = [d.atoms for d in shown]
-    if len(shown) < n_dictionaries:
-        atoms = normalise_stacked(atoms, [d.weight for d in shown])
-    return {d.name: phi for d, phi in zip(shown, atoms, strict=True)}
+def observed_atoms(observed: Sequence[Dictionary], n_dictionaries: int) -> dict[str, FloatArray]:
+    """Return the atoms to which the code refers, normalised over the observed modalities."""
+    atoms = [d.atoms for d in observed]
+    if len(observed) < n_dictionaries:
+        atoms = normalise_stacked(atoms, [d.weight for d in observed])
+    return {d.name: phi for d, phi in zip(observed, atoms, strict=True)}
 
 
 def make_block(
     dictionaries: Sequence[Dictionary], stimuli: Mapping[str, FloatArray], code: FloatArray
 ) -> EncodedBlock:
-    """What was shown, with its codes and what they leave unexplained."""
-    seen = observed_atoms([d for d in dictionaries if d.name in stimuli], len(dictionaries))
-    return EncodedBlock(stimuli, code, {name: X - code @ seen[name] for name, X in stimuli.items()})
+    """Compute the residuals of a block of samples with their codes."""
+    atoms = observed_atoms([d for d in dictionaries if d.name in stimuli], len(dictionaries))
+    return EncodedBlock(
+        stimuli, code, {name: X - code @ atoms[name] for name, X in stimuli.items()}
+    )
 
 
 def sum_block(block: EncodedBlock, learn: Sequence[str]) -> BatchSums:
-    """What the rule needs to know of one block; ``learn`` names the modalities that learn."""
+    """Compute the sums of one block; ``learn`` lists the modalities that learn."""
     return BatchSums(
         Activity.from_code(block.code),
         {name: block.code.T @ block.residual[name] for name in learn},
@@ -183,23 +187,23 @@ def _sum_of_squares(X: FloatArray) -> float:
 def make_statistics(
     dictionaries: Sequence[Dictionary], stimuli: Mapping[str, FloatArray], code: FloatArray
 ) -> BatchStatistics:
-    """The statistics of codes that are at hand."""
+    """Compute the statistics of a batch from its codes."""
     blocks = [
         make_block(dictionaries, {name: X[rows] for name, X in stimuli.items()}, code[rows])
         for rows in split_blocks(len(code))
     ]
     learn = [d.name for d in dictionaries if d.plasticity is not None and d.name in stimuli]
     sums = pairwise_reduce(lambda i: sum_block(blocks[i], learn), 0, len(blocks))
-    return BatchStatistics(sums, lambda queries: [ask(blocks[i]) for i, ask in queries.items()])
+    return BatchStatistics(sums, lambda queries: [query(blocks[i]) for i, query in queries.items()])
 
 
 def fingerprint_samples(block: EncodedBlock, names: Sequence[str], idle: IdleAtoms) -> list[bytes]:
-    """A few bytes for each sample, equal where two point the same way; none for a blank one."""
-    material = [idle.candidates(block.stimuli[name], block.residual[name]) for name in names]
-    stacked = np.hstack(material).astype(np.float64)
+    """Return a digest of the direction of each sample, empty for a blank sample."""
+    candidates = [idle.candidates(block.stimuli[name], block.residual[name]) for name in names]
+    stacked = np.hstack(candidates).astype(np.float64)
     norms = np.einsum("ij,ij->i", stacked, stacked)
     directions = stacked / np.sqrt(np.where(norms > 0, norms, 1.0))[:, None]
-    rows = np.round(directions, 6) + 0.0  # -0.0 is 0.0
+    rows = np.round(directions, 6) + 0.0  # -0.0 becomes 0.0
     return [
         hashlib.blake2b(row.tobytes(), digest_size=16).digest() if norm > 0 else b""
         for row, norm in zip(rows, norms, strict=True)
@@ -209,7 +213,7 @@ def fingerprint_samples(block: EncodedBlock, names: Sequence[str], idle: IdleAto
 def candidate_samples(
     block: EncodedBlock, names: Sequence[str], idle: IdleAtoms, rows: NDArray[np.int64]
 ) -> dict[str, FloatArray]:
-    """Those samples of a block, or what is left of them, from which atoms are drawn anew."""
+    """Return candidates for new atoms from these samples of a block."""
     return {
         name: idle.candidates(block.stimuli[name], block.residual[name])[rows] for name in names
     }

@@ -1,8 +1,8 @@
-"""The circuit: populations, synapses, thresholds and drivers, described once.
+"""The circuit: neurons, synapses, thresholds and drivers, described once.
 
-A `Circuit` is a value. It says what is simulated and never how: `encode` and `simulate` compile it
-with the stimuli into a `Problem` and pass that to an engine; `learn` returns a new circuit. The
-lateral weights follow from the dictionaries and are never stored.
+A `Circuit` is a value that describes what is simulated, independently of the engine. `encode` and
+`simulate` compile it with the stimuli into a `Problem` and pass that to an engine; `learn_step`
+returns a new circuit. The lateral weights follow from the dictionaries and are never stored.
 
 ::
 
@@ -14,7 +14,7 @@ lateral weights follow from the dictionaries and are never stored.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -66,30 +66,33 @@ _WIRINGS = ("lateral", "residual")
 
 @dataclass(frozen=True, eq=False)
 class Circuit:
-    """One population of neurons that codes one or several linked modalities.
+    """A population of neurons that encodes one or several linked modalities.
 
     Parameters
     ----------
     neuron : RateNeuron or SpikingNeuron
-        What one cell is.
+        Neuron model.
     transfer : SoftThreshold or HardThreshold
-        How its potential becomes an output.
+        Transfer function from membrane potential to output.
     dictionaries : sequence of Dictionary
-        One for each modality; all share the neurons.
+        One for each modality, all with the same number of neurons.
     drivers : sequence of Driver, default=()
-        Currents into chosen neurons.
+        External currents and class-wise bias currents.
     wiring : {"lateral", "residual"}, default="lateral"
-        One layer with lateral inhibition, or two layers in which the inputs hold the
-        reconstruction error. Equal in exact arithmetic.
+        Lateral inhibition between the neurons, or an input population of residual neurons
+        ``r = x - Phi a``. Both are equal in exact arithmetic.
     idle : IdleAtoms, default=IdleAtoms()
-        What happens to atoms that fall silent while learning.
+        Re-initialisation of atoms that are no longer active in training.
     plasticity : PlasticityState, optional
-        What the learning rule remembers; fresh unless told.
+        State of the learning rule (default: the initial state).
 
     Raises
     ------
+    TypeError
+        If an argument is of another type, for example a class instead of an instance.
     ValueError
-        If dictionaries do not fit together, an atom is blank or doubled, or a driver does not fit.
+        If dictionaries do not fit together, an atom is zero or duplicated, or a driver does not
+        fit.
 
     Examples
     --------
@@ -110,24 +113,35 @@ class Circuit:
     plasticity: PlasticityState | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dictionaries", tuple(self.dictionaries))
-        object.__setattr__(self, "drivers", tuple(self.drivers))
+        _check_type("neuron", self.neuron, Neuron, "RateNeuron() or SpikingNeuron()")
+        _check_type("transfer", self.transfer, Transfer, "SoftThreshold(...) or HardThreshold(...)")
+        dictionaries = _as_tuple("dictionaries", self.dictionaries, Dictionary)
+        object.__setattr__(self, "dictionaries", dictionaries)
+        object.__setattr__(self, "drivers", _as_tuple("drivers", self.drivers, Driver))
         if self.wiring not in _WIRINGS:
-            raise ValueError(f"wiring is {self.wiring!r}; one of {_WIRINGS} was awaited.")
+            raise ValueError(f"wiring must be one of {_WIRINGS}, got {self.wiring!r}.")
         check_dictionaries(self.dictionaries)
         for driver in self.drivers:
             driver.check(self.n_neurons, self.transfer)
+        _check_type("idle", self.idle, IdleAtoms, "IdleAtoms(...)")
         if self.plasticity is None:
             object.__setattr__(self, "plasticity", PlasticityState.initial(self.n_neurons))
+        _check_type("plasticity", self.plasticity, PlasticityState, "PlasticityState(...) or None")
+        assert self.plasticity is not None
+        if len(self.plasticity.usage) != self.n_neurons:
+            raise ValueError(
+                f"plasticity must have values for {self.n_neurons} neurons, got "
+                f"{len(self.plasticity.usage)}. Use plasticity=None for the initial state."
+            )
 
     @property
     def n_neurons(self) -> int:
-        """Neurons of the code."""
+        """Number of neurons."""
         return self.dictionaries[0].n_neurons
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Precision of the synapses and of all that is computed with them."""
+        """Precision of the synapses and of all results computed with them."""
         return self.dictionaries[0].atoms.dtype
 
     @property
@@ -137,7 +151,7 @@ class Circuit:
 
     @cached_property
     def coupling(self) -> Coupling:
-        """The Gram matrix, made once, and what follows from it alone."""
+        """The Gram matrix with the quantities derived from it, computed once."""
         return Coupling(gram_matrix(self.dictionaries))
 
     @property
@@ -147,11 +161,11 @@ class Circuit:
 
     @property
     def lateral(self) -> FloatArray:
-        """L, the lateral weights: (n_neurons, n_neurons). Derived, never stored."""
+        """L, the lateral weights: (n_neurons, n_neurons)."""
         return self.coupling.lateral
 
     def dictionary(self, modality: str) -> Dictionary:
-        """The dictionary of a modality.
+        """Return the dictionary of a modality.
 
         Parameters
         ----------
@@ -169,7 +183,7 @@ class Circuit:
         for d in self.dictionaries:
             if d.name == modality:
                 return d
-        raise ValueError(f"modality is {modality!r}; one of {list(self.widths)} was awaited.")
+        raise ValueError(f"modality must be one of {list(self.widths)}, got {modality!r}.")
 
     def replace(self, **fields: Any) -> Self:
         """Return a copy with some fields replaced, validated like a new circuit.
@@ -212,7 +226,7 @@ class Circuit:
         return new
 
     def without_drivers(self) -> Self:
-        """The same circuit with its drivers off: the one that may be used to predict.
+        """Return the circuit without drivers, for prediction.
 
         Returns
         -------
@@ -221,25 +235,15 @@ class Circuit:
         return self if not self.drivers else self._replace(drivers=())
 
     def _at_progress(self, progress: float) -> Self:
-        """The same circuit with drivers as strong as they are after a part of the learning.
-
-        Parameters
-        ----------
-        fraction : float in [0, 1]
-            How much of the learning is done.
-
-        Returns
-        -------
-        Circuit
-        """
+        """Return the circuit with its drivers as they are at this fraction of a training run."""
         return self._replace(drivers=tuple(d.at_progress(progress) for d in self.drivers))
 
     def observe(self, *modalities: str) -> Self:
-        """The circuit that sees only these modalities.
+        """Return the circuit restricted to some modalities.
 
-        Only their blocks enter the drive *and* the lateral inhibition. The part of each atom that
-        is left is brought back to unit norm. A modality that is left out is not shown as zeros:
-        zeros would be evidence of black.
+        Only these modalities enter the drive *and* the lateral inhibition, and their stacked atoms
+        are normalised again. The other modalities are excluded, not zero-filled; zeros would be
+        read as a black image.
 
         Parameters
         ----------
@@ -253,20 +257,20 @@ class Circuit:
         Raises
         ------
         ValueError
-            If a modality is unknown, or none is named.
+            If a modality is unknown, or none is given.
         """
         if not modalities:
-            raise ValueError(f"No modality was named; at least one of {list(self.widths)} awaited.")
-        chosen = {self.dictionary(name).name for name in modalities}
-        kept = [d for d in self.dictionaries if d.name in chosen]
-        if len(kept) == len(self.dictionaries):
+            raise ValueError(f"modalities must be at least one of {list(self.widths)}, got none.")
+        names = {self.dictionary(name).name for name in modalities}
+        observed = [d for d in self.dictionaries if d.name in names]
+        if len(observed) == len(self.dictionaries):
             return self
-        atoms = normalise_stacked([d.atoms for d in kept], [d.weight for d in kept])
-        seen = tuple(d._with_atoms(phi) for d, phi in zip(kept, atoms, strict=True))
-        return self._replace(dictionaries=seen)
+        atoms = normalise_stacked([d.atoms for d in observed], [d.weight for d in observed])
+        dictionaries = tuple(d._with_atoms(phi) for d, phi in zip(observed, atoms, strict=True))
+        return self._replace(dictionaries=dictionaries)
 
     def observed_norms(self, *modalities: str) -> NDArray[np.float64]:
-        """Norm of the part of each stacked atom that lies in these modalities.
+        """Compute the norm of each stacked atom restricted to some modalities.
 
         Parameters
         ----------
@@ -276,13 +280,13 @@ class Circuit:
         -------
         (n_neurons,) float64
         """
-        kept = [self.dictionary(name) for name in modalities]
-        return stacked_norms([d.atoms for d in kept], [d.weight for d in kept])
+        observed = [self.dictionary(name) for name in modalities]
+        return stacked_norms([d.atoms for d in observed], [d.weight for d in observed])
 
     def drive(
         self, stimuli: Mapping[str, ArrayLike], labels: ArrayLike | None = None
     ) -> FloatArray:
-        """``b + d``: what reaches the neurons before they talk to each other.
+        """Compute ``b + d``, the feed-forward drive plus the currents of the drivers.
 
         Parameters
         ----------
@@ -300,16 +304,16 @@ class Circuit:
     def reconstruct(
         self, code: ArrayLike, modality: str, observed: Sequence[str] | None = None
     ) -> FloatArray:
-        """``Phi_i a``: what a code says about a modality.
+        """Compute ``Phi_i a``, the reconstruction of a modality from a code.
 
         Parameters
         ----------
         code : (n_samples, n_neurons)
         modality : str
         observed : sequence of str, optional
-            The modalities that the code was made from, if it was made from a part of them. Such a
-            code belongs to atoms whose observed part has unit norm (`observe`); it is brought back
-            to the stacked atoms before anything is recalled.
+            Modalities from which the code was inferred (default: all). A code inferred from some
+            of them refers to atoms normalised over these (`observe`); it is first rescaled to the
+            stacked atoms of all modalities.
 
         Returns
         -------
@@ -322,7 +326,7 @@ class Circuit:
         return np.asarray(a @ d.atoms)
 
     def energy(self, stimuli: Mapping[str, ArrayLike], code: ArrayLike) -> NDArray[np.float64]:
-        """The energy of Eq. 6 with the cost of this transfer function; drivers are no part of it.
+        """Compute the energy of Eq. 6 with the cost of the transfer function, without drivers.
 
         Parameters
         ----------
@@ -339,17 +343,17 @@ class Circuit:
         return energy(checked, self.dictionaries, codes, self.transfer)
 
     def compile(
-        self, stimuli: Mapping[str, FloatArray], labels: ArrayLike | None = None, **parts: Any
+        self, stimuli: Mapping[str, FloatArray], labels: ArrayLike | None = None, **fields: Any
     ) -> Problem:
-        """Compile the circuit and checked stimuli into what an engine sees.
+        """Compile the circuit and checked stimuli into the input of an engine.
 
         Parameters
         ----------
         stimuli : mapping of modality to (n_samples, n_inputs)
-            Of the circuit's type.
+            In the precision of the circuit.
         labels : (n_samples,) int, optional
-        **parts
-            Further fields of the problem: clock, start, record.
+        **fields
+            Further fields of the problem: ``clock``, ``start``, ``record``.
 
         Returns
         -------
@@ -357,12 +361,12 @@ class Circuit:
         """
         names = set(stimuli)
         if len(names) < len(self.dictionaries):
-            return self.observe(*names).compile(stimuli, labels, **parts)
+            return self.observe(*names).compile(stimuli, labels, **fields)
         inputs = make_inputs(self.dictionaries, stimuli)
-        injected = apply_drivers(inputs, self.coupling, self.drivers, labels)
+        driven = apply_drivers(inputs, self.coupling, self.drivers, labels)
         residual = self.wiring == "residual"
         return Problem(
-            self.neuron, self.transfer, inputs, residual_wiring=residual, **injected, **parts
+            self.neuron, self.transfer, inputs, residual_wiring=residual, **driven, **fields
         )
 
     def encode(
@@ -375,24 +379,24 @@ class Circuit:
         max_iter: int = 100_000,
         start: ArrayLike | None = None,
     ) -> Response:
-        """The settled code of each sample, by the fastest road, with its certificate.
+        """Compute the steady-state code of each sample and its duality gap.
 
-        A spiking circuit settles, in the mean of its spikes, at the same code.
+        The time-averaged code of a spiking circuit converges to the same steady state.
 
         Parameters
         ----------
         stimuli : mapping of modality to (n_samples, n_inputs)
-            Any non-empty subset of the modalities; the others are left out, see `observe`.
+            Any non-empty subset of the modalities; the others are excluded, see `observe`.
         tol : float, default=1e-4
-            Soft threshold: relative duality gap at which a sample is done (below 1e-6 the
-            fixed-point residual must be below it too). Hard threshold: fixed-point residual.
+            Tolerance. Soft threshold: relative duality gap (below 1e-6 also the fixed-point
+            residual). Hard threshold: fixed-point residual.
         labels : (n_samples,) int, optional
             Class numbers for drivers that need them.
         engine : {"numba", "reference"} or Engine, default="numba"
         max_iter : int, default=100_000
-            Rounds after which a sample is given up.
+            Maximum number of iterations per sample.
         start : (n_samples, n_neurons), optional
-            Codes to start from, for example of the frame before.
+            Initial codes (warm start), for example those of the previous frame.
 
         Returns
         -------
@@ -402,18 +406,18 @@ class Circuit:
         Warns
         -----
         ConvergenceWarning
-            If codes did not reach the tolerance, with their number.
+            If codes did not converge to the tolerance; the message contains their number.
 
         Raises
         ------
         ValueError
-            If a stimulus or a label is not what the circuit awaits.
+            If a stimulus or a label does not fit the circuit.
         """
         arrays = check_shapes(stimuli, self.widths)
-        seen = self.observe(*arrays)
-        first = None if start is None else check_shape(start, "start", self.n_neurons)
+        observed = self.observe(*arrays)
+        start = None if start is None else check_shape(start, "start", self.n_neurons)
         return encode_in_chunks(
-            seen.compile, arrays, labels, first, self.dtype, get_engine(engine), tol, max_iter
+            observed.compile, arrays, labels, start, self.dtype, get_engine(engine), tol, max_iter
         )
 
     def learn_step(
@@ -424,57 +428,49 @@ class Circuit:
         labels: ArrayLike | None = None,
         rng: np.random.Generator | None = None,
     ) -> Circuit:
-        """One Hebbian step (Eq. 4) on settled codes: a new circuit, stacked atoms of unit norm.
+        """Take one Hebbian step (Eq. 4) on steady-state codes.
 
         Parameters
         ----------
         stimuli : mapping of modality to (n_samples, n_inputs)
-            Dictionaries of modalities that are not shown do not learn.
+            Dictionaries of other modalities do not learn.
         code : (n_samples, n_neurons)
-            The settled codes of these stimuli.
+            Steady-state codes of these stimuli.
         labels : (n_samples,) int, optional
             With an ordinal driver, idle atoms are drawn from samples of their block's class.
         rng : numpy Generator, optional
-            Draws new atoms for idle neurons; without it none are drawn.
+            Draws new atoms for idle neurons; if None, idle atoms are not re-initialised.
 
         Returns
         -------
         Circuit
+            With stacked atoms of unit norm.
         """
         checked = check_stimuli(stimuli, self.widths, self.dtype)
         codes = check_code(code, len(next(iter(checked.values()))), self.n_neurons, self.dtype)
-        assignment = eligible_samples(self.drivers, labels, len(codes), self.n_neurons)
-        return self._apply_statistics(
-            make_statistics(self.dictionaries, checked, codes), lambda: assignment, rng
-        )
+        eligible = eligible_samples(self.drivers, labels, len(codes), self.n_neurons)
+        statistics = make_statistics(self.dictionaries, checked, codes)
+        return self._apply_statistics(statistics, lambda: eligible, rng)
 
     def _apply_statistics(
         self,
         statistics: BatchStatistics,
-        assignment: EligibleSamples,
+        eligible: EligibleSamples,
         rng: np.random.Generator | None,
     ) -> Circuit:
-        """The step of `learn` for a batch whose sums have been taken.
+        """Take the step of `learn_step` from the statistics of a batch.
 
-        Parameters
-        ----------
-        statistics : BatchStatistics
-            From `spikelca.circuit.batch_statistics.make_statistics`.
-        assignment : callable
-            Returns the samples from which each neuron may be drawn anew, (n_samples, n_neurons)
-            bool, or None.
-        rng : numpy Generator, optional
-            Draws new atoms for idle neurons; without it none are drawn.
-
-        Returns
-        -------
-        Circuit
+        `eligible` returns the samples from which each neuron may be re-initialised, as
+        (n_samples, n_neurons) bool or None; it is called only if a neuron is idle.
         """
         assert self.plasticity is not None
-        parts = (statistics, self.plasticity, self.idle, assignment, rng)
-        atoms, state = update_atoms(self.dictionaries, *parts)
-        moved = tuple(d._with_atoms(phi) for d, phi in zip(self.dictionaries, atoms, strict=True))
-        return self._replace(dictionaries=moved, plasticity=state)
+        atoms, state = update_atoms(
+            self.dictionaries, statistics, self.plasticity, self.idle, eligible, rng
+        )
+        dictionaries = tuple(
+            d._with_atoms(phi) for d, phi in zip(self.dictionaries, atoms, strict=True)
+        )
+        return self._replace(dictionaries=dictionaries, plasticity=state)
 
     def simulate(
         self,
@@ -491,33 +487,33 @@ class Circuit:
         labels: ArrayLike | None = None,
         start: Mapping[str, FloatArray] | None = None,
     ) -> Response:
-        """The time-stepped equations, with traces and spikes.
+        """Integrate the equations over time and record traces and spikes.
 
-        Spiking neurons and Brian2 compute in float64, whatever the precision of the circuit. With
-        signed codes a spiking neuron is a pair of cells; see `spikelca.circuit.compile` for their
-        numbers.
+        Spiking neurons and Brian2 compute in float64, regardless of the precision of the circuit.
+        With signed codes a spiking neuron is a pair of ON and OFF cells, numbered as in
+        `spikelca.circuit.compile`.
 
         Parameters
         ----------
         stimuli : mapping of modality to (n_samples, n_inputs)
             Constant over the run.
         duration, dt : float or Brian2 quantity
-            Seconds. Without dt a step is chosen from the spectrum of the Gram matrix (and, for
-            spiking neurons, from the strongest drive, currents of drivers included).
+            Seconds. If dt is None, it is half the stability limit of the Gram matrix, and for
+            spiking neurons also limited by the strongest drive, including currents of drivers.
         engine : {"numba", "brian2", "reference"} or Engine, default="numba"
         record : sequence of {"u", "a", "v", "s", "r", "current", "spikes"}, default=()
-            What to keep, as far as the circuit has it; ``traces[name]`` is (n_times, n_samples,
+            Variables to record, if the circuit has them; ``traces[name]`` is (n_times, n_samples,
             n_neurons), that of "r" is ``traces["r:<modality>"]``.
         every : int, default=1
-            Keep every how many steps.
+            Recording interval in steps.
         neurons, samples : list of int, optional
-            Which ones to keep; all unless told.
+            Neurons and samples of the traces (default: all).
         window : float in (0, 1], default=0.25
-            The last part of the run in which spikes are read out; see `spikelca.readout`.
+            Read-out window, the final fraction of the run; see `spikelca.readout`.
         labels : (n_samples,) int, optional
             Class numbers for drivers that need them.
         start : mapping, optional
-            ``state`` of an earlier response, to go on from there.
+            ``state`` of an earlier response, to continue from it.
 
         Returns
         -------
@@ -526,13 +522,13 @@ class Circuit:
         Raises
         ------
         ValueError
-            If an input is not what was awaited, the step is beyond the stability limit, or a
+            If an input does not fit the circuit, the step is beyond the stability limit, or a
             spiking neuron would saturate.
         MemoryError
-            If what is to be recorded would not fit; nothing has run then.
+            If the recording does not fit into memory; raised before the run.
         """
         return run_simulation(
-            self._untimed(stimuli, labels),
+            self._compile_static(stimuli, labels),
             self.drivers,
             get_engine(engine),
             duration,
@@ -557,26 +553,26 @@ class Circuit:
         engine: str | Engine = "numba",
         **options: Any,
     ) -> tuple[Self, OnlineResult]:
-        """Learn while time runs: samples stream by without a reset, and synapses follow.
+        """Learn in simulation, with plastic synapses and no reset between the samples.
 
-        Each synapse sees the error of its input and the activity of its neuron, and nothing else
-        (Eq. 4). At the end of each presentation the stacked atoms are brought back to the unit
-        sphere; then the image is swapped. Needs the wiring "residual".
+        The change of a synapse depends only on the error of its input and the activity of its
+        neuron (Eq. 4). At the end of each presentation the stacked atoms are normalised and the
+        next sample is presented. Requires the wiring "residual".
 
         Parameters
         ----------
         stimuli : mapping of modality to (n_samples, n_inputs)
-            Shown one after the other.
+            Presented one after the other.
         presentation : float or Brian2 quantity, default=0.15
-            Seconds of one presentation.
+            Duration of one presentation in seconds.
         dt : float or Brian2 quantity, optional
-            Seconds of one step.
+            Integration step in seconds.
         rate : float, default=1.0
-            eta, for a whole presentation, of dictionaries with a plasticity. As in `Hebbian` the
-            step of neuron j is ``rate / H_j``, H_j a decayed sum of its squared activity, so that
-            one is a full Newton step along each single atom.
+            eta per presentation, for dictionaries with a plasticity. As in `Hebbian`, the step of
+            neuron j is ``rate / H_j`` with H_j a decayed sum of its squared activity; one is a full
+            Newton step along each single atom.
         memory : float in [0, 1), default=0.995
-            What is left of H after one presentation.
+            Decay factor of H per presentation.
         labels : (n_samples,) int, optional
         engine : {"numba", "brian2"} or Engine, default="numba"
         **options
@@ -585,13 +581,13 @@ class Circuit:
         Returns
         -------
         circuit : Circuit
-            With the learnt atoms, and H, from which a further call goes on.
-        stream : Stream
-            Codes, errors and spikes of the presentations, and the last state.
+            With the learned atoms and H, from which a further call continues.
+        result : OnlineResult
+            Codes, errors and spikes of the presentations, and the final state.
         """
         assert self.plasticity is not None
-        learnt, stream = run_online(
-            self._untimed(stimuli, labels),
+        learned, result = run_online(
+            self._compile_static(stimuli, labels),
             self.dictionaries,
             get_engine(engine),
             presentation,
@@ -601,7 +597,7 @@ class Circuit:
             self.plasticity,
             **options,
         )
-        return self._replace(**learnt), stream
+        return self._replace(**learned), result
 
     def to_brian2(
         self,
@@ -614,42 +610,59 @@ class Circuit:
         labels: ArrayLike | None = None,
         **options: Any,
     ) -> Brian2Circuit:
-        """The circuit as Brian2's own live objects, to be looked at, added to and run.
+        """Build the circuit from Brian2 objects that can be inspected, extended and run.
 
         Parameters
         ----------
         stimuli : mapping of modality to (n_samples, n_inputs), optional
-            Presented from the start; nothing (zeros) unless told.
+            Stimuli at the start (default: zeros).
         n_samples : int, default=1
-            How many samples run side by side, if no stimuli say so.
+            Number of samples simulated in parallel, if there are no stimuli.
         duration : float or Brian2 quantity, default=0.2
-            Seconds for which currents that change over time are laid out.
+            Seconds for which time-varying currents are computed in advance.
         dt, labels
             As in `simulate`.
         target : {"numpy", "cython"}, default="numpy"
-            How Brian2 computes.
+            Code generation target of Brian2.
         **options
             ``record``, ``every``, ``neurons``, ``samples`` and ``start`` as in `simulate`; recorded
             traces become state monitors.
 
         Returns
         -------
-        BrianCircuit
+        Brian2Circuit
             With ``network``, ``population``, ``inputs``, ``synapses``, ``lateral``, ``monitors``,
             ``equations``, ``add(obj)`` and ``run(duration)``.
         """
         if stimuli is None:
             stimuli = {name: np.zeros((n_samples, width)) for name, width in self.widths.items()}
-        problem = self._untimed(stimuli, labels)
+        problem = self._compile_static(stimuli, labels)
         run = prepare_run(problem, self.drivers, True, duration, dt, **options)
         return Brian2Engine(target).build(run)
 
-    def _untimed(self, stimuli: Mapping[str, ArrayLike], labels: ArrayLike | None) -> Problem:
-        """The problem without those drivers that are told by time."""
+    def _compile_static(
+        self, stimuli: Mapping[str, ArrayLike], labels: ArrayLike | None
+    ) -> Problem:
+        """Compile the circuit without its time-varying drivers."""
         checked = check_stimuli(stimuli, self.widths, self.dtype)
         drivers = static_drivers(self.drivers)
-        # A circuit of its own would compute the Gram matrix anew.
-        same = len(drivers) == len(self.drivers)
-        steady: Any = self if same else self._replace(drivers=drivers)
-        problem: Problem = steady.compile(checked, labels)
-        return problem
+        # A new circuit would compute the Gram matrix again.
+        is_static = len(drivers) == len(self.drivers)
+        circuit = self if is_static else self._replace(drivers=drivers)
+        return circuit.compile(checked, labels)
+
+
+def _check_type(name: str, value: Any, kind: Any, expected: str) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be {expected}, got {value!r}.")
+
+
+def _as_tuple(name: str, values: Any, kind: type) -> tuple[Any, ...]:
+    """Check a sequence of values of one type, and return it as a tuple."""
+    expected = f"a list of {kind.__name__} instances"
+    if isinstance(values, kind) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be {expected}, got {values!r}. Use {name}=[...].")
+    values = tuple(values)
+    for index, value in enumerate(values):
+        _check_type(f"{name}[{index}]", value, kind, f"a {kind.__name__} instance")
+    return values

@@ -1,14 +1,9 @@
-"""From a description to a Problem: the only place where names, labels and defaults become arrays.
+"""Compile a circuit and stimuli into a `Problem`, where names and labels become arrays.
 
-Everything here is a free function on the parts of a circuit, so that `Circuit` stays a description
-and an engine never has to ask where an array came from.
-
-Signed codes of spiking neurons: a pair of cells for each unit, one for each sign.
-
-A spike has no sign. The dictionary ``[Phi, -Phi]`` with outputs that are never negative describes
-the same circuit as Phi with signed ones: ``a = a+ - a-``. In the Gram matrix the pairs stand as
-four blocks, ``[[G, -G], [-G, G]]``. Cells 0 .. n - 1 are the positive ones, n .. 2n - 1 their
-partners.
+Signed codes of spiking neurons are represented by a pair of ON and OFF cells per neuron, because a
+spike has no sign. The dictionary ``[Phi, -Phi]`` with outputs >= 0 describes the same circuit as
+Phi with signed outputs: ``a = a_on - a_off``. The Gram matrix of the pairs is
+``[[G, -G], [-G, G]]``. Cells 0 .. n - 1 are the ON cells, cells n .. 2n - 1 the OFF cells.
 """
 
 from __future__ import annotations
@@ -32,7 +27,7 @@ from spikelca.utils.validation import FloatArray
 def sum_injections(
     drivers: Sequence[Driver], labels: ArrayLike | None, n_samples: int, n_neurons: int
 ) -> Injection:
-    """What all drivers together do to a batch."""
+    """Sum the effects of all drivers on a batch."""
     total = Injection(np.zeros((1, n_neurons)))
     for driver in drivers:
         total = total + driver.inject(labels, n_samples, n_neurons)
@@ -45,7 +40,7 @@ def apply_drivers(
     drivers: Sequence[Driver],
     labels: ArrayLike | None,
 ) -> dict[str, Any]:
-    """The fields of a Problem in which drivers have a part."""
+    """Compute the fields of a `Problem` that depend on the drivers."""
     gram = coupling.gram
     injection = sum_injections(drivers, labels, len(inputs[0].stimulus), len(gram))
     if injection.gain:
@@ -63,7 +58,7 @@ def apply_drivers(
 def make_inputs(
     dictionaries: Sequence[Dictionary], stimuli: Mapping[str, FloatArray]
 ) -> tuple[InputPopulation, ...]:
-    """Pair each stimulus with its synapses."""
+    """Combine each stimulus with its synapses."""
     return tuple(
         InputPopulation(d.name, stimuli[d.name], d.atoms, d.weight, d.derived, d.inputs)
         for d in dictionaries
@@ -72,26 +67,26 @@ def make_inputs(
 
 
 def needs_on_off(problem: Problem) -> bool:
-    """Whether the circuit has signed codes and neurons that spike."""
+    """Whether the circuit has spiking neurons with signed codes."""
     return isinstance(problem.neuron, SpikingNeuron) and problem.transfer.two_sided
 
 
 def expand_on_off(problem: Problem) -> Problem:
-    """The circuit of one-sided cells.
+    """Return the equivalent problem of one-sided ON and OFF cells.
 
     Raises
     ------
     NotImplementedError
-        For a linked driver in the residual wiring: its identity dictionary would have to be an
-        input population of its own.
+        For a linked driver in the residual wiring, whose identity dictionary would require a
+        separate input population.
     """
     if problem.gain and problem.residual_wiring:
         raise NotImplementedError(
-            "Signed spiking codes with a linked driver need the lateral wiring; found "
-            "wiring='residual'. Take Circuit(wiring='lateral'), or another reading of the driver."
+            "wiring must be 'lateral' for signed spiking codes with a linked driver, got "
+            "'residual'. Use Circuit(..., wiring='lateral'), or another reading of the driver."
         )
     G, d, allowed, record = problem.gram, problem.current, problem.allowed, problem.record
-    wave, chosen = problem.waveform, record.neurons
+    waveform, neurons = problem.waveform, record.neurons
     return replace(
         problem,
         transfer=replace(problem.transfer, two_sided=False),
@@ -99,13 +94,13 @@ def expand_on_off(problem: Problem) -> Problem:
         coupling=Coupling(np.block([[G, -G], [-G, G]])),
         current=np.hstack([d, -d]),
         allowed=None if allowed is None else np.hstack([allowed, allowed]),
-        waveform=None if wave is None else np.concatenate([wave, -wave], axis=2),
-        record=replace(record, neurons=np.concatenate([chosen, chosen + problem.n_neurons])),
+        waveform=None if waveform is None else np.concatenate([waveform, -waveform], axis=2),
+        record=replace(record, neurons=np.concatenate([neurons, neurons + problem.n_neurons])),
     )
 
 
 def merge_on_off(response: Response, problem: Problem) -> Response:
-    """The response of the pairs with the signed code of the circuit that they stand for."""
+    """Return the response of the ON and OFF cells with the signed code of the circuit."""
     n = problem.n_neurons
     code = response.code[:, :n] - response.code[:, n:]
     residual, gap = compute_certificates(problem, problem.drive(), code)

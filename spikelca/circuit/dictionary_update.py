@@ -1,9 +1,7 @@
-"""One step of learning on all linked dictionaries: Hebb, idle atoms, unit sphere.
+"""One learning step on linked dictionaries: Hebbian rule, idle atoms, normalisation.
 
-What is not shown, or has no plasticity, keeps its atoms to the last bit; the part of the stacked
-atom that learns is projected to what the rest leaves of the unit sphere.
-
-Free functions on the parts of a circuit; `Circuit.learn` puts the result back together.
+Dictionaries of other modalities and those without plasticity keep their atoms unchanged. The
+plastic rows of each stacked atom are scaled so that the whole stacked atom has norm one.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from spikelca.model.plasticity import IdleAtoms, PlasticityState, draw_samples
 from spikelca.utils.validation import FloatArray
 
 EligibleSamples = Callable[[], NDArray[np.bool_] | None]
-"""Tells, when it is asked, the samples from which each neuron may be drawn anew."""
+"""Returns the samples from which each neuron may be re-initialised; computed on demand."""
 
 
 def update_atoms(
@@ -30,53 +28,53 @@ def update_atoms(
     statistics: BatchStatistics,
     state: PlasticityState,
     idle: IdleAtoms,
-    assignment: EligibleSamples,
+    eligible: EligibleSamples,
     rng: np.random.Generator | None,
 ) -> tuple[list[FloatArray], PlasticityState]:
-    """The atoms of every dictionary after one batch, and what the rule remembers of it.
+    """Compute the atoms of every dictionary and the state of the rule after one batch.
 
     Parameters
     ----------
     dictionaries : sequence of Dictionary
-    statistics : Lesson
+    statistics : BatchStatistics
     state : PlasticityState
     idle : IdleAtoms
-    assignment : callable
+    eligible : callable
         Returns (n_samples, n_neurons) bool, or None.
     rng : numpy Generator, optional
-        Without it idle atoms stay.
+        Draws new atoms; if None, idle atoms are not re-initialised.
 
     Returns
     -------
     atoms : list of (n_neurons, n_inputs)
     state : PlasticityState
     """
-    shown = [d for d in dictionaries if d.name in statistics.sums.stimulus_energy]
-    plastic = [d for d in shown if d.name in statistics.sums.correlation]
+    observed = [d for d in dictionaries if d.name in statistics.sums.stimulus_energy]
+    plastic = [d for d in observed if d.name in statistics.sums.correlation]
     if not plastic:
         return [d.atoms for d in dictionaries], replace(state, redrawn=0)
     memory = max(d.plasticity.memory for d in plastic if d.plasticity is not None)
     state = state.update(statistics.sums.activity, memory)
-    seen, atoms = observed_atoms(shown, len(dictionaries)), {}
+    old, atoms = observed_atoms(observed, len(dictionaries)), {}
     for d in plastic:
         assert d.plasticity is not None
         correlation = statistics.sums.correlation[d.name]
-        atoms[d.name] = d.plasticity.step(seen[d.name], correlation, state.usage)
+        atoms[d.name] = d.plasticity.step(old[d.name], correlation, state.usage)
     if rng is not None:
-        state = _reinitialise_idle(atoms, statistics, state, idle, assignment, rng)
-    moved = normalise_stacked(
+        state = _reinitialise_idle(atoms, statistics, state, idle, eligible, rng)
+    normalised = normalise_stacked(
         [atoms[d.name] for d in plastic],
         [d.weight for d in plastic],
         remaining_norm(dictionaries, plastic),
     )
-    atoms.update(zip(atoms, moved, strict=True))
+    atoms.update(zip(atoms, normalised, strict=True))
     return [atoms.get(d.name, d.atoms) for d in dictionaries], state
 
 
 def eligible_samples(
     drivers: Sequence[Driver], labels: ArrayLike | None, n_samples: int, n_neurons: int
 ) -> NDArray[np.bool_] | None:
-    """Samples that a driver assigns to each neuron, None if no driver has an opinion."""
+    """Return the samples that a driver assigns to each neuron, None if no driver assigns any."""
     assignment = None
     for driver in drivers:
         if labels is not None:
@@ -87,17 +85,18 @@ def eligible_samples(
 def remaining_norm(
     dictionaries: Sequence[Dictionary], plastic: Sequence[Dictionary]
 ) -> FloatArray | float:
-    """Norm for the part of each stacked atom that learns, such that the whole has norm one.
+    """Compute the norm of the plastic rows for which the whole stacked atom has norm one.
 
-    Where the rest alone is longer than one, the part keeps the norm it has.
+    Where the norm of the fixed rows alone is one or more, the plastic rows keep their norm.
     """
-    rest = [d for d in dictionaries if all(d is not p for p in plastic)]
-    if not rest:
+    fixed = [d for d in dictionaries if all(d is not p for p in plastic)]
+    if not fixed:
         return 1.0
-    taken, own = (
-        stacked_norms([d.atoms for d in part], [d.weight for d in part]) for part in (rest, plastic)
+    fixed_norm, plastic_norm = (
+        stacked_norms([d.atoms for d in group], [d.weight for d in group])
+        for group in (fixed, plastic)
     )
-    return np.where(taken < 1, np.sqrt(np.maximum(1 - taken**2, 0.0)), own)
+    return np.where(fixed_norm < 1, np.sqrt(np.maximum(1 - fixed_norm**2, 0.0)), plastic_norm)
 
 
 def _reinitialise_idle(
@@ -105,31 +104,29 @@ def _reinitialise_idle(
     statistics: BatchStatistics,
     state: PlasticityState,
     idle: IdleAtoms,
-    assignment: EligibleSamples,
+    eligible: EligibleSamples,
     rng: np.random.Generator,
 ) -> PlasticityState:
-    """Write new atoms into the idle rows of ``atoms``."""
+    """Replace the idle rows of ``atoms`` by new atoms."""
     neurons = np.flatnonzero(state.silent >= idle.patience)
     if not neurons.size:
         return state
-    rows = draw_samples(
-        rng, neurons, _first_occurrences(statistics.fingerprints(idle)), assignment()
-    )
+    rows = draw_samples(rng, neurons, _first_occurrences(statistics.fingerprints(idle)), eligible())
     neurons, rows = neurons[rows >= 0], rows[rows >= 0]
     if not neurons.size:
         return state
-    material = statistics.candidates(rows, idle)
-    stacked = np.hstack(list(material.values())).astype(np.float64)
+    candidates = statistics.candidates(rows, idle)
+    stacked = np.hstack(list(candidates.values())).astype(np.float64)
     scale = 1 / np.sqrt(np.einsum("ij,ij->i", stacked, stacked))
-    for name, fresh in material.items():
-        atoms[name][neurons] = fresh * scale[:, None].astype(fresh.dtype)
+    for name, new_atoms in candidates.items():
+        atoms[name][neurons] = new_atoms * scale[:, None].astype(new_atoms.dtype)
     return state.reset(neurons)
 
 
-def _first_occurrences(marks: Sequence[bytes]) -> FloatArray:
-    """One for samples that are not blank and point where no earlier one does, else zero."""
-    worth, seen = np.zeros(len(marks)), {b""}
-    for row, mark in enumerate(marks):
-        worth[row] = mark not in seen
-        seen.add(mark)
-    return worth
+def _first_occurrences(fingerprints: Sequence[bytes]) -> FloatArray:
+    """Return one for samples that are not blank and the first of their direction, else zero."""
+    is_first, earlier = np.zeros(len(fingerprints)), {b""}
+    for row, fingerprint in enumerate(fingerprints):
+        is_first[row] = fingerprint not in earlier
+        earlier.add(fingerprint)
+    return is_first

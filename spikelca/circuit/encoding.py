@@ -1,4 +1,4 @@
-"""Encoding many samples with flat memory: chunk by chunk, one certificate for each sample."""
+"""Encode many samples chunk by chunk, with bounded memory and a duality gap for each sample."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from spikelca.utils import out_of_core
 
 
 def encode_in_chunks(
-    make_problem: Callable[..., Problem],
+    compile_chunk: Callable[..., Problem],
     stimuli: Mapping[str, NDArray[Any]],
     labels: ArrayLike | None,
     start: NDArray[Any] | None,
@@ -30,15 +30,15 @@ def encode_in_chunks(
     tol: float,
     max_iter: int,
 ) -> Response:
-    """Settle all samples, `CHUNK` at a time, and warn of those that did not arrive.
+    """Encode all samples, `CHUNK_SAMPLES` at a time, and warn of those that did not converge.
 
-    Values are checked and converted chunk by chunk: beyond the codes themselves, memory does not
-    grow with the number of samples, and an array outside memory is never read as a whole.
+    Values are checked and converted chunk by chunk. Apart from the codes, memory does not grow with
+    the number of samples, and an out-of-core array is never read as a whole.
 
     Parameters
     ----------
-    make_problem : callable
-        ``make_problem(stimuli, labels, start=...)``: compiles one chunk.
+    compile_chunk : callable
+        ``compile_chunk(stimuli, labels, start=...)`` returns the `Problem` of one chunk.
     stimuli : mapping of modality to (n_samples, n_inputs), of checked shapes
     labels : (n_samples,), optional
     start : (n_samples, n_neurons), optional
@@ -50,37 +50,37 @@ def encode_in_chunks(
     """
     n_samples = len(next(iter(stimuli.values())))
     total: Response | None = None
-    for rows, part in iter_encoded_chunks(
-        make_problem, stimuli, labels, start, dtype, engine, tol, max_iter
+    for rows, chunk in iter_encoded_chunks(
+        compile_chunk, stimuli, labels, start, dtype, engine, tol, max_iter
     ):
         if rows.stop - rows.start == n_samples:
-            total = part
+            total = chunk
         else:
-            total = _allocate_like(part, n_samples) if total is None else total
-            _copy_rows(part, total, rows)
+            total = _allocate_like(chunk, n_samples) if total is None else total
+            _copy_rows(chunk, total, rows)
     assert total is not None
     warn_unconverged(total, tol, max_iter, dtype)
     return total
 
 
 def encode_sparse(
-    make_problem: Callable[..., Problem],
+    compile_chunk: Callable[..., Problem],
     stimuli: Mapping[str, NDArray[Any]],
     dtype: np.dtype[Any],
     engine: Engine,
     tol: float,
     max_iter: int = 100_000,
 ) -> sparse.csr_array:
-    """The codes alone, as a sparse array: memory grows with the active neurons, not with all."""
-    from scipy import sparse  # who asks for no sparse codes does not wait for it
+    """Encode all samples into a sparse array, with memory proportional to the active neurons."""
+    from scipy import sparse  # imported here, because dense codes do not require it
 
     codes, total = [], None
     n_samples = len(next(iter(stimuli.values())))
-    for rows, part in iter_encoded_chunks(
-        make_problem, stimuli, None, None, dtype, engine, tol, max_iter
+    for rows, chunk in iter_encoded_chunks(
+        compile_chunk, stimuli, None, None, dtype, engine, tol, max_iter
     ):
-        codes.append(sparse.csr_array(part.code))
-        report = replace(part, code=part.code[:, :0])
+        codes.append(sparse.csr_array(chunk.code))
+        report = replace(chunk, code=chunk.code[:, :0])
         total = _allocate_like(report, n_samples) if total is None else total
         _copy_rows(report, total, rows)
     assert total is not None
@@ -89,7 +89,7 @@ def encode_sparse(
 
 
 def iter_encoded_chunks(
-    make_problem: Callable[..., Problem],
+    compile_chunk: Callable[..., Problem],
     stimuli: Mapping[str, NDArray[Any]],
     labels: ArrayLike | None,
     start: NDArray[Any] | None,
@@ -98,58 +98,61 @@ def iter_encoded_chunks(
     tol: float,
     max_iter: int,
 ) -> Iterator[tuple[slice, Response]]:
-    """Settle one chunk after the other; yields which rows they are, and their codes."""
+    """Encode one chunk after the other; yields its rows and its response."""
     if not (math.isfinite(tol) and tol > 0):
-        raise ValueError(f"tol is {tol}; a finite number above zero was awaited.")
+        raise ValueError(f"tol must be a finite number > 0, got {tol}.")
     if not (isinstance(max_iter, (int, np.integer)) and max_iter >= 1):
-        raise ValueError(f"max_iter is {max_iter!r}; a whole number above zero was awaited.")
+        raise ValueError(f"max_iter must be a whole number > 0, got {max_iter!r}.")
     n_samples = len(next(iter(stimuli.values())))
     numbers = _check_rows(labels, "labels", n_samples)
-    begin = _check_rows(start, "start", n_samples)
+    initial_codes = _check_rows(start, "start", n_samples)
     for first in range(0, n_samples, out_of_core.CHUNK_SAMPLES):
         rows = slice(first, min(first + out_of_core.CHUNK_SAMPLES, n_samples))
-        seen = check_values({name: X[rows] for name, X in stimuli.items()}, dtype, first)
-        guess = None
-        if begin is not None:
-            guess = {"a": check_matrix(begin[rows], "start", None, dtype, first)}
-        problem = make_problem(seen, None if numbers is None else numbers[rows], start=guess)
+        checked = check_values({name: X[rows] for name, X in stimuli.items()}, dtype, first)
+        state = None
+        if initial_codes is not None:
+            state = {"a": check_matrix(initial_codes[rows], "start", None, dtype, first)}
+        chunk_labels = None if numbers is None else numbers[rows]
+        problem = compile_chunk(checked, chunk_labels, start=state)
         yield rows, engine.encode(problem, tol, max_iter)
         for X in stimuli.values():
             out_of_core.release_pages(X, rows)
 
 
 def _check_rows(values: ArrayLike | None, name: str, n_samples: int) -> NDArray[Any] | None:
-    found = None if values is None else np.asarray(values)
-    if found is not None and found.shape[:1] != (n_samples,):
-        raise ValueError(f"{name} has shape {found.shape}; {n_samples} rows were awaited.")
-    return found
+    array = None if values is None else np.asarray(values)
+    if array is not None and array.shape[:1] != (n_samples,):
+        raise ValueError(f"{name} must have {n_samples} rows, got shape {array.shape}.")
+    return array
 
 
 _PER_SAMPLE_FIELDS = ("code", "residual", "gap", "n_iter")
 
 
-def _allocate_like(part: Response, n_samples: int) -> Response:
-    """Empty arrays like those of the part, for all samples."""
-    room = {}
+def _allocate_like(chunk: Response, n_samples: int) -> Response:
+    """Allocate a response for all samples with arrays like those of one chunk."""
+    arrays = {}
     for name in _PER_SAMPLE_FIELDS:
-        value = getattr(part, name)
-        room[name] = None if value is None else np.empty((n_samples, *value.shape[1:]), value.dtype)
-    return Response(**room)  # type: ignore[arg-type]
+        value = getattr(chunk, name)
+        arrays[name] = (
+            None if value is None else np.empty((n_samples, *value.shape[1:]), value.dtype)
+        )
+    return Response(**arrays)  # type: ignore[arg-type]
 
 
-def _copy_rows(part: Response, total: Response, rows: slice) -> None:
+def _copy_rows(chunk: Response, total: Response, rows: slice) -> None:
     for name in _PER_SAMPLE_FIELDS:
-        if getattr(part, name) is not None:
-            getattr(total, name)[rows] = getattr(part, name)
+        if getattr(chunk, name) is not None:
+            getattr(total, name)[rows] = getattr(chunk, name)
 
 
 def warn_unconverged(response: Response, tol: float, max_iter: int, dtype: np.dtype[Any]) -> None:
-    """Warn with a ConvergenceWarning that counts the codes above the tolerance, and advises."""
+    """Warn with a ConvergenceWarning if codes did not converge to the tolerance."""
     if converged(response.residual, response.gap, tol):
         return
-    reached = stopping_value(response.residual, response.gap, tol)
-    missed = ~(reached <= tol)
-    if response.n_iter is not None and (response.n_iter[missed] >= max_iter).any():
+    values = stopping_value(response.residual, response.gap, tol)
+    failed = ~(values <= tol)
+    if response.n_iter is not None and (response.n_iter[failed] >= max_iter).any():
         advice = f"Increase max_iter, now {max_iter}, or tol."
     elif dtype == np.float32:
         advice = "This is the limit of float32: use float64 atoms or a larger tol."
@@ -158,8 +161,8 @@ def warn_unconverged(response: Response, tol: float, max_iter: int, dtype: np.dt
     from sklearn.exceptions import ConvergenceWarning
 
     warnings.warn(
-        f"{missed.sum()} of {len(reached)} codes did not settle within tol={tol:g} (worst "
-        f"{reached[missed].max():.2g}). {advice}",
+        f"{failed.sum()} of {len(values)} codes did not converge to tol={tol:g} (worst "
+        f"{values[failed].max():.2g}). {advice}",
         ConvergenceWarning,
         stacklevel=4,
     )

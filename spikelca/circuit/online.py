@@ -1,4 +1,4 @@
-"""Learning inside the simulation: checks and arrays around an engine's plastic synapses."""
+"""Learning in simulation: checks before the run and the learned circuit after it."""
 
 from __future__ import annotations
 
@@ -31,43 +31,46 @@ def run_online(
     start: Mapping[str, FloatArray] | None = None,
     **options: Any,
 ) -> tuple[dict[str, Any], OnlineResult]:
-    """Run the stream and return the parts of the circuit that have learnt from it.
+    """Present the samples one after the other and return the changed fields of the circuit.
 
     Raises
     ------
     ValueError
-        If the circuit has no residual neurons, from whose error its synapses could learn.
+        If the circuit has no residual neurons, whose error the synapses require.
     NotImplementedError
-        For pairs of spiking cells, whose weights would drift apart, and for random spikes.
+        For ON and OFF cells, whose weights would diverge, and for Poisson inputs.
     """
-    # The same checks for both rules.
+    # `Hebbian` checks the rate and the decay.
     rule = Hebbian(rate, memory)
     if not problem.residual_wiring:
         raise ValueError(
-            "The circuit has the wiring 'lateral'; synapses learn in the simulation from residual "
-            "neurons. Take Circuit(..., wiring='residual')."
+            "wiring must be 'residual' for learning in simulation, got 'lateral'. Synapses learn "
+            "from residual neurons: use Circuit(..., wiring='residual')."
         )
     if needs_on_off(problem):
         raise NotImplementedError(
-            "Spiking neurons with signed codes are pairs of cells whose synapses would drift apart "
-            "while they learn. Take a one-sided transfer, or RateNeuron."
+            "Learning in simulation is not supported for spiking neurons with signed codes: the "
+            "synapses of their ON and OFF cells would diverge. Use a one-sided transfer, or "
+            "RateNeuron."
         )
-    told = [p.name for p in problem.inputs if isinstance(p.input_kind, PoissonInput)]
-    if told:
+    poisson_inputs = [p.name for p in problem.inputs if isinstance(p.input_kind, PoissonInput)]
+    if poisson_inputs:
         raise NotImplementedError(
-            f"Synapses do not learn from the random spikes of {told}. Take AnalogInput or "
-            "SpikingResidual for what learns."
+            f"Learning in simulation is not supported for PoissonInput, got {poisson_inputs}. Use "
+            "AnalogInput or SpikingResidual."
         )
     run = prepare_run(problem, (), True, presentation, dt, **options)
     run = replace(run, start=set_initial_state(select_presentation(run, 0), start).start)
     plastic = {d.name: d.plasticity is not None for d in dictionaries}
     rates = np.array([rule.rate if plastic[p.name] else 0.0 for p in run.inputs])
-    stream = engine.learn_online(run, OnlineRule(rates, rule.memory, state.usage))
+    result = engine.learn_online(run, OnlineRule(rates, rule.memory, state.usage))
     dtype = dictionaries[0].atoms.dtype
-    moved = tuple(
-        d._with_atoms(stream.atoms[d.name].astype(dtype)) if d.name in stream.atoms else d
+    learned = tuple(
+        d._with_atoms(result.atoms[d.name].astype(dtype)) if d.name in result.atoms else d
         for d in dictionaries
     )
-    silent = Activity.from_code(stream.code).silent_after(state.silent)
-    after = PlasticityState(stream.usage, silent)
-    return {"dictionaries": moved, "plasticity": after}, stream
+    silent = Activity.from_code(result.code).silent_after(state.silent)
+    return {
+        "dictionaries": learned,
+        "plasticity": PlasticityState(result.usage, silent),
+    }, result

@@ -1,14 +1,11 @@
-"""From a Problem to a run: its clock, its waveforms, what it records, and what would go wrong.
+"""Preparation of a simulation: clock, waveforms, recording, initial state and saturation.
 
-Everything is checked here, before time begins: the step against the spectrum, the quantum against
-the step, the recording against the memory. A spiking circuit becomes what every engine can run: in
-float64, and with a pair of one-sided cells for each signed unit.
+Everything is checked before the run: the step against the stability limit, the quantum against the
+step, the recording against the free memory. A spiking circuit is converted to a form that every
+engine supports: float64, with a pair of one-sided ON and OFF cells for each signed neuron.
 
-One spike a step: what a cell can carry, and what is refused because it would carry more.
-
-A cell that is asked for more than one spike a step would count too few, and nobody would know. So
-the strongest drive and the largest input are looked at before time begins, and the step is chosen
-so that they fit.
+Saturation: a neuron fires at most once per step. A larger drive would lose spikes without an error,
+so the strongest drive and the largest input are checked, and the default step avoids saturation.
 """
 
 from __future__ import annotations
@@ -46,8 +43,8 @@ from spikelca.utils.validation import (
     to_positive_seconds,
 )
 
-MOST_CLOCKS = 8
-"""How many times the step of a run without dt is shortened until its waveforms fit."""
+MAX_STEP_REDUCTIONS = 8
+"""Maximum number of times the default step is shortened until the waveforms fit."""
 
 
 def run_simulation(
@@ -58,17 +55,17 @@ def run_simulation(
     dt: Any | None,
     **options: Any,
 ) -> Response:
-    """Prepare a run and hand it to the engine.
+    """Prepare a run and simulate it with the engine.
 
     Parameters
     ----------
     problem : Problem
-        Compiled without those drivers that are told by time.
+        Compiled without time-varying drivers.
     drivers : sequence of Driver
-        All of them; those told by time are looked at here.
+        All drivers; the currents of time-varying drivers are added here.
     engine : Engine
     duration, dt, **options
-        As in `Circuit.run_simulation`.
+        As in `Circuit.simulate`.
     """
     run = prepare_run(problem, drivers, engine.float64_only, duration, dt, **options)
     response = engine.simulate(run)
@@ -78,30 +75,30 @@ def run_simulation(
 def prepare_run(
     problem: Problem,
     drivers: Sequence[Driver],
-    double: bool,
+    float64: bool,
     duration: Any,
     dt: Any | None,
     *,
     start: Mapping[str, FloatArray] | None = None,
-    **kept: Any,
+    **recording: Any,
 ) -> Problem:
-    """The problem as an engine simulates it: timed, recorded, in pairs if need be, started."""
+    """Add clock, waveforms, recording, ON and OFF cells and initial state to a problem."""
     check_spiking_inputs(problem)
-    if double or isinstance(problem.neuron, SpikingNeuron):
+    if float64 or isinstance(problem.neuron, SpikingNeuron):
         problem = widen(problem)
-    run = set_recording(add_clock(problem, duration, dt, drivers), **kept)
+    run = set_recording(add_clock(problem, duration, dt, drivers), **recording)
     return set_initial_state(expand_on_off(run) if needs_on_off(run) else run, start)
 
 
 def static_drivers(drivers: Sequence[Driver]) -> tuple[Driver, ...]:
-    """The drivers that do the same all the time."""
+    """Return the drivers that have a constant effect."""
     return tuple(d for d in drivers if not isinstance(d, CurrentDriver))
 
 
 def add_clock(
     problem: Problem, duration: Any, dt: Any | None, drivers: Sequence[Driver] = ()
 ) -> Problem:
-    """The problem with its clock and the currents of the drivers that are told by time.
+    """Add the clock and the currents of time-varying drivers to a problem.
 
     Raises
     ------
@@ -110,20 +107,20 @@ def add_clock(
         spiking neuron would saturate.
     """
     clock = make_clock(problem, duration, dt)
-    run = under_currents(problem, clock, drivers)
-    # At a shorter step a waveform may reach a higher value, which asks for a shorter one still.
-    for _ in range(MOST_CLOCKS if dt is None else 0):
+    run = add_currents(problem, clock, drivers)
+    # With a shorter step a waveform may reach a higher value, which requires a shorter step again.
+    for _ in range(MAX_STEP_REDUCTIONS if dt is None else 0):
         shorter = make_clock(problem, duration, default_k(run) * problem.neuron.tau)
         if shorter.dt >= clock.dt * (1 - 1e-9) or shorter.n_steps > MAX_WINDOW_STEPS:
             break
         clock = shorter
-        run = under_currents(problem, clock, drivers)
+        run = add_currents(problem, clock, drivers)
     check_saturation(run)
     return run
 
 
-def under_currents(problem: Problem, clock: Clock, drivers: Sequence[Driver]) -> Problem:
-    """The problem with a clock and the currents of `CurrentDriver` at its times."""
+def add_currents(problem: Problem, clock: Clock, drivers: Sequence[Driver]) -> Problem:
+    """Add a clock and the currents of each `CurrentDriver` at its times to a problem."""
     current, waveform = problem.current, None
     for driver in drivers:
         if isinstance(driver, CurrentDriver):
@@ -138,26 +135,22 @@ def under_currents(problem: Problem, clock: Clock, drivers: Sequence[Driver]) ->
 
 
 def make_clock(problem: Problem, duration: Any, dt: Any | None) -> Clock:
-    """The clock of a run; without dt the longest step that is certainly right."""
+    """Make the clock of a run; if dt is None, with the default step."""
     tau, duration = problem.neuron.tau, to_positive_seconds(duration, "duration")
     dt = default_k(problem) * tau if dt is None else to_positive_seconds(dt, "dt")
     limit = problem.coupling.step_limit
     if dt / tau >= limit:
         raise ValueError(
-            f"dt is {dt:.3g} s, {dt / tau:.3g} of tau; below {limit * tau:.3g} s ({limit:.3g} of "
-            "tau) forward Euler is certainly stable for this dictionary. Take a smaller dt, or "
-            "leave dt out."
+            f"dt must be below the stability limit {limit * tau:.3g} s ({limit:.3g} tau) of this "
+            f"dictionary, got {dt:.3g} s ({dt / tau:.3g} tau). Use a smaller dt, or dt=None."
         )
     if duration < dt * (1 - 1e-9):
-        raise ValueError(
-            f"duration is {duration:.3g} s, shorter than one step of {dt:.3g} s. "
-            "Simulate for longer."
-        )
+        raise ValueError(f"duration must be at least one step of {dt:.3g} s, got {duration:.3g} s.")
     return Clock(dt, round(duration / dt))
 
 
 def widen(problem: Problem) -> Problem:
-    """The same problem in float64, its Gram matrix computed anew."""
+    """Convert a problem to float64 and compute its Gram matrix again."""
     if problem.dtype == np.float64:
         return problem
     inputs = tuple(
@@ -178,30 +171,30 @@ def set_recording(
     samples: ArrayLike | None = None,
     window: float = DEFAULT_WINDOW,
 ) -> Problem:
-    """The problem with what it is to record, once it is sure that this fits into memory."""
+    """Add the recording to a problem, after checking that it fits into memory."""
     assert problem.clock is not None
-    offered = recordable_names(problem)
-    wrong = [name for name in record if name not in offered]
-    if wrong or isinstance(record, str):
-        raise ValueError(f"record is {record!r}; a sequence out of {offered} was awaited here.")
+    names = recordable_names(problem)
+    unknown = [name for name in record if name not in names]
+    if unknown or isinstance(record, str):
+        raise ValueError(f"record must be a sequence of names from {names}, got {record!r}.")
     if every != int(every) or every < 1:
-        raise ValueError(f"every is {every}; a whole number of steps, 1 or more, was awaited.")
+        raise ValueError(f"every must be a whole number of steps >= 1, got {every}.")
     spiking = isinstance(problem.neuron, SpikingNeuron)
     (problem.clock.readout_start if spiking else problem.clock.window_start)(window)
-    kept = Record(
+    recording = Record(
         tuple(record),
         int(every),
         check_indices(neurons, problem.n_neurons, "neurons"),
         check_indices(samples, problem.n_samples, "samples"),
         window,
     )
-    run = replace(problem, record=kept)
+    run = replace(problem, record=recording)
     check_memory(run)
     return run
 
 
 def recordable_names(problem: Problem) -> tuple[str, ...]:
-    """What a circuit of this kind can record."""
+    """Return the names of the variables that the circuit can record."""
     absent = set() if problem.residual_wiring else {"r", "s"}
     if not isinstance(problem.neuron, SpikingNeuron):
         absent |= {"v", "spikes"}
@@ -209,21 +202,20 @@ def recordable_names(problem: Problem) -> tuple[str, ...]:
 
 
 def check_memory(problem: Problem) -> None:
-    """Raise MemoryError if the recording would not fit into the memory that is free."""
+    """Raise MemoryError if the recording does not fit into the free memory."""
     needed = recording_bytes(problem)
-    # The system is asked only if there is something to ask for.
+    # Free memory is read only if something is recorded.
     if needed and needed > (free := available_bytes()):
         every = max(2, math.ceil(problem.record.every * needed / free))
         raise MemoryError(
-            f"The recording needs about {format_bytes(needed)}, and {format_bytes(free)} are "
-            "free. Record "
-            f"every {every} steps or more (every=), fewer neurons (neurons=) or samples "
-            "(samples=), or split the batch."
+            f"The recording must fit into the free memory of {format_bytes(free)}, got about "
+            f"{format_bytes(needed)}. Record every {every} steps or more (every=), fewer neurons "
+            "(neurons=) or samples (samples=), or split the batch."
         )
 
 
 def recording_bytes(problem: Problem) -> int:
-    """Memory of all that is recorded; spikes are an estimate from above of a settled circuit."""
+    """Estimate the memory of the recording, with an upper bound for the spikes."""
     assert problem.clock is not None
     record, n_values = problem.record, 0
     for name in record.names:
@@ -236,7 +228,7 @@ def recording_bytes(problem: Problem) -> int:
 
 
 def expected_spikes(problem: Problem) -> int:
-    """How many spikes there may be: what the drive without rivals, or the energy, allows."""
+    """Compute an upper bound on the number of spikes, from the drive or the energy."""
     assert problem.clock is not None
     assert isinstance(problem.neuron, SpikingNeuron)
     lam, soft = problem.transfer.threshold, isinstance(problem.transfer, SoftThreshold)
@@ -251,12 +243,12 @@ def expected_spikes(problem: Problem) -> int:
 
 
 def set_initial_state(problem: Problem, start: Mapping[str, FloatArray] | None) -> Problem:
-    """The problem with a checked state to start from.
+    """Check the initial state and add it to a problem.
 
     Raises
     ------
     ValueError
-        If a variable is unknown here, has another shape, or is not finite.
+        If a variable is unknown, has another shape, or is not finite.
     """
     if start is None:
         return problem
@@ -264,17 +256,17 @@ def set_initial_state(problem: Problem, start: Mapping[str, FloatArray] | None) 
     checked = {}
     for name, values in start.items():
         if name not in widths:
-            raise ValueError(f"start holds {name!r}; this circuit has the states {list(widths)}.")
-        array, awaited = as_float(values, f"start {name!r}"), (problem.n_samples, widths[name])
-        if array.shape != awaited:
-            raise ValueError(f"start {name!r} has shape {array.shape}; {awaited} was awaited.")
+            raise ValueError(f"start must have names from {list(widths)}, got {name!r}.")
+        array, expected = as_float(values, f"start {name!r}"), (problem.n_samples, widths[name])
+        if array.shape != expected:
+            raise ValueError(f"start {name!r} must have shape {expected}, got {array.shape}.")
         check_finite(array, f"start {name!r}")
         checked[name] = array
     return replace(problem, start=checked)
 
 
 def default_k(problem: Problem) -> float:
-    """dt / tau: half the stability limit, and no longer than one quantum takes to charge."""
+    """Compute the default dt / tau: half the stability limit, and at most one spike per step."""
     k = problem.coupling.default_step
     if isinstance(problem.neuron, SpikingNeuron):
         largest = max_drive(problem)
@@ -292,18 +284,18 @@ def default_k(problem: Problem) -> float:
 
 
 def peak_stimulus(population: InputPopulation) -> float:
-    """The largest absolute stimulus."""
+    """Return the largest absolute stimulus."""
     return float(np.abs(population.stimulus).max(initial=0.0))
 
 
 def max_drive(problem: Problem) -> float:
-    """The largest code that any drive could ask for: ``b + d - lam`` (soft), ``b + d`` (hard)."""
-    two = problem.transfer.two_sided
+    """Compute the largest possible code: max of ``b + d - lam`` (soft) or ``b + d`` (hard)."""
+    two_sided = problem.transfer.two_sided
     total = problem.drive() + problem.current
     if problem.waveform is not None:
         low, high = total + problem.waveform.min(axis=0), total + problem.waveform.max(axis=0)
-        total = np.maximum(high, -low) if two else high
-    elif two:
+        total = np.maximum(high, -low) if two_sided else high
+    elif two_sided:
         total = np.abs(total)
     if problem.allowed is not None:
         total = np.where(problem.allowed, total, -np.inf)
@@ -312,7 +304,7 @@ def max_drive(problem: Problem) -> float:
 
 
 def check_saturation(problem: Problem) -> None:
-    """Raise ValueError if some drive asks for more than one spike a step: theta < k * code."""
+    """Raise ValueError if a drive requires more than one spike per step: theta < k * code."""
     assert problem.clock is not None
     if not isinstance(problem.neuron, SpikingNeuron):
         return
@@ -321,43 +313,45 @@ def check_saturation(problem: Problem) -> None:
     largest = max_drive(problem)
     if theta < k * largest * (1 - 1e-9):
         raise ValueError(
-            f"The strongest drive asks for a code of {largest:.3g}; with quantum {theta:.3g} and "
-            f"dt {problem.clock.dt:.3g} s ({k:.3g} of tau) a neuron carries {theta / k:.3g} at most"
-            f", one spike a step. Take a quantum of at least {k * largest:.3g}, or a dt of at most "
+            f"The code must be at most {theta / k:.3g} (one spike per step) with quantum "
+            f"{theta:.3g} and dt {problem.clock.dt:.3g} s ({k:.3g} tau), got {largest:.3g} at "
+            f"the strongest drive. Use a quantum of at least {k * largest:.3g}, or a dt of at most "
             f"{theta / largest * problem.neuron.tau:.3g} s."
         )
 
 
 def check_input_saturation(problem: Problem) -> None:
-    """Raise ValueError if an input cell would have to fire more than once a step."""
+    """Raise ValueError if an input neuron would have to fire more than once per step."""
     assert problem.clock is not None
     k, tau = problem.clock.dt / problem.neuron.tau, problem.neuron.tau
     for p in problem.inputs:
         peak = peak_stimulus(p)
         if p.quantum and k * peak > p.quantum * (1 + 1e-9):
             raise ValueError(
-                f"The largest input of {p.name!r} is {peak:.3g}; with spikes of {p.quantum:.3g} "
-                f"and dt {problem.clock.dt:.3g} s ({k:.3g} of tau) an input cell carries "
-                f"{p.quantum / k:.3g} at most, one spike a step. Take spikes of at least "
-                f"{k * peak:.3g} (quantum of PoissonInput, threshold of SpikingResidual), or a dt "
-                f"of at most {p.quantum / peak * tau:.3g} s."
+                f"The inputs of {p.name!r} must be at most {p.quantum / k:.3g} (one spike per "
+                f"step) with spikes of {p.quantum:.3g} and dt {problem.clock.dt:.3g} s ({k:.3g} "
+                f"tau), got {peak:.3g}. Use spikes of at least {k * peak:.3g} (quantum of "
+                "PoissonInput, threshold of SpikingResidual), or a dt of at most "
+                f"{p.quantum / peak * tau:.3g} s."
             )
 
 
 def check_spiking_inputs(problem: Problem) -> None:
-    """Raise ValueError if input cells that spike stand where they cannot work."""
+    """Raise ValueError if the circuit does not support its spiking inputs."""
     if problem.has_spiking_inputs and not isinstance(problem.neuron, SpikingNeuron):
         raise ValueError(
-            f"The circuit has a {type(problem.neuron).__name__} and input cells that spike. Take "
-            "a SpikingNeuron, or AnalogInput for every dictionary."
+            f"neuron must be a SpikingNeuron for spiking inputs, got "
+            f"{type(problem.neuron).__name__}. Use a SpikingNeuron, or AnalogInput for every "
+            "dictionary."
         )
     if problem.has_direct_inputs and not problem.residual_wiring:
         raise ValueError(
-            "SpikingResidual inputs count off the reconstruction error, which the wiring 'lateral' "
-            "does not hold. Take Circuit(..., wiring='residual')."
+            "wiring must be 'residual' for SpikingResidual inputs, got 'lateral'. The lateral "
+            "wiring has no residual neurons: use Circuit(..., wiring='residual')."
         )
     if problem.has_direct_inputs and isinstance(problem.transfer, HardThreshold):
         raise ValueError(
-            "SpikingResidual inputs charge past the dendrite u, which a hard threshold must see. "
-            "Take a SoftThreshold, or AnalogInput or PoissonInput."
+            "transfer must be a SoftThreshold for SpikingResidual inputs, got HardThreshold. "
+            "These inputs bypass the dendrite u, on which a hard threshold depends: use a "
+            "SoftThreshold, or AnalogInput or PoissonInput."
         )

@@ -57,9 +57,9 @@ def to_rows(found: NDArray[Any], source: str, scale: bool) -> NDArray[Any]:
 
 def read_rows_lazily(source: str, scale: bool = True) -> Any:
     """The same as a Dask array; what is no Zarr and no ``.npy`` is read here and sent."""
-    from spikelca.distributed import needed, read_lazily
+    from spikelca.distributed import read_lazily, require
 
-    array = needed("dask.array")
+    array = require("dask.array")
     if not is_chunked(source):
         rows = read_rows(source, scale)
         return array.from_array(rows, chunks=(CHUNK_ROWS, -1))

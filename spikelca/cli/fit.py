@@ -107,9 +107,9 @@ def stack_modalities(arrays: Sequence[Any], lazily: bool) -> Any:
     if not lazily:
         return np.hstack(arrays)
     from spikelca.cli.files import CHUNK_ROWS
-    from spikelca.distributed import is_dask, needed
+    from spikelca.distributed import is_dask, require
 
-    array = needed("dask.array")
+    array = require("dask.array")
     lazy = [X if is_dask(X) else array.from_array(X, chunks=(CHUNK_ROWS, -1)) for X in arrays]
     return array.concatenate(lazy, axis=1)
 

@@ -1,23 +1,22 @@
-"""The same encode and learn over Dask arrays, when the samples outgrow the machine.
+"""Encoding and learning with Dask arrays, for samples that exceed one machine.
 
-Nothing here computes codes or steps of its own: workers call what one machine calls, so that the
-bits are those of one machine.
+Workers call the same functions as a single machine, so the results are bit-identical.
 
-* `encode_lazily`: a lazy array of codes, chunk by chunk. Rows never meet, hence chunks do not
-  matter.
-* `DaskSamples`: samples for learning. A batch is cut into the blocks of
-  `spikelca.circuit.batch_statistics`; workers settle and sum them, the sums are added in the fixed
-  tree, and the step is taken once, here.
+* `encode_lazily`: a lazy array of codes, chunk by chunk. Samples are independent, so the result
+  does not depend on the chunks.
+* `DaskSamples`: samples for learning. A batch is split into the blocks of
+  `spikelca.circuit.batch_statistics`; workers encode and sum them, the sums are added in the fixed
+  pairwise order, and the learning step is taken in this process.
 
-A task computes in one thread: the pool of the worker is the only one. A circuit is one key of the
-graph. Whoever loses it with a worker gets it again, as it gets a block again.
+A task computes in one thread, because the worker has a thread pool of its own. A circuit is one key
+of the graph; like a block, it is computed again if it is lost with a worker.
 """
 
 from __future__ import annotations
 
 from spikelca.distributed.arrays import check_dask, encode_lazily, encode_with_certificates, is_dask
 from spikelca.distributed.batches import DaskSamples
-from spikelca.distributed.cluster import connect, needed
+from spikelca.distributed.cluster import connect, require
 from spikelca.distributed.stores import read_lazily, to_memory, write_zarr
 
 __all__ = [
@@ -27,8 +26,8 @@ __all__ = [
     "encode_lazily",
     "encode_with_certificates",
     "is_dask",
-    "needed",
     "read_lazily",
+    "require",
     "to_memory",
     "write_zarr",
 ]

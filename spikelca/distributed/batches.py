@@ -1,8 +1,8 @@
-"""Samples for learning that live on workers: batches are taken from them where they are.
+"""Samples for learning on Dask workers: batches are encoded and summed where the samples are.
 
-For each block of a batch every chunk hands over those of its rows that the block wants; one task
-brings them into the order in which they are shown, and settles them. What travels to this process
-is one set of sums for each batch; what travels back is the circuit.
+For each block of a batch, every chunk provides the rows that belong to the block; one task sorts
+them into the order of presentation and encodes them. This process receives one set of sums per
+batch and sends the new circuit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from spikelca.circuit.batch_statistics import (
     sum_block,
 )
 from spikelca.distributed.arrays import delay_circuit
-from spikelca.distributed.cluster import needed, single_threaded, translate_errors
+from spikelca.distributed.cluster import require, single_threaded, translate_errors
 from spikelca.engines import Engine
 from spikelca.learning import RemoteBatch
 from spikelca.learning.checkpoint import DIGEST_ROWS, combine_digests, digest_rows
@@ -34,7 +34,7 @@ from spikelca.utils.validation import FloatArray, check_values
 
 
 class DaskColumn:
-    """One modality of samples on workers, as far as an array is asked for it."""
+    """One modality of samples on workers, indexed by rows like an array."""
 
     def __init__(self, X: Any) -> None:
         self.X, self.dtype = X, X.dtype
@@ -47,26 +47,27 @@ class DaskColumn:
             return np.asarray(self.X[rows])
 
     def digest(self) -> str:
-        """The digest that `spikelca.learning.checkpoint.digest_array` takes on one machine."""
-        stretches = self.X.rechunk((DIGEST_ROWS, -1)).to_delayed().ravel()
+        """Compute the digest that `digest_array` computes of an array in memory."""
+        chunks = self.X.rechunk((DIGEST_ROWS, -1)).to_delayed().ravel()
+        dask = require("dask")
         with translate_errors():
-            parts = needed("dask").compute(*map(needed("dask").delayed(digest_rows), stretches))
-        return combine_digests(self.X.shape, self.dtype, parts)
+            digests = dask.compute(*map(dask.delayed(digest_rows), chunks))
+        return combine_digests(self.X.shape, self.dtype, digests)
 
 
 class DaskSamples(Mapping[str, DaskColumn]):
-    """Samples on workers, of one or several modalities side by side.
+    """Samples on workers, of one or several modalities stacked as columns.
 
     Parameters
     ----------
     X : dask.array.Array of (n_samples, n_features)
-        From `checked`.
+        Samples from `check_dask`.
     widths : mapping of modality to int
-        How many columns each takes.
+        Number of columns of each modality.
     keep : bool
-        Whether the samples are held in the memory of the workers, for many passes in any order.
-        Otherwise a chunk is read when the first batch wants it, and let go once batches have passed
-        it by.
+        Whether the samples stay in the memory of the workers, for several passes in any order.
+        Otherwise a chunk is read with the first batch that requires it, and released after the
+        last.
     """
 
     def __init__(self, X: Any, widths: Mapping[str, int], keep: bool) -> None:
@@ -75,7 +76,7 @@ class DaskSamples(Mapping[str, DaskColumn]):
             if np.isnan(X.shape[0]):
                 self.X = self.X.compute_chunk_sizes()
         if not len(self.X):
-            raise ValueError("X is empty: found 0 sample(s); at least 1 awaited.")
+            raise ValueError("X must have at least 1 sample, got 0 sample(s).")
         self.widths, self.keep = dict(widths), keep
         self._edges = np.cumsum([0, *self.X.chunks[0]])
         self._chunks = self.X.to_delayed().ravel()
@@ -89,37 +90,38 @@ class DaskSamples(Mapping[str, DaskColumn]):
 
     def __getitem__(self, name: str) -> DaskColumn:
         names = list(self.widths)
-        first = sum(self.widths[other] for other in names[: names.index(name)])
-        return DaskColumn(self.X[:, first : first + self.widths[name]])
+        start = sum(self.widths[earlier] for earlier in names[: names.index(name)])
+        return DaskColumn(self.X[:, start : start + self.widths[name]])
 
     def batch(self, rows: NDArray[np.int64]) -> DaskBatch:
-        """The batch of these rows, in this order."""
-        home = np.searchsorted(self._edges, rows, side="right") - 1
-        wanted = sorted({int(chunk) for chunk in home})
-        self._turn_to(wanted)
-        blocks = [self._block(rows[part], home[part]) for part in split_blocks(len(rows))]
+        """Return the batch of these rows, in this order."""
+        chunk_index = np.searchsorted(self._edges, rows, side="right") - 1
+        needed = sorted({int(chunk) for chunk in chunk_index})
+        self._prefetch(needed)
+        blocks = [self._block(rows[block], chunk_index[block]) for block in split_blocks(len(rows))]
         return DaskBatch(blocks, self.widths)
 
-    def _turn_to(self, wanted: Sequence[int]) -> None:
-        """Have chunks read, and the one behind them: it is read while these settle."""
-        ahead = range(wanted[-1] + 1, min(wanted[-1] + 2, len(self._chunks)))
-        if new := [c for c in [*wanted, *ahead] if c not in self._read]:
+    def _prefetch(self, needed: Sequence[int]) -> None:
+        """Read chunks, and prefetch the next one while these are encoded."""
+        ahead = range(needed[-1] + 1, min(needed[-1] + 2, len(self._chunks)))
+        if new := [c for c in [*needed, *ahead] if c not in self._read]:
             with translate_errors():
-                read = needed("dask").persist(*(self._chunks[c] for c in new))
+                read = require("dask").persist(*(self._chunks[c] for c in new))
             self._read.update(zip(new, read, strict=True))
         if not self.keep:
-            for passed in [c for c in self._read if c < wanted[0]]:
-                del self._read[passed]
+            for released in [c for c in self._read if c < needed[0]]:
+                del self._read[released]
 
     def _block(
-        self, rows: NDArray[np.int64], home: NDArray[np.int64]
+        self, rows: NDArray[np.int64], chunk_index: NDArray[np.int64]
     ) -> tuple[list[Any], NDArray[np.int64]]:
-        """What each chunk hands over, and the places from which the order is made."""
-        take = needed("dask").delayed(_take_rows)
-        parts = [
-            take(self._read[int(c)], rows[home == c] - self._edges[c]) for c in np.unique(home)
+        """Return the rows of each chunk, and the indices that restore their order."""
+        take = require("dask").delayed(_take_rows)
+        rows_by_chunk = [
+            take(self._read[int(c)], rows[chunk_index == c] - self._edges[c])
+            for c in np.unique(chunk_index)
         ]
-        return parts, np.argsort(np.argsort(home, kind="stable"))
+        return rows_by_chunk, np.argsort(np.argsort(chunk_index, kind="stable"))
 
 
 def _take_rows(chunk: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
@@ -127,7 +129,7 @@ def _take_rows(chunk: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
 
 
 class DaskBatch(RemoteBatch):
-    """A batch on workers: for each block its parts and the order in which they are shown."""
+    """A batch on workers: for each block its rows, chunk by chunk, and their order."""
 
     def __init__(
         self, blocks: Sequence[tuple[list[Any], NDArray[np.int64]]], widths: Mapping[str, int]
@@ -137,20 +139,20 @@ class DaskBatch(RemoteBatch):
     def compute_statistics(
         self, circuit: Circuit, labels: Any, tol: float, engine: Engine
     ) -> BatchStatistics:
-        """Settle the blocks, and add their sums in the fixed tree."""
-        dask, everywhere = needed("dask"), delay_circuit(circuit)
-        settle, add = (
+        """Encode the blocks and add their sums in the fixed pairwise order."""
+        dask, circuit_key = require("dask"), delay_circuit(circuit)
+        encode, add = (
             dask.delayed(partial(_encode_block, tol, engine, self.widths)),
             dask.delayed(_sum_block),
         )
-        places = split_blocks(sum(len(order) for _, order in self.blocks))
-        shown = [None if labels is None else labels[rows] for rows in places]
+        block_rows = split_blocks(sum(len(order) for _, order in self.blocks))
+        block_labels = [None if labels is None else labels[rows] for rows in block_rows]
         learn = tuple(d.name for d in circuit.dictionaries if d.plasticity is not None)
         with translate_errors():
             blocks = dask.persist(
                 *(
-                    settle(everywhere, parts, order, own)
-                    for (parts, order), own in zip(self.blocks, shown, strict=True)
+                    encode(circuit_key, rows_by_chunk, order, y)
+                    for (rows_by_chunk, order), y in zip(self.blocks, block_labels, strict=True)
                 )
             )
             sums = pairwise_reduce(lambda i: add(blocks[i], learn), 0, len(blocks)).compute()
@@ -162,20 +164,20 @@ def _encode_block(
     engine: Engine,
     widths: Mapping[str, int],
     circuit: Circuit,
-    parts: Sequence[FloatArray],
+    rows_by_chunk: Sequence[FloatArray],
     order: NDArray[np.int64],
     labels: Any,
 ) -> EncodedBlock:
-    X, edges = np.concatenate(parts)[order], np.cumsum([0, *widths.values()])
-    # One after the other in memory, as on one machine: products could else round in another way.
+    X, edges = np.concatenate(rows_by_chunk)[order], np.cumsum([0, *widths.values()])
+    # Contiguous as on a single machine, because the rounding of products depends on the layout.
     stimuli = {
-        name: np.ascontiguousarray(X[:, first:last])
-        for name, first, last in zip(widths, edges[:-1], edges[1:], strict=True)
+        name: np.ascontiguousarray(X[:, start:stop])
+        for name, start, stop in zip(widths, edges[:-1], edges[1:], strict=True)
     }
     with single_threaded():
-        seen = check_values(stimuli, circuit.dtype)
-        code = circuit.encode(seen, tol, labels=labels, engine=engine).code
-        return make_block(circuit.dictionaries, seen, code)
+        checked = check_values(stimuli, circuit.dtype)
+        code = circuit.encode(checked, tol, labels=labels, engine=engine).code
+        return make_block(circuit.dictionaries, checked, code)
 
 
 def _sum_block(block: EncodedBlock, learn: Sequence[str]) -> BatchSums:
@@ -184,11 +186,11 @@ def _sum_block(block: EncodedBlock, learn: Sequence[str]) -> BatchSums:
 
 
 def _query_blocks(blocks: Sequence[Any], queries: BlockQueries) -> Sequence[Any]:
-    dask = needed("dask")
-    answer = dask.delayed(_query_block)
+    dask = require("dask")
+    evaluate = dask.delayed(_query_block)
     with translate_errors():
-        answers: Sequence[Any] = dask.compute(*(answer(q, blocks[i]) for i, q in queries.items()))
-    return answers
+        results: Sequence[Any] = dask.compute(*(evaluate(q, blocks[i]) for i, q in queries.items()))
+    return results
 
 
 def _query_block(query: Any, block: EncodedBlock) -> Any:

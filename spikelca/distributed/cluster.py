@@ -1,4 +1,4 @@
-"""Where tasks run: a scheduler is found, or it is said why not; and what a task may take."""
+"""Connection to a Dask cluster, limits of its tasks, and errors of lost clusters."""
 
 from __future__ import annotations
 
@@ -6,37 +6,32 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from importlib import import_module
 from typing import Any
 
+from spikelca.utils import optional
 from spikelca.utils.system import single_blas_thread
 
 TIMEOUT = 10
-"""Seconds in which a scheduler must answer, and have a worker."""
+"""Seconds until a scheduler must respond and have a worker."""
 
 
-def needed(module: str) -> Any:
-    """A module of the extra ``dask``.
+def require(module: str) -> Any:
+    """Import a module of the extra ``dask``.
 
     Raises
     ------
     ImportError
-        If it is not installed: one sentence that says how to install it.
+        If the module is not installed; the message contains the installation command.
     """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"{module} was not found ({error}); it comes with: pip install 'spikelca[dask]'"
-        ) from error
+    return optional.require(module, "Dask support", "dask")
 
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """A context in which a task computes in its own thread only.
+    """Limit a task to one thread while the block runs.
 
-    A worker runs as many tasks side by side as it has threads. Each with a pool of its own would
-    take the cores of the others.
+    A worker runs as many tasks in parallel as it has threads. Tasks with further threads would
+    compete for the same cores.
     """
     from spikelca.engines.numba.jit.parallel import limit_threads
 
@@ -46,13 +41,13 @@ def single_threaded() -> Iterator[None]:
 
 @contextmanager
 def connect(scheduler: str | None) -> Iterator[None]:
-    """Work on a cluster as long as the block lasts.
+    """Use a cluster while the block runs.
 
     Parameters
     ----------
     scheduler : str or None
-        The address of a scheduler (``tcp://HOST:PORT``), or ``local:N`` for N processes of this
-        machine, which listen to nobody else. None: the threads of this process.
+        Address of a scheduler (``tcp://HOST:PORT``), or ``local:N`` for N processes on this machine
+        that accept local connections only. If None, the threads of this process.
 
     Yields
     ------
@@ -61,9 +56,9 @@ def connect(scheduler: str | None) -> Iterator[None]:
     Raises
     ------
     ValueError
-        If the words name no scheduler.
+        If ``scheduler`` has another form.
     ConnectionError
-        If the scheduler does not answer, or has no worker.
+        If the scheduler does not respond, or has no worker.
     ImportError
         If Dask is not installed.
 
@@ -76,15 +71,15 @@ def connect(scheduler: str | None) -> Iterator[None]:
     8.0
     """
     if scheduler is None:
-        needed("dask.array")
+        require("dask.array")
         yield
         return
-    distributed = needed("distributed")
+    distributed = require("distributed")
     kind, _, rest = scheduler.partition(":")
     with ExitStack() as stack:
-        # Who calls this knows how much is sent.
+        # A circuit with its Gram matrix may be large; Dask would warn of it.
         quiet = {"distributed.admin.large-graph-warning-threshold": "4 GiB"}
-        stack.enter_context(needed("dask").config.set(quiet))
+        stack.enter_context(require("dask").config.set(quiet))
         if kind == "local":
             cluster = stack.enter_context(_local(distributed, scheduler, rest))
             stack.enter_context(distributed.Client(cluster))
@@ -96,8 +91,8 @@ def connect(scheduler: str | None) -> Iterator[None]:
 def _local(distributed: Any, scheduler: str, count: str) -> Any:
     if not count.isdecimal() or int(count) < 1:
         raise ValueError(
-            f"scheduler is {scheduler!r}; local:N with N worker processes, or the address of a "
-            "scheduler (tcp://HOST:PORT), was awaited."
+            "scheduler must be local:N with N worker processes, or the address of a scheduler "
+            f"(tcp://HOST:PORT), got {scheduler!r}."
         )
     return distributed.LocalCluster(
         n_workers=int(count),
@@ -115,8 +110,8 @@ def _client(distributed: Any, address: str) -> Iterator[None]:
         client = distributed.Client(address, timeout=TIMEOUT)
     except (OSError, ValueError) as error:
         raise ConnectionError(
-            f"The Dask scheduler {address} does not answer ({error}). Start one with: dask "
-            f"scheduler; and workers with: dask worker {address}; or take local:N."
+            f"The Dask scheduler {address} does not respond ({error}). Start one with: dask "
+            f"scheduler; and workers with: dask worker {address}; or use local:N."
         ) from error
     with client:
         try:
@@ -131,43 +126,43 @@ def _client(distributed: Any, address: str) -> Iterator[None]:
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """A context in which the loss of a cluster is told in words.
+    """Translate the errors of a lost cluster into built-in exceptions.
 
     Raises
     ------
     ConnectionError
-        If the scheduler is gone.
+        If the connection to the scheduler is lost.
     ChildProcessError
-        If a task took one worker after the other with it.
+        If several workers failed on the same task.
     """
     try:
         yield
     except Exception as error:
         if _raised_by(error, "distributed.client") or _raised_by(error, "distributed.comm"):
             raise ConnectionError(
-                f"The Dask scheduler is gone ({_first_line(error)}). Start it and its workers "
-                "again; a learning with a checkpoint goes on from it by resume=True."
+                f"The connection to the Dask scheduler is lost ({_first_line(error)}). Start it "
+                "and its workers again. Use resume=True to continue from a checkpoint."
             ) from error
         if _raised_by(error, "distributed.scheduler"):
             raise ChildProcessError(
-                f"Workers died over one and the same piece of work ({_first_line(error)}). Most "
-                "often their memory is too small: take smaller chunks, or fewer threads a worker."
+                f"Several workers failed on the same task ({_first_line(error)}). The usual cause "
+                "is insufficient memory: use smaller chunks, or fewer threads per worker."
             ) from error
         raise
 
 
 def compute(collections: Sequence[Any], progress: bool = False) -> Sequence[Any]:
-    """Compute, and show on a terminal how far it is, if asked."""
-    dask = needed("dask")
+    """Compute collections, with a progress bar on a terminal if ``progress``."""
+    dask = require("dask")
     with translate_errors(), ExitStack() as stack:
         if progress and sys.stderr.isatty():
             if _has_client():
                 collections = dask.persist(*collections)
                 sys.modules["distributed"].progress(collections, notebook=False)
             else:
-                stack.enter_context(needed("dask.diagnostics").ProgressBar(out=sys.stderr))
-        found: Sequence[Any] = dask.compute(*collections)
-    return found
+                stack.enter_context(require("dask.diagnostics").ProgressBar(out=sys.stderr))
+        results: Sequence[Any] = dask.compute(*collections)
+    return results
 
 
 def _has_client() -> bool:

@@ -1,7 +1,7 @@
-"""Samples from Zarr and from stacks of ``.npy`` files, and codes into Zarr: nothing is held whole.
+"""Samples from Zarr and stacks of ``.npy`` files, and codes into Zarr, chunk by chunk.
 
-Every worker reads its own chunks and writes its own codes, so that the files must lie where all of
-them can reach them, under one name.
+Every worker reads its chunks and writes its codes, so all workers must have access to the files
+under the same path.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.distributed.cluster import compute, needed
+from spikelca.distributed.cluster import compute, require
 from spikelca.utils import out_of_core
 
 _ZARR = ("zarr.json", ".zarray", ".zgroup")
 
 
 def read_lazily(source: str | os.PathLike[str]) -> Any:
-    """Samples, one a row, of which each chunk is read by whoever needs it.
+    """Read samples lazily, one per row; each worker reads the chunks that it processes.
 
     Parameters
     ----------
     source : path
-        A Zarr array; a folder of ``.npy`` files, whose rows follow each other in the order of the
-        numbers in their names (``dask.array.to_npy_stack`` writes such); or one ``.npy`` file.
+        A Zarr array; a folder of ``.npy`` files, concatenated in the order of the numbers in their
+        names (as written by ``dask.array.to_npy_stack``); or one ``.npy`` file.
 
     Returns
     -------
     dask.array.Array
-        In chunks of about `CHUNK` rows.
+        In chunks of about ``CHUNK_SAMPLES`` rows.
 
     Raises
     ------
     ValueError
-        If the files hold no numbers, or rows of different shapes.
+        If the files do not contain numbers, or have rows of different shapes.
     OSError
-        If there is no such file.
+        If the file does not exist.
 
     Examples
     --------
@@ -57,23 +57,25 @@ def read_lazily(source: str | os.PathLike[str]) -> Any:
     files = sorted(path.glob("*.npy"), key=_file_number) if path.is_dir() else [path]
     if not files:
         raise FileNotFoundError(
-            f"{path}: found neither a Zarr array nor .npy files in it; one of them was awaited."
+            f"{path}: must be a Zarr array or a folder with .npy files, got neither"
         )
     return _from_files(files)
 
 
 def _from_zarr(path: Path) -> Any:
-    zarr = needed("zarr")
-    found = zarr.open(path, mode="r")
-    if not hasattr(found, "shape"):
+    zarr = require("zarr")
+    store = zarr.open(path, mode="r")
+    if not hasattr(store, "shape"):
         raise ValueError(
-            f"{path} is a Zarr group of {sorted(found)[:9]}; name one array: {path}/NAME"
+            f"{path}: must be a Zarr array, got a group of {sorted(store)[:9]}. Use {path}/NAME."
         )
-    if found.dtype.kind not in "fiub" or "pickle" in str(found.metadata.to_dict()):
-        raise ValueError(f"{path} holds pickled objects or {found.dtype}; numbers were awaited.")
-    own = found.chunks[0]
-    rows = own * -(-out_of_core.CHUNK_SAMPLES // own)
-    return needed("dask.array").from_array(found, chunks=(rows, *found.shape[1:]), name=False)
+    if store.dtype.kind not in "fiub" or "pickle" in str(store.metadata.to_dict()):
+        raise ValueError(
+            f"{path}: must contain numbers, got dtype {store.dtype} or pickled objects"
+        )
+    chunk = store.chunks[0]
+    rows = chunk * -(-out_of_core.CHUNK_SAMPLES // chunk)
+    return require("dask.array").from_array(store, chunks=(rows, *store.shape[1:]), name=False)
 
 
 def _file_number(path: Path) -> tuple[int, str]:
@@ -81,60 +83,60 @@ def _file_number(path: Path) -> tuple[int, str]:
 
 
 def _from_files(files: list[Path]) -> Any:
-    array, delayed = needed("dask.array"), needed("dask").delayed(_read_rows)
+    array, delayed = require("dask.array"), require("dask").delayed(_read_rows)
     shapes = {path: _header(path) for path in files}
     if len({(shape[1:], dtype) for shape, dtype in shapes.values()}) > 1:
         raise ValueError(
-            f"{files[0].parent} holds {[str(s) for s in shapes.values()][:5]}; rows of one shape "
-            "and type were awaited in all .npy files of a stack."
+            f"{files[0].parent}: all .npy files of a stack must have rows of the same shape and "
+            f"dtype, got {[str(s) for s in shapes.values()][:5]}"
         )
-    pieces = [
+    chunks = [
         array.from_delayed(
-            delayed(str(path), first, min(out_of_core.CHUNK_SAMPLES, len_ - first)),
-            (min(out_of_core.CHUNK_SAMPLES, len_ - first), *shape),
+            delayed(str(path), start, min(out_of_core.CHUNK_SAMPLES, n_rows - start)),
+            (min(out_of_core.CHUNK_SAMPLES, n_rows - start), *shape),
             dtype,
         )
-        for path, ((len_, *shape), dtype) in shapes.items()
-        for first in range(0, len_, out_of_core.CHUNK_SAMPLES)
+        for path, ((n_rows, *shape), dtype) in shapes.items()
+        for start in range(0, n_rows, out_of_core.CHUNK_SAMPLES)
     ]
-    return array.concatenate(pieces)
+    return array.concatenate(chunks)
 
 
 def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
-        raise ValueError(f"{path}: found no array of numbers that is whole ({error}).") from None
-    return found.shape, found.dtype
+        raise ValueError(f"{path}: not a complete array of numbers ({error})") from None
+    return array.shape, array.dtype
 
 
-def _read_rows(path: str, first: int, n_rows: int) -> NDArray[Any]:
-    return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[first : first + n_rows])
+def _read_rows(path: str, start: int, n_rows: int) -> NDArray[Any]:
+    return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[start : start + n_rows])
 
 
 def to_memory(arrays: Mapping[str, Any], progress: bool = False) -> dict[str, NDArray[Any]]:
-    """Compute arrays in one go and bring them here."""
+    """Compute arrays together and return them in memory."""
     return dict(zip(arrays, compute(list(arrays.values()), progress), strict=True))
 
 
 def write_zarr(
     path: str | os.PathLike[str], arrays: Mapping[str, Any], progress: bool = False
 ) -> None:
-    """Compute arrays into a Zarr group; it takes the place of the old one when all is written.
+    """Compute arrays into a Zarr group that replaces an old one when all is written.
 
     Parameters
     ----------
     path : path
         A folder that does not exist, or an older Zarr group.
     arrays : mapping of name to dask.array.Array
-        Chunks of equal length, the last one aside.
+        With chunks of equal length, except the last one.
     progress : bool, default=False
-        Show on a terminal how far it is.
+        Show a progress bar on a terminal.
 
     Raises
     ------
     FileExistsError
-        If something else is there.
+        If the path exists and is not a Zarr store.
 
     Examples
     --------
@@ -156,13 +158,13 @@ def write_zarr(
 
 
 def check_target(target: Path) -> None:
-    """Raise FileExistsError if something other than a Zarr store is there."""
+    """Raise FileExistsError if the path exists and is not a Zarr store."""
     if target.exists() and not any((target / name).is_file() for name in _ZARR):
-        raise FileExistsError(f"{target} is there and no Zarr store; name another one.")
+        raise FileExistsError(f"{target} exists and is not a Zarr store. Use another path.")
 
 
 def _write_arrays(part: Path, arrays: Mapping[str, Any], progress: bool) -> None:
-    group = needed("zarr").open_group(part, mode="w")
+    group = require("zarr").open_group(part, mode="w")
     targets = [
         group.create_array(
             name, shape=X.shape, dtype=X.dtype, chunks=tuple(max(sizes[0], 1) for sizes in X.chunks)
@@ -170,8 +172,8 @@ def _write_arrays(part: Path, arrays: Mapping[str, Any], progress: bool) -> None
         for name, X in arrays.items()
     ]
     sources = list(arrays.values())
-    # Chunks of the store are those of the arrays: no two tasks ever write into the same one.
-    compute([needed("dask.array").store(sources, targets, lock=False, compute=False)], progress)
+    # The store has the chunks of the arrays, so no two tasks write into the same chunk.
+    compute([require("dask.array").store(sources, targets, lock=False, compute=False)], progress)
 
 
 def _replace_store(part: Path, target: Path) -> None:

@@ -1,9 +1,9 @@
-"""scikit-learn faces of the circuit. They hold state and have no mathematics of their own.
+"""scikit-learn estimators of the circuit.
 
-Modalities are named columns of one X: ``modalities={"mnist": 784, "arial": 784}`` says that the
-first 784 columns of X are the one and the next 784 the other. ``transform`` sees the observed
-modality only and switches every driver off: neither the printed digit nor the driver, which both
-know the label, can leak into a code.
+Modalities are named columns of one X: with ``modalities={"mnist": 784, "arial": 784}`` the first
+784 columns of X are one modality and the next 784 the other. ``transform`` uses the observed
+modality only, with drivers off. The printed digit and the driver both contain the label, so neither
+may be used to infer a code.
 """
 
 from __future__ import annotations

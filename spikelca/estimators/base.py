@@ -1,4 +1,4 @@
-"""What the estimators share: parameters become parts of a circuit, and rows become codes."""
+"""Shared code of the estimators: parameters to circuits, and samples to codes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from sklearn.utils.validation import validate_data
 
 from spikelca.circuit import Circuit
 from spikelca.circuit.encoding import encode_sparse
-from spikelca.distributed import check_dask as checked_lazily
-from spikelca.distributed import encode_lazily, is_dask
+from spikelca.distributed import check_dask, encode_lazily, is_dask
 from spikelca.engines import Engine, get_engine
 from spikelca.model.neurons import Neuron, RateNeuron, SpikingNeuron
 from spikelca.model.transfer import HardThreshold, SoftThreshold, Transfer
@@ -29,10 +28,10 @@ _TRANSFERS: Mapping[str, Callable[[float, bool], Transfer]] = {
 }
 
 
-def _lookup(table: Mapping[str, Any], name: Any, what: str) -> Any:
-    if name not in table:
-        raise ValueError(f"{what} is {name!r}; one of {list(table)} was awaited.")
-    return table[name]
+def _lookup(table: Mapping[str, Any], value: Any, parameter: str) -> Any:
+    if value not in table:
+        raise ValueError(f"{parameter} must be one of {list(table)}, got {value!r}.")
+    return table[value]
 
 
 def compute_codes(
@@ -42,7 +41,7 @@ def compute_codes(
     engine: str | Engine,
     duration: float | None,
 ) -> FloatArray:
-    """Settled codes of a rate circuit, spike-rate codes of a spiking one."""
+    """Compute steady-state codes of a rate circuit, simulated codes of a spiking one."""
     if isinstance(circuit.neuron, RateNeuron):
         return circuit.encode(stimuli, tol, engine=engine).code
     duration = 20 * circuit.neuron.tau if duration is None else duration
@@ -56,14 +55,14 @@ def compute_sparse_codes(
     engine: str | Engine,
     duration: float | None,
 ) -> Any:
-    """The same codes as a sparse array; settled ones are never held dense as a whole."""
+    """Compute the same codes as a sparse array; steady-state codes chunk by chunk."""
     if isinstance(circuit.neuron, RateNeuron):
         return encode_sparse(circuit.compile, stimuli, circuit.dtype, get_engine(engine), tol)
     return sparse.csr_array(compute_codes(circuit, stimuli, tol, engine, duration))
 
 
 class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """What both estimators share: from a circuit and rows to codes."""
+    """Base class of the estimators: from a circuit and samples to codes."""
 
     threshold: float
     transfer: str
@@ -80,22 +79,19 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         return _lookup(_NEURONS, self.neuron, "neuron")()
 
     def _make_transfer(self) -> Transfer:
-        made = _lookup(_TRANSFERS, self.transfer, "transfer")(self.threshold, self.two_sided)
-        return made
+        make_transfer = _lookup(_TRANSFERS, self.transfer, "transfer")
+        return make_transfer(self.threshold, self.two_sided)
 
     def _encode(self, circuit: Circuit, stimuli: Mapping[str, FloatArray]) -> FloatArray:
-        """Settled codes of a rate circuit, spike-rate codes of a spiking one.
-
-        In the precision of the stimuli, and sparse if that was asked for.
-        """
-        kind = compute_sparse_codes if self.sparse_output else compute_codes
-        run = partial(kind, tol=self.tol, engine=self.engine, duration=self.duration)
+        """Compute codes in the precision of the stimuli, sparse with ``sparse_output``."""
+        function = compute_sparse_codes if self.sparse_output else compute_codes
+        run = partial(function, tol=self.tol, engine=self.engine, duration=self.duration)
         if not any(is_dask(X) for X in stimuli.values()):
             return run(circuit, stimuli).astype(next(iter(stimuli.values())).dtype, copy=False)
         if self.sparse_output:
             raise ValueError(
-                "sparse_output=True was asked of a Dask array, whose codes are a lazy dense array. "
-                "Take sparse_output=False, or encode arrays in memory."
+                "sparse_output must be False for a Dask array, got True. The codes of a Dask array "
+                "are a dense Dask array: use sparse_output=False, or arrays in memory."
             )
         return encode_lazily(circuit, stimuli, run)
 
@@ -103,37 +99,37 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         for name in names:
             value = getattr(self, name)
             if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"{name} is {value!r}; a whole number of 1 or more was awaited.")
+                raise ValueError(f"{name} must be a whole number >= 1, got {value!r}.")
 
     def _validate(
         self, X: ArrayLike, reset_on: BaseEstimator | None = None, *, values: bool = True
     ) -> FloatArray:
-        """X as a finite float array; what scikit-learn keeps of it is kept on ``reset_on``.
+        """Check X and return it as a finite float array.
 
-        What lies outside memory stays there, as do the rows that Dask holds. Values on a disk are
-        read once to be checked, or not at all if whoever reads them later checks them before
-        anything comes of it.
+        scikit-learn stores the feature names of X on ``reset_on``, or compares them with those of
+        ``self`` if it is None. Out-of-core and Dask arrays are not loaded. The values of
+        out-of-core arrays are read once if ``values``; otherwise the caller checks them on reading.
         """
-        keeper, reset = self if reset_on is None else reset_on, reset_on is not None
+        target, reset = self if reset_on is None else reset_on, reset_on is not None
         if is_dask(X):
-            lazy: FloatArray = checked_lazily(X)
-            validate_data(keeper, X, reset=reset, skip_check_array=True)
+            lazy: FloatArray = check_dask(X)
+            validate_data(target, X, reset=reset, skip_check_array=True)
             return lazy
         if is_out_of_core(X):
-            far = as_lazy(X)
-            validate_data(keeper, X, reset=reset, skip_check_array=True)
+            columns = as_lazy(X)
+            validate_data(target, X, reset=reset, skip_check_array=True)
             if values:
-                check_lazy(far)
-            return far
+                check_lazy(columns)
+            return columns
         checked: FloatArray = validate_data(
-            keeper, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=False
+            target, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=False
         )
         check_finite(checked, "X")
         return checked
 
     @staticmethod
     def _to_dense(codes: Any) -> FloatArray:
-        """Codes as `transform` gives them, dense or sparse, as an array."""
+        """Convert codes from `transform`, dense or sparse, to a dense array."""
         return np.asarray(codes.toarray() if sparse.issparse(codes) else codes)
 
     def _copy_feature_names(self, validator: BaseEstimator) -> None:

@@ -1,4 +1,4 @@
-"""`LCACoder`: sparse coding with a dictionary that is given and stays."""
+"""`LCACoder`: sparse coding with a fixed dictionary."""
 
 from __future__ import annotations
 
@@ -19,27 +19,26 @@ from spikelca.utils.validation import FloatArray
 
 
 class LCACoder(_BaseLCA):
-    """Sparse coding with a dictionary that is given and stays, as scikit-learn's ``SparseCoder``.
+    """Sparse coding with a fixed dictionary, similar to scikit-learn's ``SparseCoder``.
 
     Parameters
     ----------
     dictionary : (n_components, n_features) array, or callable
-        The atoms; a callable makes them from the number of features (``numpy.eye``, a cosine
-        basis).
+        Atoms, or a function from the number of features to atoms (for example ``numpy.eye``).
     threshold : float, default=0.1
-        lam, not divided by anything.
+        lam, not scaled by the number of features.
     transfer : {"soft", "hard"}, default="soft"
     two_sided : bool, default=False
         Signed codes.
     neuron : {"rate", "spiking"} or neuron, default="rate"
     engine : {"numba", "reference", "brian2"} or Engine, default="numba"
     tol : float, default=1e-4
-        Tolerance of the settled code, see `Circuit.encode`.
+        Tolerance of the steady-state code, see `Circuit.encode`.
     duration : float, optional
-        Seconds of simulation for each sample of a spiking neuron; 20 time constants unless told.
+        Simulated seconds per sample with spiking neurons (default: 20 time constants).
     sparse_output : bool, default=False
-        Give codes as a ``scipy.sparse.csr_array``, made chunk by chunk: memory grows with the
-        active neurons only.
+        Return codes as a ``scipy.sparse.csr_array``, computed chunk by chunk with memory
+        proportional to the number of active neurons.
 
     Examples
     --------
@@ -79,7 +78,7 @@ class LCACoder(_BaseLCA):
         if circuit.dictionaries[0].n_inputs != X.shape[1]:
             raise ValueError(
                 f"X has {X.shape[1]} features, but {type(self).__name__} is expecting "
-                f"{circuit.dictionaries[0].n_inputs} features as input: the dictionary's width."
+                f"{circuit.dictionaries[0].n_inputs} features as input, as the dictionary has."
             )
         return circuit
 
@@ -90,16 +89,16 @@ class LCACoder(_BaseLCA):
         ----------
         X : (n_samples, n_features)
         y : None
-            Not used; there for pipelines.
+            Ignored, present for pipelines.
 
         Returns
         -------
-        The coder itself.
+        The estimator.
 
         Raises
         ------
         ValueError
-            If the dictionary has another width than X, or X holds what is no number.
+            If the dictionary has another number of features than X, or X is not finite.
         """
         validator = clone(self)
         circuit = self._make_circuit(self._validate(X, validator))
@@ -108,7 +107,7 @@ class LCACoder(_BaseLCA):
         return self
 
     def transform(self, X: ArrayLike) -> FloatArray:
-        """Codes of the samples.
+        """Compute the codes of the samples.
 
         Parameters
         ----------
@@ -118,17 +117,17 @@ class LCACoder(_BaseLCA):
         -------
         (n_samples, n_components), in the precision of X
         """
-        fitted = hasattr(self, "n_features_in_")
-        checked = self._validate(X, None if fitted else clone(self), values=False)
+        is_fitted = hasattr(self, "n_features_in_")
+        checked = self._validate(X, None if is_fitted else clone(self), values=False)
         return self._encode(self._make_circuit(checked), {"x": checked})
 
     def inverse_transform(self, X: ArrayLike) -> FloatArray:
-        """What codes say about the samples, ``Phi a``.
+        """Reconstruct samples from codes, ``Phi a``.
 
         Parameters
         ----------
         X : (n_samples, n_components)
-            Codes.
+            Codes, dense or sparse.
 
         Returns
         -------

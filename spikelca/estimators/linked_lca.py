@@ -1,4 +1,4 @@
-"""`LinkedLCA`: dictionaries learned together, linked by one sparse code."""
+"""`LinkedLCA`: dictionaries of several modalities, linked by one sparse code."""
 
 from __future__ import annotations
 
@@ -38,69 +38,70 @@ from spikelca.utils.validation import FloatArray
 
 
 class LinkedLCA(_BaseLCA):
-    """Learn dictionaries that are linked across modalities by one sparse code.
+    """Dictionary learning across modalities that share one sparse code.
 
     Parameters
     ----------
     n_components : int, default=256
-        Neurons of the code.
+        Number of neurons.
     modalities : mapping of str to int, optional
-        Names of the modalities and how many columns of X each takes, in order. Without it all
-        columns are one modality, ``"x"``.
+        Number of columns of X for each modality, in order (default: all columns are one modality
+        ``"x"``).
     observe : str or sequence of str, optional
-        What `transform` sees. All modalities unless told.
+        Modalities encoded by `transform` (default: all).
     weights : mapping of str to float, optional
-        w_i of Eq. 6 for each modality; 1 where nothing is said.
+        w_i of Eq. 6 for each modality (default: 1).
     threshold : float, default=0.1
-        lam. It is compared with ``Phi^T x``: scale the samples (unit norm, say) to give it meaning.
+        lam. It is compared with ``Phi^T x``, so the samples should be scaled, for example to unit
+        norm.
     transfer : {"soft", "hard"}, default="soft"
         Transfer function.
     two_sided : bool, default=False
         Signed codes.
     neuron : {"rate", "spiking"} or neuron, default="rate"
-        What `transform` runs. Learning settles the code, which is the same for both.
+        Neuron model of `transform`. Training uses the steady-state code, equal for both models.
     engine : {"numba", "reference", "brian2"} or Engine, default="numba"
-        How it is run.
+        Engine that computes the codes.
     driver : Driver, optional
-        Steers learning, for example ``OrdinalDriver(n_classes=10)``, which reads y. Off in
+        Driver in training, for example ``OrdinalDriver(n_classes=10)``, which requires y. Off in
         `transform`.
     n_epochs : int, default=2
-        Passes over the samples.
+        Number of passes over the samples.
     batch_size : int, default=250
-        Samples of one Hebbian step.
+        Number of samples per Hebbian step.
     plasticity : Hebbian, optional
-        The learning rule of all modalities.
+        Learning rule of all modalities (default: ``Hebbian()``).
     idle : IdleAtoms, optional
-        What happens to atoms that fall silent.
+        Re-initialisation of idle atoms (default: ``IdleAtoms()``).
     contrast : Contrast, optional
-        Makes the last part of `fit` contrastive: what is taught with all in view against what is
-        answered by the observed modality alone. Off unless told.
+        Makes the last part of `fit` contrastive: the clamped phase (all modalities and drivers)
+        against the free phase (observed modalities only). Off by default.
     tol : float, default=1e-4
-        Tolerance of the settled code, see `Circuit.encode`.
+        Tolerance of the steady-state code, see `Circuit.encode`.
     duration : float, optional
-        Seconds of simulation for each sample of a spiking neuron; 20 time constants unless told.
+        Simulated seconds per sample with spiking neurons (default: 20 time constants).
     sparse_output : bool, default=False
-        Give codes as a ``scipy.sparse.csr_array``, made chunk by chunk: memory grows with the
-        active neurons only.
+        Return codes as a ``scipy.sparse.csr_array``, computed chunk by chunk with memory
+        proportional to the number of active neurons.
     random_state : int, RandomState or None
-        Draws the first atoms, the order of the samples and new atoms for idle neurons.
+        Seed of the initial atoms, the order of the samples and new atoms for idle neurons.
     verbose : bool, default=False
-        Show progress on a terminal.
+        Show a progress bar on a terminal.
 
     Attributes
     ----------
     circuit_ : Circuit
-        The learned circuit, its drivers still on it.
+        Learned circuit, including its drivers.
     components_ : (n_components, n_features)
-        Atoms of all modalities, side by side as the columns of X.
+        Atoms of all modalities, stacked as the columns of X.
     classes_ : (n_classes,)
         Labels in the order of the driver's blocks (only with a driver).
     n_iter_ : int
-        Passes over the samples.
+        Number of passes over the samples.
     n_steps_ : int
-        Hebbian steps.
+        Number of Hebbian steps.
     n_redrawn_ : int
-        Idle atoms that were drawn anew.
+        Number of idle atoms re-initialised.
 
     References
     ----------
@@ -169,8 +170,6 @@ class LinkedLCA(_BaseLCA):
         self.random_state = random_state
         self.verbose = verbose
 
-    # ---------------------------------------------------------------- learning
-
     def fit(
         self,
         X: ArrayLike,
@@ -182,25 +181,26 @@ class LinkedLCA(_BaseLCA):
     ) -> Self:
         """Learn the dictionaries.
 
-        What was learned until an interrupt (Ctrl-C) is kept and can be used; the interrupt is
-        raised on.
+        After an interrupt (Ctrl-C) the estimator has the result of the last batch and can be used;
+        the interrupt is raised again.
 
         Parameters
         ----------
         X : (n_samples, n_features)
-            All modalities side by side. An array outside memory (a memory map, a `RowFile`, HDF5,
-            Zarr) is read once to be checked, and then batch by batch; of a Dask array the workers
-            hold the rows.
+            All modalities, stacked as columns. An out-of-core array (memory map, `RowFile`, HDF5,
+            Zarr) is read once to be checked, and then batch by batch; the rows of a Dask array
+            stay on its workers.
         y : (n_samples,), optional
-            Class of each sample; needed by an ordinal driver and used for nothing else.
+            Class of each sample, required and used by an ordinal driver only.
         checkpoint : path, optional
-            File in which the learning is kept as it goes on. A learning that was killed and is
-            resumed ends in the same bits as one that was not.
+            File for the state of the training run. A run that was killed and resumed gives
+            bit-identical results.
         checkpoint_every : int, default=50
-            It is written after every how many batches, at the end, and on Ctrl-C.
+            Number of batches between two checkpoints; they are also written at the end and after
+            Ctrl-C.
         resume : bool, default=False
-            Go on from the checkpoint, if there is one; without one, start anew. Without this a
-            checkpoint of a learning that is not done is not overwritten.
+            Continue from the checkpoint if it exists, otherwise start from the first batch. If
+            False, a checkpoint of an unfinished training run is not overwritten.
 
         Returns
         -------
@@ -209,8 +209,8 @@ class LinkedLCA(_BaseLCA):
         Raises
         ------
         ValueError
-            If an input or a parameter is not what was awaited, or the checkpoint belongs to other
-            data or parameters.
+            If an input or a parameter is invalid, or the checkpoint belongs to other data or
+            parameters.
         """
         self._check_counts("n_components", "n_epochs", "batch_size")
         validator = clone(self)
@@ -218,37 +218,38 @@ class LinkedLCA(_BaseLCA):
         labels, classes = encode_labels(self.driver, y, count_samples(stimuli), None)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         schedule = BatchSchedule(count_samples(stimuli), self.batch_size, self.n_epochs, rng)
-        file = None
+        target = None
         if checkpoint is not None:
             data = {**stimuli, "labels": labels, "classes": classes}
             params = self._learning_params()
-            file = Checkpoint(checkpoint, checkpoint_every, params, data, schedule.n_batches)
-        fresh = partial(self._make_initial_circuit, stimuli, labels, schedule.rng)
-        state = first = resume_or_start(schedule, fresh, file, resume)
+            target = Checkpoint(checkpoint, checkpoint_every, params, data, schedule.n_batches)
+        make_circuit = partial(self._make_initial_circuit, stimuli, labels, schedule.rng)
+        state = first = resume_or_start(schedule, make_circuit, target, resume)
         schedule.restore(first)
         try:
             for state in self._iter_states(schedule, first, stimuli, labels):
-                if file is not None:
-                    file.write_if_due(state)
+                if target is not None:
+                    target.write_if_due(state)
         except (KeyboardInterrupt, OSError):
             self._set_state(state, schedule, classes, validator)
-            if file is not None:
-                file.write(state)
+            if target is not None:
+                target.write(state)
             raise
         self._set_state(state, schedule, classes, validator)
         return self
 
     def _learning_params(self) -> dict[str, Any]:
-        aside = {"observe", "neuron", "duration", "sparse_output", "verbose"}
+        """Return the parameters on which the result of `fit` depends."""
+        ignored = {"observe", "neuron", "duration", "sparse_output", "verbose"}
         if self.contrast is not None:
-            aside.remove("observe")
-        params = {n: v for n, v in self.get_params(deep=False).items() if n not in aside}
+            ignored.remove("observe")
+        params = {n: v for n, v in self.get_params(deep=False).items() if n not in ignored}
         return params | {"engine": get_engine(self.engine).name}
 
     def _iter_states(
         self, schedule: BatchSchedule, state: LearningState, stimuli: Stimuli, labels: Any
     ) -> Iterator[LearningState]:
-        """Learn from where a bookmark lies to the end; yields where it stands after each batch."""
+        """Learn from a state to the last batch; yields the state after each batch."""
         batches = (make_batch(stimuli, labels, rows) for rows in schedule.batches(state.n_steps))
         redrawn = state.n_redrawn
         for circuit, progress in self._learn_batches(
@@ -269,15 +270,15 @@ class LinkedLCA(_BaseLCA):
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike | None = None, classes: ArrayLike | None = None
     ) -> Self:
-        """Learn from some more samples, in batches of ``batch_size``, in the order given.
+        """Learn from further samples in the given order, in batches of ``batch_size``.
 
         Parameters
         ----------
         X : (n_samples, n_features)
-            May lie outside memory, see `fit`.
+            As for `fit`.
         y : (n_samples,), optional
         classes : (n_classes,), optional
-            All labels, if the first call does not hold each of them.
+            All classes, required at the first call if its y does not contain each of them.
 
         Returns
         -------
@@ -287,8 +288,8 @@ class LinkedLCA(_BaseLCA):
         first = not hasattr(self, "circuit_")
         validator = clone(self) if first else None
         stimuli = self._split(X, validator)
-        known = classes if first else getattr(self, "classes_", None)
-        labels, classes = encode_labels(self.driver, y, count_samples(stimuli), known)
+        classes = classes if first else getattr(self, "classes_", None)
+        labels, classes = encode_labels(self.driver, y, count_samples(stimuli), classes)
         if first:
             rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
             circuit = self._make_initial_circuit(stimuli, labels, rng)
@@ -296,8 +297,8 @@ class LinkedLCA(_BaseLCA):
             rng, circuit = self._rng, self.circuit_
         steps, redrawn = (0, 0) if first else (self.n_steps_, self.n_redrawn_)
         batches = iter_batches(stimuli, labels, self.batch_size)
-        for learned, progress in self._learn_batches(circuit, batches, None, steps, rng):
-            circuit, steps, redrawn = learned, progress.batch, redrawn + progress.redrawn
+        for new_circuit, progress in self._learn_batches(circuit, batches, None, steps, rng):
+            circuit, steps, redrawn = new_circuit, progress.batch, redrawn + progress.redrawn
         if validator is not None:
             self._copy_feature_names(validator)
         self._set_fitted(circuit, classes, rng, 1 if first else self.n_iter_ + 1, steps, redrawn)
@@ -329,7 +330,7 @@ class LinkedLCA(_BaseLCA):
         first: int,
         rng: np.random.Generator,
     ) -> Iterator[tuple[Circuit, Progress]]:
-        # Learning needs no more digits than its own noise; transform uses the user's tolerance.
+        # A tolerance below the noise of the batches has no benefit; transform uses self.tol.
         tol = max(self.tol, 1e-3)
         steps = learn(
             circuit,
@@ -368,29 +369,29 @@ class LinkedLCA(_BaseLCA):
     def _validate_observed(self, X: ArrayLike) -> dict[str, FloatArray]:
         names = self._observed_names(self.circuit_)
         widths = {name: self.circuit_.dictionary(name).n_inputs for name in names}
-        alone = None
+        observed = None
         if len(names) < len(self.circuit_.widths):
-            alone = self._validate(X, clone(self), values=False)
-        if alone is None or alone.shape[1] == self.n_features_in_:
+            observed = self._validate(X, clone(self), values=False)
+        if observed is None or observed.shape[1] == self.n_features_in_:
             stimuli = split_columns(self._validate(X, values=False), self.circuit_.widths)
             return {name: stimuli[name] for name in names}
-        if alone.shape[1] != sum(widths.values()):
+        if observed.shape[1] != sum(widths.values()):
             raise ValueError(
-                f"X has {alone.shape[1]} features, but {type(self).__name__} is expecting "
+                f"X has {observed.shape[1]} features, but {type(self).__name__} is expecting "
                 f"{sum(widths.values())} features as input (the observed modalities {widths}), "
                 f"or all {self.n_features_in_} of {self.circuit_.widths}."
             )
-        return split_columns(alone, widths)
+        return split_columns(observed, widths)
 
     def transform(self, X: ArrayLike) -> FloatArray:
-        """Codes of the observed modality, drivers off.
+        """Compute the codes of the observed modalities, with drivers off.
 
         Parameters
         ----------
         X : (n_samples, n_observed) or (n_samples, n_features)
-            The observed columns, or all columns, of which the others are ignored. An array outside
-            memory (a memory map, a `RowFile`, HDF5, Zarr) is read chunk by chunk; codes of a Dask
-            array are a Dask array that is computed chunk by chunk.
+            Observed columns, or all columns, of which the others are ignored. An out-of-core array
+            (memory map, `RowFile`, HDF5, Zarr) is read chunk by chunk; the codes of a Dask array
+            are a Dask array that is computed chunk by chunk.
 
         Returns
         -------
@@ -404,14 +405,14 @@ class LinkedLCA(_BaseLCA):
         return self._encode(circuit, stimuli)
 
     def inverse_transform(self, X: ArrayLike, modality: str | None = None) -> FloatArray:
-        """What codes say about a modality.
+        """Reconstruct a modality from codes.
 
         Parameters
         ----------
         X : (n_samples, n_components)
             Codes from `transform`, dense or sparse.
         modality : str, optional
-            All modalities side by side unless told.
+            Modality to reconstruct (default: all, stacked as columns).
 
         Returns
         -------
@@ -419,17 +420,17 @@ class LinkedLCA(_BaseLCA):
         """
         check_is_fitted(self, "circuit_")
         names = list(self.circuit_.widths) if modality is None else [modality]
-        code, seen = self._to_dense(X), self._observed_names(self.circuit_)
-        return np.hstack([self.circuit_.reconstruct(code, name, seen) for name in names])
+        code, observed = self._to_dense(X), self._observed_names(self.circuit_)
+        return np.hstack([self.circuit_.reconstruct(code, name, observed) for name in names])
 
     def translate(self, X: ArrayLike, to: str) -> FloatArray:
-        """Recall one modality from the observed one: ``Phi_to a``.
+        """Reconstruct one modality from the observed ones, ``Phi_to a``.
 
         Parameters
         ----------
         X : as for `transform`
         to : str
-            The modality to recall.
+            Modality to reconstruct.
 
         Returns
         -------
@@ -438,17 +439,17 @@ class LinkedLCA(_BaseLCA):
         return self.inverse_transform(self.transform(X), modality=to)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:
-        """Names of the neurons: of an ordinal code with class and place in its block.
+        """Return the names of the neurons, with class and index in the block of an ordinal code.
 
-        ``digit3_12`` is the twelfth neuron of the block of class 3. A label that is a word is its
-        own name (``cat_12``); numbers are called ``digit`` where the classes are 0 to 9, and
-        ``class`` otherwise. A neuron outside all blocks has the plain name that every neuron has
-        without an ordinal driver: ``linkedlca`` and its index.
+        ``digit3_12`` is the twelfth neuron of the block of class 3. The prefix is the label if it
+        is a word (``cat_12``), ``digit`` if the classes are 0 to 9, and ``class`` otherwise.
+        Neurons outside all blocks, and those without an ordinal driver, are named ``linkedlca``
+        with their index.
 
         Parameters
         ----------
         input_features : ignored
-            The names of the columns of X say nothing about the neurons.
+            Present for compatibility with scikit-learn.
 
         Returns
         -------
@@ -468,12 +469,12 @@ class LinkedLCA(_BaseLCA):
 def block_feature_names(
     names: NDArray[np.object_], driver: OrdinalDriver, classes: NDArray[Any]
 ) -> NDArray[np.object_]:
-    """The names of neurons, those in a block named after its class."""
+    """Return the names of neurons, those in a block named after its class."""
     labels = np.asarray(classes).tolist()
     word = "digit" if labels == list(range(10)) else "class"
-    called = [label if isinstance(label, str) else f"{word}{label}" for label in labels]
-    block, found = driver.block_size(len(names)), names.copy()
-    for neuron, owner in enumerate(driver.neuron_classes(len(names))):
-        if owner >= 0:
-            found[neuron] = f"{called[owner]}_{neuron % block + 1}"
-    return found
+    prefixes = [label if isinstance(label, str) else f"{word}{label}" for label in labels]
+    block, block_names = driver.block_size(len(names)), names.copy()
+    for neuron, class_number in enumerate(driver.neuron_classes(len(names))):
+        if class_number >= 0:
+            block_names[neuron] = f"{prefixes[class_number]}_{neuron % block + 1}"
+    return block_names

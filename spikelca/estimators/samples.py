@@ -1,6 +1,7 @@
-"""Samples as estimators get them: columns become modalities, labels become class numbers.
+"""Samples of estimators, and the initial state of a training run.
 
-Where a learning starts: at a circuit whose atoms are samples, or at the state of a checkpoint.
+Columns of X become modalities, and labels become class numbers. A training run starts from a
+circuit whose atoms are samples, or from the state of a checkpoint.
 """
 
 from __future__ import annotations
@@ -30,48 +31,48 @@ Stimuli = Mapping[str, Any]
 
 
 def modality_widths(modalities: Mapping[str, int] | None, n_features: int) -> dict[str, int]:
-    """How many columns each modality takes; all are one modality, ``"x"``, unless told.
+    """Return the number of columns of each modality (default: one modality ``"x"``).
 
     Raises
     ------
     ValueError
-        If the modalities do not fill the columns.
+        If the sum of the columns is not the number of features.
     """
     widths = {"x": n_features} if modalities is None else dict(modalities)
     if sum(widths.values()) != n_features:
         raise ValueError(
-            f"X has {n_features} features, but the modalities {widths} take "
-            f"{sum(widths.values())} columns. Put all modalities side by side."
+            f"X must have {sum(widths.values())} features for the modalities {widths}, got "
+            f"{n_features}. Stack all modalities as columns."
         )
     return widths
 
 
 def split_columns(X: FloatArray, widths: Mapping[str, int]) -> dict[str, FloatArray]:
-    """X cut into modalities of these widths."""
+    """Split the columns of X into modalities of these widths."""
     edges = np.cumsum([0, *widths.values()])
     bounds = zip(widths, edges[:-1], edges[1:], strict=True)
-    return {name: X[:, first:last] for name, first, last in bounds}
+    return {name: X[:, start:stop] for name, start, stop in bounds}
 
 
 def split_modalities(X: Any, modalities: Mapping[str, int] | None, keep: bool) -> Stimuli:
-    """The modalities of X to learn from; those of a Dask array stay on its workers."""
+    """Split X into modalities; those of a Dask array stay on its workers."""
     widths = modality_widths(modalities, X.shape[1])
     return DaskSamples(X, widths, keep) if is_dask(X) else split_columns(X, widths)
 
 
 def make_batch(stimuli: Stimuli, labels: Any, rows: Any) -> Batch:
-    """What is shown in one batch, and its labels."""
-    own = None if labels is None else labels[rows]
+    """Select the stimuli and labels of one batch."""
+    batch_labels = None if labels is None else labels[rows]
     if isinstance(stimuli, DaskSamples):
-        return stimuli.batch(np.r_[rows]), own
-    return {name: X[rows] for name, X in stimuli.items()}, own
+        return stimuli.batch(np.r_[rows]), batch_labels
+    return {name: X[rows] for name, X in stimuli.items()}, batch_labels
 
 
 def iter_batches(stimuli: Stimuli, labels: Any, batch_size: int) -> Iterator[Batch]:
-    """All samples in batches, one after the other; what lies outside memory is let go again."""
+    """Yield all samples in batches, and release pages of memory maps after each batch."""
     n_samples = count_samples(stimuli)
-    for first in range(0, n_samples, batch_size):
-        rows = slice(first, min(first + batch_size, n_samples))
+    for start in range(0, n_samples, batch_size):
+        rows = slice(start, min(start + batch_size, n_samples))
         yield make_batch(stimuli, labels, rows)
         if not isinstance(stimuli, DaskSamples):
             for X in stimuli.values():
@@ -81,7 +82,7 @@ def iter_batches(stimuli: Stimuli, labels: Any, batch_size: int) -> Iterator[Bat
 def show_progress(
     steps: Iterator[tuple[Circuit, Progress]], n_batches: int | None, first: int, verbose: bool
 ) -> Iterator[tuple[Circuit, Progress]]:
-    """The steps of a learning, with a bar on a terminal if that was asked for."""
+    """Yield the steps of a training run, with a progress bar on a terminal if ``verbose``."""
     from tqdm import tqdm
 
     yield from tqdm(
@@ -96,35 +97,35 @@ def show_progress(
 
 
 def count_samples(stimuli: Stimuli) -> int:
-    """Number of samples: all modalities have the same."""
+    """Return the number of samples, equal in all modalities."""
     return len(next(iter(stimuli.values())))
 
 
 def encode_labels(
     driver: Driver | None, y: ArrayLike | None, n_samples: int, classes: ArrayLike | None
 ) -> tuple[Any, Any]:
-    """Class numbers for the driver, and the labels in the order of its blocks."""
+    """Return the class numbers for the driver and the labels in the order of its blocks."""
     if driver is None:
         return None, None
     if y is None:
         raise ValueError(
             "LinkedLCA with a driver requires y to be passed, but the target y is None: "
-            "the driver reads the class of every sample."
+            "the driver requires the class of every sample."
         )
-    found = np.asarray(y)
-    if found.shape != (n_samples,):
-        raise ValueError(f"y has shape {found.shape}; ({n_samples},) was awaited.")
-    known = np.unique(found) if classes is None else np.unique(np.asarray(classes))
-    unseen = np.setdiff1d(found, known)
-    if unseen.size:
-        raise ValueError(f"y holds {unseen[:5]}, not among the classes {known[:20]}.")
-    awaited = getattr(driver, "n_classes", known.size)
-    if known.size != awaited:
+    labels = np.asarray(y)
+    if labels.shape != (n_samples,):
+        raise ValueError(f"y must have shape ({n_samples},), got {labels.shape}.")
+    names = np.unique(labels) if classes is None else np.unique(np.asarray(classes))
+    unknown = np.setdiff1d(labels, names)
+    if unknown.size:
+        raise ValueError(f"y must have labels from the classes {names[:20]}, got {unknown[:5]}.")
+    expected = getattr(driver, "n_classes", names.size)
+    if names.size != expected:
         raise ValueError(
-            f"y holds {known.size} classes {known[:20]}; the driver awaits {awaited}. Give "
-            "the driver that number, or samples of every class."
+            f"y must have {expected} classes, as the driver has, got {names.size} classes "
+            f"{names[:20]}. Change n_classes of the driver, or use samples of every class."
         )
-    return np.searchsorted(known, found), known
+    return np.searchsorted(names, labels), names
 
 
 def make_initial_circuit(
@@ -139,47 +140,50 @@ def make_initial_circuit(
     rule: Hebbian,
     idle: IdleAtoms,
 ) -> Circuit:
-    """A circuit whose atoms are drawn from the samples; an ordinal driver says from whose.
+    """Make a circuit whose atoms are samples; with an ordinal driver, samples of their class.
 
     Raises
     ------
     ValueError
-        If a weight names no modality, or the driver does not fit.
+        If a weight is of an unknown modality, or the driver does not fit.
     """
-    known = dict.fromkeys(stimuli, 1.0) | dict(weights)
-    unknown = sorted(set(known) - set(stimuli))
+    all_weights = dict.fromkeys(stimuli, 1.0) | dict(weights)
+    unknown = sorted(set(all_weights) - set(stimuli))
     if unknown:
-        raise ValueError(f"weights names {unknown}; names out of {list(stimuli)} were awaited.")
-    favoured = None
+        raise ValueError(f"weights must have names from {list(stimuli)}, got {unknown}.")
+    assignment = None
     if driver is not None:
         driver.check(n_components, transfer)
     if isinstance(driver, OrdinalDriver):
-        favoured = driver.assignment(labels, count_samples(stimuli), n_components)
-    atoms = draw_initial_atoms(stimuli, known, n_components, rng, favoured)
+        assignment = driver.assignment(labels, count_samples(stimuli), n_components)
+    atoms = draw_initial_atoms(stimuli, all_weights, n_components, rng, assignment)
     return Circuit(
         RateNeuron(),
         transfer,
-        [Dictionary(name, phi, known[name], rule) for name, phi in atoms.items()],
+        [Dictionary(name, phi, all_weights[name], rule) for name, phi in atoms.items()],
         () if driver is None else (driver,),
         idle=idle,
     )
 
 
 def resume_or_start(
-    schedule: BatchSchedule, fresh: Callable[[], Circuit], file: Checkpoint | None, resume: bool
+    schedule: BatchSchedule,
+    make_circuit: Callable[[], Circuit],
+    checkpoint: Checkpoint | None,
+    resume: bool,
 ) -> LearningState:
-    """Where a learning begins: at the state of its checkpoint, or at a fresh circuit.
+    """Return the initial state of a training run: that of its checkpoint, or of a new circuit.
 
     Raises
     ------
     ValueError
-        If it is to go on from a checkpoint and none is named, or the checkpoint does not fit.
+        If ``resume`` is True without a checkpoint, or the checkpoint does not fit.
     """
-    if file is None and resume:
-        raise ValueError("resume=True goes on from a checkpoint; name its file: checkpoint=...")
-    state = None if file is None else file.open(resume)
+    if checkpoint is None and resume:
+        raise ValueError("checkpoint must be a file with resume=True, got None.")
+    state = None if checkpoint is None else checkpoint.open(resume)
     if state is None:
-        state = schedule.snapshot(fresh())
-        if file is not None:
-            file.write(state)  # what cannot be written is told before hours have gone by
+        state = schedule.snapshot(make_circuit())
+        if checkpoint is not None:
+            checkpoint.write(state)  # a path that cannot be written fails before training
     return state

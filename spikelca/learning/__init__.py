@@ -1,4 +1,4 @@
-"""Learning over batches: the loop, its contrastive part, and checkpoints."""
+"""Learning over batches: the training loop, contrastive learning and checkpoints."""
 
 from spikelca.learning.loop import Progress, RemoteBatch, learn
 

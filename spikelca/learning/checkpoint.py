@@ -1,16 +1,16 @@
-"""Checkpoints: a learning that was killed goes on as if nothing had happened, to the last bit.
+"""Checkpoints: a training run that was killed can be resumed with bit-identical results.
 
-What the next batch depends on is little, and all of it is a `LearningState`:
+The next batch depends on the fields of a `LearningState` only:
 
 =========  ======================================================================================
-circuit    atoms, and what the learning rule remembers of each (usage, how long it has been silent)
-n_steps    batches seen: the place in the epoch, and the time to which the drivers' fading refers
+circuit    atoms, and the state of the learning rule
+n_steps    number of batches: the position in the epoch and the progress of the drivers
 rng        state of the random generator
-order      its state before the order of this epoch was drawn; the order is drawn from it again
+order      its state before the order of this epoch was drawn, from which the order is drawn again
 =========  ======================================================================================
 
-A checkpoint belongs to one data set and to one set of parameters. It carries the digest of the
-first and the second in words, so that going on with others is refused and not muddled through.
+A checkpoint belongs to one data set and one set of parameters. It contains a digest of the data and
+the parameters as text, so that resuming with others raises ValueError.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ from spikelca.modelfile import (
 )
 
 DIGEST_ROWS = 4096
-"""Rows of which one digest is taken: neither a memory map nor a cluster hands over the whole."""
+"""Rows per digest: memory maps and Dask arrays are not loaded as a whole."""
 
 
 @dataclass(frozen=True, eq=False)
 class LearningState:
-    """Where a learning stands.
+    """State of a training run after a batch.
 
     Attributes
     ----------
     circuit : Circuit
     n_steps : int
-        Batches seen.
+        Number of batches.
     n_redrawn : int
-        Idle atoms that were drawn anew.
+        Number of idle atoms re-initialised.
     rng, order : dict
         State of the random generator, now and before the order of this epoch was drawn.
     """
@@ -66,26 +66,26 @@ class LearningState:
     order: Mapping[str, Any]
 
     def make_rng(self) -> np.random.Generator:
-        """A random generator that stands where that of the learning stood."""
+        """Make a random generator in the state of that of the training run."""
         rng = np.random.default_rng()
         rng.bit_generator.state = self.rng
         return rng
 
 
 class BatchSchedule:
-    """Which samples make up which batch, over all epochs; it can be entered anywhere.
+    """Samples of each batch over all epochs, starting from any batch.
 
     Parameters
     ----------
     n_samples, batch_size, n_epochs : int
     rng : numpy Generator
-        Draws the order of every epoch when it begins. Whoever draws from it in between changes the
-        orders that follow, as it should be: it is one stream.
+        Draws the order of every epoch at its start. Other draws from the same generator change the
+        orders that follow.
 
     Examples
     --------
-    >>> course = BatchSchedule(5, 2, 1, np.random.default_rng(0))
-    >>> [len(rows) for rows in course.batches(0)]
+    >>> schedule = BatchSchedule(5, 2, 1, np.random.default_rng(0))
+    >>> [len(rows) for rows in schedule.batches(0)]
     [2, 2, 1]
     """
 
@@ -98,63 +98,63 @@ class BatchSchedule:
 
     @property
     def batches_per_epoch(self) -> int:
-        """Batches of one epoch."""
+        """Number of batches per epoch."""
         return -(-self.n_samples // self.batch_size)
 
     @property
     def n_batches(self) -> int:
-        """Batches of all epochs."""
+        """Number of batches of all epochs."""
         return self.n_epochs * self.batches_per_epoch
 
     def snapshot(self, circuit: Circuit, n_steps: int = 0, n_redrawn: int = 0) -> LearningState:
-        """Where the learning stands now."""
+        """Return the present state of the training run."""
         return LearningState(circuit, n_steps, n_redrawn, self.rng.bit_generator.state, self.order)
 
-    def restore(self, mark: LearningState) -> None:
-        """Go where a bookmark lies."""
-        self.rng.bit_generator.state = mark.rng
-        self.order = mark.order
+    def restore(self, state: LearningState) -> None:
+        """Restore the random generator and the order of the epoch."""
+        self.rng.bit_generator.state = state.rng
+        self.order = state.order
 
     def batches(self, first: int) -> Iterator[NDArray[np.int64]]:
-        """The rows of every batch from the ``first`` one on."""
-        epoch, place = divmod(first, self.batches_per_epoch)
-        if place:
-            now = self.rng.bit_generator.state
+        """Yield the rows of every batch, starting from batch ``first``."""
+        epoch, batch = divmod(first, self.batches_per_epoch)
+        if batch:
+            current = self.rng.bit_generator.state
             self.rng.bit_generator.state = self.order
             order = self.rng.permutation(self.n_samples)
-            self.rng.bit_generator.state = now
-            yield from self._split(order, place)
+            self.rng.bit_generator.state = current
+            yield from self._split(order, batch)
             epoch += 1
         for _ in range(epoch, self.n_epochs):
             self.order = self.rng.bit_generator.state
             yield from self._split(self.rng.permutation(self.n_samples), 0)
 
-    def _split(self, order: NDArray[np.int64], place: int) -> Iterator[NDArray[np.int64]]:
-        for first in range(place * self.batch_size, self.n_samples, self.batch_size):
-            yield order[first : first + self.batch_size]
+    def _split(self, order: NDArray[np.int64], batch: int) -> Iterator[NDArray[np.int64]]:
+        for start in range(batch * self.batch_size, self.n_samples, self.batch_size):
+            yield order[start : start + self.batch_size]
 
 
 class Checkpoint:
-    """A file that follows one learning.
+    """Checkpoint file of one training run.
 
     Parameters
     ----------
     path : path
     every : int
-        It is written after every how many batches.
+        Number of batches between two writes.
     params : mapping of str to value
-        All that decides what is learned, besides the data.
-    data : mapping of str to array, or to what digests itself
-        The samples, and what else is learned from (labels).
+        Parameters that determine the result, besides the data.
+    data : mapping of str to array, or to an object with a ``digest`` method
+        Samples and labels.
     n_batches : int
-        Batches of the whole learning.
+        Number of batches of the whole training run.
 
     Raises
     ------
     ValueError
-        If ``every`` is no count.
+        If ``every`` is not a whole number >= 1.
     TypeError
-        If a parameter is nothing that a file can hold.
+        If a parameter cannot be stored in a file.
     """
 
     def __init__(
@@ -167,94 +167,98 @@ class Checkpoint:
     ) -> None:
         if not isinstance(every, (int, np.integer)) or every < 1:
             raise ValueError(
-                f"checkpoint_every is {every!r}; a whole number of batches, 1 or more, was awaited."
+                f"checkpoint_every must be a whole number of batches >= 1, got {every!r}."
             )
         self.path, self.every, self.n_batches = Path(path), int(every), n_batches
         self.run_id = {name: to_text(value, name) for name, value in params.items()}
         self.run_id |= {name: digest_array(array) for name, array in data.items()}
 
     def open(self, resume: bool) -> LearningState | None:
-        """Where to go on from; None to start anew, because nothing is there or all is done.
+        """Return the state from which to resume; None to start from the first batch.
 
         Raises
         ------
         ModelFileError
-            If the file is no whole checkpoint.
+            If the file is not a valid checkpoint.
         ValueError
-            If it belongs to other data or parameters; or, without ``resume``, if it holds a
-            learning that is not done, which would be overwritten.
+            If it belongs to other data or parameters; or, without ``resume``, if it contains an
+            unfinished training run, which would be overwritten.
         """
         if not self.path.exists():
             return None
-        mark, owner, n_batches = read_checkpoint(self.path)
+        state, run_id, n_batches = read_checkpoint(self.path)
         if resume:
-            self._check_run_id(owner)
-            return mark
-        if mark.n_steps < n_batches:
+            self._check_run_id(run_id)
+            return state
+        if state.n_steps < n_batches:
             raise ValueError(
-                f"{self.path} holds a learning that stopped after {mark.n_steps} of {n_batches} "
-                "batches. Go on with it by resume=True, or delete the file to start anew."
+                f"checkpoint must not contain an unfinished training run, got {self.path} stopped "
+                f"after {state.n_steps} of {n_batches} batches. Use resume=True to continue it, or "
+                "delete the file to start again."
             )
         return None
 
-    def _check_run_id(self, owner: Mapping[str, str]) -> None:
-        names = sorted(n for n in {*owner, *self.run_id} if owner.get(n) != self.run_id.get(n))
+    def _check_run_id(self, run_id: Mapping[str, str]) -> None:
+        names = sorted(n for n in {*run_id, *self.run_id} if run_id.get(n) != self.run_id.get(n))
         if names:
-            others = "; ".join(
-                f"{n}: {owner.get(n)} there, {self.run_id.get(n)} here" for n in names
+            differences = "; ".join(
+                f"{n}: {run_id.get(n)} in the file, {self.run_id.get(n)} now" for n in names
             )
             raise ValueError(
-                f"{self.path} belongs to another learning ({others}). Go on with the same data and "
-                "parameters, or name another file."
+                f"{self.path} belongs to another training run ({differences}). Use the same data "
+                "and parameters, or another file."
             )
 
-    def write_if_due(self, mark: LearningState) -> None:
-        """Write, if it is time."""
-        if mark.n_steps % self.every == 0 or mark.n_steps == self.n_batches:
-            self.write(mark)
+    def write_if_due(self, state: LearningState) -> None:
+        """Write the state every ``every`` batches and after the last batch."""
+        if state.n_steps % self.every == 0 or state.n_steps == self.n_batches:
+            self.write(state)
 
-    def write(self, mark: LearningState) -> None:
-        """Put the bookmark in place of the one before, as a whole or not at all."""
+    def write(self, state: LearningState) -> None:
+        """Replace the file by the state, atomically."""
         arrays = ArrayStore()
-        told = {
-            "circuit": circuit_to_json(mark.circuit, "circuit", arrays),
-            "n_steps": mark.n_steps,
-            "n_redrawn": mark.n_redrawn,
-            "rng": rng_to_json(mark.rng),
-            "order": rng_to_json(mark.order),
+        data = {
+            "circuit": circuit_to_json(state.circuit, "circuit", arrays),
+            "n_steps": state.n_steps,
+            "n_redrawn": state.n_redrawn,
+            "rng": rng_to_json(state.rng),
+            "order": rng_to_json(state.order),
             "n_batches": self.n_batches,
             "owner": self.run_id,
         }
-        write_archive(self.path, {"kind": "checkpoint", "model": told}, arrays.held)
+        write_archive(self.path, {"kind": "checkpoint", "model": data}, arrays.held)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[LearningState, dict[str, str], int]:
-    """A bookmark, to whom it belongs, and how many batches the whole learning has.
+    """Read a checkpoint: its state, the id of its training run, and the number of batches.
 
     Raises
     ------
     ModelFileError
-        If the file is no whole checkpoint.
+        If the file is not a valid checkpoint.
     OSError
         If it cannot be read.
     """
-    found, held = read_archive(path)
+    manifest, stored = read_archive(path)
     with model_file_errors(path):
-        arrays = ArrayStore(held)
-        kind, told = unpack(found, "file", "kind", "model")
+        arrays = ArrayStore(stored)
+        kind, data = unpack(manifest, "file", "kind", "model")
         if kind != "checkpoint":
             raise ValueError(
-                f"found a saved {str(kind)[:40]}, no checkpoint. Name another file: this one would "
-                "be overwritten."
+                f"must be a checkpoint, got a saved {str(kind)[:40]}. Use another file: this one "
+                "would be overwritten."
             )
         names = ("circuit", "n_steps", "n_redrawn", "rng", "order", "n_batches", "owner")
-        circuit, n_steps, n_redrawn, rng, order, n_batches, owner = unpack(told, "it", *names)
-        counted = all(type(n) is int and n >= 0 for n in (n_steps, n_redrawn, n_batches))
-        if not counted or n_steps > n_batches:
-            raise ValueError(f"found {str(n_steps)[:20]} of {str(n_batches)[:20]} batches.")
-        if not isinstance(owner, dict) or not all(isinstance(v, str) for v in owner.values()):
-            raise ValueError("found no word of whom the checkpoint belongs to.")
-        mark = LearningState(
+        circuit, n_steps, n_redrawn, rng, order, n_batches, run_id = unpack(data, "it", *names)
+        are_counts = all(type(n) is int and n >= 0 for n in (n_steps, n_redrawn, n_batches))
+        if not are_counts or n_steps > n_batches:
+            raise ValueError(
+                "the number of batches must not exceed that of the training run, got "
+                f"{str(n_steps)[:20]} of {str(n_batches)[:20]} batches"
+            )
+        if not isinstance(run_id, dict) or not all(isinstance(v, str) for v in run_id.values()):
+            raise ValueError("the checkpoint contains no run parameters")
+        state = LearningState(
             circuit_from_json(circuit, "circuit", arrays),
             n_steps,
             n_redrawn,
@@ -262,38 +266,40 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[LearningState, dict[s
             rng_from_json(order, "order"),
         )
         arrays.none_left()
-        return mark, owner, n_batches
+        return state, run_id, n_batches
 
 
 def to_text(value: Any, name: str) -> str:
-    """A parameter as text: equal texts, equal values."""
+    """Convert a parameter to text; equal texts mean equal values."""
     if isinstance(value, np.random.RandomState):
-        return "RandomState"  # it has moved on since; the checkpoint holds what was drawn from it
+        return (
+            "RandomState"  # its state has changed; the checkpoint contains the seed drawn from it
+        )
     arrays = ArrayStore()
     text = json.dumps(to_json(value, name, arrays))
     return " ".join([text, *(digest_array(array) for array in arrays.held.values())])
 
 
 def digest_array(array: NDArray[Any] | None) -> str:
-    """Shape, dtype and SHA-256 of an array's values, whatever its layout in memory.
+    """Return shape, dtype and SHA-256 of an array, independent of its memory layout.
 
-    An array that is in many places has a ``digest_array()`` of its own, which tells the same.
+    An array with a ``digest`` method, such as one on workers, computes the same text itself.
     """
     if array is None:
         return "none"
     if hasattr(array, "digest"):
         return str(array.digest())
-    stretches = (array[first : first + DIGEST_ROWS] for first in range(0, len(array), DIGEST_ROWS))
-    return combine_digests(array.shape, array.dtype, [digest_rows(rows) for rows in stretches])
+    chunks = (array[start : start + DIGEST_ROWS] for start in range(0, len(array), DIGEST_ROWS))
+    return combine_digests(array.shape, array.dtype, [digest_rows(rows) for rows in chunks])
 
 
 def digest_rows(rows: NDArray[Any]) -> bytes:
-    """SHA-256 of a stretch of `DIGEST_ROWS` rows: they need not all be in one place."""
-    text = rows.dtype.kind in "OU"
-    values = repr(rows.tolist()).encode() if text else np.ascontiguousarray(rows).tobytes()
+    """Return the SHA-256 of a chunk of `DIGEST_ROWS` rows."""
+    is_text = rows.dtype.kind in "OU"
+    values = repr(rows.tolist()).encode() if is_text else np.ascontiguousarray(rows).tobytes()
     return hashlib.sha256(values).digest()
 
 
-def combine_digests(shape: tuple[int, ...], dtype: np.dtype[Any], parts: Iterable[bytes]) -> str:
-    """The digest of an array of which every stretch has been digested."""
-    return f"{shape} {dtype.name} {hashlib.sha256(b''.join(parts)).hexdigest()[:16]}"
+def combine_digests(shape: tuple[int, ...], dtype: np.dtype[Any], digests: Iterable[bytes]) -> str:
+    """Return the digest of an array from the digests of its chunks."""
+    return f"{shape} {dtype.name} {hashlib.sha256(b''.join(digests)).hexdigest()[:16]}"

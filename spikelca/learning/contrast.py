@@ -1,22 +1,23 @@
-"""Contrastive learning: taught with everything in view, then asked as it will be asked.
+"""Contrastive Hebbian learning: the clamped phase against the free phase.
 
-Equation 4 learns from codes that settled with every modality and every driver in view. A code that
-is *used* sees less: the observed modalities alone, drivers off. `Contrast` lets the last part of a
-learning see both, and move the synapses by what the teaching changes::
+Equation 4 uses codes inferred from all modalities with all drivers on. At inference the code is
+inferred from the observed modalities only, with drivers off. In the last part of a training run,
+`Contrast` uses both codes::
 
     observed i:  Phi_i[j] += eta_j sum [ a+_j (X_i - Phi_i a+) - kappa a-_j (X_i - Phi_i a-) ]
     other i:     Phi_i[j] += eta_j rho sum a-_j (X_i - Phi_i a-)
 
-    a+  the taught code: all modalities, drivers on
-    a-  the free code: the observed modalities, drivers off, in the scale of the stacked atoms
+    a+  code of the clamped phase: all modalities, drivers on
+    a-  code of the free phase: observed modalities, drivers off, rescaled to the stacked atoms
 
-Every product is still pre times post at one synapse. ``kappa = 0`` keeps the first term alone,
-which is Eq. 4. ``kappa = 1`` is contrastive Hebbian learning (Movellan 1991): it rests where
-teaching changes nothing any more, and while the teaching is weak it descends the error of what is
-recalled (equilibrium propagation, Scellier and Bengio 2017). In between, the atoms go on explaining
-what they see. A modality that is recalled learns from the error of the recall itself.
+Every term is a product of pre- and post-synaptic activity at one synapse. With ``kappa = 0`` the
+first term alone remains, which is Eq. 4. With ``kappa = 1`` the rule is contrastive Hebbian
+learning (Movellan 1991). It has a fixed point where both phases agree, and for a weak clamp it
+descends the reconstruction error (equilibrium propagation, Scellier and Bengio 2017). For values in
+between, the atoms still learn to explain their input. Unobserved modalities learn from the error of
+their cross-modal reconstruction.
 
-The price is paid in reconstruction: atoms that tell classes apart explain less of the image.
+The cost is a larger reconstruction error: atoms that separate classes explain less of the image.
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ from spikelca.utils.validation import FloatArray
 
 
 def check_contrast(circuit: Circuit, observed: Sequence[str]) -> None:
-    """Raise ValueError if nothing tells the taught code from the free one."""
+    """Raise ValueError if the clamped and the free phase are identical."""
     if set(observed) >= set(circuit.widths) and not circuit.drivers:
         raise ValueError(
-            f"contrast needs something to teach: {sorted(observed)} are all observed and there is "
-            "no driver. Name fewer modalities in observe, add a driver, or take contrast=None."
+            "contrast must have an unobserved modality or a driver, got none: "
+            f"{sorted(observed)} are all observed. Observe fewer modalities, add a driver, or use "
+            "contrast=None."
         )
 
 
@@ -50,82 +52,84 @@ def free_phase_code(
     tol: float,
     engine: str | Engine,
 ) -> FloatArray:
-    """The code as it is used, in the scale of the stacked atoms: (n_samples, n_neurons)."""
-    asked = circuit.without_drivers().observe(*observed)
-    response = asked.encode({name: stimuli[name] for name in observed}, tol, engine=engine)
+    """Compute the code of the free phase, rescaled to the stacked atoms."""
+    inference_circuit = circuit.without_drivers().observe(*observed)
+    response = inference_circuit.encode(
+        {name: stimuli[name] for name in observed}, tol, engine=engine
+    )
     return rescale_to_stacked(response.code, circuit.observed_norms(*observed))
 
 
 def contrastive_step(
     circuit: Circuit,
-    taught: BatchSums,
+    clamped: BatchSums,
     free: BatchSums,
     observed: Sequence[str],
     contrast: Contrast,
     strength: float = 1.0,
 ) -> Circuit:
-    """One contrastive step: a new circuit, stacked atoms of unit norm.
+    """Take one contrastive step.
 
     Parameters
     ----------
     circuit : Circuit
-    taught, free : Sums
-        What the batch says when settled as a+ and as a-, from
-        `spikelca.circuit.batch_statistics.make_statistics`.
+    clamped, free : BatchSums
+        Sums of the batch with the codes a+ and a-, from `make_statistics`.
     observed : sequence of str
-        The modalities that the free code saw.
+        Modalities observed in the free phase.
     contrast : Contrast
     strength : float
-        Part of the rate.
+        Factor on the rate.
 
     Returns
     -------
     Circuit
+        With stacked atoms of unit norm.
 
     Raises
     ------
     ValueError
-        If a modality was not shown.
+        If the sums do not contain all modalities.
     """
-    if set(taught.stimulus_energy) != set(circuit.widths):
+    if set(clamped.stimulus_energy) != set(circuit.widths):
         raise ValueError(
-            f"A contrastive step was shown {sorted(taught.stimulus_energy)}; all of "
-            f"{sorted(circuit.widths)} were awaited."
+            f"A contrastive step must have all modalities {sorted(circuit.widths)}, got "
+            f"{sorted(clamped.stimulus_energy)}."
         )
     plastic = [d for d in circuit.dictionaries if d.plasticity is not None]
     if not plastic:
         return circuit
     memory = max(d.plasticity.memory for d in plastic if d.plasticity is not None)
     assert circuit.plasticity is not None
-    state = circuit.plasticity.update(taught.activity, memory)
-    stepped = [
-        _contrastive_atoms(d, taught, free, d.name in observed, contrast, strength, state)
+    state = circuit.plasticity.update(clamped.activity, memory)
+    updated = [
+        _contrastive_atoms(d, clamped, free, d.name in observed, contrast, strength, state)
         for d in plastic
     ]
     weights = [d.weight for d in plastic]
-    moved = normalise_stacked(stepped, weights, remaining_norm(circuit.dictionaries, plastic))
-    atoms = {d.name: phi for d, phi in zip(plastic, moved, strict=True)}
-    learned = tuple(
+    normalised = normalise_stacked(updated, weights, remaining_norm(circuit.dictionaries, plastic))
+    atoms = {d.name: phi for d, phi in zip(plastic, normalised, strict=True)}
+    dictionaries = tuple(
         d._with_atoms(atoms[d.name]) if d.name in atoms else d for d in circuit.dictionaries
     )
-    return circuit._replace(dictionaries=learned, plasticity=replace(state, redrawn=0))
+    return circuit._replace(dictionaries=dictionaries, plasticity=replace(state, redrawn=0))
 
 
 def _contrastive_atoms(
     d: Dictionary,
-    taught: BatchSums,
+    clamped: BatchSums,
     free: BatchSums,
-    seen: bool,
+    is_observed: bool,
     contrast: Contrast,
     strength: float,
     state: PlasticityState,
 ) -> FloatArray:
-    """The atoms of one modality after the step, not yet normalised: (n_neurons, n_inputs)."""
+    """Compute the atoms of one modality after the step, not yet normalised."""
     assert d.plasticity is not None
     rate = d.plasticity.rate * contrast.rate * strength
-    if seen:
+    if is_observed:
         kappa = d.atoms.dtype.type(contrast.amount)
-        statistics = taught.correlation[d.name] - kappa * free.correlation[d.name]
+        correlation = clamped.correlation[d.name] - kappa * free.correlation[d.name]
     else:
-        statistics, rate = free.correlation[d.name], rate * contrast.recall
-    return replace(d.plasticity, rate=rate).step(d.atoms, statistics, state.usage)
+        correlation, rate = free.correlation[d.name], rate * contrast.recall
+    return replace(d.plasticity, rate=rate).step(d.atoms, correlation, state.usage)

@@ -1,7 +1,7 @@
-"""Learning over many batches: settle, take a Hebbian or a contrastive step, yield.
+"""The training loop over batches: encode, take a Hebbian or a contrastive step, yield.
 
-`learn` is a generator, so that the caller decides what happens between two batches: show progress,
-save a checkpoint, stop early, plot.
+`learn` is a generator, so that the caller can show progress, write a checkpoint, stop early or plot
+between two batches.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from spikelca.utils.validation import FloatArray, check_stimuli
 
 
 class RemoteBatch(ABC):
-    """Samples that are not in this process. They settle where they are, and send their sums.
+    """Samples outside this process, which are encoded where they are and return their sums.
 
     Examples
     --------
-    >>> class Drawer(RemoteBatch):
+    >>> class UnitBatch(RemoteBatch):
     ...     def compute_statistics(self, circuit, labels, tol, engine):
     ...         x = {"x": np.eye(2)}
     ...         return make_statistics(circuit.dictionaries, x, circuit.encode(x, tol).code)
     >>> from spikelca import Dictionary, RateNeuron, SoftThreshold
     >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
-    >>> [progress.n_samples for _, progress in learn(circuit, [(Drawer(), None)])]
+    >>> [progress.n_samples for _, progress in learn(circuit, [(UnitBatch(), None)])]
     [2]
     """
 
@@ -44,45 +44,44 @@ class RemoteBatch(ABC):
     def compute_statistics(
         self, circuit: Circuit, labels: Any, tol: float, engine: Engine
     ) -> BatchStatistics:
-        """What the samples have to say to the circuit.
+        """Compute the statistics of the samples for one learning step.
 
         Parameters
         ----------
         circuit : Circuit
-            Its drivers as strong as they are now.
+            With its drivers at their present strength.
         labels : (n_samples,) int, optional
         tol : float
-            Tolerance of the settled codes.
+            Tolerance of the steady-state codes.
         engine : Engine
 
         Returns
         -------
-        Lesson
-            From `spikelca.circuit.batch_statistics.make_statistics`, or put together of the sums of
-            blocks.
+        BatchStatistics
+            From `make_statistics`, or from the sums of blocks.
         """
 
 
 Batch = tuple[Mapping[str, FloatArray] | RemoteBatch, ArrayLike | None]
-"""Stimuli of each modality, and the labels of the samples (None without drivers)."""
+"""Stimuli of each modality, and labels of the samples (None without drivers)."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the learning stands after a batch.
+    """Progress of a training run after a batch.
 
     Attributes
     ----------
     batch : int
-        Batches seen so far, this one included.
+        Number of batches so far, including this one.
     n_samples : int
-        Samples of this batch.
+        Number of samples of this batch.
     active : float
         Mean number of active neurons.
     error : mapping of modality to float
         Mean ``|x - Phi a|^2 / |x|^2`` before the step.
     redrawn : int, default=0
-        Idle atoms that were drawn anew.
+        Number of idle atoms re-initialised.
 
     Examples
     --------
@@ -109,27 +108,27 @@ def learn(
     contrast: Contrast | None = None,
     observe: Sequence[str] = (),
 ) -> Iterator[tuple[Circuit, Progress]]:
-    """Learn batch by batch; yields each new circuit with a report.
+    """Learn batch by batch; yields the circuit after each batch with its progress.
 
     Parameters
     ----------
     circuit : Circuit
-        Where to start from. Its drivers steer the settling, faded as they say.
+        Initial circuit, whose drivers are on and change with the progress.
     batches : iterable of (stimuli, labels)
     n_batches : int, optional
-        Length of the whole learning, to which the drivers' fading refers; without it they do not
-        fade.
+        Number of batches of the whole training run, to which the strength of drivers refers (if
+        None, their strength is constant).
     first : int, default=0
-        Batches seen before, when a learning is resumed.
+        Number of batches before, when a training run is resumed.
     tol : float, default=1e-3
-        Tolerance of the settled codes, see `Circuit.encode`.
+        Tolerance of the steady-state codes, see `Circuit.encode`.
     engine : {"numba", "reference"} or Engine, default="numba"
     rng : numpy Generator, optional
-        Draws new atoms for idle neurons; without it they stay.
+        Draws new atoms for idle neurons; if None, these are not re-initialised.
     contrast : Contrast, optional
-        Makes the last part of the learning contrastive; it needs ``n_batches``.
+        Makes the last part of the training run contrastive; requires ``n_batches``.
     observe : sequence of str, default=()
-        With contrast: the modalities that will be observed when the codes are used.
+        With contrast: the modalities observed at inference.
 
     Yields
     ------
@@ -138,7 +137,7 @@ def learn(
     Raises
     ------
     ValueError
-        If contrast is asked for and nothing tells the taught code from the free one.
+        If the clamped and the free phase of a contrast are identical.
 
     Examples
     --------
@@ -151,31 +150,35 @@ def learn(
     >>> progress.batch
     3
     """
-    runner = get_engine(engine)
+    engine = get_engine(engine)
     if contrast is not None:
         check_contrast(circuit, observe)
     for batch, (stimuli, labels) in enumerate(batches, start=first):
         if contrast is not None and isinstance(stimuli, RemoteBatch):
             raise NotImplementedError(
-                "contrast is not offered for samples on Dask workers: take contrast=None, or learn "
-                "from an array in memory or on a disk."
+                "contrast is not supported for samples on Dask workers. Use contrast=None, or an "
+                "array in memory or on disk."
             )
-        fraction = 0.0 if n_batches is None else batch / n_batches
-        strength = 0.0 if contrast is None else contrast.strength(fraction)
-        driven = circuit._at_progress(fraction)
-        # The limit is not held across the yield: what the caller computes is the caller's affair.
+        progress = 0.0 if n_batches is None else batch / n_batches
+        strength = 0.0 if contrast is None else contrast.strength(progress)
+        driven_circuit = circuit._at_progress(progress)
+        # The limit does not extend over the yield, so the caller can use all BLAS threads.
         with single_blas_thread():
-            statistics = _batch_statistics(driven, stimuli, labels, tol, runner)
+            statistics = _batch_statistics(driven_circuit, stimuli, labels, tol, engine)
             if contrast is not None and strength:
-                free = _free_phase_sums(circuit, stimuli, observe, tol, runner)
+                free = _free_phase_sums(circuit, stimuli, observe, tol, engine)
                 circuit = contrastive_step(
                     circuit, statistics.sums, free, observe, contrast, strength
                 )
             else:
-                parts = (circuit.drivers, labels, statistics.n_samples, circuit.n_neurons)
-                circuit = circuit._apply_statistics(
-                    statistics, partial(eligible_samples, *parts), rng
+                eligible = partial(
+                    eligible_samples,
+                    circuit.drivers,
+                    labels,
+                    statistics.n_samples,
+                    circuit.n_neurons,
                 )
+                circuit = circuit._apply_statistics(statistics, eligible, rng)
         yield circuit, _make_progress(circuit, statistics.sums, batch + 1)
 
 
@@ -188,9 +191,9 @@ def _batch_statistics(
 ) -> BatchStatistics:
     if isinstance(stimuli, RemoteBatch):
         return stimuli.compute_statistics(circuit, labels, tol, engine)
-    seen = check_stimuli(stimuli, circuit.widths, circuit.dtype)
-    code = circuit.encode(seen, tol, labels=labels, engine=engine).code
-    return make_statistics(circuit.dictionaries, seen, code)
+    checked = check_stimuli(stimuli, circuit.widths, circuit.dtype)
+    code = circuit.encode(checked, tol, labels=labels, engine=engine).code
+    return make_statistics(circuit.dictionaries, checked, code)
 
 
 def _free_phase_sums(
@@ -200,19 +203,19 @@ def _free_phase_sums(
     tol: float,
     engine: Engine,
 ) -> BatchSums:
-    """What the same samples say when they are settled as they will be used."""
+    """Compute the sums of a batch with the codes of the free phase."""
     assert not isinstance(stimuli, RemoteBatch)
-    seen = check_stimuli(stimuli, circuit.widths, circuit.dtype)
-    code = free_phase_code(circuit, seen, observe, tol, engine)
-    return make_statistics(circuit.dictionaries, seen, code).sums
+    checked = check_stimuli(stimuli, circuit.widths, circuit.dtype)
+    code = free_phase_code(circuit, checked, observe, tol, engine)
+    return make_statistics(circuit.dictionaries, checked, code).sums
 
 
 def _make_progress(circuit: Circuit, sums: BatchSums, batch: int) -> Progress:
     assert circuit.plasticity is not None
     n_samples = sums.activity.n_samples
     error = {
-        name: sums.error[name] / power if power else 0.0
-        for name, power in sums.stimulus_energy.items()
+        name: sums.error[name] / energy if energy else 0.0
+        for name, energy in sums.stimulus_energy.items()
     }
     redrawn = circuit.plasticity.redrawn
     return Progress(batch, n_samples, sums.n_active / n_samples, error, redrawn)

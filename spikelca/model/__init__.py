@@ -1,6 +1,6 @@
-"""What is simulated: neurons, thresholds, dictionaries, inputs, drivers, waveforms, plasticity.
+"""The model: neurons, thresholds, dictionaries, inputs, drivers, waveforms and plasticity.
 
-Frozen values and their equations. Nothing here computes a code or runs in time.
+Frozen values with their equations. Codes and time steps are computed by `spikelca.engines`.
 """
 
 from spikelca.model.dictionary import Dictionary

@@ -1,10 +1,11 @@
-"""Where a dictionary starts: every atom is a sample, seen in all modalities at once.
+"""Stacked atoms: norms, Gram matrix, checks, initial atoms and the stability limit.
 
-How long a step may be: the spectrum of the Gram matrix decides.
+The stacked atom of a neuron is ``[sqrt(w_1) Phi_1; sqrt(w_2) Phi_2; ...]``, its atoms of all
+modalities; it has unit norm.
 
-Forward Euler of ``tau du/dt = -u + b - L a`` is certainly stable for ``dt / tau`` below
-``2 / lambda_max(L + 1)``. Only the active neurons count, so this is safe but not tight; a step that
-is too large, though, may end in a code that is finite and wrong.
+Forward Euler of ``tau du/dt = -u + b - L a`` is stable for ``dt / tau < 2 / lambda_max(L + 1)``.
+Only the active neurons count, so the limit is sufficient but not tight. A larger step may diverge
+or converge to a wrong code that is finite.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from spikelca.utils.validation import FloatArray
 
 
 def stacked_norms(atoms: Sequence[FloatArray], weights: Sequence[float]) -> NDArray[np.float64]:
-    """Norm of ``[sqrt(w_1) Phi_1; sqrt(w_2) Phi_2; ...]`` for each neuron: (n_neurons,)."""
+    """Compute the norm of each stacked atom, in float64: (n_neurons,)."""
     total: Any = sum(
         weight * np.einsum("ij,ij->i", phi, phi, dtype=np.float64)
         for phi, weight in zip(atoms, weights, strict=True)
@@ -30,10 +31,10 @@ def stacked_norms(atoms: Sequence[FloatArray], weights: Sequence[float]) -> NDAr
 
 
 def rescale_to_stacked(code: FloatArray, observed_norms: NDArray[np.float64]) -> FloatArray:
-    """A code of the observed parts of the atoms, brought back to the stacked atoms.
+    """Rescale a code of the observed modalities to the stacked atoms.
 
-    Where only a part of the modalities was observed, a code belongs to atoms whose observed part
-    has unit norm; ``observed_norms`` are the norms that these parts really have.
+    A code inferred from some of the modalities refers to atoms whose observed rows have unit norm;
+    ``observed_norms`` are the norms of these rows in the stacked atoms.
     """
     scale = np.divide(
         1.0, observed_norms, out=np.zeros_like(observed_norms), where=observed_norms > 0
@@ -44,9 +45,9 @@ def rescale_to_stacked(code: FloatArray, observed_norms: NDArray[np.float64]) ->
 def normalise_stacked(
     atoms: Sequence[FloatArray], weights: Sequence[float], radius: FloatArray | float = 1.0
 ) -> list[FloatArray]:
-    """Bring every stacked atom to the unit sphere; an atom of norm zero stays zero.
+    """Scale every stacked atom to norm ``radius``; an atom of norm zero stays zero.
 
-    ``radius``, one number or one for each atom, asks for a sphere of another size.
+    ``radius`` is one number, or one for each atom.
 
     Examples
     --------
@@ -61,7 +62,7 @@ def normalise_stacked(
 
 
 def gram_matrix(dictionaries: Sequence[Dictionary]) -> FloatArray:
-    """``sum_i w_i Phi_i^T Phi_i``: (n_neurons, n_neurons), exactly symmetric."""
+    """Compute ``sum_i w_i Phi_i^T Phi_i``, exactly symmetric: (n_neurons, n_neurons)."""
     dtype = dictionaries[0].atoms.dtype
     gram = np.zeros((dictionaries[0].n_neurons,) * 2, dtype=dtype)
     for d in dictionaries:
@@ -70,63 +71,63 @@ def gram_matrix(dictionaries: Sequence[Dictionary]) -> FloatArray:
 
 
 def check_unique_names(names: Sequence[str]) -> None:
-    """Raise ValueError if two modalities share a name."""
+    """Raise ValueError if two modalities share a name, or there are none."""
     if len(set(names)) != len(names) or not names:
         raise ValueError(
-            f"Found the modalities {list(names)}; at least one, all different, awaited."
+            f"Modality names must be at least one and all different, got {list(names)}."
         )
 
 
 def check_dictionaries(dictionaries: Sequence[Dictionary]) -> None:
-    """Check that the dictionaries fit together and that no atom is blank or doubled.
+    """Check that the dictionaries fit together and that no atom is zero or duplicated.
 
     Raises
     ------
     ValueError
-        If numbers of neurons or precisions differ, or a stacked atom is zero or a copy of another.
+        If numbers of neurons or precisions differ, or a stacked atom is zero or equals another.
     """
     check_unique_names([d.name for d in dictionaries])
     shapes = {d.name: d.atoms.shape for d in dictionaries}
     if len({shape[0] for shape in shapes.values()}) > 1:
         raise ValueError(
-            f"The dictionaries have the shapes {shapes} (n_neurons, n_inputs); "
-            "one number of neurons was awaited."
+            "dictionaries must have the same number of neurons, got the shapes "
+            f"(n_neurons, n_inputs) {shapes}."
         )
     dtypes = {d.name: str(d.atoms.dtype) for d in dictionaries}
     if len(set(dtypes.values())) > 1:
-        raise ValueError(f"The dictionaries have the precisions {dtypes}; one was awaited.")
+        raise ValueError(f"dictionaries must have the same dtype, got {dtypes}.")
     stacked = np.hstack([d.atoms for d in dictionaries])
     blank = np.flatnonzero(~stacked.any(axis=1))
     if blank.size:
         raise ValueError(
-            f"{blank.size} atom(s) have norm zero, the first at index {blank[0]}; such a neuron "
-            "never sees anything. Leave it out, or draw it from a sample."
+            f"Atoms must not be zero, got {blank.size} atom(s) with norm zero, the first at index "
+            f"{blank[0]}. Such a neuron has no input: remove it, or use a sample as its atom."
         )
     first = _first_duplicate(stacked)
     if first is not None:
         raise ValueError(
-            f"Atoms {first[0]} and {first[1]} are equal; their codes would not be unique. "
-            "Leave one of them out."
+            f"Atoms must be all different, got equal atoms {first[0]} and {first[1]}. Their codes "
+            "would not be unique: remove one of them."
         )
 
 
 def _first_duplicate(stacked: FloatArray) -> tuple[int, int] | None:
-    seen: dict[bytes, int] = {}
+    first_index: dict[bytes, int] = {}
     for index, row in enumerate(stacked):
-        earlier = seen.setdefault((row + 0.0).tobytes(), index)  # -0.0 is 0.0
+        earlier = first_index.setdefault((row + 0.0).tobytes(), index)  # -0.0 becomes 0.0
         if earlier != index:
             return earlier, index
     return None
 
 
-ALIKE = 1e-6
-"""Distance of two directions that are one and the same but for the rounding of float32."""
+SAME_DIRECTION_TOL = 1e-6
+"""Distance of unit vectors up to which they count as equal, above the rounding of float32."""
 
-ROWS = 1024
-"""Atoms that are compared with those before them at a time."""
+COMPARED_ROWS = 1024
+"""Number of atoms compared with the earlier ones at a time."""
 
 JITTER = 0.05
-"""Noise, as a part of an atom's norm, that tells apart atoms which start from equal samples."""
+"""Noise, relative to the norm of the atom, that distinguishes atoms drawn from equal samples."""
 
 
 def draw_initial_atoms(
@@ -136,10 +137,10 @@ def draw_initial_atoms(
     rng: np.random.Generator,
     assignment: NDArray[np.bool_] | None = None,
 ) -> dict[str, FloatArray]:
-    """Atoms drawn from samples, the stacked atom of unit norm.
+    """Draw initial atoms from samples, with stacked atoms of unit norm.
 
-    Each sample serves once as long as there are enough; where samples repeat or are blank, a little
-    noise makes the atom one of its own.
+    Each sample is used once while there are enough. Duplicate and blank samples receive a little
+    noise, so that all atoms differ.
 
     Parameters
     ----------
@@ -167,8 +168,8 @@ def draw_initial_atoms(
             rows[neurons] = _draw_without_replacement(rng, choices, neurons.size)
     atoms = {name: np.array(X[rows]) for name, X in stimuli.items()}
     _perturb_duplicates(atoms, rng)
-    moved = normalise_stacked(list(atoms.values()), [weights[name] for name in atoms])
-    return dict(zip(atoms, moved, strict=True))
+    normalised = normalise_stacked(list(atoms.values()), [weights[name] for name in atoms])
+    return dict(zip(atoms, normalised, strict=True))
 
 
 def _draw_without_replacement(
@@ -178,45 +179,44 @@ def _draw_without_replacement(
     return np.concatenate(rounds)[:size]
 
 
-def _repeats(directions: FloatArray) -> NDArray[np.bool_]:
-    """Whether an earlier row lies within `ALIKE`; rows have norm one, or zero.
+def _is_duplicate(directions: FloatArray) -> NDArray[np.bool_]:
+    """Whether an earlier row is within `SAME_DIRECTION_TOL`; rows have norm one, or zero.
 
-    Rounding would be no test: two rows that differ in their last bits may round apart.
+    Rounded rows cannot be compared instead, because almost equal rows may round differently.
     """
-    found = np.zeros(len(directions), dtype=np.bool_)
-    for first in range(0, len(directions), ROWS):
-        rows = slice(first, first + ROWS)
+    duplicates = np.zeros(len(directions), dtype=np.bool_)
+    for start in range(0, len(directions), COMPARED_ROWS):
+        rows = slice(start, start + COMPARED_ROWS)
         # |d - e|^2 = 2 - 2 d.e
-        near = directions[rows] @ directions[: rows.stop].T > 1 - 0.5 * ALIKE**2
-        found[rows] = np.tril(near, first - 1).any(axis=1)
-    return found
+        near = directions[rows] @ directions[: rows.stop].T > 1 - 0.5 * SAME_DIRECTION_TOL**2
+        duplicates[rows] = np.tril(near, start - 1).any(axis=1)
+    return duplicates
 
 
 def _perturb_duplicates(atoms: Mapping[str, FloatArray], rng: np.random.Generator) -> None:
-    """Add noise to blank atoms and to every atom that another one equals or scales."""
+    """Add noise to blank atoms and to every atom that is a multiple of an earlier one."""
     stacked = np.hstack(list(atoms.values())).astype(np.float64)
     norms = np.linalg.norm(stacked, axis=1)
-    unclear = np.flatnonzero(
-        _repeats(stacked / np.where(norms > 0, norms, 1.0)[:, None]) | (norms == 0)
-    )
-    scale = np.where(norms[unclear] > 0, norms[unclear] * JITTER, 1.0)
+    directions = stacked / np.where(norms > 0, norms, 1.0)[:, None]
+    rows = np.flatnonzero(_is_duplicate(directions) | (norms == 0))
+    scale = np.where(norms[rows] > 0, norms[rows] * JITTER, 1.0)
     for phi in atoms.values():
-        noise = rng.standard_normal((unclear.size, phi.shape[1])) / np.sqrt(stacked.shape[1])
-        phi[unclear] += np.abs(scale[:, None] * noise).astype(phi.dtype)
+        noise = rng.standard_normal((rows.size, phi.shape[1])) / np.sqrt(stacked.shape[1])
+        phi[rows] += np.abs(scale[:, None] * noise).astype(phi.dtype)
 
 
 MAX_STEP = 0.1
-"""No automatic step is longer than this part of tau, however tame the spectrum."""
+"""Upper limit of ``dt / tau`` for the default step, whatever the spectrum."""
 
 
 def largest_eigenvalue(gram: FloatArray, n_iter: int = 100) -> float:
-    """Largest eigenvalue of a positive semi-definite matrix by power iteration, from just above.
+    """Estimate the largest eigenvalue of a positive semi-definite matrix from above.
 
-    The estimate of the power iteration comes from below; the residual ``|G x - l x|`` is added, so
-    that a step taken from it errs on the safe side.
+    The power iteration estimates it from below; the residual ``|G x - l x|`` is added, so that a
+    step computed from it is stable.
     """
-    # An even start meets the leading eigenvector of non-negative dictionaries; the ripple also
-    # meets those that are orthogonal to it.
+    # A constant vector overlaps with the leading eigenvector of non-negative dictionaries; the
+    # cosine gives an overlap with eigenvectors that are orthogonal to it.
     n = len(gram)
     x = 1.0 + 0.5 * np.cos(np.arange(n) * 2.399963)
     G = gram.astype(np.float64, copy=False)
@@ -233,11 +233,11 @@ def largest_eigenvalue(gram: FloatArray, n_iter: int = 100) -> float:
 
 
 def step_limit(gram: FloatArray) -> float:
-    """Below this ``dt / tau`` forward Euler is certainly stable: ``2 / lambda_max(L + 1)``."""
+    """Compute the stability limit of ``dt / tau`` for forward Euler: ``2 / lambda_max(L + 1)``."""
     value = largest_eigenvalue(gram)
     return 2.0 / value if value > 0 else math.inf
 
 
 def default_step(limit: float) -> float:
-    """``dt / tau`` that the library takes unless told: half the limit, at most `MAX_STEP`."""
+    """Return the default ``dt / tau``: half the stability limit, at most `MAX_STEP`."""
     return min(0.5 * limit, MAX_STEP)

@@ -1,12 +1,10 @@
-"""A dictionary: one input population, its synapses onto the code, its weight, its plasticity.
+"""Dictionaries: the input population, synapses, weight and plasticity of one modality.
 
-In the paper's words a column of Phi_i; here a row of ``atoms``, the layout of scikit-learn's
+A column of Phi_i in the paper is a row of ``atoms`` here, the layout of scikit-learn's
 ``components_``: ``atoms[j]`` is the receptive field of neuron j in this modality.
 
-One array in the shapes that engines want, each of them made once.
-
-What a circuit is does not depend on how it is run; but what an engine makes of its arrays alone is
-kept beside them, so that a run of one sample does not pay for it again.
+`DerivedArrays` caches the memory layouts that engines derive from an array, so that encoding one
+sample does not compute them again.
 """
 
 from __future__ import annotations
@@ -24,11 +22,11 @@ from spikelca.model.plasticity import Hebbian
 from spikelca.utils.validation import FloatArray, check_matrix, check_positive, readonly_copy
 
 Derivation = Callable[[FloatArray], FloatArray]
-"""A free function that lays an array out anew."""
+"""A free function from an array to the same values in another memory layout."""
 
 
 class DerivedArrays:
-    """An array that does not change, and what was made of it.
+    """An array that does not change, with a cache of the layouts derived from it.
 
     Parameters
     ----------
@@ -47,27 +45,27 @@ class DerivedArrays:
 
     def __init__(self, array: FloatArray) -> None:
         self._array = array
-        self._made: dict[Derivation, FloatArray] = {}
+        self._cache: dict[Derivation, FloatArray] = {}
 
-    def get(self, layout: Derivation) -> FloatArray:
-        """The array in a layout, read-only.
+    def get(self, function: Derivation) -> FloatArray:
+        """Return the derived array, read-only, computed at the first call.
 
-        Without a lock, which a fork could leave closed: two threads may both make it, and then both
-        go on with one of the two.
+        There is no lock, because a fork could copy it while it is held: two threads may both
+        compute the array, and both then use the first one stored.
         """
-        if layout not in self._made:
-            made = layout(self._array)
-            made.setflags(write=False)
-            self._made.setdefault(layout, made)
-        return self._made[layout]
+        if function not in self._cache:
+            derived = function(self._array)
+            derived.setflags(write=False)
+            self._cache.setdefault(function, derived)
+        return self._cache[function]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """The array alone: what was made of it is made again where it is needed."""
+        """Pickle the array alone; derived arrays are computed again where they are needed."""
         return DerivedArrays, (self._array,)
 
 
 def transpose(atoms: FloatArray) -> FloatArray:
-    """Phi, one column a neuron, contiguous: (n_inputs, n_neurons)."""
+    """Return Phi, contiguous, with one column per neuron: (n_inputs, n_neurons)."""
     return np.ascontiguousarray(atoms.T)
 
 
@@ -80,22 +78,22 @@ class Dictionary:
     name : str
         Name of the modality.
     atoms : array of shape (n_neurons, n_inputs)
-        One atom a row, float32 or float64 (other real numbers become float64). A read-only copy
-        is kept.
+        One atom per row, float32 or float64 (other real numbers become float64). A read-only copy
+        is stored.
     weight : float, default=1.0
         w_i, the weight of this modality's error in the energy of Eq. 6.
     plasticity : Hebbian or None, default=Hebbian()
-        How these synapses learn; None for synapses that never change.
+        Learning rule of these synapses; None for synapses that never change.
     inputs : AnalogInput, PoissonInput or SpikingResidual, default=AnalogInput()
-        What the input cells are when the circuit is simulated. `encode` and the batch rule know
-        the mean only, which is the same for all.
+        Kind of the input neurons in a simulation. `Circuit.encode` and the batch rule use only
+        the mean input, which is the same for all kinds.
 
     Raises
     ------
     ValueError
-        If the atoms are not a finite 2D array, or the weight is not above zero.
+        If the atoms are not a finite 2D array, or the weight is not > 0.
     TypeError
-        If the inputs are of no kind that is known.
+        If `inputs` is of another type.
 
     Examples
     --------
@@ -118,32 +116,32 @@ class Dictionary:
         object.__setattr__(self, "weight", check_positive(self.weight, f"weight of {self.name!r}"))
         if not isinstance(self.inputs, Inputs):
             raise TypeError(
-                f"inputs of {self.name!r} is {self.inputs!r}; AnalogInput(), PoissonInput(...) or "
-                "SpikingResidual(...) was awaited."
+                f"inputs of {self.name!r} must be AnalogInput(), PoissonInput(...) or "
+                f"SpikingResidual(...), got {self.inputs!r}."
             )
 
     @property
     def n_neurons(self) -> int:
-        """Number of neurons of the code."""
+        """Number of neurons."""
         return int(self.atoms.shape[0])
 
     @property
     def n_inputs(self) -> int:
-        """Width of the modality."""
+        """Number of inputs of the modality."""
         return int(self.atoms.shape[1])
 
     @cached_property
     def derived(self) -> DerivedArrays:
-        """The atoms as engines want them, each layout made once."""
+        """The atoms with a cache of the layouts that engines use."""
         return DerivedArrays(self.atoms)
 
     @property
     def synapses(self) -> FloatArray:
-        """Phi_i, one column a neuron, contiguous: (n_inputs, n_neurons)."""
+        """Phi_i, contiguous, with one column per neuron: (n_inputs, n_neurons)."""
         return self.derived.get(transpose)
 
     def _with_atoms(self, atoms: FloatArray) -> Dictionary:
-        """The same population with other atoms, which the caller vouches for: no check, no copy.
+        """Return the dictionary with other atoms, neither checked nor copied.
 
         Parameters
         ----------
@@ -168,8 +166,8 @@ class Dictionary:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Dictionary):
             return NotImplemented
-        mine = (self.name, self.weight, self.plasticity, self.inputs, self.atoms.dtype)
-        theirs = (other.name, other.weight, other.plasticity, other.inputs, other.atoms.dtype)
-        return mine == theirs and np.array_equal(self.atoms, other.atoms)
+        first = (self.name, self.weight, self.plasticity, self.inputs, self.atoms.dtype)
+        second = (other.name, other.weight, other.plasticity, other.inputs, other.atoms.dtype)
+        return first == second and np.array_equal(self.atoms, other.atoms)
 
     __hash__ = None  # type: ignore[assignment]

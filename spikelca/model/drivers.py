@@ -1,22 +1,19 @@
-"""`OrdinalDriver`: one block of neurons for each class.
+"""Drivers: external currents and class-wise bias currents into chosen neurons.
 
-The paper gives its code an ordinal order by "a vector of 0s and 1s as our third input", one block
-of neurons for each class. That sentence can be read in three ways, and all are here:
+`CurrentDriver` injects a current of any waveform. `OrdinalDriver` assigns one block of neurons to
+each class: the paper orders its code by "a vector of 0s and 1s as our third input". This sentence
+has three interpretations, and all are implemented:
 
 ``current``
-    d is added to the drive: excitation inside the block, inhibition outside it. Below the
-    threshold a current alone never fires a cell, it only tips the competition.
+    d is added to the drive: excitation inside the block, inhibition outside it. A subthreshold
+    current cannot activate a neuron without input; it only biases the competition.
 ``linked``
     a third modality with a fixed identity dictionary of gain g: it adds ``g^2 d`` to the drive
     *and* ``g^2`` to the diagonal of the Gram matrix.
 ``clamp``
     the code of the neurons outside the block is held at zero.
 
-The driver carries the label. It steers learning and is off whenever a code is used to predict.
-
-What every driver does to a batch, and what that is told by.
-
-`CurrentDriver`: what an experimenter's electrode does.
+The driver contains the label. It is on in training only and off whenever a code is used to predict.
 """
 
 from __future__ import annotations
@@ -30,12 +27,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikelca.model.transfer import Transfer
 from spikelca.model.waveforms import Constant, Waveform
-from spikelca.utils.validation import FloatArray, check_indices, check_labels, finite, whole
+from spikelca.utils.validation import (
+    FloatArray,
+    check_indices,
+    check_integer,
+    check_labels,
+    check_number,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Injection:
-    """What drivers do to a batch; what is None or zero does nothing.
+    """The effect of drivers on a batch; None or zero has no effect.
 
     Attributes
     ----------
@@ -50,8 +53,8 @@ class Injection:
 
     Examples
     --------
-    >>> both = Injection(np.array([[0.1, 0.0]])) + Injection(np.array([[0.0, -0.2]]), gain=0.04)
-    >>> both.current, both.gain
+    >>> total = Injection(np.array([[0.1, 0.0]])) + Injection(np.array([[0.0, -0.2]]), gain=0.04)
+    >>> total.current, total.gain
     (array([[ 0.1, -0.2]]), 0.04)
     """
 
@@ -61,7 +64,7 @@ class Injection:
     offset: FloatArray | None = None
 
     def __add__(self, other: Injection) -> Injection:
-        """Both drivers at once."""
+        """Combine the effects of two drivers."""
         return Injection(
             self.current + other.current,
             _combine(self.allowed, other.allowed, np.logical_and),
@@ -79,9 +82,9 @@ def _combine(
 
 
 class Driver(ABC):
-    """Something that injects current into the neurons of a circuit.
+    """Base class of everything that injects current into the neurons of a circuit.
 
-    A subclass says what it does to a batch (`inject`) and which circuits it fits (`check`).
+    A subclass defines its effect on a batch (`inject`) and the circuits it fits (`check`).
 
     Examples
     --------
@@ -92,7 +95,7 @@ class Driver(ABC):
 
     @abstractmethod
     def inject(self, labels: ArrayLike | None, n_samples: int, n_neurons: int) -> Injection:
-        """What the driver does to a batch of settled codes.
+        """Return the effect of the driver on a batch of steady-state codes.
 
         Parameters
         ----------
@@ -108,29 +111,29 @@ class Driver(ABC):
         Raises
         ------
         ValueError
-            If the driver needs labels and there are none, or its current never stands still.
+            If the driver requires labels and there are none, or its current varies over time.
         """
 
     @abstractmethod
     def check(self, n_neurons: int, transfer: Transfer) -> None:
-        """See that the driver fits a circuit.
+        """Raise ValueError if the driver does not fit a circuit.
 
         Parameters
         ----------
         n_neurons : int
         transfer : Transfer
-            That of the circuit.
+            Transfer function of the circuit.
 
         Raises
         ------
         ValueError
-            If it does not.
+            If the driver does not fit the number of neurons or the threshold.
         """
 
     def assignment(
         self, labels: ArrayLike | None, n_samples: int, n_neurons: int
     ) -> NDArray[np.bool_] | None:
-        """Which neurons each sample belongs to, if this driver has an opinion.
+        """Return the neurons to which each sample is assigned, None if this driver assigns none.
 
         Parameters
         ----------
@@ -144,12 +147,12 @@ class Driver(ABC):
         return None
 
     def at_progress(self, progress: float) -> Driver:
-        """The driver after a part of the learning is done.
+        """Return the driver as it is at this fraction of the training run.
 
         Parameters
         ----------
         progress : float in [0, 1]
-            How much of the learning is done.
+            Fraction of the training run that is done.
 
         Returns
         -------
@@ -160,23 +163,23 @@ class Driver(ABC):
 
 @dataclass(frozen=True)
 class CurrentDriver(Driver):
-    """A current of any waveform into chosen neurons: what an experimenter's electrode does.
+    """External current of any waveform into chosen neurons, as from an electrode.
 
     Parameters
     ----------
     waveform : Waveform or float
         See `spikelca.model.waveforms`; a number is a constant current.
     neurons : list of int, optional
-        The neurons that it reaches; all unless told.
+        Neurons that receive the current (default: all).
     samples : list of int, optional
-        The samples of a simulation that it reaches, each with a waveform of its own where the
-        waveform has one (noise, arrays); all alike unless told.
+        Samples of a simulation that receive the current. Waveforms with several rows (noise,
+        arrays) then differ between samples. If None, all samples receive the same current.
 
     Raises
     ------
     ValueError
-        If a neuron or a sample is out of range, or a code is to settle under a current that never
-        does.
+        If a neuron or a sample is out of range, or a steady-state code is computed under a current
+        that varies over time.
 
     Examples
     --------
@@ -194,9 +197,9 @@ class CurrentDriver(Driver):
         if not isinstance(self.waveform, Waveform):
             object.__setattr__(self, "waveform", Constant(self.waveform))
         for name in ("neurons", "samples"):
-            chosen = getattr(self, name)
-            if chosen is not None:
-                object.__setattr__(self, name, tuple(np.atleast_1d(chosen).tolist()))
+            indices = getattr(self, name)
+            if indices is not None:
+                object.__setattr__(self, name, tuple(np.atleast_1d(indices).tolist()))
 
     def check(self, n_neurons: int, transfer: Transfer) -> None:
         check_indices(self.neurons, n_neurons, "neurons of a driver")
@@ -204,14 +207,14 @@ class CurrentDriver(Driver):
     def inject(self, labels: ArrayLike | None, n_samples: int, n_neurons: int) -> Injection:
         if self.samples is not None or not isinstance(self.waveform, Constant):
             raise ValueError(
-                f"{self.waveform} into samples {self.samples or 'all'}: a code settles only under "
-                "one constant current for all. Use circuit.simulate, or take the driver off with "
-                "circuit.without_drivers()."
+                f"CurrentDriver must be one constant current for all samples in encode, got "
+                f"{self.waveform} into samples {self.samples or 'all'}. Use circuit.simulate, or "
+                "remove the drivers with circuit.without_drivers()."
             )
         return Injection(self.current_at(np.zeros(1), n_samples, n_neurons)[0])
 
     def current_at(self, times: NDArray[np.float64], n_samples: int, n_neurons: int) -> FloatArray:
-        """The current at each time.
+        """Compute the current at each time.
 
         Parameters
         ----------
@@ -221,7 +224,7 @@ class CurrentDriver(Driver):
 
         Returns
         -------
-        (n_times or 1 if constant, 1 or n_samples, n_neurons)
+        (n_times, or 1 if constant; 1 or n_samples; n_neurons)
         """
         assert isinstance(self.waveform, Waveform)
         neurons = check_indices(self.neurons, n_neurons, "neurons of a driver")
@@ -238,14 +241,14 @@ class CurrentDriver(Driver):
 
 @dataclass(frozen=True)
 class Fade:
-    """A driver's strength over learning: from 1 down to ``floor``, reached at ``until``.
+    """Strength of a driver over a training run: linear from 1 to ``floor`` at ``until``.
 
     Parameters
     ----------
     floor : float in [0, 1], default=0.0
-        Strength that is left at the end.
+        Final strength.
     until : float in (0, 1], default=0.8
-        Fraction of the learning at which the floor is reached; in between the fall is linear.
+        Fraction of the training run at which the final strength is reached.
 
     Examples
     --------
@@ -258,15 +261,15 @@ class Fade:
 
     def __post_init__(self) -> None:
         for name in ("floor", "until"):
-            object.__setattr__(self, name, finite(getattr(self, name), name))
+            object.__setattr__(self, name, check_number(getattr(self, name), name))
         if not (0 <= self.floor <= 1 and 0 < self.until <= 1):
             raise ValueError(
-                f"floor is {self.floor} and until is {self.until}; "
-                "floor in [0, 1] and until in (0, 1] were awaited."
+                "floor must be in [0, 1] and until in (0, 1], "
+                f"got floor={self.floor} and until={self.until}."
             )
 
     def strength(self, progress: float) -> float:
-        """Strength after a part of the learning.
+        """Compute the strength at a fraction of the training run.
 
         Parameters
         ----------
@@ -281,35 +284,35 @@ class Fade:
 
 @dataclass(frozen=True)
 class OrdinalDriver(Driver):
-    """One block of neurons for each class, in order: the ordinal code of the paper.
+    """Class-wise bias current: one block of neurons per class (the paper's ordinal code).
 
-    Neurons ``c * block`` to ``(c + 1) * block - 1`` belong to class c; neurons behind the last
-    block are free and never driven.
+    Neurons ``c * block`` to ``(c + 1) * block - 1`` belong to class c; neurons after the last
+    block are unassigned and receive no current.
 
     Parameters
     ----------
     n_classes : int, default=10
         Number of classes.
     block : int, optional
-        Neurons of one class; ``n_neurons // n_classes`` unless told.
+        Neurons per class (default: ``n_neurons // n_classes``).
     reading : {"current", "linked", "clamp"}, default="current"
-        How the third input acts; see the module's docstring.
+        Interpretation of the third input, see `spikelca.model.drivers`.
     excitation : float, default=0.01
         Current into the block of the sample's class ("current"). Keep it below the threshold.
     inhibition : float, default=0.05
-        Current taken from the neurons of all other blocks ("current").
+        Current subtracted from the neurons of all other blocks ("current").
     gain : float, default=0.2
         g, the gain of the identity dictionary ("linked").
     fade : Fade, optional
-        How the driver weakens while learning goes on; None for a constant driver. A clamp has no
-        half: it holds until ``fade.until`` and then lets go.
+        Strength of the driver over a training run; None for a constant driver. A clamp is not
+        scaled: it holds until ``fade.until`` and is then released.
 
     Raises
     ------
     ValueError
-        If a number makes no sense, or (from the circuit) if the blocks need more neurons than
-        there are, or the current would fire a cell that sees nothing: an excitation at or above
-        the threshold, and in a two-sided circuit an inhibition too.
+        If a number is out of its range; or, from the circuit, if the blocks need more neurons than
+        there are, or the current alone would activate a neuron without input (an excitation, in a
+        two-sided circuit also an inhibition, at or above the threshold).
 
     Examples
     --------
@@ -329,18 +332,18 @@ class OrdinalDriver(Driver):
 
     def __post_init__(self) -> None:
         if self.reading not in _MODES:
-            raise ValueError(f"reading is {self.reading!r}; one of {list(_MODES)} was awaited.")
-        object.__setattr__(self, "n_classes", whole(self.n_classes, "n_classes", 1))
+            raise ValueError(f"reading must be one of {list(_MODES)}, got {self.reading!r}.")
+        object.__setattr__(self, "n_classes", check_integer(self.n_classes, "n_classes", 1))
         if self.block is not None:
-            object.__setattr__(self, "block", whole(self.block, "block", 1))
+            object.__setattr__(self, "block", check_integer(self.block, "block", 1))
         for name in ("excitation", "inhibition", "gain"):
-            strength = finite(getattr(self, name), name)
+            strength = check_number(getattr(self, name), name)
             object.__setattr__(self, name, strength)
             if strength < 0:
-                raise ValueError(f"{name} must be a number of 0 or more, got {strength}.")
+                raise ValueError(f"{name} must be >= 0, got {strength}.")
 
     def block_size(self, n_neurons: int) -> int:
-        """Neurons of one class.
+        """Return the number of neurons per class.
 
         Parameters
         ----------
@@ -354,7 +357,7 @@ class OrdinalDriver(Driver):
         return n_neurons // self.n_classes if self.block is None else self.block
 
     def neuron_classes(self, n_neurons: int) -> NDArray[np.int64]:
-        """Class of each neuron, -1 for the free ones.
+        """Return the class of each neuron, -1 for unassigned neurons.
 
         Parameters
         ----------
@@ -372,9 +375,9 @@ class OrdinalDriver(Driver):
         block = self.block_size(n_neurons)
         if block < 1 or block * self.n_classes > n_neurons:
             raise ValueError(
-                f"{self.n_classes} classes with blocks of {max(block, 1)} need "
-                f"{self.n_classes * max(block, 1)} neurons; the circuit has {n_neurons}. "
-                "Take more neurons or a smaller block."
+                f"n_neurons must be at least {self.n_classes * max(block, 1)} for "
+                f"{self.n_classes} classes with blocks of {max(block, 1)}, got {n_neurons}. "
+                "Use more neurons or a smaller block."
             )
         if self.reading == "current":
             self._check_subthreshold(transfer)
@@ -383,26 +386,26 @@ class OrdinalDriver(Driver):
         lam = transfer.threshold
         if self.excitation >= lam:
             raise ValueError(
-                f"excitation is {self.excitation}, at or above the threshold {lam}: it would "
-                "fire cells that see nothing. Take an excitation below the threshold."
+                f"excitation must be below the threshold {lam}, got {self.excitation}. "
+                "A larger current alone would activate neurons without input."
             )
         if transfer.two_sided and self.inhibition >= lam:
             raise ValueError(
-                f"inhibition is {self.inhibition}, at or above the threshold {lam} of a two-sided "
-                "circuit: a cell pushed below -lam fires downwards, though it sees nothing. Take "
-                "an inhibition below the threshold, or hold the cells at zero: reading='clamp'."
+                f"inhibition must be below the threshold {lam} in a two-sided circuit, got "
+                f"{self.inhibition}. A larger current alone would activate neurons without input "
+                "(u < -lam). Use a smaller inhibition, or reading='clamp'."
             )
 
     def at_progress(self, progress: float) -> OrdinalDriver:
         if self.fade is None:
             return self
         strength = self.fade.strength(progress)
-        released = self.reading == "clamp" and progress >= self.fade.until
+        is_released = self.reading == "clamp" and progress >= self.fade.until
         return replace(
             self,
-            reading="current" if released else self.reading,
-            excitation=0.0 if released else self.excitation * strength,
-            inhibition=0.0 if released else self.inhibition * strength,
+            reading="current" if is_released else self.reading,
+            excitation=0.0 if is_released else self.excitation * strength,
+            inhibition=0.0 if is_released else self.inhibition * strength,
             gain=self.gain * strength,
             fade=None,
         )
@@ -413,39 +416,39 @@ class OrdinalDriver(Driver):
         if labels is None:
             return None
         neuron_classes = self.neuron_classes(n_neurons)
-        own = check_labels(labels, n_samples, self.n_classes)[:, None] == neuron_classes
-        return np.asarray(own | (neuron_classes == -1))
+        in_block = check_labels(labels, n_samples, self.n_classes)[:, None] == neuron_classes
+        return np.asarray(in_block | (neuron_classes == -1))
 
     def inject(self, labels: ArrayLike | None, n_samples: int, n_neurons: int) -> Injection:
         if labels is None:
             raise ValueError(
-                "An ordinal driver needs the label of every sample: hand labels, or take the "
-                "driver off with circuit.without_drivers()."
+                "labels must contain the class of every sample for OrdinalDriver, got None. Pass "
+                "labels, or remove the drivers with circuit.without_drivers()."
             )
         neuron_classes = self.neuron_classes(n_neurons)
-        inside = check_labels(labels, n_samples, self.n_classes)[:, None] == neuron_classes
-        return _MODES[self.reading](self, inside, (neuron_classes >= 0) & ~inside)
+        in_block = check_labels(labels, n_samples, self.n_classes)[:, None] == neuron_classes
+        return _MODES[self.reading](self, in_block, (neuron_classes >= 0) & ~in_block)
 
 
 def _inject_current(
-    driver: OrdinalDriver, inside: NDArray[np.bool_], outside: NDArray[np.bool_]
+    driver: OrdinalDriver, in_block: NDArray[np.bool_], out_of_block: NDArray[np.bool_]
 ) -> Injection:
-    current = driver.excitation * inside - driver.inhibition * outside
+    current = driver.excitation * in_block - driver.inhibition * out_of_block
     return Injection(np.asarray(current, dtype=np.float64))
 
 
 def _inject_linked(
-    driver: OrdinalDriver, inside: NDArray[np.bool_], outside: NDArray[np.bool_]
+    driver: OrdinalDriver, in_block: NDArray[np.bool_], out_of_block: NDArray[np.bool_]
 ) -> Injection:
     squared = driver.gain**2
-    current = squared * inside.astype(np.float64)
-    return Injection(current, gain=squared, offset=np.asarray(squared * inside.sum(axis=1)))
+    current = squared * in_block.astype(np.float64)
+    return Injection(current, gain=squared, offset=np.asarray(squared * in_block.sum(axis=1)))
 
 
 def _inject_clamp(
-    driver: OrdinalDriver, inside: NDArray[np.bool_], outside: NDArray[np.bool_]
+    driver: OrdinalDriver, in_block: NDArray[np.bool_], out_of_block: NDArray[np.bool_]
 ) -> Injection:
-    return Injection(np.zeros((1, inside.shape[1])), allowed=~outside)
+    return Injection(np.zeros((1, in_block.shape[1])), allowed=~out_of_block)
 
 
 _MODES: Mapping[str, Callable[[OrdinalDriver, NDArray[np.bool_], NDArray[np.bool_]], Injection]] = {

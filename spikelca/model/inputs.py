@@ -1,21 +1,21 @@
-"""Input cells: how a stimulus x reaches the circuit.
+"""Input neurons: the form in which a stimulus x reaches the circuit.
 
-Small frozen siblings; a `Dictionary` says which kind its input population is of, analog unless
-told. All of them bring in x in the mean over time.
+`Dictionary.inputs` selects the kind of an input population (default: analog). The time average of
+the input is x for all kinds.
 
 ===============  ======================================================  ==========================
-kind             what a cell sends                                       what it adds
+kind             output of an input neuron                               error
 ===============  ======================================================  ==========================
-AnalogInput      a constant current                                      nothing: exact
-PoissonInput     random spikes at the rate ``|x| / (quantum tau)``       noise: less in a longer
-                                                                         window, a smaller quantum
-SpikingResidual  spikes that count off the error ``r = x - Phi a``       a delay of less than one
-                                                                         quantum of error
+AnalogInput      a constant current                                      none
+PoissonInput     random spikes at the rate ``|x| / (quantum tau)``       noise, smaller for longer
+                                                                         windows, smaller quanta
+SpikingResidual  spikes that encode the residual ``r = x - Phi a``       a delay of less than one
+                                                                         quantum of the residual
 ===============  ======================================================  ==========================
 
-A spike has the sign of what it stands for: an ON and an OFF cell side by side. Cells fire at most
-once a step, so that ``quantum >= (dt / tau) max |x|`` must hold; a run that breaks it is refused.
-Spiking inputs belong to a circuit of spiking neurons.
+Spikes are signed, as those of a pair of ON and OFF cells. Input neurons fire at most once per step,
+so ``quantum >= (dt / tau) max |x|`` must hold; otherwise the run raises ValueError. Spiking inputs
+require a circuit of spiking neurons.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.utils.validation import FloatArray, check_positive, whole
+from spikelca.utils.validation import FloatArray, check_integer, check_positive
 
 STEPS_PER_DRAW = 1024
-"""Steps whose random numbers are drawn together; the numbers do not depend on it."""
+"""Steps per draw of random numbers; the numbers do not depend on it."""
 
 
 @dataclass(frozen=True)
 class AnalogInput:
-    """A constant current: x itself.
+    """Constant input current x.
 
     Examples
     --------
@@ -46,28 +46,28 @@ class AnalogInput:
 
 @dataclass(frozen=True)
 class PoissonInput:
-    """Random spikes: in each step a cell fires with the chance ``(dt / tau) |x| / quantum``.
+    """Random spikes: an input fires in a step with probability ``(dt / tau) |x| / quantum``.
 
-    A spike carries ``quantum sign(x)`` into what the stimulus charges (the dendrites u in the
-    lateral wiring, the residual neuron r in the residual one), where it fades with tau.
+    A spike adds ``quantum sign(x)`` to the dendrites u (lateral wiring) or to the residual neuron r
+    (residual wiring), where it decays with tau.
 
     Parameters
     ----------
     quantum : float
-        What one spike carries, in the unit of x. Smaller quanta mean more spikes and less noise.
+        Amplitude of one spike, in the unit of x. Smaller quanta give more spikes and less noise.
     seed : int
-        Of the spikes, which are the same in every run and engine. Sample number and seed make the
-        stream, so that two modalities need two seeds.
+        Seed of the spikes, which are the same in every run and engine. The stream depends on seed
+        and sample number only, so two modalities require different seeds.
 
     Raises
     ------
     ValueError
-        If the quantum is not above zero, or the seed is not a whole number from zero on.
+        If the quantum is not > 0, or the seed is not a whole number >= 0.
 
     Examples
     --------
-    >>> steps, cells = PoissonInput(0.5, seed=0).draw_spikes(np.array([0.0, 0.5]), 0.1, 1000, 0)
-    >>> bool((cells == 1).all()), 80 < len(steps) < 120
+    >>> steps, inputs = PoissonInput(0.5, seed=0).draw_spikes(np.array([0.0, 0.5]), 0.1, 1000, 0)
+    >>> bool((inputs == 1).all()), 80 < len(steps) < 120
     (True, True)
     """
 
@@ -76,12 +76,12 @@ class PoissonInput:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "quantum", check_positive(self.quantum, "quantum"))
-        object.__setattr__(self, "seed", whole(self.seed, "seed", 0))
+        object.__setattr__(self, "seed", check_integer(self.seed, "seed", 0))
 
     def draw_spikes(
         self, x: FloatArray, k: Any, n_steps: int, sample: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Step and input of each spike of one sample, in order of step, then input.
+        """Draw the step and input of each spike of one sample, sorted by step, then input.
 
         Parameters
         ----------
@@ -90,26 +90,26 @@ class PoissonInput:
             dt / tau.
         n_steps : int
         sample : int
-            Its number, which together with the seed makes the stream.
+            Sample number, which with the seed determines the stream.
 
         Returns
         -------
-        steps, cells : (n_spikes,) int64
+        steps, inputs : (n_spikes,) int64
         """
-        chance = k * np.abs(x) / self.quantum
-        live = np.flatnonzero(chance)
-        rng, steps, cells = np.random.default_rng([self.seed, sample]), [], []
-        for first in range(0, n_steps, STEPS_PER_DRAW):
-            drawn = rng.random((min(STEPS_PER_DRAW, n_steps - first), len(live))) < chance[live]
-            step, place = np.nonzero(drawn)
-            steps.append(step + first)
-            cells.append(live[place])
-        return np.concatenate(steps), np.concatenate(cells)
+        probability = k * np.abs(x) / self.quantum
+        nonzero = np.flatnonzero(probability)
+        rng, steps, inputs = np.random.default_rng([self.seed, sample]), [], []
+        for start in range(0, n_steps, STEPS_PER_DRAW):
+            n_drawn = min(STEPS_PER_DRAW, n_steps - start)
+            step, index = np.nonzero(rng.random((n_drawn, len(nonzero))) < probability[nonzero])
+            steps.append(step + start)
+            inputs.append(nonzero[index])
+        return np.concatenate(steps), np.concatenate(inputs)
 
 
 @dataclass(frozen=True)
 class SpikingResidual:
-    """Signed spikes of the residual neurons: no analog value leaves an input cell.
+    """Signed spikes of the residual neurons, which have no analog output.
 
     ::
 
@@ -118,26 +118,26 @@ class SpikingResidual:
         spike when |p| >= threshold;  reset  p -= sign(p) threshold
         on a spike of input i:                v_j += w_i Phi_ij sign(p) threshold
 
-    The charge goes past the leaky dendrites straight into the spike generators v of the code, so
-    that nothing is filtered twice; v sinks no deeper than its floor, which lies two input spikes
-    deeper here. Needs the wiring "residual" and a soft threshold.
+    The spikes charge the spike generators v of the code directly and bypass the leaky dendrites, so
+    that the input is not filtered twice. The floor of v is lowered by two input spikes. Requires
+    the wiring "residual" and a soft threshold.
 
     Parameters
     ----------
     threshold : float, default=0.02
-        What one spike carries, in the unit of x times tau.
+        Amplitude of one spike, in the unit of x times tau.
 
     Raises
     ------
     ValueError
-        If the threshold is not above zero.
+        If the threshold is not > 0.
 
     Examples
     --------
     >>> import numpy as np
     >>> from spikelca import Circuit, Dictionary, SoftThreshold, SpikingNeuron
-    >>> seen = Dictionary("x", np.eye(2), inputs=SpikingResidual(threshold=0.01))
-    >>> circuit = Circuit(SpikingNeuron(), SoftThreshold(0.1), [seen], wiring="residual")
+    >>> dictionary = Dictionary("x", np.eye(2), inputs=SpikingResidual(threshold=0.01))
+    >>> circuit = Circuit(SpikingNeuron(), SoftThreshold(0.1), [dictionary], wiring="residual")
     >>> circuit.simulate({"x": [[0.0, 1.0]]}, duration=1.0).code.round(2)
     array([[0. , 0.9]])
     """
@@ -149,4 +149,4 @@ class SpikingResidual:
 
 
 Inputs = AnalogInput | PoissonInput | SpikingResidual
-"""What the input cells of a dictionary can be."""
+"""The kinds of input neurons of a dictionary."""

@@ -1,7 +1,7 @@
-"""Neurons: frozen values whose docstring is their differential equation.
+"""Neurons: frozen values whose docstrings state their differential equations.
 
-A neuron says *what* is simulated; an engine says *how*. Both kinds share one dendrite, a leaky
-integrator u, and reach the same code: graded in the rate neuron, counted in spikes in the other.
+Both kinds have the same dendrite, a leaky integrator u, and converge to the same code: the graded
+output of a rate neuron, the firing rate of a spiking neuron.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from spikelca.utils.validation import check_positive, to_positive_seconds
 
 @dataclass(frozen=True)
 class RateNeuron:
-    """A leaky integrator with a graded output.
+    """Leaky integrator with a graded output.
 
     ::
 
@@ -37,7 +37,7 @@ class RateNeuron:
     Raises
     ------
     ValueError
-        If tau is not a time above zero.
+        If tau is not a time > 0.
 
     Examples
     --------
@@ -53,7 +53,7 @@ class RateNeuron:
 
 @dataclass(frozen=True)
 class SpikingNeuron:
-    """A leaky dendrite u that feeds a non-leaky spike generator v.
+    """Leaky dendrite u that charges a non-leaky spike generator v.
 
     ::
 
@@ -66,27 +66,27 @@ class SpikingNeuron:
     u       membrane potential of the dendrite                    dimensionless
     v       charge of the spike generator                         as u
     lam     threshold of the transfer function                    as u
-    theta   activity quantum carried by one spike                 as u
-    floor   below it silent neurons do not drift                  as u
+    theta   quantum: amplitude of one spike                       as u
+    floor   lower bound of v for silent neurons                   as u
     tau     membrane time constant                                seconds
     ======  ====================================================  ==============
 
-    The reset subtracts, so that no overshoot is lost, and it *is* the self term of the inhibition.
-    One neuron fires at most once a step: a code above ``theta tau / dt`` saturates.
+    The reset subtracts theta, so no overshoot is lost; it is also the self term of the inhibition.
+    A neuron fires at most once per step: a code above ``theta tau / dt`` saturates.
 
     Parameters
     ----------
     tau : float or Brian2 quantity, default=10 ms
         Membrane time constant.
     quantum : float, default=0.02
-        theta.
+        theta, the amplitude of one spike.
     floor : float, optional
-        Floor of v; ``-quantum`` unless told.
+        Lower bound of v (default: ``-quantum``).
 
     Raises
     ------
     ValueError
-        If tau or quantum is not above zero, or the floor is above zero.
+        If tau or quantum is not > 0, or the floor is > 0.
 
     Examples
     --------
@@ -103,12 +103,12 @@ class SpikingNeuron:
         object.__setattr__(self, "quantum", check_positive(self.quantum, "quantum"))
         floor = -self.quantum if self.floor is None else float(self.floor)
         if not -math.inf < floor <= 0:
-            raise ValueError(f"floor is {floor}; a finite number at or below zero was awaited.")
+            raise ValueError(f"floor must be a finite number <= 0, got {floor}.")
         object.__setattr__(self, "floor", floor)
 
     @property
     def v_floor(self) -> float:
-        """The floor of v, a number in any case."""
+        """The lower bound of v, with the default resolved."""
         return -self.quantum if self.floor is None else self.floor
 
 

@@ -1,15 +1,15 @@
-"""Plasticity: how atoms learn, stay on the unit sphere, and come back when they fall silent.
+"""Plasticity: Hebbian rule, normalisation and re-initialisation of idle atoms, contrast.
 
-Eq. 4 of the paper is Hebbian: the change of a synapse is post-synaptic output times pre-synaptic
-error, ``dPhi_i ~ a (x) (X_i - Phi_i a)``, after the code has settled. Three things make it
-dependable.
+Eq. 4 of the paper is Hebbian: a synapse changes by the product of post-synaptic output and
+pre-synaptic error, ``dPhi_i ~ a (x) (X_i - Phi_i a)``, at the steady-state code. Three additions
+make it robust:
 
-* **A step of its own for each atom.** ``eta / H_j``, where ``H_j`` is a decayed sum of ``a_j^2``:
-  the curvature of the energy along atom j. Often used atoms take small steps, rare ones large.
-* **The unit sphere.** The *stacked* atom ``[sqrt(w_1) Phi_1; sqrt(w_2) Phi_2; ...]`` is brought
-  back to norm one, so that the threshold keeps its meaning and no cell inhibits itself.
-* **Idle atoms.** An atom that has not fired for a while is drawn anew from a sample, or from what
-  the circuit fails to explain of a sample. Noise would not bring it back.
+* **Step size per atom.** ``eta / H_j``, where ``H_j`` is a decayed sum of ``a_j^2``, the curvature
+  of the energy along atom j. Frequently used atoms take small steps, rarely used ones large steps.
+* **Unit norm.** The *stacked* atom ``[sqrt(w_1) Phi_1; sqrt(w_2) Phi_2; ...]`` is normalised, so
+  that the threshold keeps its meaning and no neuron inhibits itself.
+* **Idle atoms.** An atom that has been inactive for long is re-initialised from a sample, or from
+  the residual of a sample. Noise would not make it active again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.utils.validation import FloatArray, check_positive, finite, whole
+from spikelca.utils.validation import FloatArray, check_integer, check_number, check_positive
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Hebbian:
     Parameters
     ----------
     rate : float, default=1.0
-        eta. One is a full Newton step along each single atom.
+        eta, the learning rate. One is a full Newton step along each single atom.
     memory : float in [0, 1), default=0.95
-        What is left of ``H`` after one batch.
+        Decay factor of ``H`` per batch.
 
     Raises
     ------
     ValueError
-        If the rate is not above zero, or memory is outside [0, 1).
+        If the rate is not > 0, or memory is outside [0, 1).
 
     Examples
     --------
@@ -50,12 +50,12 @@ class Hebbian:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rate", check_positive(self.rate, "rate"))
-        object.__setattr__(self, "memory", finite(self.memory, "memory"))
+        object.__setattr__(self, "memory", check_number(self.memory, "memory"))
         if not 0 <= self.memory < 1:
-            raise ValueError(f"memory is {self.memory}; a number in [0, 1) was awaited.")
+            raise ValueError(f"memory must be a number in [0, 1), got {self.memory}.")
 
     def step(self, atoms: FloatArray, correlation: FloatArray, usage: FloatArray) -> FloatArray:
-        """The atoms after one batch, not yet normalised.
+        """Compute the atoms after one batch, not yet normalised.
 
         Parameters
         ----------
@@ -63,28 +63,28 @@ class Hebbian:
         correlation : (n_neurons, n_inputs)
             Output times error, summed over the samples: ``sum a (x) (X - Phi a)``.
         usage : (n_neurons,)
-            ``H``, this batch included.
+            ``H``, including this batch.
 
         Returns
         -------
         (n_neurons, n_inputs)
         """
-        # H of an atom that is long silent sinks below what its inverse could be told in.
-        told = usage > self.rate * np.finfo(atoms.dtype).tiny
-        eta = np.divide(self.rate, usage, out=np.zeros_like(usage), where=told)
+        # H of a long-inactive atom underflows, and rate / H would overflow.
+        is_used = usage > self.rate * np.finfo(atoms.dtype).tiny
+        eta = np.divide(self.rate, usage, out=np.zeros_like(usage), where=is_used)
         return np.asarray(atoms + eta.astype(atoms.dtype)[:, None] * correlation)
 
 
 @dataclass(frozen=True, eq=False)
 class Activity:
-    """What the rule remembers of codes. The activity of two stretches in a row is their sum.
+    """Activity of codes, as used by the learning rule. Consecutive activities can be added.
 
     Parameters
     ----------
     squares : (n_neurons,) float64
         Sum of ``a^2``.
     silent : (n_neurons,) int64
-        Presentations since the neuron last fired; all of them, if it did not.
+        Presentations since the neuron was last active; all of them if it never was.
     n_samples : int
     """
 
@@ -94,7 +94,7 @@ class Activity:
 
     @classmethod
     def from_code(cls, code: FloatArray) -> Activity:
-        """The activity of codes, one presentation a row.
+        """Compute the activity of codes, with one presentation per row.
 
         Examples
         --------
@@ -102,8 +102,8 @@ class Activity:
         array([0, 2])
         """
         squares = np.einsum("ij,ij->j", code, code, dtype=np.float64)
-        fired, n_samples = code[::-1] != 0, len(code)
-        silent = np.where(fired.any(axis=0), fired.argmax(axis=0), n_samples)
+        is_active, n_samples = code[::-1] != 0, len(code)
+        silent = np.where(is_active.any(axis=0), is_active.argmax(axis=0), n_samples)
         return cls(squares, silent.astype(np.int64), n_samples)
 
     def __add__(self, later: Activity) -> Activity:
@@ -114,27 +114,27 @@ class Activity:
         )
 
     def silent_after(self, before: NDArray[np.int64]) -> NDArray[np.int64]:
-        """For how long neurons are silent now that were silent for so long before."""
+        """Update the number of presentations since each neuron was last active."""
         return np.where(self.silent < self.n_samples, self.silent, before + self.n_samples)
 
 
 @dataclass(frozen=True, eq=False)
 class PlasticityState:
-    """What the rule remembers between batches.
+    """State of the learning rule between batches.
 
     Parameters
     ----------
     usage : (n_neurons,) float64
         ``H``, the decayed sum of squared activity.
     silent : (n_neurons,) int64
-        Presentations since the neuron last fired.
+        Presentations since the neuron was last active.
     redrawn : int, default=0
-        Atoms that were drawn anew in the last step.
+        Number of atoms re-initialised in the last step.
 
     Examples
     --------
     >>> activity = Activity.from_code(np.array([[0.5, 0.0]] * 2))
-    >>> state = PlasticityState.initial(2).update(activity, 0.9)
+    >>> state = PlasticityState.initial(2).update(activity, memory=0.9)
     >>> state.usage, state.silent
     (array([0.5, 0. ]), array([0, 2]))
     """
@@ -145,7 +145,7 @@ class PlasticityState:
 
     @classmethod
     def initial(cls, n_neurons: int) -> PlasticityState:
-        """The state before the first batch.
+        """Return the state before the first batch.
 
         Parameters
         ----------
@@ -158,13 +158,13 @@ class PlasticityState:
         return cls(np.zeros(n_neurons), np.zeros(n_neurons, dtype=np.int64))
 
     def update(self, batch: Activity, memory: float) -> PlasticityState:
-        """The state once a batch of codes was seen.
+        """Return the state after a batch of codes.
 
         Parameters
         ----------
         batch : Activity
         memory : float in [0, 1)
-            What is left of ``H``.
+            Decay factor of ``H``.
 
         Returns
         -------
@@ -174,7 +174,7 @@ class PlasticityState:
         return PlasticityState(memory * self.usage + batch.squares, silent)
 
     def reset(self, neurons: NDArray[np.int64]) -> PlasticityState:
-        """The state after some atoms were drawn anew: they start without a past.
+        """Return the state after some atoms were re-initialised, with their history cleared.
 
         Parameters
         ----------
@@ -205,14 +205,14 @@ _SOURCES: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
 
 @dataclass(frozen=True)
 class IdleAtoms:
-    """When an atom counts as idle, and what it is drawn from then.
+    """When an atom counts as idle, and the source of its new values.
 
     Parameters
     ----------
     source : {"sample", "residual"}, default="sample"
-        A sample as it is, or the part of it that the circuit leaves unexplained.
+        A sample, or the residual of a sample.
     patience : int, default=5000
-        Presentations without a single response after which an atom is idle.
+        Presentations without activity after which an atom is idle.
 
     Raises
     ------
@@ -230,16 +230,16 @@ class IdleAtoms:
 
     def __post_init__(self) -> None:
         if self.source not in _SOURCES:
-            raise ValueError(f"source is {self.source!r}; one of {sorted(_SOURCES)} was awaited.")
-        object.__setattr__(self, "patience", whole(self.patience, "patience", 1))
+            raise ValueError(f"source must be one of {sorted(_SOURCES)}, got {self.source!r}.")
+        object.__setattr__(self, "patience", check_integer(self.patience, "patience", 1))
 
     def candidates(self, stimulus: FloatArray, residual: FloatArray) -> FloatArray:
-        """The array whose rows become new atoms.
+        """Return the array whose rows are candidates for new atoms.
 
         Parameters
         ----------
         stimulus, residual : (n_samples, n_inputs)
-            A batch, and what the circuit leaves unexplained of it.
+            A batch and its residual ``x - Phi a``.
 
         Returns
         -------
@@ -254,7 +254,7 @@ def draw_samples(
     sample_weights: FloatArray,
     assignment: NDArray[np.bool_] | None,
 ) -> NDArray[np.int64]:
-    """One sample for each idle neuron, without repetition as far as the batch reaches.
+    """Draw one sample for each idle neuron, without repetition within the batch.
 
     Parameters
     ----------
@@ -262,41 +262,41 @@ def draw_samples(
     neurons : (n_idle,)
         The idle neurons.
     sample_weights : (n_samples,)
-        Squared norm of each row; blank rows are never drawn.
+        Samples of weight zero are never drawn.
     assignment : (n_samples, n_neurons) bool, optional
-        Samples that a driver assigns to a neuron: only these are drawn for it, if there are any.
+        Samples that a driver assigns to each neuron; only these are drawn for it.
 
     Returns
     -------
     (n_idle,) int64
-        Row for each neuron, -1 where no row is fit.
+        Sample for each neuron, -1 where there is none.
     """
-    free = sample_weights > 0
+    available = sample_weights > 0
     rows = np.full(len(neurons), -1, dtype=np.int64)
-    for position, neuron in enumerate(neurons):
-        candidates = free if assignment is None else free & assignment[:, neuron]
-        choices = np.flatnonzero(candidates)
+    for index, neuron in enumerate(neurons):
+        eligible = available if assignment is None else available & assignment[:, neuron]
+        choices = np.flatnonzero(eligible)
         if choices.size:
-            rows[position] = rng.choice(choices)
-            free[rows[position]] = False
+            rows[index] = rng.choice(choices)
+            available[rows[index]] = False
     return rows
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """The last part of a learning: what is taught against what is answered.
+    """Contrastive learning in the last part of a training run: clamped against free phase.
 
     Parameters
     ----------
     amount : float in [0, 1], default=0.95
-        kappa, the part of the free phase that is taken away.
+        kappa, the weight of the free phase, which is subtracted.
     share : float in (0, 1], default=0.25
-        Part of the learning, at its end, that is contrastive.
+        Final fraction of the training run that is contrastive.
     rate : float, default=1.0
-        Factor on the rate of the Hebbian rule; it falls to zero towards the end.
+        Factor on the rate of the Hebbian rule; it decreases to zero at the end.
     recall : float, default=0.04
-        rho, a further factor for modalities that are recalled. They learn slowly: once the free
-        code recalls without error, there is nothing left to teach.
+        rho, a further factor for modalities that are not observed. They learn slowly, because the
+        step vanishes once the free code reconstructs them without error.
 
     Raises
     ------
@@ -319,20 +319,20 @@ class Contrast:
         for name in ("rate", "recall"):
             object.__setattr__(self, name, check_positive(getattr(self, name), name))
         for name in ("amount", "share"):
-            object.__setattr__(self, name, finite(getattr(self, name), name))
+            object.__setattr__(self, name, check_number(getattr(self, name), name))
         if not (0 <= self.amount <= 1 and 0 < self.share <= 1):
             raise ValueError(
-                f"amount is {self.amount} and share is {self.share}; "
-                "amount in [0, 1] and share in (0, 1] were awaited."
+                "amount must be in [0, 1] and share in (0, 1], "
+                f"got amount={self.amount} and share={self.share}."
             )
 
     def strength(self, progress: float) -> float:
-        """Part of the rate after a part of the learning: 0 before the contrast begins.
+        """Compute the factor on the rate: 0 before the contrastive part, then 1 falling to 0.
 
         Parameters
         ----------
         progress : float in [0, 1]
-            How much of the learning is done.
+            Fraction of the training run that is done.
 
         Returns
         -------

@@ -1,8 +1,8 @@
-"""Transfer functions: how a membrane potential becomes an output, and what that output costs.
+"""Transfer functions: from membrane potential to output, with the cost of the output.
 
-The circuit minimises ``E(a) = 1/2 |x - Phi a|^2 + C(a)``. Which cost C it is, is decided by the
-transfer function alone (Rozell et al. 2008, Neural Computation 20(10)): where the output is
-``a = T(u)``, the cost obeys ``dC/da = u - a``.
+The circuit minimises ``E(a) = 1/2 |x - Phi a|^2 + C(a)``. The transfer function determines the cost
+C (Rozell et al. 2008, Neural Computation 20(10)): for an output ``a = T(u)``, the cost satisfies
+``dC/da = u - a``.
 
 ==================  ====================================  ==========================
 transfer            T(u), for u >= 0                      C(a)
@@ -11,7 +11,7 @@ SoftThreshold       max(u - lam, 0)                       lam |a|_1        (conv
 HardThreshold       u if u > lam else 0                   lam^2/2 |a|_0    (not convex)
 ==================  ====================================  ==========================
 
-Each is one-sided (an output is never negative: a firing rate) or two-sided (signed codes).
+Each is one-sided (outputs >= 0, as firing rates) or two-sided (signed codes).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from spikelca.utils.validation import FloatArray, as_float, check_positive
 
 @dataclass(frozen=True)
 class Transfer(ABC):
-    """A threshold lam, and whether outputs may be negative.
+    """Base class of transfer functions: a threshold lam, one-sided or two-sided.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Transfer(ABC):
     Raises
     ------
     ValueError
-        If the threshold is not a finite number above zero.
+        If the threshold is not a finite number > 0.
 
     Examples
     --------
@@ -55,7 +55,7 @@ class Transfer(ABC):
         object.__setattr__(self, "two_sided", bool(self.two_sided))
 
     def __call__(self, u: FloatArray) -> FloatArray:
-        """The output a = T(u), of the shape of u; float32 and float64 keep their precision."""
+        """Compute the output a = T(u) in the precision of u (float32 or float64)."""
         u = as_float(u, "u")
         if self.two_sided:
             return np.asarray(np.sign(u) * self.one_sided(np.abs(u)), dtype=u.dtype)
@@ -63,7 +63,7 @@ class Transfer(ABC):
 
     @abstractmethod
     def one_sided(self, u: FloatArray) -> FloatArray:
-        """T for outputs that are never negative.
+        """Compute T for outputs >= 0.
 
         Parameters
         ----------
@@ -72,12 +72,12 @@ class Transfer(ABC):
 
         Returns
         -------
-        (n_samples, n_neurons), of the type of u
+        (n_samples, n_neurons), of the dtype of u
         """
 
     @abstractmethod
     def cost(self, a: FloatArray) -> FloatArray:
-        """C(a), summed over the neurons.
+        """Compute C(a), summed over the neurons.
 
         Parameters
         ----------
@@ -91,7 +91,7 @@ class Transfer(ABC):
 
     @abstractmethod
     def inverse(self, a: FloatArray) -> FloatArray:
-        """A membrane potential u with T(u) = a; zero where a is zero.
+        """Compute a membrane potential u with T(u) = a; zero where a is zero.
 
         Parameters
         ----------
@@ -106,9 +106,9 @@ class Transfer(ABC):
 
 @dataclass(frozen=True)
 class SoftThreshold(Transfer):
-    """T(u) = max(u - lam, 0), so that the code solves the (non-negative) LASSO.
+    """T(u) = max(u - lam, 0); the steady-state code solves the (non-negative) LASSO.
 
-    The energy (the paper's first equation) is convex, and its codes carry a duality gap.
+    The energy (the paper's first equation) is convex, so every code has a duality gap.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class SoftThreshold(Transfer):
     Raises
     ------
     ValueError
-        If the threshold is not a finite number above zero.
+        If the threshold is not a finite number > 0.
 
     Examples
     --------
@@ -145,22 +145,22 @@ class SoftThreshold(Transfer):
 
 @dataclass(frozen=True)
 class HardThreshold(Transfer):
-    """T(u) = u where u > lam, else 0: the paper's second equation as it is printed.
+    """T(u) = u where u > lam, else 0 (the paper's second equation).
 
-    The cost counts the active neurons. It is not convex: the settled code depends on the step and
-    on the start, and carries a fixed-point residual but no duality gap.
+    The cost is proportional to the number of active neurons. It is not convex: the steady-state
+    code depends on the step and on the start, and has a fixed-point residual but no duality gap.
 
     Parameters
     ----------
     threshold : float
         lam, in the unit of the membrane potential u.
     two_sided : bool, default=False
-        Whether a potential below -lam gives an output too.
+        Whether a potential below -lam gives a negative output.
 
     Raises
     ------
     ValueError
-        If the threshold is not a finite number above zero.
+        If the threshold is not a finite number > 0.
 
     Examples
     --------

@@ -1,7 +1,8 @@
-"""Waveforms: what a driver current does over time.
+"""Waveforms: the currents of drivers as functions of time.
 
-Small frozen siblings with one verb: ``values(times, shape)``, the current at each time for each of
-``shape = (n_rows, n_neurons)`` cells. They add up: ``Sine(0.1, 20.0) + Noise(0.02, seed=1)``.
+Each is a frozen value with one method, ``values(times, shape)``: the current at each time for each
+of ``shape = (n_rows, n_neurons)`` neurons. Waveforms can be added:
+``Sine(0.1, 20.0) + Noise(0.02, seed=1)``.
 Currents have the unit of the membrane potential, times are seconds.
 """
 
@@ -18,10 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 from spikelca.utils.validation import (
     FloatArray,
     check_finite,
-    finite,
+    check_integer,
+    check_number,
     to_positive_seconds,
     to_seconds,
-    whole,
 )
 
 Shape = tuple[int, int]
@@ -30,25 +31,25 @@ Shape = tuple[int, int]
 class Waveform(ABC):
     """A current as a function of time.
 
-    A subclass says its `values`; sums come with the class.
+    A subclass defines `values`; addition is inherited.
 
     Examples
     --------
-    >>> both = Constant(0.1) + Pulse(0.5, start=1.0, stop=2.0)
-    >>> both.values(np.array([0.0, 1.0]), (1, 1)).ravel()
+    >>> total = Constant(0.1) + Pulse(0.5, start=1.0, stop=2.0)
+    >>> total.values(np.array([0.0, 1.0]), (1, 1)).ravel()
     array([0.1, 0.6])
     """
 
     @abstractmethod
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
-        """The current at each time.
+        """Compute the current at each time.
 
         Parameters
         ----------
         times : (n_times,) float64
             Seconds.
         shape : (n_rows, n_neurons)
-            The driven cells.
+            Number of driven samples and neurons.
 
         Returns
         -------
@@ -56,18 +57,18 @@ class Waveform(ABC):
         """
 
     def __add__(self, other: Waveform) -> Waveform:
-        """Both currents at once."""
+        """Return the sum of two waveforms."""
         return Sum(self, other)
 
 
 def _broadcast(values: FloatArray) -> FloatArray:
-    """One value for each time, the same in all cells."""
+    """Reshape one value per time to (n_times, 1, 1), equal in all neurons."""
     return values[:, None, None]
 
 
 @dataclass(frozen=True)
 class Sum(Waveform):
-    """Two waveforms at once, which ``+`` makes.
+    """Sum of two waveforms, as returned by ``+``.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ class Constant(Waveform):
     Raises
     ------
     ValueError
-        If it is not finite.
+        If the level is not finite.
 
     Examples
     --------
@@ -109,7 +110,7 @@ class Constant(Waveform):
     level: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "level", finite(self.level, "level"))
+        object.__setattr__(self, "level", check_number(self.level, "level"))
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         return _broadcast(np.full(len(times), self.level))
@@ -139,7 +140,7 @@ class Pulse(Waveform):
         _check_interval(self, "height")
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
-        # Times are multiples of a step; half a billionth of it must not decide.
+        # Times are multiples of the step; the slack absorbs their rounding error.
         slack = 1e-9 * (times[1] - times[0]) if len(times) > 1 else 0.0
         on = (times >= self.start - slack) & (times < self.stop - slack)
         return _broadcast(np.where(on, self.height, 0.0))
@@ -147,7 +148,7 @@ class Pulse(Waveform):
 
 @dataclass(frozen=True)
 class Ramp(Waveform):
-    """d(t) rises in a straight line from 0 at start to height at stop, and stays there.
+    """d(t) rises linearly from 0 at start to height at stop and stays constant.
 
     Parameters
     ----------
@@ -169,8 +170,8 @@ class Ramp(Waveform):
         _check_interval(self, "height")
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
-        part = np.clip((times - self.start) / (self.stop - self.start), 0.0, 1.0)
-        return _broadcast(self.height * part)
+        fraction = np.clip((times - self.start) / (self.stop - self.start), 0.0, 1.0)
+        return _broadcast(self.height * fraction)
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ class Sine(Waveform):
 
     def __post_init__(self) -> None:
         for name in ("amplitude", "frequency", "phase"):
-            object.__setattr__(self, name, finite(getattr(self, name), name))
+            object.__setattr__(self, name, check_number(getattr(self, name), name))
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         return _broadcast(self.amplitude * np.sin(2 * np.pi * self.frequency * times + self.phase))
@@ -205,10 +206,10 @@ class Sine(Waveform):
 
 @dataclass(frozen=True)
 class Noise(Waveform):
-    """Gaussian noise of standard deviation ``sd``, independent in each cell.
+    """Gaussian noise of standard deviation ``sd``, independent in each neuron.
 
-    A value is held for ``hold`` seconds: the noise does not change when the step does. It is the
-    same in every run of one seed.
+    Each value is held for ``hold`` seconds, so the noise does not depend on the step. It is the
+    same in every run with the same seed.
 
     Parameters
     ----------
@@ -230,34 +231,34 @@ class Noise(Waveform):
     hold: float = 1e-3
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sd", finite(self.sd, "sd"))
-        object.__setattr__(self, "seed", whole(self.seed, "seed", 0))
+        object.__setattr__(self, "sd", check_number(self.sd, "sd"))
+        object.__setattr__(self, "seed", check_integer(self.seed, "seed", 0))
         object.__setattr__(self, "hold", to_positive_seconds(self.hold, "hold"))
         if self.sd < 0:
-            raise ValueError(f"sd must be a number of 0 or more, got {self.sd}.")
+            raise ValueError(f"sd must be >= 0, got {self.sd}.")
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
-        place = _sample_index(times, self.hold)
-        drawn = np.random.default_rng(self.seed).normal(0.0, self.sd, (place[-1] + 1, *shape))
-        return drawn[place]
+        index = _sample_index(times, self.hold)
+        noise = np.random.default_rng(self.seed).normal(0.0, self.sd, (index[-1] + 1, *shape))
+        return noise[index]
 
 
 @dataclass(frozen=True, eq=False)
 class Array(Waveform):
-    """Values given one by one, each held for ``dt`` seconds.
+    """Sampled values, each held for ``dt`` seconds.
 
     Parameters
     ----------
     array : (n_times,), (n_times, n_neurons) or (n_times, n_samples, n_neurons)
-        Of the driven neurons and samples.
+        Values of the driven neurons and samples.
     dt : float or Brian2 quantity
         Seconds from one value to the next.
 
     Raises
     ------
     ValueError
-        If a value is not finite; or, once the run is known, if the array is shorter than the run or
-        has another number of neurons or samples than the driver.
+        If a value is not finite; or, in a run, if the array is shorter than the run or has another
+        number of neurons or samples than the driver.
 
     Examples
     --------
@@ -270,11 +271,11 @@ class Array(Waveform):
 
     def __post_init__(self) -> None:
         array = np.array(self.array, dtype=np.float64)
-        check_finite(array, "the array of a driver")
+        check_finite(array, "The array of a driver")
         if array.ndim not in (1, 2, 3) or not len(array):
             raise ValueError(
-                f"The array of a driver has shape {array.shape}; (n_times,), (n_times, n_neurons) "
-                "or (n_times, n_samples, n_neurons) was awaited."
+                "The array of a driver must have shape (n_times,), (n_times, n_neurons) or "
+                f"(n_times, n_samples, n_neurons), got {array.shape}."
             )
         array.setflags(write=False)
         object.__setattr__(self, "array", array)
@@ -282,34 +283,35 @@ class Array(Waveform):
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         array = np.asarray(self.array)
-        place = _sample_index(times, self.dt)
-        if place[-1] >= len(array):
+        index = _sample_index(times, self.dt)
+        if index[-1] >= len(array):
             raise ValueError(
-                f"A driver's array holds {len(array)} values of {self.dt:g} s, and the run needs "
-                f"{place[-1] + 1}. Give a longer array or simulate for a shorter time."
+                f"The array of a driver must have at least {index[-1] + 1} values of {self.dt:g} s "
+                f"for this run, got {len(array)}. Use a longer array or a shorter simulation."
             )
         wide = array.reshape(len(array), *(1,) * (3 - array.ndim), *array.shape[1:])
         if wide.shape[2] not in (1, shape[1]) or wide.shape[1] not in (1, shape[0]):
             raise ValueError(
-                f"A driver's array has shape {array.shape}, for {wide.shape[2]} neurons of "
-                f"{wide.shape[1]} samples; the driver reaches {shape[1]} neurons of {shape[0]}."
+                f"The array of a driver must have values for {shape[1]} neuron(s) and {shape[0]} "
+                f"sample(s), got shape {array.shape}, for {wide.shape[2]} neuron(s) and "
+                f"{wide.shape[1]} sample(s)."
             )
-        return wide[place]
+        return wide[index]
 
 
 @dataclass(frozen=True)
 class Callable(Waveform):
-    """``function(t)`` for each time in seconds: a number, or an array of one value per driven cell.
+    """``function(t)`` of each time in seconds: a number, or one value per driven neuron.
 
     Parameters
     ----------
     function : callable
-        From seconds to a number, (n_neurons,) or (n_samples, n_neurons).
+        From seconds to a number, or an array (n_neurons,) or (n_samples, n_neurons).
 
     Raises
     ------
     ValueError
-        Once the run is known, if what it gives is not finite or of another shape.
+        In a run, if the function returns values that are not finite, or another shape.
 
     Examples
     --------
@@ -322,27 +324,27 @@ class Callable(Waveform):
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         rows = [np.asarray(self.function(float(t)), dtype=np.float64) for t in times]
         try:
-            found = np.stack([np.broadcast_to(row, shape) for row in rows])
+            values = np.stack([np.broadcast_to(row, shape) for row in rows])
         except ValueError:
             raise ValueError(
-                f"A driver's function gave an array of shape {rows[0].shape}; a number or an array "
-                f"for {shape[0]} sample(s) and {shape[1]} neurons was awaited."
+                "The function of a driver must return a number or an array for "
+                f"{shape[0]} sample(s) and {shape[1]} neuron(s), got shape {rows[0].shape}."
             ) from None
-        check_finite(found, "what a driver's function gave")
-        return found
+        check_finite(values, "The return value of a driver's function")
+        return values
 
 
 def _sample_index(times: NDArray[np.float64], hold: float) -> NDArray[np.int64]:
-    """Which held value each time falls to; a time within a billionth of an edge lies behind it."""
+    """Return the index of the held value at each time; rounding errors of 1e-9 are ignored."""
     return np.floor(times / hold + 1e-9).astype(np.int64)
 
 
 def _check_interval(wave: Any, name: str) -> None:
     """Check the height and the two times of a pulse or a ramp."""
-    object.__setattr__(wave, name, finite(getattr(wave, name), name))
+    object.__setattr__(wave, name, check_number(getattr(wave, name), name))
     for edge in ("start", "stop"):
         object.__setattr__(wave, edge, to_seconds(getattr(wave, edge), edge))
     if not wave.start < wave.stop:
         raise ValueError(
-            f"start is {wave.start} s and stop is {wave.stop} s; start before stop was awaited."
+            f"start must be before stop, got start={wave.start} s and stop={wave.stop} s."
         )

@@ -1,1 +1,1 @@
-"""Helpers without knowledge of circuits: validation, files, memory, optional packages."""
+"""Helpers that do not depend on circuits: validation, files, memory and optional packages."""

@@ -1,24 +1,23 @@
-"""A file is replaced as a whole or not at all. Everything this library writes goes through here.
+"""Atomic writing: a file is replaced as a whole or not at all. All files are written this way.
 
 ::
 
-    write a neighbour -> flush -> fsync -> give the old file a second name
-        -> rename over the old file -> fsync the folder -> remove the second name
+    write a temporary file -> flush -> fsync -> hard-link the old file as a backup
+        -> rename over the old file -> fsync the directory -> remove the backup
 
-A rename within one folder is atomic: whoever looks, at whatever moment, finds the old file or the
-new one. The two fsyncs let that hold for a loss of power too. If anything fails (a full disk, a
-read-only folder, an error of the device), the error is raised and the old file stays: before the
-rename because nothing has touched it, and behind it, at the fsync of the folder, because it is put
-back from its second name. Where no file was before, none is after an error.
+A rename within one directory is atomic, so a reader finds the old file or the new one, at any time.
+The two fsyncs extend this to a loss of power. If anything fails (a full disk, a read-only
+directory, a device error), the error is raised and the old file remains. Before the rename nothing
+has changed it; if the fsync of the directory fails after the rename, the backup is renamed back.
+Where there was no file before, there is none after an error.
 
-Two cases are out of reach, and in both the file is whole. On a file system without hard links there
-is no second name: if the fsync of the folder fails there, the error is raised and the new file is
-in place. The same holds if the disk refuses the way back too.
+There are two exceptions, and the file is complete in both. On a file system without hard links
+there is no backup: if the fsync of the directory fails, the error is raised and the new file is in
+place. The same holds if renaming the backup back fails too.
 
-A process that is killed leaves its neighbour behind, or the second name. The next writer of the
-same file sweeps both. To tell what is left behind from what another process is writing at this
-moment, a writer holds a lock on them, which the system drops when the process ends, however it
-ends.
+A process that is killed leaves its temporary file or its backup. The next writer of the same file
+removes both. A writer holds a lock on these files to distinguish stale files from those in use; the
+system releases the lock when the process ends.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-# Elsewhere nothing is swept: there, a file that is open cannot be removed in the first place.
+# Without flock, stale files are not removed (on Windows an open file cannot be removed anyway).
 _HAS_FLOCK = os.name == "posix"
 if _HAS_FLOCK:
     import fcntl
 
 PART_SUFFIX = ".spikelca-part"
 BACKUP_SUFFIX = ".spikelca-kept"
-# Windows has no fsync of a folder that could fail: there the rename is the last step.
+# Windows has no fsync of a directory; there the rename is the last step.
 _HAS_DIR_FSYNC = hasattr(os, "O_DIRECTORY")
 _UNSUPPORTED_ERRNOS = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS}
 _NO_HARD_LINKS = _UNSUPPORTED_ERRNOS | {errno.EPERM, errno.EMLINK, errno.EXDEV}
@@ -48,14 +47,14 @@ _NO_HARD_LINKS = _UNSUPPORTED_ERRNOS | {errno.EPERM, errno.EMLINK, errno.EXDEV}
 
 @contextmanager
 def write_atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a binary file that takes the place of ``path`` when the block ends well.
+    """Open a binary file that replaces ``path`` when the block ends without an error.
 
-    A link is followed. The new file has the permissions of the old one.
+    Links are followed. The new file has the permissions of the old one.
 
     Parameters
     ----------
     path : path
-        What is written. Its folder must exist.
+        File to write, in an existing directory.
 
     Yields
     ------
@@ -64,8 +63,8 @@ def write_atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     Raises
     ------
     OSError
-        If the file cannot be written, whole and durably. The old file is there then, untouched
-        (and if there was none, none); for the two exceptions see the head of this module.
+        If the file cannot be written completely and durably. The old file is then unchanged; for
+        the two exceptions see `spikelca.utils.atomic_write`.
 
     Examples
     --------
@@ -87,7 +86,7 @@ def write_atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(descriptor)
-            if _HAS_FLOCK:  # renamed under the lock: nobody sweeps it in between
+            if _HAS_FLOCK:  # renamed under the lock, so no other writer removes it in between
                 _commit(part, target, mode is None)
         if not _HAS_FLOCK:
             _commit(part, target, mode is None)
@@ -98,8 +97,8 @@ def write_atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def _commit(part: Path, target: Path, is_new: bool) -> None:
-    """Rename over the target and make it last; undone if it cannot be made to last."""
-    with _backup_link(target, part, is_new) as kept:
+    """Rename over the target and fsync the directory; undo the rename if the fsync fails."""
+    with _backup_link(target, part, is_new) as backup:
         os.replace(part, target)
         try:
             _fsync_directory(target.parent)
@@ -107,32 +106,32 @@ def _commit(part: Path, target: Path, is_new: bool) -> None:
             with suppress(OSError):
                 if is_new:
                     os.unlink(target)
-                elif kept is not None:
-                    os.replace(kept, target)
+                elif backup is not None:
+                    os.replace(backup, target)
             raise
 
 
 @contextmanager
 def _backup_link(target: Path, part: Path, is_new: bool) -> Iterator[Path | None]:
-    """Another name of the old file, locked, for as long as it may have to be put back.
+    """Hold a locked hard link to the old file while it may have to be restored.
 
-    None where no way back is needed, or where the file system has no hard links.
+    Yields None where no backup is needed, or where the file system has no hard links.
     """
-    kept = part.with_suffix(BACKUP_SUFFIX)
-    if is_new or not _HAS_DIR_FSYNC or not _try_hard_link(target, kept):
+    backup = part.with_suffix(BACKUP_SUFFIX)
+    if is_new or not _HAS_DIR_FSYNC or not _try_hard_link(target, backup):
         yield None
         return
     try:
-        with _hold_lock(kept):
-            yield kept
+        with _hold_lock(backup):
+            yield backup
     finally:
-        with suppress(OSError):  # the next writer sweeps it
-            os.unlink(kept)
+        with suppress(OSError):  # the next writer removes it
+            os.unlink(backup)
 
 
-def _try_hard_link(target: Path, kept: Path) -> bool:
+def _try_hard_link(target: Path, backup: Path) -> bool:
     try:
-        os.link(target, kept)
+        os.link(target, backup)
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
@@ -151,44 +150,42 @@ def _hold_lock(path: Path) -> Iterator[None]:
 
 
 def _open_for_lock(path: Path) -> int:
-    # Over a network a lock may ask for a file that is open for writing; not every file can be.
-    way = os.O_WRONLY if os.access(path, os.W_OK) else os.O_RDONLY
-    return os.open(path, way | os.O_NOFOLLOW | os.O_NONBLOCK)
+    # On network file systems a lock may require a file that is open for writing.
+    mode = os.O_WRONLY if os.access(path, os.W_OK) else os.O_RDONLY
+    return os.open(path, mode | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Replace a file by a text in UTF-8, as a whole or not at all."""
+    """Replace a file by a text in UTF-8, atomically."""
     with write_atomic(path) as file:
         file.write(text.encode())
 
 
 def _file_mode(target: Path) -> int | None:
-    """Permissions of the file that will be replaced, None if there is none."""
+    """Return the permissions of the file that will be replaced, None if there is none."""
     try:
-        found = target.stat().st_mode
+        mode = target.stat().st_mode
     except FileNotFoundError:
         return None
-    if not stat.S_ISREG(found):
-        raise OSError(
-            errno.EINVAL, "found something that is no regular file; name a file", str(target)
-        )
-    return stat.S_IMODE(found)
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(target))
+    return stat.S_IMODE(mode)
 
 
 def _open_temporary(target: Path) -> tuple[int, Path]:
-    """A new neighbour of the target, locked."""
+    """Create a temporary file in the directory of the target, and lock it."""
     while True:
         part = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
         descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         _lock(descriptor)
-        # Between its creation and the lock another writer may have taken it for left behind.
+        # Before it was locked, another writer may have removed it as stale.
         if os.fstat(descriptor).st_nlink:
             return descriptor, part
         os.close(descriptor)
 
 
 def _lock(descriptor: int, flags: int = 0) -> bool:
-    """Lock a file that this process has open; False if another one holds the lock, or none can."""
+    """Lock an open file; return False if it is locked already, or locks are not supported."""
     if not _HAS_FLOCK:
         return False
     try:
@@ -203,15 +200,15 @@ def _lock(descriptor: int, flags: int = 0) -> bool:
 
 
 def _remove_stale(target: Path) -> None:
-    """Remove what writers of this file left behind when they were killed."""
+    """Remove the files left by writers of this file that were killed."""
     if not _HAS_FLOCK:
         return
-    mark = re.compile(
+    pattern = re.compile(
         re.escape(f".{target.name}.") + "[0-9a-f]{8}" + f"({PART_SUFFIX}|{BACKUP_SUFFIX})"
     )
     for name in os.listdir(target.parent):
-        if mark.fullmatch(name):
-            with suppress(OSError):  # another sweeper was faster, or it is not ours to remove
+        if pattern.fullmatch(name):
+            with suppress(OSError):  # already removed by another writer, or not permitted
                 _remove_if_unlocked(target.with_name(name))
 
 
@@ -224,10 +221,10 @@ def _remove_if_unlocked(part: Path) -> None:
         os.close(descriptor)
 
 
-def _fsync_directory(folder: Path) -> None:
+def _fsync_directory(directory: Path) -> None:
     if not _HAS_DIR_FSYNC:
         return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Packages that come with an extra: imported when they are needed, or told how to be had."""
+"""Optional packages: imported on use, with the installation command if one is missing."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ from typing import Any
 
 
 def require(package: str, what: str, extra: str | None = None) -> Any:
-    """The module of an optional package; its extra has the same name unless told.
+    """Import an optional package.
+
+    Parameters
+    ----------
+    package : str
+        Module to import.
+    what : str
+        Feature that requires it, for the message.
+    extra : str, optional
+        Extra that installs the package (default: the name of the package).
 
     Raises
     ------
     ImportError
-        If it is not installed; the message holds the command that installs it.
+        If the package is not installed; the message contains the installation command.
     """
     try:
         return import_module(package)
     except ImportError as error:
         raise ImportError(
-            f"{what} needs the package {package!r} ({error}): "
+            f"{what} requires the package {package!r} ({error}). Install it with: "
             f"pip install 'spikelca[{extra or package}]'"
         ) from error

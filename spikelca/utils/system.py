@@ -1,15 +1,9 @@
-"""BLAS held to one thread around many small products.
+"""System resources: BLAS thread limit, two parallel threads, free memory and versions.
 
-Learning is made of thousands of products too small to share: handed to two threads they wait for
-each other most of the time, and the last bits of a sum would depend on how many there are.
-
-How much memory is free, as far as the system tells.
-
-Two jobs side by side.
-
-Kernels, products and solvers let go of the interpreter's lock, and BLAS is held to one thread: two
-cores then do two learnings, and each gives the bits that it gives alone. After an error, or Ctrl-C,
-no further job begins.
+Training consists of thousands of small matrix products. Several BLAS threads would spend most of
+their time waiting for each other, and the rounding of a sum would depend on their number; so BLAS
+is limited to one thread. Kernels, products and solvers release the interpreter's lock, so two
+threads can run two training runs at a time, with results bit-identical to those of a single run.
 """
 
 from __future__ import annotations
@@ -36,9 +30,10 @@ def _controller() -> Any:
 
 
 def _claim_controller() -> None:
-    """Let this thread set the number, whoever did so last.
+    """Allow this thread to set the number of BLAS threads.
 
-    From threadpoolctl 3.8 on a thread that was not the first to set it is passed over in silence.
+    Since threadpoolctl 3.8, only the first thread that set the number can change it; requests of
+    other threads are ignored without an error.
     """
     for library in _controller().lib_controllers:
         clear = getattr(library, "clear_controlling_thread", None)
@@ -47,27 +42,27 @@ def _claim_controller() -> None:
 
 
 class _SharedLimit:
-    """One limit for all threads of the process: from the first that asks to the last that leaves.
+    """One BLAS limit shared by all threads of the process, lifted when the last user leaves.
 
-    BLAS has one number of threads for the whole process. If every thread set it and put back what
-    it had found, one would lift the limit under the feet of another.
+    BLAS has one number of threads per process. If every thread set and restored it separately, one
+    thread would lift the limit while another still requires it.
     """
 
     def __init__(self) -> None:
-        self.lock, self.holders = Lock(), 0
+        self.lock, self.n_users = Lock(), 0
         self.limit: Any = None
 
     def enter(self) -> None:
         with self.lock:
-            if self.holders == 0:
+            if self.n_users == 0:
                 _claim_controller()
                 self.limit = _controller().limit(limits=1, user_api="blas")
-            self.holders += 1
+            self.n_users += 1
 
     def leave(self) -> None:
         with self.lock:
-            self.holders -= 1
-            if self.holders == 0:
+            self.n_users -= 1
+            if self.n_users == 0:
                 _claim_controller()
                 self.limit.restore_original_limits()
                 _claim_controller()
@@ -78,7 +73,7 @@ _SHARED_LIMIT = _SharedLimit()
 
 @contextmanager
 def single_blas_thread() -> Iterator[None]:
-    """A context in which NumPy's BLAS computes with one thread, in every thread that asks."""
+    """Limit NumPy's BLAS to one thread while the block runs."""
     _SHARED_LIMIT.enter()
     try:
         yield
@@ -87,11 +82,11 @@ def single_blas_thread() -> Iterator[None]:
 
 
 FALLBACK_BYTES = 8 * 2**30
-"""Bytes taken as free where the system does not tell."""
+"""Free memory assumed where the system does not report it."""
 
 
 def available_bytes() -> int:
-    """Bytes that this process may still take."""
+    """Return the number of bytes that this process may still allocate."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         fields = dict(line.split(":", 1) for line in lines)
@@ -108,7 +103,7 @@ def _free_page_bytes() -> int:
 
 
 def format_bytes(n_bytes: float) -> str:
-    """A number of bytes in words.
+    """Format a number of bytes with a binary unit.
 
     Examples
     --------
@@ -126,15 +121,18 @@ Result = TypeVar("Result")
 
 
 def map_two_threads(
-    work: Callable[..., Result], jobs: Iterable[tuple[Any, ...]]
+    function: Callable[..., Result], args: Iterable[tuple[Any, ...]]
 ) -> Iterator[Result]:
-    """``work(*job)`` of each job, two at a time, in the order of the jobs."""
+    """Yield ``function(*a)`` for each ``a`` in ``args``, two at a time, in order.
+
+    After an error, or Ctrl-C, no further call starts.
+    """
     with single_blas_thread(), ThreadPoolExecutor(2) as pool:
-        yield from pool.map(lambda job: work(*job), jobs)
+        yield from pool.map(lambda a: function(*a), args)
 
 
 def versions() -> dict[str, str]:
-    """Versions of all that a result depends on."""
+    """Return the versions of Python and of the packages on which results depend."""
     packages = ("numpy", "scipy", "scikit-learn", "numba", "brian2", "matplotlib")
     return {
         "spikelca": __version__,

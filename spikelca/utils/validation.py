@@ -1,7 +1,7 @@
-"""The border guard: every array and every time that a user hands in passes here once.
+"""Validation of user-supplied arrays and times.
 
-An error says three things: what was found, what was awaited, what to do. Nothing is changed before
-all has been checked, so bad input leaves every value as it was.
+An error names the argument, what it must be, what was given and, where there is one, the remedy.
+Everything is checked before anything changes, so invalid input leaves every value as it was.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ FloatArray = NDArray[Any]
 """A NumPy array of float32 or float64."""
 
 SMALL_SIZE = 4096
-"""Values that are so few that calls cost more than looking at each."""
+"""Up to this number of values, a single product is faster than two passes."""
 
 FLOAT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 MAX_ABS = {dtype: 1e-3 * float(np.sqrt(np.finfo(dtype).max)) for dtype in FLOAT_DTYPES}
-"""What overflows neither once it is squared nor once many such squares are summed."""
+"""Largest absolute value whose square, and a sum of many such squares, cannot overflow."""
 
 
 def to_seconds(value: Any, name: str) -> float:
-    """Turn a time into seconds: a plain number, or a Brian2 quantity such as ``10*ms``.
+    """Convert a plain number or a Brian2 quantity such as ``10*ms`` to seconds.
 
     Raises
     ------
@@ -35,23 +35,23 @@ def to_seconds(value: Any, name: str) -> float:
     """
     dimension = getattr(value, "dim", None)
     if dimension is not None and str(dimension) not in ("s", "second", "1"):
-        raise ValueError(f"{name} has the dimension {dimension}; a time in seconds was awaited.")
+        raise ValueError(f"{name} must be a time in seconds, got the dimension {dimension}.")
     number = float(value)
     if not math.isfinite(number):
-        raise ValueError(f"{name} is {number}; a finite time in seconds was awaited.")
+        raise ValueError(f"{name} must be a finite time in seconds, got {number}.")
     return number
 
 
 def to_positive_seconds(value: Any, name: str) -> float:
-    """A time that must be above zero, in seconds."""
+    """Convert a time > 0 to seconds."""
     number = to_seconds(value, name)
     if number <= 0:
-        raise ValueError(f"{name} is {number} s; a time above zero was awaited.")
+        raise ValueError(f"{name} must be a time > 0, got {number} s.")
     return number
 
 
 def check_positive(value: Any, name: str) -> float:
-    """A finite number above zero.
+    """Check a finite number > 0 and return it as a float.
 
     Raises
     ------
@@ -60,12 +60,12 @@ def check_positive(value: Any, name: str) -> float:
     """
     number = float(value)
     if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{name} is {number}; a finite number above zero was awaited.")
+        raise ValueError(f"{name} must be a finite number > 0, got {number}.")
     return number
 
 
-def finite(value: Any, name: str) -> float:
-    """A finite number.
+def check_number(value: Any, name: str) -> float:
+    """Check a finite number and return it as a float.
 
     Raises
     ------
@@ -78,22 +78,22 @@ def finite(value: Any, name: str) -> float:
     return number
 
 
-def whole(value: Any, name: str, least: int) -> int:
-    """A whole number of any type, as an int.
+def check_integer(value: Any, name: str, minimum: int) -> int:
+    """Check a whole number of any type and return it as an int.
 
     Raises
     ------
     ValueError
-        If the value is no whole number, or below the least.
+        If the value is not a whole number, or is below the minimum.
     """
-    number = value if isinstance(value, (int, np.integer)) else finite(value, name)
-    if number != int(number) or number < least:
-        raise ValueError(f"{name} must be a whole number of {least} or more, got {value!r}.")
+    number = value if isinstance(value, (int, np.integer)) else check_number(value, name)
+    if number != int(number) or number < minimum:
+        raise ValueError(f"{name} must be a whole number >= {minimum}, got {value!r}.")
     return int(number)
 
 
 def as_float(X: ArrayLike, name: str, dtype: np.dtype[Any] | None = None) -> FloatArray:
-    """Turn real numbers of any kind into a float32 or float64 array.
+    """Convert real numbers of any dtype to a float32 or float64 array.
 
     Integers, booleans and float16 are converted; float32 and float64 pass without a copy.
 
@@ -102,63 +102,67 @@ def as_float(X: ArrayLike, name: str, dtype: np.dtype[Any] | None = None) -> Flo
     TypeError
         If X is sparse.
     ValueError
-        If X is complex, or holds objects that are no numbers.
+        If X is complex, masked, or contains objects that are not numbers.
     """
-    if hasattr(X, "tocsr") or hasattr(X, "todense"):
-        raise TypeError(
-            f"{name} is a sparse matrix; a dense array was awaited. Use {name}.toarray()."
-        )
+    _reject_sparse(X, name)
     if np.ma.is_masked(X):
-        raise ValueError(f"{name} has masked values; none were awaited. Fill or drop them first.")
+        raise ValueError(f"{name} must not have masked values. Fill or drop them first.")
     X = np.asarray(X)
     if X.dtype.kind == "c":
-        raise ValueError(f"Complex data not supported: {name} is {X.dtype}; real numbers awaited.")
+        raise ValueError(
+            f"Complex data not supported: {name} must contain real numbers, got dtype {X.dtype}."
+        )
     if X.dtype.kind in "USMmV":
-        raise ValueError(f"{name} holds {X.dtype} values; real numbers were awaited.")
+        raise ValueError(f"{name} must contain real numbers, got dtype {X.dtype}.")
     if X.dtype.kind == "O":
         try:
             X = X.astype(np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"{name} holds {X.dtype} values that are no numbers: {error}"
+                f"{name} must contain real numbers, got dtype {X.dtype} ({error})."
             ) from None
     if dtype is None:
         single = X.dtype.kind == "f" and X.dtype.itemsize <= 4
         dtype = np.dtype(np.float32 if single else np.float64)
     if X.dtype == dtype:
         return X
-    # What is too large for the precision becomes infinity, and is told by `check_finite`.
+    # A value too large for the precision becomes infinite, which `check_finite` reports.
     with np.errstate(over="ignore"):
         return X.astype(dtype, copy=False)
 
 
-def check_finite(X: FloatArray, name: str, first_row: int = 0) -> None:
-    """Raise ValueError with the place of the first NaN, infinity or overlarge value.
+def _reject_sparse(X: ArrayLike, name: str) -> None:
+    if hasattr(X, "tocsr") or hasattr(X, "todense"):
+        raise TypeError(f"{name} must be a dense array, got a sparse matrix. Use {name}.toarray().")
 
-    Overlarge is what overflows once it is squared and summed, as energies do. ``first_row`` is the
-    place of X in a larger array of which it is a part.
+
+def check_finite(X: FloatArray, name: str, first_row: int = 0) -> None:
+    """Raise ValueError with the index of the first NaN, infinite or too large value.
+
+    Too large is a value whose square could overflow a sum, as in an energy. ``first_row`` is the
+    index of the first row of X in the larger array from which X is taken.
     """
     largest = MAX_ABS[X.dtype]
-    # Of few values the sum of squares tells at once that none is large, infinite or no number.
+    # For few values, one sum of squares shows that none is NaN, infinite or too large.
     if X.size <= SMALL_SIZE and X.flags.c_contiguous and np.vdot(X, X) <= largest * largest:
         return
-    # Smallest and largest are two fast passes; only if they tell do we look for the culprit.
+    # Minimum and maximum are two fast passes; the invalid value is located only if they fail.
     if X.size == 0 or (X.min() >= -largest and X.max() <= largest):
         return
-    bad = ~(np.abs(X) <= largest)
-    place = tuple(int(i) for i in np.argwhere(bad)[0])
-    kind = "NaN" if np.isnan(X[place]) else "infinity" if np.isinf(X[place]) else str(X[place])
-    index = (place[0] + first_row, *place[1:])
+    invalid = ~(np.abs(X) <= largest)
+    first = tuple(int(i) for i in np.argwhere(invalid)[0])
+    kind = "NaN" if np.isnan(X[first]) else "infinity" if np.isinf(X[first]) else str(X[first])
+    index = (first[0] + first_row, *first[1:])
+    rows = f" in rows {first_row} to {first_row + len(X) - 1}" if first_row else ""
     raise ValueError(
-        f"{name} contains {kind} at index {index} ({int(bad.sum())} such values"
-        f"{f' in rows {first_row} to {first_row + len(X) - 1}' if first_row else ''}); "
-        f"finite numbers of at most {largest:.0e} ({X.dtype}) were awaited. "
+        f"{name} must contain finite numbers of at most {largest:.0e} ({X.dtype}), got {kind} "
+        f"at index {index} ({int(invalid.sum())} such values{rows}). "
         "Clean, impute or scale the data first."
     )
 
 
 def is_file_backed(X: Any) -> bool:
-    """Whether X is an array that hands out its rows when asked: of HDF5, Zarr or a `RowFile`."""
+    """Whether X is an array that reads its rows on demand: of HDF5, Zarr or a `RowFile`."""
     return (
         not isinstance(X, (np.ndarray, np.generic))
         and all(hasattr(X, name) for name in ("shape", "dtype", "ndim", "__getitem__"))
@@ -167,9 +171,9 @@ def is_file_backed(X: Any) -> bool:
 
 
 def check_shape(X: ArrayLike, name: str, n_columns: int | None = None) -> NDArray[Any]:
-    """Check that X is a dense (n_samples, n_columns) array; its values are not looked at.
+    """Check that X is a dense (n_samples, n_columns) array without reading its values.
 
-    An array outside memory stays there, see `is_file_backed`.
+    An out-of-core array is not loaded, see `is_file_backed`.
 
     Raises
     ------
@@ -178,22 +182,17 @@ def check_shape(X: ArrayLike, name: str, n_columns: int | None = None) -> NDArra
     ValueError
         If X is not 2D, is empty, or has another width.
     """
-    if hasattr(X, "tocsr") or hasattr(X, "todense"):
-        raise TypeError(
-            f"{name} is a sparse matrix; a dense array was awaited. Use {name}.toarray()."
-        )
+    _reject_sparse(X, name)
     X = cast(NDArray[Any], X) if is_file_backed(X) else np.asanyarray(X)
     if X.ndim != 2:
         raise ValueError(
-            f"{name} has shape {X.shape}; a 2D array (n_samples, n_inputs) was awaited. "
+            f"{name} must be a 2D array (n_samples, n_inputs), got shape {X.shape}. "
             "Reshape one sample with .reshape(1, -1)."
         )
     if X.shape[0] == 0:
-        raise ValueError(
-            f"{name} is empty: found 0 sample(s), shape {X.shape}; at least 1 awaited."
-        )
+        raise ValueError(f"{name} must have at least 1 sample, got 0 sample(s) (shape {X.shape}).")
     if n_columns is not None and X.shape[1] != n_columns:
-        raise ValueError(f"{name} has {X.shape[1]} columns; {n_columns} were awaited.")
+        raise ValueError(f"{name} must have {n_columns} columns, got {X.shape[1]}.")
     return X
 
 
@@ -204,7 +203,7 @@ def check_matrix(
     dtype: np.dtype[Any] | None = None,
     first_row: int = 0,
 ) -> FloatArray:
-    """Check one (n_samples, n_columns) array of finite real numbers and return it as floats."""
+    """Check an (n_samples, n_columns) array of finite real numbers and return it as floats."""
     X = check_shape(as_float(X, name, dtype), name, n_columns)
     check_finite(X, name, first_row)
     return X
@@ -213,27 +212,26 @@ def check_matrix(
 def check_shapes(
     stimuli: Mapping[str, ArrayLike], widths: Mapping[str, int]
 ) -> dict[str, NDArray[Any]]:
-    """Check one array per modality without a look at its values: names, widths, number of rows.
+    """Check names, widths and number of rows of one array per modality, not their values.
 
-    Nothing is copied or converted, so that a memory map stays on disk.
+    Nothing is copied or converted, so a memory map is not loaded.
 
     Parameters
     ----------
     stimuli : mapping of name to (n_samples, n_inputs) array
-        What is presented.
     widths : mapping of name to int
-        What the circuit can see.
+        Number of inputs of each modality of the circuit.
     """
     if not isinstance(stimuli, Mapping):
         raise TypeError(
-            f"stimuli is {type(stimuli).__name__}; a mapping from modality to array was awaited, "
-            f"with names out of {list(widths)}."
+            f"stimuli must be a mapping from modality to array with names from {list(widths)}, "
+            f"got {type(stimuli).__name__}."
         )
     unknown = [name for name in stimuli if name not in widths]
     if unknown or not stimuli:
         raise ValueError(
-            f"Found the modalities {list(stimuli)}; at least one out of {list(widths)} was awaited"
-            + (f", and {unknown} is unknown." if unknown else ".")
+            f"stimuli must have at least one modality from {list(widths)}, got {list(stimuli)}"
+            + (f", of which {unknown} is unknown." if unknown else ".")
         )
     arrays = {
         name: check_shape(X, f"modality {name!r}", widths[name]) for name, X in stimuli.items()
@@ -241,7 +239,7 @@ def check_shapes(
     rows = {name: X.shape[0] for name, X in arrays.items()}
     if len(set(rows.values())) > 1:
         raise ValueError(
-            f"The modalities have different numbers of samples: {rows}; one was awaited."
+            f"stimuli must have the same number of samples in all modalities, got {rows}."
         )
     return arrays
 
@@ -249,9 +247,9 @@ def check_shapes(
 def check_values(
     arrays: Mapping[str, NDArray[Any]], dtype: np.dtype[Any], first_row: int = 0
 ) -> dict[str, FloatArray]:
-    """Turn arrays of the right shapes into finite numbers of one precision.
+    """Convert arrays of checked shapes to one precision and check that their values are finite.
 
-    ``first_row`` is the place of these rows among all, for the message.
+    ``first_row`` is the index of the first row in the whole array, for the message.
     """
     return {
         name: check_matrix(X, f"modality {name!r}", None, dtype, first_row)
@@ -262,36 +260,38 @@ def check_values(
 def check_stimuli(
     stimuli: Mapping[str, ArrayLike], widths: Mapping[str, int], dtype: np.dtype[Any]
 ) -> dict[str, FloatArray]:
-    """Check one array per modality, shapes and values, and turn them into one precision."""
+    """Check shapes and values of one array per modality and convert them to one precision."""
     return check_values(check_shapes(stimuli, widths), dtype)
 
 
 def check_code(code: ArrayLike, n_samples: int, n_neurons: int, dtype: np.dtype[Any]) -> FloatArray:
-    """Check one code for each sample: (n_samples, n_neurons)."""
+    """Check a code of shape (n_samples, n_neurons)."""
     checked = check_matrix(code, "code", n_neurons, dtype)
     if len(checked) != n_samples:
         raise ValueError(
-            f"code has {len(checked)} rows; {n_samples} were awaited, one for each sample."
+            f"code must have {n_samples} rows, one for each sample, got {len(checked)}."
         )
     return checked
 
 
-def check_indices(chosen: ArrayLike | None, n: int, what: str) -> NDArray[np.int64]:
-    """Indices of chosen neurons or samples; all of them for None.
+def check_indices(indices: ArrayLike | None, n: int, name: str) -> NDArray[np.int64]:
+    """Check indices of neurons or samples; None means all of them.
 
     Raises
     ------
     ValueError
-        If an index is outside 0 .. n - 1.
+        If the indices are not whole numbers, there are none, or one is outside 0 .. n - 1.
     """
-    if chosen is None:
+    if indices is None:
         return np.arange(n)
-    found = np.atleast_1d(np.asarray(chosen))
-    if found.dtype.kind not in "iu" or found.ndim != 1:
-        raise ValueError(f"{what} are {chosen!r}; a list of whole numbers was awaited.")
-    if found.min() < 0 or found.max() >= n:
-        raise ValueError(f"{what} run from {found.min()} to {found.max()}; 0 to {n - 1} awaited.")
-    return found.astype(np.int64)
+    array = np.atleast_1d(np.asarray(indices))
+    if array.dtype.kind not in "iu" or array.ndim != 1:
+        raise ValueError(f"{name} must be a non-empty list of whole numbers, got {indices!r}.")
+    if array.min() < 0 or array.max() >= n:
+        raise ValueError(
+            f"{name} must be from 0 to {n - 1}, got values from {array.min()} to {array.max()}."
+        )
+    return array.astype(np.int64)
 
 
 def check_labels(labels: ArrayLike, n_samples: int, n_classes: int) -> NDArray[np.int64]:
@@ -300,30 +300,29 @@ def check_labels(labels: ArrayLike, n_samples: int, n_classes: int) -> NDArray[n
     Raises
     ------
     ValueError
-        If the number of labels is not n_samples, or a label names no class.
+        If the number of labels is not n_samples, or a label is not a class number.
     """
-    found = as_float(labels, "labels")
-    if found.shape != (n_samples,):
-        raise ValueError(f"labels has shape {found.shape}; ({n_samples},) was awaited.")
+    values = as_float(labels, "labels")
+    if values.shape != (n_samples,):
+        raise ValueError(f"labels must have shape ({n_samples},), got {values.shape}.")
     with np.errstate(invalid="ignore"):
-        numbers = found.astype(np.int64)
-    if not np.array_equal(numbers, found) or numbers.min() < 0 or numbers.max() >= n_classes:
+        numbers = values.astype(np.int64)
+    if not np.array_equal(numbers, values) or numbers.min() < 0 or numbers.max() >= n_classes:
         raise ValueError(
-            f"labels holds {np.unique(found)[:12]}; "
-            f"class numbers 0 to {n_classes - 1} were awaited."
+            f"labels must be class numbers from 0 to {n_classes - 1}, got {np.unique(values)[:12]}."
         )
     return numbers
 
 
 def readonly_copy(X: FloatArray) -> FloatArray:
-    """A read-only, C-contiguous copy: what a frozen value may hold."""
+    """Copy an array, read-only and C-contiguous, for a field of a frozen value."""
     X = np.array(X, order="C", copy=True)
     X.setflags(write=False)
     return X
 
 
 def is_out_of_core(X: Any) -> bool:
-    """Whether X holds numbers outside memory."""
+    """Whether X is an out-of-core array of numbers (memory map, HDF5, Zarr, `RowFile`)."""
     if not isinstance(X, np.memmap) and not is_file_backed(X):
         return False
     return getattr(X.dtype, "kind", "none") in "fiub"
