@@ -26,7 +26,7 @@ run = circuit.simulate({"image": X[[100]]}, duration=0.4, record=("u", "current"
 # Top: the currents. Bottom: the membrane potentials, driven neurons in the same colours.
 
 figure, axes = plt.subplots(2, 1, figsize=(8, 5.5), layout="constrained", sharex=True)
-draw_membrane(run.times, run.traces["u"][:, 0], axes[1], threshold=0.1, most=0)
+draw_membrane(run.times, run.traces["u"][:, 0], axes[1], threshold=0.1, n_coloured=0)
 for number, (neuron, name) in enumerate(((2, "sine into neuron 2"), (7, "pulse into neuron 7"))):
     for ax, trace in zip(axes, ("current", "u"), strict=True):
         line = run.traces[trace][:, 0, neuron]

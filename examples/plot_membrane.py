@@ -29,6 +29,6 @@ print(f"fixed-point residual after {run.clock.n_steps} steps: {run.residual[0]:.
 # Left: membrane potentials; right: the energy above the LASSO optimum.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
-draw_membrane(run.times, run.traces["u"][:, 0], axes[0], threshold=0.1, most=6)
+draw_membrane(run.times, run.traces["u"][:, 0], axes[0], threshold=0.1, n_coloured=6)
 draw_energy(run.times * 1e3, np.array(energies), axes[1], optimum=optimum)
 plt.show()

@@ -27,7 +27,7 @@ steady_code = circuit.encode(image, tol=1e-8).code[0]
 # Every spike of another neuron changes the membrane potential, which converges on average.
 
 figure, axes = plt.subplots(3, 1, figsize=(8, 8), layout="constrained")
-draw_membrane(run.times, run.traces["u"][:, 0], axes[0], threshold=0.1, most=5)
+draw_membrane(run.times, run.traces["u"][:, 0], axes[0], threshold=0.1, n_coloured=5)
 draw_raster(run.spikes.step * run.clock.dt, run.spikes.neuron, axes[1], n_neurons=60)
 axes[1].sharex(axes[0])
 draw_code(steady_code, axes[2])

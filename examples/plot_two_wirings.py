@@ -30,5 +30,5 @@ print(f"largest difference of membrane potentials: {difference:.1e}")
 
 figure, axes = plt.subplots(1, 2, figsize=(12, 3.6), layout="constrained")
 for ax, (wiring, run) in zip(axes, runs.items(), strict=True):
-    draw_membrane(run.times, run.traces["u"][:, 0], ax, threshold=0.1, most=5, title=wiring)
+    draw_membrane(run.times, run.traces["u"][:, 0], ax, threshold=0.1, n_coloured=5, title=wiring)
 plt.show()

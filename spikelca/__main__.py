@@ -1,4 +1,4 @@
-"""``python -m spikelca`` is ``spikelca``."""
+"""Entry point of ``python -m spikelca``, the same as the command ``spikelca``."""
 
 import sys
 

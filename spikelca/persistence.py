@@ -1,11 +1,11 @@
-"""Save and load models: circuits and fitted estimators, equal to the last bit, without pickle.
+"""Save and load circuits and fitted estimators, bit for bit and without pickle.
 
-This room stands above the estimators, because whoever knows what a model is has to know both them
-and circuits. What they share with checkpoints, the file itself, is in `spikelca.modelfile` below.
+This module imports estimators; the file format, which checkpoints share, is in
+`spikelca.modelfile`.
 
-A model file carries numbers and words and no code, and is read with suspicion: a file from a
-stranger is a model, or a `ModelFileError`. What would have to be trusted, a function as waveform or
-as dictionary, is refused when it is saved.
+A model file contains numbers and strings and no code. Files are untrusted and validated on reading:
+an invalid file raises `ModelFileError`. A model with a function as waveform or dictionary cannot be
+saved.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelFileError", "load", "save"]
 
 _NAMED_DICTIONARIES: Mapping[str, Any] = {"numpy.eye": np.eye, "numpy.identity": np.identity}
-"""Functions that a file may name as the dictionary of an `LCACoder`."""
+"""Functions that may be the dictionary of a saved `LCACoder`, by their name in the file."""
 
 _FITTED_ATTRIBUTES = ("n_iter_", "n_steps_", "n_redrawn_")
 _FEATURE_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
@@ -49,22 +49,23 @@ _FEATURE_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
 def save(model: Model, path: str | os.PathLike[str]) -> None:
     """Save a circuit or a fitted estimator.
 
-    The file is replaced as a whole or not at all: a crash, a full disk or a kill leaves the old
-    file or the new one.
+    The file is replaced atomically: after a crash, a full disk or a kill, the old file or the new
+    one is there.
 
     Parameters
     ----------
     model : Circuit, LinkedLCA or LCACoder
+        Model to save.
     path : path
-        Any name; its folder must exist.
+        File to write, with any suffix; its folder must exist.
 
     Raises
     ------
     TypeError
-        If the model is something else, or holds what a model file cannot: a function, an engine
-        object, a driver of a class of your own.
+        If the model is of another class, or contains a function, an engine object, or a driver of
+        a custom class.
     NotFittedError
-        If a `LinkedLCA` has learned nothing yet.
+        If a `LinkedLCA` is not fitted.
     OSError
         If the file cannot be written.
 
@@ -82,20 +83,21 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     kind = type(model).__name__
     if kind not in _KINDS or type(model) is not _class_by_name(kind):
         raise TypeError(
-            f"model is {type(model).__name__}; one of {list(_KINDS)} was awaited. Of a pipeline, "
+            f"`model` must be one of {list(_KINDS)}, got {type(model).__name__}. Of a pipeline, "
             "save the step."
         )
     arrays = ArrayStore()
-    told = _KINDS[kind][0](model, arrays)
-    write_archive(path, {"kind": kind, "model": told}, arrays.held)
+    data = _KINDS[kind][0](model, arrays)
+    write_archive(path, {"kind": kind, "model": data}, arrays.arrays)
 
 
 def load(path: str | os.PathLike[str]) -> Model:
-    """Load what `save` has saved, equal to the last bit.
+    """Load a circuit or an estimator that `save` has written, bit for bit.
 
     Parameters
     ----------
     path : path
+        File to read.
 
     Returns
     -------
@@ -104,9 +106,9 @@ def load(path: str | os.PathLike[str]) -> Model:
     Raises
     ------
     ModelFileError
-        If the file is anything but a whole, unaltered model file.
+        If the file is not a complete, unaltered model file.
     OSError
-        If there is no such file, or it cannot be read.
+        If the file does not exist or cannot be read.
 
     Examples
     --------
@@ -117,30 +119,30 @@ def load(path: str | os.PathLike[str]) -> Model:
     >>> load(path).threshold
     0.2
     """
-    found, held = read_archive(path)
+    content, members = read_archive(path)
     with model_file_errors(path):
-        arrays = ArrayStore(held)
-        kind, told = unpack(found, "model", "kind", "model")
+        arrays = ArrayStore(members)
+        kind, data = unpack(content, "model", "kind", "model")
         if kind == "checkpoint":
             raise ValueError(
-                "found a checkpoint of a learning; a model was awaited. Go on with it by "
+                "The file must be a model, got a checkpoint of a training run. Resume with "
                 "fit(X, y, checkpoint=path, resume=True), then save the estimator."
             )
         if not isinstance(kind, str) or kind not in _KINDS:
-            raise ValueError(f"found a {str(kind)[:40]!r}; one of {list(_KINDS)} was awaited.")
-        model = _KINDS[kind][1](told, arrays)
-        arrays.none_left()
+            raise ValueError(f"The model must be one of {list(_KINDS)}, got {str(kind)[:40]!r}.")
+        model = _KINDS[kind][1](data, arrays)
+        arrays.check_all_used()
         return model
 
 
 def _class_by_name(kind: str) -> type:
-    # scikit-learn takes a while to import; who saves circuits does not wait for it.
+    # Importing scikit-learn takes time, which saving a circuit does not need.
     if kind == "Circuit":
         return Circuit
     from spikelca import estimators
 
-    found: type = getattr(estimators, kind)
-    return found
+    estimator: type = getattr(estimators, kind)
+    return estimator
 
 
 # -------------------------------------------------------------------------------- kinds of model
@@ -150,8 +152,8 @@ def _serialise_circuit(circuit: Circuit, arrays: ArrayStore) -> Any:
     return circuit_to_json(circuit, "circuit", arrays)
 
 
-def _deserialise_circuit(told: Any, arrays: ArrayStore) -> Circuit:
-    return circuit_from_json(told, "circuit", arrays)
+def _deserialise_circuit(data: Any, arrays: ArrayStore) -> Circuit:
+    return circuit_from_json(data, "circuit", arrays)
 
 
 def _serialise_linked(model: LinkedLCA, arrays: ArrayStore) -> dict[str, Any]:
@@ -159,50 +161,52 @@ def _serialise_linked(model: LinkedLCA, arrays: ArrayStore) -> dict[str, Any]:
 
     check_is_fitted(model, "circuit_")
     names = (*_FITTED_ATTRIBUTES, *_FEATURE_ATTRIBUTES, "classes_")
-    kept = {name: getattr(model, name) for name in names if hasattr(model, name)}
+    attributes = {name: getattr(model, name) for name in names if hasattr(model, name)}
     return {
         "params": to_json(model.get_params(deep=False), "params", arrays),
         "circuit": circuit_to_json(model.circuit_, "circuit", arrays),
-        "attributes": to_json(kept, "attributes", arrays),
+        "attributes": to_json(attributes, "attributes", arrays),
         "rng": rng_to_json(model._rng.bit_generator.state),
     }
 
 
-def _deserialise_linked(told: Any, arrays: ArrayStore) -> LinkedLCA:
+def _deserialise_linked(data: Any, arrays: ArrayStore) -> LinkedLCA:
     from spikelca.estimators import LinkedLCA
 
-    params, circuit, kept, rng = unpack(told, "model", "params", "circuit", "attributes", "rng")
-    model = LinkedLCA(**_check_params(LinkedLCA, from_json(params, "params", arrays)))
-    learned = circuit_from_json(circuit, "circuit", arrays)
-    found = from_json(kept, "attributes", arrays)
-    _check_attributes(
-        found, (*_FITTED_ATTRIBUTES, "n_features_in_"), ("feature_names_in_", "classes_")
+    params, circuit_data, attributes_data, rng = unpack(
+        data, "model", "params", "circuit", "attributes", "rng"
     )
-    _check_fitted(model, learned, found)
+    model = LinkedLCA(**_check_params(LinkedLCA, from_json(params, "params", arrays)))
+    circuit = circuit_from_json(circuit_data, "circuit", arrays)
+    attributes = from_json(attributes_data, "attributes", arrays)
+    _check_attributes(
+        attributes, (*_FITTED_ATTRIBUTES, "n_features_in_"), ("feature_names_in_", "classes_")
+    )
+    _check_fitted(model, circuit, attributes)
     generator = np.random.default_rng()
     generator.bit_generator.state = rng_from_json(rng, "rng")
-    model._set_fitted(
-        learned, found.get("classes_"), generator, *(found[name] for name in _FITTED_ATTRIBUTES)
-    )
-    return _set_feature_names(model, found)
+    counts = (attributes[name] for name in _FITTED_ATTRIBUTES)
+    model._set_fitted(circuit, attributes.get("classes_"), generator, *counts)
+    return _set_feature_names(model, attributes)
 
 
-def _check_fitted(model: LinkedLCA, circuit: Circuit, found: Mapping[str, Any]) -> None:
-    """What the circuit is must be what the parameters ask for and the attributes tell."""
-    n_features, classes = found["n_features_in_"], found.get("classes_")
+def _check_fitted(model: LinkedLCA, circuit: Circuit, attributes: Mapping[str, Any]) -> None:
+    """Check that the circuit has the sizes given by parameters and attributes."""
+    n_features, classes = attributes["n_features_in_"], attributes.get("classes_")
     widths = circuit.widths
-    asked = {"x": n_features} if model.modalities is None else dict(model.modalities)
+    modalities = {"x": n_features} if model.modalities is None else dict(model.modalities)
     n_classes = getattr(model.driver, "n_classes", None)
-    awaited = (model.n_components, list(asked.items()), n_features)
-    if (circuit.n_neurons, list(widths.items()), sum(widths.values())) != awaited:
+    sizes = (circuit.n_neurons, list(widths.items()), sum(widths.values()))
+    expected = (model.n_components, list(modalities.items()), n_features)
+    if sizes != expected:
         raise ValueError(
-            f"found a circuit of {circuit.n_neurons} neurons that sees {str(widths)[:80]}, in an "
-            f"estimator of {str(awaited)[:120]}."
+            "The circuit must have the neurons, modalities and features of the estimator, "
+            f"{str(expected)[:120]}, got {str(sizes)[:120]}."
         )
     if classes is not None and (
         not isinstance(classes, np.ndarray) or classes.ndim != 1 or len(classes) != n_classes
     ):
-        raise ValueError(f"found classes that do not fit a driver of {n_classes} classes.")
+        raise ValueError(f"The classes must be the {n_classes} classes of the driver.")
 
 
 def _serialise_coder(model: LCACoder, arrays: ArrayStore) -> dict[str, Any]:
@@ -212,67 +216,69 @@ def _serialise_coder(model: LCACoder, arrays: ArrayStore) -> dict[str, Any]:
         names = [name for name, function in _NAMED_DICTIONARIES.items() if function is dictionary]
         if not names:
             raise TypeError(
-                f"dictionary is the function {dictionary!r}, which a model file cannot hold; an "
-                f"array or one of {list(_NAMED_DICTIONARIES)} was awaited. Call it, and hand "
-                "over the array."
+                f"`dictionary` must be an array or one of {list(_NAMED_DICTIONARIES)}, got the "
+                f"function {dictionary!r}, which a model file cannot hold. Call it, and pass the "
+                "array."
             )
-        told: Any = names[0]
+        dictionary_data: Any = names[0]
     else:
-        told = to_json(np.asarray(dictionary), "dictionary", arrays)
+        dictionary_data = to_json(np.asarray(dictionary), "dictionary", arrays)
     names = [*_FEATURE_ATTRIBUTES, "n_components_"]
-    kept = {name: getattr(model, name) for name in names if hasattr(model, name)}
+    attributes = {name: getattr(model, name) for name in names if hasattr(model, name)}
     return {
-        "dictionary": told,
+        "dictionary": dictionary_data,
         "params": to_json(params, "params", arrays),
-        "attributes": to_json(kept, "attributes", arrays),
+        "attributes": to_json(attributes, "attributes", arrays),
     }
 
 
-def _deserialise_coder(told: Any, arrays: ArrayStore) -> LCACoder:
+def _deserialise_coder(data: Any, arrays: ArrayStore) -> LCACoder:
     from spikelca.estimators import LCACoder
 
-    dictionary, params, kept = unpack(told, "model", "dictionary", "params", "attributes")
-    named = isinstance(dictionary, str) and dictionary in _NAMED_DICTIONARIES
-    atoms = (
-        _NAMED_DICTIONARIES[dictionary] if named else from_json(dictionary, "dictionary", arrays)
+    dictionary, params, attributes_data = unpack(
+        data, "model", "dictionary", "params", "attributes"
     )
-    if not named and (not isinstance(atoms, np.ndarray) or atoms.ndim != 2):
-        raise ValueError("found no 2D array as dictionary.")
+    is_named = isinstance(dictionary, str) and dictionary in _NAMED_DICTIONARIES
+    atoms = (
+        _NAMED_DICTIONARIES[dictionary] if is_named else from_json(dictionary, "dictionary", arrays)
+    )
+    if not is_named and (not isinstance(atoms, np.ndarray) or atoms.ndim != 2):
+        raise ValueError(f"The dictionary must be a 2D array, got {str(atoms)[:80]}.")
     model = LCACoder(atoms, **_check_params(LCACoder, from_json(params, "params", arrays)))
-    found = from_json(kept, "attributes", arrays)
-    fitted = ("n_features_in_", "n_components_") if found else ()
-    _check_attributes(found, fitted, ("feature_names_in_",) if found else ())
-    sizes = tuple(found[name] for name in reversed(fitted))
-    if found and not named and sizes != atoms.shape:
-        raise ValueError(f"found sizes {sizes} for a dictionary of shape {atoms.shape}.")
+    attributes = from_json(attributes_data, "attributes", arrays)
+    fitted = ("n_features_in_", "n_components_") if attributes else ()
+    _check_attributes(attributes, fitted, ("feature_names_in_",) if attributes else ())
+    sizes = tuple(attributes[name] for name in reversed(fitted))
+    if attributes and not is_named and sizes != atoms.shape:
+        raise ValueError(f"The dictionary must have the shape {sizes}, got {atoms.shape}.")
     for name in fitted:
-        setattr(model, name, found[name])
-    return _set_feature_names(model, found)
+        setattr(model, name, attributes[name])
+    return _set_feature_names(model, attributes)
 
 
-def _check_params(estimator: Any, found: Any) -> dict[str, Any]:
-    known = estimator._get_param_names()
-    if not isinstance(found, dict) or not set(found) <= set(known):
-        raise ValueError(f"found the parameters {str(found)[:80]}; names out of {known} awaited.")
-    return found
+def _check_params(estimator: Any, params: Any) -> dict[str, Any]:
+    names = estimator._get_param_names()
+    if not isinstance(params, dict) or not set(params) <= set(names):
+        raise ValueError(f"Parameters must be among {names}, got {str(params)[:80]}.")
+    return params
 
 
-def _check_attributes(found: Any, needed: tuple[str, ...], allowed: tuple[str, ...]) -> None:
-    if not isinstance(found, dict) or not set(needed) <= set(found) <= {*needed, *allowed}:
-        raise ValueError(f"found the attributes {str(found)[:80]}; {needed} were awaited.")
-    strange = [name for name in needed if type(found[name]) is not int or found[name] < 0]
-    if strange:
-        raise ValueError(f"found {strange} that are no counts.")
+def _check_attributes(data: Any, required: tuple[str, ...], optional: tuple[str, ...]) -> None:
+    if not isinstance(data, dict) or not set(required) <= set(data) <= {*required, *optional}:
+        raise ValueError(f"The attributes must include {required}, got {str(data)[:80]}.")
+    invalid = [name for name in required if type(data[name]) is not int or data[name] < 0]
+    if invalid:
+        raise ValueError(f"The attributes {invalid} must be integers >= 0.")
 
 
-def _set_feature_names(model: Any, found: Mapping[str, Any]) -> Any:
-    names = found.get("feature_names_in_")
+def _set_feature_names(model: Any, attributes: Mapping[str, Any]) -> Any:
+    names = attributes.get("feature_names_in_")
     if names is not None:
-        if not isinstance(names, np.ndarray) or names.shape != (found["n_features_in_"],):
-            raise ValueError("found names that are not one for each feature.")
+        if not isinstance(names, np.ndarray) or names.shape != (attributes["n_features_in_"],):
+            raise ValueError("feature_names_in_ must have one name per feature.")
         model.feature_names_in_ = names
-    if "n_features_in_" in found:
-        model.n_features_in_ = found["n_features_in_"]
+    if "n_features_in_" in attributes:
+        model.n_features_in_ = attributes["n_features_in_"]
     return model
 
 

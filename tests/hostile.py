@@ -1,4 +1,4 @@
-"""Model files that a stranger might send: digests all right, and the rest is not."""
+"""Malicious model files: valid digests, invalid content."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from spikelca.modelfile import zip_format as layout
 
 
 def repacked(data, change, arrays=None):
-    """The file with another manifest, all digests right: what an attacker would write."""
+    """The file with a changed manifest and valid digests, as an attacker could write it."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         manifest = json.loads(archive.read("manifest.json"))
         bodies = {n: archive.read(n) for n in archive.namelist()[1:]}
     change(manifest)
     raw = json.dumps(manifest).encode()
-    parts = {"manifest.json": raw, **bodies, **(arrays or {})}
-    return packed(parts, raw)
+    members = {"manifest.json": raw, **bodies, **(arrays or {})}
+    return packed(members, raw)
 
 
-def packed(parts, manifest):
+def packed(members, manifest):
     out, written = b"", []
-    for name, body in parts.items():
+    for name, body in members.items():
         written.append(layout.WrittenEntry(name, len(body), zlib.crc32(body), len(out)))
         out += layout.header(name, len(body), zlib.crc32(body)) + body
     return out + layout.directory(written, hashlib.sha256(manifest).hexdigest())
 
 
-def put(place, value):
-    """A change of the manifest: the entry at a place becomes another."""
+def put(path, value):
+    """A function that replaces the entry at a path of the manifest."""
 
     def change(manifest):
-        *way, last = place
-        for step in way:
-            manifest = manifest[step]
-        if way == ["arrays", ATOMS]:
+        *parents, last = path
+        for key in parents:
+            manifest = manifest[key]
+        if parents == ["arrays", ATOMS]:
             assert manifest["name"] == "circuit.dictionaries.0.atoms"
         manifest[last] = value
 
@@ -47,77 +47,77 @@ def put(place, value):
 
 
 M = ("model", "model")
-ATOMS = 1  # behind the array of a driver's waveform
+ATOMS = 1  # index of the first atoms; the array of a driver's waveform has index 0
 HOSTILE = {
     "a newer schema": (put(["schema"], 3), "schema version 3.*Update spikelca"),
-    "no schema": (put(["schema"], None), "schema version None"),
-    "a schema before the first": (put(["schema"], 0), "schema version 0"),
-    "a schema that is true": (put(["schema"], True), "schema version True"),
+    "no schema": (put(["schema"], None), "schema version .* got None"),
+    "a schema before the first": (put(["schema"], 0), "schema version .* got 0"),
+    "a schema that is true": (put(["schema"], True), "schema version .* got True"),
     "another format": (put(["format"], "pickle"), "format"),
-    "an entry too many": (put(["code"], "print(1)"), "entries"),
-    "a kind that is none": (put(["model", "kind"], "os.system"), "'os.system'"),
+    "an additional entry": (put(["code"], "print(1)"), "entries"),
+    "an unknown kind": (put(["model", "kind"], "os.system"), "'os.system'"),
     "a kind that is a list": (put(["model", "kind"], []), "one of"),
     "a checkpoint": (put(["model", "kind"], "checkpoint"), "resume=True"),
-    "a class from elsewhere": (put([*M, "neuron", "value"], "subprocess.Popen"), "Popen"),
-    "a class in the wrong place": (
+    "a class of another package": (put([*M, "neuron", "value"], "subprocess.Popen"), "Popen"),
+    "a class of another field": (
         put([*M, "neuron"], {"value": "Fade", "fields": {"floor": 0, "until": 1}}),
-        "belongs elsewhere",
+        "neuron must be RateNeuron or SpikingNeuron, got Fade",
     ),
-    "a field too many": (put([*M, "neuron", "fields", "x"], 1), "entries"),
+    "an additional field": (put([*M, "neuron", "fields", "x"], 1), "entries"),
     "a field of another type": (put([*M, "neuron", "fields", "tau"], "1"), "int or float"),
-    "a field that makes no sense": (put([*M, "neuron", "fields", "tau"], -1), "> 0"),
+    "a field out of range": (put([*M, "neuron", "fields", "tau"], -1), "> 0"),
     "a true for a number": (put([*M, "neuron", "fields", "tau"], True), "int or float"),
-    "a wiring that is none": (put([*M, "wiring"], "wireless"), "wiring"),
+    "an unknown wiring": (put([*M, "wiring"], "wireless"), "wiring"),
     "a wiring that is a map": (put([*M, "wiring"], {}), "wiring"),
     "no dictionaries": (put([*M, "dictionaries"], []), "dictionary"),
     "a weight of zero": (put([*M, "dictionaries", 0, "weight"], 0.0), "weight"),
-    "one name twice": (put([*M, "dictionaries", 1, "name"], "../a\u00e9 b"), "names"),
+    "a duplicate name": (put([*M, "dictionaries", 1, "name"], "../a\u00e9 b"), "names"),
     "a driver too large": (
         put([*M, "drivers", "tuple", 0, "fields", "n_classes"], 10**30),
         "neurons",
     ),
-    "a driver of a neuron that is not there": (
+    "a driver of a missing neuron": (
         put([*M, "drivers", "tuple", 1, "fields", "neurons"], {"tuple": [99]}),
         "99",
     ),
-    "a rule that is left out": (put([*M, "dictionaries", 0, "plasticity"], None), None),
+    "a missing learning rule": (put([*M, "dictionaries", 0, "plasticity"], None), None),
     "an array of another dtype": (put([*M, "dictionaries", 0, "atoms"], {"array": "O"}), "array"),
-    "an array that is not there": (
+    "a missing array": (
         put([*M, "neuron", "fields", "tau"], {"array": "float64"}),
         "no array",
     ),
     "a pickled dtype": (put(["arrays", ATOMS, "dtype"], "|O"), "dtype"),
     "a dtype that is a list": (put(["arrays", ATOMS, "dtype"], [["f", "<f4"]]), "dtype"),
-    "a path that climbs out": (put(["arrays", ATOMS, "name"], "../../etc/passwd"), "named"),
+    "a path outside the archive": (put(["arrays", ATOMS, "name"], "../../etc/passwd"), "named"),
     "an absolute path": (put(["arrays", ATOMS, "name"], "/tmp/x"), "named"),
-    "one array twice": (
+    "a duplicate array": (
         put(["arrays", ATOMS + 1, "name"], "circuit.dictionaries.0.atoms"),
         "two arrays of one name",
     ),
     "a huge shape": (put(["arrays", ATOMS, "shape"], [2**31, 2**31]), "shape"),
-    "a shape as large as it may be": (put(["arrays", ATOMS, "shape"], [2**31]), "bytes"),
-    "a shape of no end": (put(["arrays", ATOMS, "shape"], [10**400]), "shape"),
+    "the largest allowed shape": (put(["arrays", ATOMS, "shape"], [2**31]), "bytes"),
+    "a shape with 400 digits": (put(["arrays", ATOMS, "shape"], [10**400]), "shape"),
     "a negative shape": (put(["arrays", ATOMS, "shape"], [-6, -4]), "shape"),
     "a shape of floats": (put(["arrays", ATOMS, "shape"], [6.0, 4]), "shape"),
-    "a shape that swaps": (put(["arrays", ATOMS, "shape"], [4, 6]), "header"),
-    "a digest of something else": (put(["arrays", ATOMS, "sha256"], "0" * 64), "SHA-256"),
+    "a shape with swapped axes": (put(["arrays", ATOMS, "shape"], [4, 6]), "header"),
+    "a digest of other data": (put(["arrays", ATOMS, "sha256"], "0" * 64), "SHA-256"),
     "too many arrays": (put(["arrays"], [{}] * 2000), "list of at most"),
 }
 
 
-def _alone(manifest):
+def _manifest_only(manifest):
     return packed({"manifest.json": manifest}, manifest)
 
 
 def zip_tricks(data):
-    """The same members, told by a zip in other ways."""
+    """The same members in zip files that are written in other ways."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        parts = {n: archive.read(n) for n in archive.namelist()}
+        members = {n: archive.read(n) for n in archive.namelist()}
 
     def rezip(compression=zipfile.ZIP_STORED, extra=()):
         out = io.BytesIO()
         with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(out, "w") as archive:
-            for name, body in [*parts.items(), *extra]:
+            for name, body in [*members.items(), *extra]:
                 archive.writestr(zipfile.ZipInfo(name), body, compression)
         return out.getvalue()
 
@@ -126,11 +126,11 @@ def zip_tricks(data):
     return {
         "rezipped": rezip(),
         "compressed": rezip(zipfile.ZIP_DEFLATED),
-        "a doubled member": rezip(extra=list(parts.items())[-1:]),
-        "a member too many": rezip(extra=[("../../evil", b"x")]),
+        "a duplicate member": rezip(extra=list(members.items())[-1:]),
+        "an additional member": rezip(extra=[("../../evil", b"x")]),
         "a pickle": rezip(extra=[("data.pkl", b"cos\nsystem\n(S'true'\ntR.")]),
-        "something before it": b"#!/bin/sh\n" + data,
-        "something behind it": data + b"\0",
+        "bytes before it": b"#!/bin/sh\n" + data,
+        "bytes after it": data + b"\0",
         "two of them": data + data,
         "a zip64 record": data[:end] + zip64 + data[end:],
         "no directory": data[: data.index(b"PK\x01\x02")],
@@ -138,9 +138,9 @@ def zip_tricks(data):
         "nothing": b"",
         "one byte": b"P",
         "a huge manifest": data[:18] + b"\xff\xff\xff\x7f" * 2 + data[26:],
-        "deep nesting": _alone(b"[" * 900_000),
-        "many numbers": _alone(b"[" + b"{}," * 300_000 + b"{}]"),
-        "one name twice in the manifest": _alone(b'{"a":1,"a":2}'),
-        "a NaN in the manifest": _alone(b"NaN"),
+        "deep nesting": _manifest_only(b"[" * 900_000),
+        "many numbers": _manifest_only(b"[" + b"{}," * 300_000 + b"{}]"),
+        "a duplicate name in the manifest": _manifest_only(b'{"a":1,"a":2}'),
+        "a NaN in the manifest": _manifest_only(b"NaN"),
         "a pickle alone": b"\x80\x04\x95",
     }  # fmt: skip

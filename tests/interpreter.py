@@ -1,9 +1,10 @@
-"""A small interpreter of NIR graphs: the equations of NIR's nodes, forward Euler, and metadata.
+"""Interpreter of NIR graphs: the equations of the nodes, forward Euler, and metadata.
 
-It knows nothing of circuits. In a step every node has one value, made of the sum of what its
-predecessors have: a leaky integrator shows the potential it starts with, an integrate-and-fire
-neuron whether it fires, ones for one step. What NIR's equations leave open (`reset`, `v_floor`,
-`v_initial`) is read from the metadata of the node, or, without ``metadata``, is as NIR's text says.
+It is independent of circuits. In a step, every node has one value, computed from the sum of the
+values of its predecessors. The value of a leaky integrator is its potential at the start of the
+step, that of an integrate-and-fire neuron is one if it fires. Properties that NIR leaves
+unspecified (`reset`, `v_floor`, `v_initial`) are read from the metadata of the node; without
+``metadata`` they are as in the text of NIR.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ class Run:
 
     def __init__(self, graph, inputs, dt, *, metadata=True):
         self.nodes, self.dt = graph.nodes, dt
-        self.before = {name: [a for a, b in graph.edges if b == name] for name in graph.nodes}
+        edges = graph.edges
+        self.predecessors = {name: [a for a, b in edges if b == name] for name in graph.nodes}
         self.metadata = {n: node.metadata if metadata else {} for n, node in graph.nodes.items()}
         self.n_samples = len(next(iter(inputs.values())))
         self.constant = {name: np.asarray(x, np.float64) for name, x in inputs.items()}
@@ -30,53 +32,52 @@ class Run:
         }
 
     def is_constant(self, name):
-        """Whether a node follows from inputs alone, without anything that has a state."""
+        """Whether a node depends on inputs only, and on no node with a state."""
         if kind(self.nodes[name]) in ("LI", "IF"):
             return False
-        return name in self.constant or all(self.is_constant(b) for b in self.before[name])
+        return name in self.constant or all(self.is_constant(b) for b in self.predecessors[name])
 
-    def value(self, name, now):
-        """What a node shows in this step; ``now`` holds what is known of it already."""
+    def value(self, name, values):
+        """The value of a node in this step; ``values`` caches those of the step."""
         if name in self.constant:
             return self.constant[name]
-        if name not in now:
+        if name not in values:
             node = self.nodes[name]
-            now[name] = self.v[name] if kind(node) == "LI" else SHOWS[kind(node)](self, name, now)
-        return now[name]
+            if kind(node) == "LI":
+                values[name] = self.v[name]
+            else:
+                values[name] = VALUES[kind(node)](self, name, values)
+        return values[name]
 
-    def into(self, name, now):
-        """The sum of what reaches a node."""
-        return sum(self.value(b, now) for b in self.before[name])
+    def total_input(self, name, values):
+        """The sum of the values of the predecessors of a node."""
+        return sum(self.value(b, values) for b in self.predecessors[name])
 
-    def linear(self, name, now):
-        node, x = self.nodes[name], self.into(name, now)
-        some = np.flatnonzero(x.any(axis=0))  # most neurons are silent in a step
-        return x[:, some] @ node.weight[:, some].T.astype(np.float64)
+    def linear(self, name, values):
+        node, x = self.nodes[name], self.total_input(name, values)
+        nonzero = np.flatnonzero(x.any(axis=0))  # few neurons spike in a step
+        return x[:, nonzero] @ node.weight[:, nonzero].T.astype(np.float64)
 
-    def fires(self, name, now):
+    def fire(self, name, values):
         """``dv/dt = R I``; ``z = 1`` if v reaches v_threshold; then the reset."""
-        node, told, v, flow = (
-            self.nodes[name],
-            self.metadata[name],
-            self.v[name],
-            self.into(name, now),
-        )
-        flow = np.where((flow > 0) | (v > told.get("v_floor", -np.inf)), flow, 0.0)
-        v = v + self.dt * node.r * flow
+        node, metadata, v = self.nodes[name], self.metadata[name], self.v[name]
+        current = self.total_input(name, values)
+        is_charged = (current > 0) | (v > metadata.get("v_floor", -np.inf))
+        v = v + self.dt * node.r * np.where(is_charged, current, 0.0)
         z = v >= node.v_threshold
-        after = v - node.v_threshold if told.get("reset") == "subtract" else node.v_reset
-        self.v[name] = np.where(z, after, v)
+        reset = v - node.v_threshold if metadata.get("reset") == "subtract" else node.v_reset
+        self.v[name] = np.where(z, reset, v)
         return z.astype(np.float64)
 
     def step(self, output="output"):
-        """One step of dt: what reaches the output."""
-        now = {}
-        out = self.into(output, now)
+        """Advance by dt, and return the input of the output node."""
+        values = {}
+        out = self.total_input(output, values)
         leaky = [name for name in self.v if kind(self.nodes[name]) == "LI"]
-        flow = {name: self.into(name, now) for name in leaky}
+        current = {name: self.total_input(name, values) for name in leaky}
         for name in leaky:
             node, v = self.nodes[name], self.v[name]
-            self.v[name] = v + self.dt / node.tau * ((node.v_leak - v) + node.r * flow[name])
+            self.v[name] = v + self.dt / node.tau * ((node.v_leak - v) + node.r * current[name])
         return out
 
     def spikes(self, n_steps):
@@ -88,9 +89,9 @@ def kind(node):
     return type(node).__name__
 
 
-SHOWS = {
-    "Affine": lambda run, name, now: run.linear(name, now) + run.nodes[name].bias,
+VALUES = {
+    "Affine": lambda run, name, values: run.linear(name, values) + run.nodes[name].bias,
     "Linear": Run.linear,
-    "Scale": lambda run, name, now: run.nodes[name].scale * run.into(name, now),
-    "IF": Run.fires,
+    "Scale": lambda run, name, values: run.nodes[name].scale * run.total_input(name, values),
+    "IF": Run.fire,
 }

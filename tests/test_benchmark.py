@@ -1,4 +1,4 @@
-"""The benchmark: its rows, its words, and that no ratio is shown for another answer."""
+"""Benchmark: rows and text; no ratio is shown for different results."""
 
 from __future__ import annotations
 
@@ -9,24 +9,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from spikelca.benchmarks import (
-    encode as benchmark_encode,
-)
-from spikelca.benchmarks import (
-    learn as benchmark_time,
-)
-from spikelca.benchmarks import (
-    scaling as benchmark_scaling,
-)
-from spikelca.benchmarks import (
-    simulate as benchmark_spikes,
-)
-from spikelca.benchmarks import (
-    suites as benchmark,
-)
-from spikelca.benchmarks import (
-    workers as benchmark_workers,
-)
+from spikelca.benchmarks import encode, learn, scaling, simulate, suites, workers
 from spikelca.benchmarks.encode import (
     PeerBenchmark,
     compare_with_peer,
@@ -47,7 +30,7 @@ from spikelca.benchmarks.simulate import spiking_task
 from spikelca.benchmarks.suites import format_benchmark, run_benchmark
 
 
-def tiny(n_samples=30):
+def make_problem(n_samples=30):
     rng = np.random.default_rng(0)
     atoms = rng.random((12, 16)).astype(np.float32)
     atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
@@ -56,7 +39,7 @@ def tiny(n_samples=30):
 
 @pytest.mark.parametrize("maker", [sklearn_lasso, lambda p: numpy_fista(p, 2000), spams_lasso])
 def test_every_peer_solves_the_same_problem(maker):
-    problem = tiny()
+    problem = make_problem()
     try:
         code = maker(problem)()
     except ImportError as error:
@@ -68,22 +51,25 @@ def test_every_peer_solves_the_same_problem(maker):
 
 
 def test_a_missing_peer_is_named_and_not_imitated():
-    def absent(problem):
+    def missing(problem):
         raise ImportError("no module named nowhere")
 
     skipped = []
-    assert list(compare_with_peer(tiny(), PeerBenchmark("Nowhere", absent, 10), 1, skipped)) == []
+    assert (
+        list(compare_with_peer(make_problem(), PeerBenchmark("Nowhere", missing, 10), 1, skipped))
+        == []
+    )
     assert skipped == [{"peer": "Nowhere", "why": "no module named nowhere"}]
 
 
-def test_a_ratio_is_not_shown_for_another_objective():
+def test_no_ratio_for_different_objectives():
     skipped = []
     wrong = PeerBenchmark("Lazy", lambda p: lambda: np.zeros((len(p.X), len(p.atoms))), 10)
-    assert list(compare_with_peer(tiny(), wrong, 1, skipped)) == []
+    assert list(compare_with_peer(make_problem(), wrong, 1, skipped)) == []
     assert "objectives differ" in skipped[0]["why"]
 
 
-def test_rounds_are_interleaved_and_the_first_is_not_measured():
+def test_rounds_are_interleaved():
     calls = []
     tasks = {name: (lambda n=name: calls.append(n)) for name in "ab"}
     seconds = time_interleaved(tasks, 3)
@@ -91,7 +77,7 @@ def test_rounds_are_interleaved_and_the_first_is_not_measured():
     assert {name: len(s) for name, s in seconds.items()} == {"a": 3, "b": 3}
 
 
-def test_targets_are_judged_in_their_direction():
+def test_targets_have_directions():
     assert meets_target(6.0, ">= 5") is True
     assert meets_target(4.0, "<= 3.5") is False
     assert meets_target(4.0, "") is None
@@ -101,93 +87,93 @@ def test_targets_are_judged_in_their_direction():
 
 @pytest.fixture
 def small(monkeypatch):
-    problem = tiny()
+    problem = make_problem()
     rows = np.random.default_rng(1).random((300, 16)).astype(np.float32)
     images = type("Images", (), {"name": "noise", "X_train": rows, "X_test": problem.X})
-    monkeypatch.setattr(benchmark, "load_images", lambda data: images)
+    monkeypatch.setattr(suites, "load_images", lambda data: images)
     monkeypatch.setattr(
-        benchmark, "make_problem", lambda train, test, n: LassoProblem(test, problem.atoms, 0.2)
+        suites, "make_problem", lambda train, test, n: LassoProblem(test, problem.atoms, 0.2)
     )
     monkeypatch.setattr(
-        benchmark_encode,
+        encode,
         "peer_benchmarks",
         lambda quick: [PeerBenchmark("scikit-learn", sklearn_lasso, 10)],
     )
-    monkeypatch.setattr(benchmark_encode, "steps_to_gap", lambda problem, maker, gap: 2000)
+    monkeypatch.setattr(encode, "count_steps_to_gap", lambda problem, maker, gap: 2000)
 
 
-def test_a_quick_run_gives_plain_numbers_and_a_page(small):
-    found = run_benchmark(["encode"], quick=True)
-    json.dumps(found)
-    assert {row["suite"] for row in found["rows"]} == {"encode"}
-    for row in found["rows"]:
+def test_quick_run_gives_json_and_text(small):
+    results = run_benchmark(["encode"], quick=True)
+    json.dumps(results)
+    assert {row["suite"] for row in results["rows"]} == {"encode"}
+    for row in results["rows"]:
         assert row["value"]["median"] > 0
         assert all(np.isfinite(gap) and gap < 1e-2 for gap in row["gaps"].values())
-    page = format_benchmark(found)
-    assert "scikit-learn / encode" in page
-    assert "noise" in page
-    assert found["conditions"]["versions"]["numpy"] in page
+    text = format_benchmark(results)
+    assert "scikit-learn / encode" in text
+    assert "noise" in text
+    assert results["conditions"]["versions"]["numpy"] in text
 
 
-def test_an_unknown_suite_is_refused():
+def test_unknown_suite_raises():
     with pytest.raises(ValueError, match="'speed'"):
         run_benchmark(["speed"], quick=True)
 
 
-def test_images_one_by_one_give_the_codes_of_the_whole_batch():
-    problem = tiny(5)
+def test_single_images_give_codes_of_the_batch():
+    problem = make_problem(5)
     unit = problem.X / np.linalg.norm(problem.X, axis=1, keepdims=True)
     problem = LassoProblem(unit.astype(np.float64), problem.atoms.astype(np.float64), 0.1)
-    (whole,) = spiking_task(problem, "numba")()
-    alone = spiking_task(problem, "numba", 1)()
-    assert len(alone) == 5
-    np.testing.assert_array_equal(np.vstack([r.code for r in alone]), whole.code)
+    (batch,) = spiking_task(problem, "numba")()
+    singles = spiking_task(problem, "numba", 1)()
+    assert len(singles) == 5
+    np.testing.assert_array_equal(np.vstack([r.code for r in singles]), batch.code)
 
 
 @pytest.fixture
-def stopped(monkeypatch):
-    """Every task runs once, and each takes a second more than the one before it: 2, 3, ..."""
+def fake_clock(monkeypatch):
+    """Every task runs once, and takes one second more than the previous one: 2, 3, ..."""
 
     def constant(tasks, rounds, clock=None):
         for task in tasks.values():
             task()
-        return {name: np.full(rounds, 2.0 + place) for place, name in enumerate(tasks)}
+        return {name: np.full(rounds, 2.0 + index) for index, name in enumerate(tasks)}
 
     for module in (
-        benchmark_encode, benchmark_scaling, benchmark_spikes, benchmark_time, benchmark_workers
+        encode, scaling, simulate, learn, workers
     ):  # fmt: skip
         monkeypatch.setattr(module, "time_interleaved", constant)
 
 
-def assert_microseconds_a_sample(row, n, seconds):
+def assert_microseconds_per_sample(row, n, seconds):
     assert row.times == pytest.approx({name: s / n * 1e6 for name, s in seconds.items()})
 
 
-def test_ratios_and_times_follow_the_clock(stopped):
-    problem, skipped = tiny(4), []
+def test_ratios_and_times_follow_the_clock(fake_clock):
+    problem, skipped = make_problem(4), []
     X = np.random.default_rng(2).random((500, 16)).astype(np.float32)
     two = {"ours": 2.0, "peer": 3.0}
     unit = replace(problem, X=problem.X / np.linalg.norm(problem.X, axis=1, keepdims=True))
     for row, n, seconds in (
-        (benchmark_encode.compare_with_product(problem, 2), 4, {"ours": 2.0, "product": 3.0}),
-        (*benchmark_time.learn_suite(problem, X, True, skipped), 500, two),
-        (*benchmark_time.compare_dense_rate(problem, True, skipped), 4, two),
-        (benchmark_scaling.warm_start(problem), 4, {"rest": 2.0, "near": 3.0}),
-        (benchmark_spikes.time_full_set(unit), 4, {"ours": 2.0}),
+        (encode.compare_with_product(problem, 2), 4, {"ours": 2.0, "product": 3.0}),
+        (*learn.learn_suite(problem, X, True, skipped), 500, two),
+        (*learn.compare_dense_rate(problem, True, skipped), 4, two),
+        (scaling.time_warm_start(problem), 4, {"rest": 2.0, "near": 3.0}),
+        (simulate.time_full_set(unit), 4, {"ours": 2.0}),
     ):
-        assert_microseconds_a_sample(row, n, seconds)
-        reached = {"ours", "product"} <= set(seconds) or "rest" in seconds
+        assert_microseconds_per_sample(row, n, seconds)
+        first_over_second = {"ours", "product"} <= set(seconds) or "rest" in seconds
         first, second = (*seconds.values(), 1.0)[:2]
-        ratio = first / second if reached or len(seconds) == 1 else second / first
+        ratio = first / second if first_over_second or len(seconds) == 1 else second / first
         assert row.value.median == pytest.approx(ratio)
     assert not skipped
 
 
-def test_every_pool_is_held_to_the_threads():
+def test_every_pool_uses_given_threads():
     def pools():
         return [pool["num_threads"] for pool in threadpool_info()]
 
-    with fix_threads(1):  # loads what it needs
+    with fix_threads(1):  # imports the libraries
         pass
     with threadpool_limits(2):
         before = pools()
@@ -196,15 +182,15 @@ def test_every_pool_is_held_to_the_threads():
         assert pools() == before
 
 
-def test_scaling_counts_samples_and_keeps_whole_batches(stopped):
-    found = list(benchmark_scaling.batches(tiny(100), True))
-    assert [row.measure for row in found] == ["batch of 10", "batch of 100"]
-    assert [row.value.median for row in found] == pytest.approx([0.2e6, 0.02e6])
-    assert benchmark_scaling.time_encode(tiny(5), "five").value.median == pytest.approx(0.4e6)
-    assert benchmark_scaling.latency(tiny(5), True).value.median == pytest.approx(2e6)
+def test_scaling_divides_by_samples(fake_clock):
+    results = list(scaling.time_batches(make_problem(100), True))
+    assert [row.measure for row in results] == ["batch of 10", "batch of 100"]
+    assert [row.value.median for row in results] == pytest.approx([0.2e6, 0.02e6])
+    assert scaling.time_encode(make_problem(5), "five").value.median == pytest.approx(0.4e6)
+    assert scaling.time_single_sample(make_problem(5), True).value.median == pytest.approx(2e6)
 
 
-def test_memory_is_the_peak_beyond_the_codes(monkeypatch):
+def test_memory_is_peak_without_codes(monkeypatch):
     class Peak:
         peak = 3 << 30
 
@@ -214,34 +200,34 @@ def test_memory_is_the_peak_beyond_the_codes(monkeypatch):
         def __exit__(self, *error):
             pass
 
-    monkeypatch.setattr(benchmark_scaling, "resident_bytes", lambda: 1 << 30)
-    monkeypatch.setattr(benchmark_scaling, "PeakMemory", Peak)
-    row = benchmark_scaling.memory(tiny(), True)
+    monkeypatch.setattr(scaling, "resident_bytes", lambda: 1 << 30)
+    monkeypatch.setattr(scaling, "PeakMemory", Peak)
+    row = scaling.measure_memory(make_problem(), True)
     codes = 20_000 * (12 * 4 + 3 * 8) / 2**20  # residual, gap and rounds in double precision
     assert row.value.median == pytest.approx(2048 - codes, abs=1)
     assert row.met is False
 
 
-def test_one_and_two_workers_share_samples(stopped, monkeypatch):
+def test_workers_suite_compares_one_and_two_workers(fake_clock, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="needs dask")
-    X, made = np.random.default_rng(3).random((60, 16)).astype(np.float32), []
+    X, created = np.random.default_rng(3).random((60, 16)).astype(np.float32), []
 
-    def cluster(n_workers):
-        made.append(n_workers)
+    def make_cluster(n_workers):
+        created.append(n_workers)
         return distributed.LocalCluster(
             n_workers=n_workers, threads_per_worker=1, processes=False, dashboard_address=None
         )
 
-    monkeypatch.setattr(benchmark_workers, "_cluster", cluster)
-    rows = {row.measure: row for row in benchmark_workers.workers_suite(tiny(), X, True, [])}
-    assert made == [1, 2]
+    monkeypatch.setattr(workers, "_make_cluster", make_cluster)
+    rows = {row.measure: row for row in workers.workers_suite(make_problem(), X, True, [])}
+    assert created == [1, 2]
     for name in ("encode 60 samples", "step of 60 samples"):
         row = rows[f"{name}: one worker / two"]
-        assert_microseconds_a_sample(row, 60, {"one": 2.0, "two": 3.0})
+        assert_microseconds_per_sample(row, 60, {"one": 2.0, "two": 3.0})
         assert row.value.median == pytest.approx(2 / 3)
 
 
-def test_other_spikes_and_worse_atoms_give_no_ratio(stopped, monkeypatch):
+def test_no_ratio_for_different_spikes_or_atoms(fake_clock, monkeypatch):
     class Circuit:
         def __init__(self, *parts):
             pass
@@ -250,26 +236,26 @@ def test_other_spikes_and_worse_atoms_give_no_ratio(stopped, monkeypatch):
             return type("Response", (), {"spikes": (np.array([engine == "numba"]),)})
 
     skipped = []
-    monkeypatch.setattr(benchmark_time, "Circuit", Circuit)
-    assert list(benchmark_time.compare_brian2(tiny(2), True, skipped)) == []
-    monkeypatch.setattr(benchmark_time, "learn_epoch", lambda X, start, lam: start[:, ::-1])
+    monkeypatch.setattr(learn, "Circuit", Circuit)
+    assert list(learn.compare_brian2(make_problem(2), True, skipped)) == []
+    monkeypatch.setattr(learn, "learn_epoch", lambda X, start, lam: start[:, ::-1])
     X = np.random.default_rng(2).random((500, 16)).astype(np.float32)
-    assert list(benchmark_time.learn_suite(tiny(), X, True, skipped)) == []
+    assert list(learn.learn_suite(make_problem(), X, True, skipped)) == []
     assert [item["peer"] for item in skipped] == ["Brian2", "MiniBatchDictionaryLearning"]
 
 
 @pytest.mark.parametrize(
     ("shape", "quick"), [((256, 784), False), ((256, 784), True), ((9, 4), False)]
 )
-def test_suites_and_official_targets_are_separate(small, monkeypatch, shape, quick):
-    for suite in benchmark.SUITES:
+def test_targets_are_shown_for_mnist_only(small, monkeypatch, shape, quick):
+    for suite in suites.SUITES:
         row = Row(suite, "m", Quartiles(6.0, 6.0, 6.0, 1), target=">= 5", met=True)
-        monkeypatch.setattr(benchmark, f"{suite}_suite", lambda *_, row=row: iter([row]))
+        monkeypatch.setattr(suites, f"{suite}_suite", lambda *_, row=row: iter([row]))
     problem = LassoProblem(np.ones((2, shape[1])), np.ones(shape), 0.1)
-    monkeypatch.setattr(benchmark, "make_problem", lambda train, test, n: problem)
-    found = run_benchmark(quick=quick)
-    assert [row["suite"] for row in found["rows"]] == list(benchmark.SUITES)
-    official = shape == (256, 784) and not quick
-    assert {(row["target"], row["met"]) for row in found["rows"]} == {
-        (">= 5", True) if official else ("", None)
+    monkeypatch.setattr(suites, "make_problem", lambda train, test, n: problem)
+    results = run_benchmark(quick=quick)
+    assert [row["suite"] for row in results["rows"]] == list(suites.SUITES)
+    has_targets = shape == (256, 784) and not quick
+    assert {(row["target"], row["met"]) for row in results["rows"]} == {
+        (">= 5", True) if has_targets else ("", None)
     }

@@ -1,4 +1,4 @@
-"""Neo: every spike and every trace in its place, there and back, through a file, for Elephant."""
+"""Neo: spikes and traces in blocks, restored from blocks and files, and used by Elephant."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ neo = pytest.importorskip("neo", reason="needs the extra neo")
 DT = 1e-4
 
 
-def simulated(neuron=SPIKING, record=("spikes", "u"), **options):
-    kept = {name: options.pop(name) for name in ("every", "neurons", "samples") if name in options}
+def simulate(neuron=SPIKING, record=("spikes", "u"), **options):
+    names = [name for name in ("every", "neurons", "samples") if name in options]
+    recording = {name: options.pop(name) for name in names}
     circuit = random_circuit(neuron, **options)
-    return circuit.simulate(random_stimuli(circuit, 3), 0.05, DT, record=record, **kept)
+    return circuit.simulate(random_stimuli(circuit, 3), 0.05, DT, record=record, **recording)
 
 
-def test_each_sample_is_a_segment_and_each_cell_a_train_silent_ones_too():
-    run = simulated()
+def test_segments_are_samples_and_trains_are_cells():
+    run = simulate()
     block = to_neo(run)
     assert [segment.annotations["sample"] for segment in block.segments] == [0, 1, 2]
     counts = run.spikes.counts(3, 11)
@@ -34,18 +35,18 @@ def test_each_sample_is_a_segment_and_each_cell_a_train_silent_ones_too():
         assert [len(train) for train in segment.spiketrains] == counts[sample].tolist()
 
 
-def test_times_have_units_and_stand_at_the_start_of_their_step():
-    run = simulated()
+def test_spike_times_are_starts_of_steps():
+    run = simulate()
     train = max(to_neo(run).segments[1].spiketrains, key=len)
-    mine = (run.spikes.sample == 1) & (run.spikes.neuron == train.annotations["neuron"])
+    is_same = (run.spikes.sample == 1) & (run.spikes.neuron == train.annotations["neuron"])
     assert train.units.dimensionality.string == "s"
-    np.testing.assert_array_equal(train.magnitude, run.spikes.step[mine] * DT)
+    np.testing.assert_array_equal(train.magnitude, run.spikes.step[is_same] * DT)
     assert (float(train.t_start), float(train.t_stop)) == (0.0, 0.05)
     assert float(train.sampling_rate.rescale("Hz")) == pytest.approx(1 / DT)
 
 
-def test_traces_are_signals_with_their_sampling_and_the_names_of_their_channels():
-    run = simulated(every=5, neurons=[2, 7, 8], samples=[0, 2])
+def test_traces_are_annotated_signals():
+    run = simulate(every=5, neurons=[2, 7, 8], samples=[0, 2])
     block = to_neo(run, neurons=[2, 7, 8], samples=[0, 2])
     assert [len(segment.analogsignals) for segment in block.segments] == [1, 0, 1]
     (u,) = block.segments[2].analogsignals
@@ -56,53 +57,53 @@ def test_traces_are_signals_with_their_sampling_and_the_names_of_their_channels(
     np.testing.assert_allclose(u.times.rescale("s").magnitude, run.times, atol=1e-12)
 
 
-def test_a_rate_circuit_has_traces_and_no_trains():
-    run = simulated(RATE, ("a", "r"), wiring="residual")
+def test_rate_circuit_has_signals_without_trains():
+    run = simulate(RATE, ("a", "r"), wiring="residual")
     segment = to_neo(run).segments[0]
     assert len(segment.spiketrains) == 0
     assert {s.name: s.shape[1] for s in segment.analogsignals} == {"a": 11, "r:a": 9, "r:b": 5}
     assert segment.analogsignals[1].array_annotations["input"].tolist() == list(range(9))
 
 
-def test_the_halves_of_a_signed_pair_are_told_by_their_sign():
-    run = simulated(transfer=SoftThreshold(0.1, two_sided=True))
+def test_on_and_off_cells_have_signs():
+    run = simulate(transfer=SoftThreshold(0.1, two_sided=True))
     segment = to_neo(run).segments[0]
     assert len(segment.spiketrains) == 22
-    told = segment.spiketrains[13].annotations
-    assert (told["neuron"], told["sign"], told["cell"]) == (2, -1, 13)
+    annotations = segment.spiketrains[13].annotations
+    assert (annotations["neuron"], annotations["sign"], annotations["cell"]) == (2, -1, 13)
     assert segment.analogsignals[0].array_annotations["sign"].tolist() == [1] * 11 + [-1] * 11
 
 
-def same_spikes(block, run):
+def assert_same_spikes(block, run):
     spikes, clock = from_neo(block)
     assert clock == run.clock
-    for found, awaited in zip(spikes, run.spikes, strict=True):
-        np.testing.assert_array_equal(found, awaited)
+    for array, expected in zip(spikes, run.spikes, strict=True):
+        np.testing.assert_array_equal(array, expected)
 
 
-def test_the_spikes_come_back_as_they_were():
-    for run in (simulated(), simulated(transfer=SoftThreshold(0.1, two_sided=True))):
+def test_spikes_are_restored():
+    for run in (simulate(), simulate(transfer=SoftThreshold(0.1, two_sided=True))):
         assert len(run.spikes) > 20
-        same_spikes(to_neo(run), run)
+        assert_same_spikes(to_neo(run), run)
 
 
-def test_a_train_needs_sample_and_cell_only():
-    run = simulated()
+def test_spike_train_needs_sample_and_cell_only():
+    run = simulate()
     block = to_neo(run)
     for segment in block.segments:
         for train in segment.spiketrains:
             train.annotations = {name: train.annotations[name] for name in ("sample", "cell")}
-    same_spikes(block, run)
+    assert_same_spikes(block, run)
 
 
-def test_a_file_of_nix_keeps_every_spike_every_trace_and_every_name(tmp_path):
+def test_nix_file_keeps_spikes_and_traces(tmp_path):
     pytest.importorskip("nixio", reason="needs nixio, which comes with the extra test")
-    run, path = simulated(), str(tmp_path / "run.nix")
+    run, path = simulate(), str(tmp_path / "run.nix")
     with neo.io.NixIO(path, mode="ow") as file:
         file.write_block(to_neo(run))
     with neo.io.NixIO(path, mode="ro") as file:
         block = file.read_block()
-    same_spikes(block, run)
+    assert_same_spikes(block, run)
     for sample, segment in enumerate(block.segments):
         (u,) = segment.analogsignals
         np.testing.assert_array_equal(u.magnitude, run.traces["u"][:, sample])
@@ -110,43 +111,43 @@ def test_a_file_of_nix_keeps_every_spike_every_trace_and_every_name(tmp_path):
     assert block.annotations["quantum"] == run.quantum
 
 
-def test_the_mean_rate_of_elephant_is_ours():
+def test_rates_agree_with_elephant():
     statistics = pytest.importorskip("elephant.statistics", reason="needs elephant")
     import quantities as pq
 
-    run = simulated()
-    from_here = run.clock.window_start(run.window) * DT * pq.s
-    theirs = np.zeros((3, 11))  # Elephant has no rate for an empty train
+    run = simulate()
+    start = run.clock.window_start(run.window) * DT * pq.s
+    rates = np.zeros((3, 11))  # Elephant has no rate for an empty train
     for sample, segment in enumerate(to_neo(run).segments):
         for cell, train in enumerate(segment.spiketrains):
             if len(train):
-                rate = statistics.mean_firing_rate(train, from_here, train.t_stop)
-                theirs[sample, cell] = rate.rescale("Hz")
+                rate = statistics.mean_firing_rate(train, start, train.t_stop)
+                rates[sample, cell] = rate.rescale("Hz")
     assert run.rates().max() > 0
-    np.testing.assert_allclose(theirs, run.rates(), rtol=1e-12)
+    np.testing.assert_allclose(rates, run.rates(), rtol=1e-12)
 
 
-def test_what_cannot_be_told_is_refused_with_what_to_do():
-    with pytest.raises(ValueError, match=r"neither spikes nor traces; simulate with record="):
-        to_neo(replace(simulated(), spikes=None, traces={}))
-    with pytest.raises(ValueError, match=r"trace of 'u'.*\(3, 1\).*Hand the samples= and neurons="):
-        to_neo(simulated(neurons=[4]))
-    with pytest.raises(ValueError, match="to_neo has made"):
+def test_unsupported_arguments_raise_with_remedy():
+    with pytest.raises(ValueError, match=r"neither spikes nor traces\. Simulate with record="):
+        to_neo(replace(simulate(), spikes=None, traces={}))
+    with pytest.raises(ValueError, match=r"trace of 'u'.*\(3, 1\).*Pass the samples= and neurons="):
+        to_neo(simulate(neurons=[4]))
+    with pytest.raises(ValueError, match="must be from to_neo"):
         from_neo(neo.Block())
 
 
-def test_spikes_beside_the_grid_and_trains_of_others_are_refused():
-    block = to_neo(simulated())
+def test_invalid_spike_trains_raise():
+    block = to_neo(simulate())
     train = max(block.segments[0].spiketrains, key=len)
     train[0] = train[0] + 0.4 * DT * train.units
-    with pytest.raises(ValueError, match="beside the steps"):
+    with pytest.raises(ValueError, match="multiples of the step"):
         from_neo(block)
     train.annotations.clear()
-    with pytest.raises(ValueError, match="without sample and cell"):
+    with pytest.raises(ValueError, match="annotations sample and cell"):
         from_neo(block)
 
 
-def test_without_neo_one_sentence_says_how_to_have_it(monkeypatch):
+def test_missing_neo_raises_with_pip_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "neo", None)
-    with pytest.raises(ImportError, match=r"^A Neo block .*: pip install 'spikelca\[neo\]'$"):
-        to_neo(simulated())
+    with pytest.raises(ImportError, match=r"^neo is required .*: pip install 'spikelca\[neo\]'$"):
+        to_neo(simulate())

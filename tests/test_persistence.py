@@ -1,4 +1,4 @@
-"""Models come back to the last bit; a file that is anything else has one error."""
+"""Models are saved and loaded bit for bit; any other file raises `ModelFileError`."""
 
 from __future__ import annotations
 
@@ -52,32 +52,32 @@ def saved(path):
     return path.read_bytes()
 
 
-# ------------------------------------------------------------------ what comes back
+# ------------------------------------------------------------------ save and load
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_circuit_comes_back_to_the_last_bit(path, dtype):
+def test_circuit_is_restored_bit_for_bit(path, dtype):
     circuit = make_circuit(dtype)
     save(circuit, path)
     assert_same_circuit(load(path), circuit)
 
 
-def test_odd_floats_come_back_to_the_last_bit(path):
+def test_unusual_floats_are_restored_bit_for_bit(path):
     odd = np.array([[5e-324, -0.0, 1 / 3], [1e30, np.pi, 2**-1022]])
     save(Circuit(RateNeuron(1e-300), SoftThreshold(1e-9), [Dictionary("x", odd)]), path)
-    found = load(path).dictionaries[0].atoms
-    assert found.tobytes() == odd.tobytes()
+    restored = load(path).dictionaries[0].atoms
+    assert restored.tobytes() == odd.tobytes()
 
 
-def test_atoms_that_learning_made_equal_come_back(path):
+def test_equal_learned_atoms_are_restored(path):
     equal = np.ones((3, 2)) / np.sqrt(2)
     circuit = make_circuit(dictionaries=[Dictionary("x", atoms(3, 2))], drivers=[])
-    learned = circuit._replace(
+    learned_circuit = circuit._replace(
         dictionaries=(circuit.dictionaries[0]._with_atoms(equal),),
         plasticity=PlasticityState.initial(3),
     )
-    save(learned, path)
-    assert_same_circuit(load(path), learned)
+    save(learned_circuit, path)
+    assert_same_circuit(load(path), learned_circuit)
 
 
 @pytest.fixture(scope="module")
@@ -93,31 +93,31 @@ def y():
 @pytest.mark.parametrize(
     "labels", [["b", "a"], np.array(["x", "yy"], dtype=object), np.array([7, 3], np.uint8)]
 )
-def test_a_fitted_estimator_comes_back_and_codes_alike(path, X, y, labels):
+def test_fitted_estimator_is_restored(path, X, y, labels):
     driver = OrdinalDriver(2, inhibition=0.02, fade=Fade())
     lca = make_linked(driver=driver, weights={"right": 0.3}, idle=IdleAtoms("residual", 30))
     lca.fit(X, np.asarray(labels)[y])
     save(lca, path)
-    back = load(path)
-    assert back.get_params(deep=False) == lca.get_params(deep=False)
-    assert_same_circuit(back.circuit_, lca.circuit_)
-    assert np.array_equal(back.transform(X), lca.transform(X))
-    assert np.array_equal(back.components_, lca.components_)
-    assert back.classes_.dtype == lca.classes_.dtype
-    assert np.array_equal(back.classes_, lca.classes_)
-    kept = ("n_iter_", "n_steps_", "n_redrawn_", "n_features_in_")
-    assert [getattr(back, n) for n in kept] == [getattr(lca, n) for n in kept]
+    loaded = load(path)
+    assert loaded.get_params(deep=False) == lca.get_params(deep=False)
+    assert_same_circuit(loaded.circuit_, lca.circuit_)
+    assert np.array_equal(loaded.transform(X), lca.transform(X))
+    assert np.array_equal(loaded.components_, lca.components_)
+    assert loaded.classes_.dtype == lca.classes_.dtype
+    assert np.array_equal(loaded.classes_, lca.classes_)
+    names = ("n_iter_", "n_steps_", "n_redrawn_", "n_features_in_")
+    assert [getattr(loaded, n) for n in names] == [getattr(lca, n) for n in names]
 
 
-def test_learning_goes_on_alike_after_a_rest_on_disk(path, X):
+def test_loaded_estimator_continues_learning_identically(path, X):
     lca = make_linked(threshold=0.4, idle=IdleAtoms(patience=8)).fit(X)
     save(lca, path)
-    here, there = lca.partial_fit(X[::-1]), load(path).partial_fit(X[::-1])
-    assert here.n_redrawn_ == there.n_redrawn_ > 0
-    assert_same_circuit(here.circuit_, there.circuit_)
+    original, loaded = lca.partial_fit(X[::-1]), load(path).partial_fit(X[::-1])
+    assert original.n_redrawn_ == loaded.n_redrawn_ > 0
+    assert_same_circuit(original.circuit_, loaded.circuit_)
 
 
-def test_names_of_features_come_back(path, X):
+def test_feature_names_are_restored(path, X):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=[f"pixel {i}" for i in range(8)])
     lca = make_linked().fit(frame)
@@ -125,7 +125,7 @@ def test_names_of_features_come_back(path, X):
     assert list(load(path).feature_names_in_) == list(frame.columns)
 
 
-def test_a_random_state_comes_back_where_it_was(path, X):
+def test_random_state_is_restored(path, X):
     lca = make_linked(random_state=np.random.RandomState(3)).fit(X)
     save(lca, path)
     assert np.array_equal(load(path).random_state.rand(5), lca.random_state.rand(5))
@@ -234,91 +234,90 @@ def test_what_a_file_cannot_hold_is_not_saved(value):
     "dictionary", [atoms(5, 8), atoms(5, 8, np.float32), np.eye(8, dtype=np.int32), np.eye]
 )
 @pytest.mark.parametrize("fitted", [True, False])
-def test_a_coder_comes_back_and_codes_alike(path, X, dictionary, fitted):
+def test_coder_is_restored(path, X, dictionary, fitted):
     coder = LCACoder(dictionary, threshold=0.02, transfer="soft", two_sided=True)
     coder = coder.fit(X) if fitted else coder
     save(coder, path)
-    back = load(path)
-    assert np.array_equal(back.transform(X), coder.transform(X))
-    assert vars(back).keys() == vars(coder).keys()
+    loaded = load(path)
+    assert np.array_equal(loaded.transform(X), coder.transform(X))
+    assert vars(loaded).keys() == vars(coder).keys()
     if not callable(dictionary):
-        assert back.dictionary.dtype == np.asarray(dictionary).dtype
+        assert loaded.dictionary.dtype == np.asarray(dictionary).dtype
 
 
-def test_the_same_model_is_the_same_bytes(path, saved):
+def test_equal_models_give_equal_files(path, saved):
     save(make_circuit(), path)
     assert path.read_bytes() == saved
 
 
-def test_the_table_of_values_names_every_field():
+def test_table_of_values_lists_every_field():
     for cls, types in SERIALISABLE.items():
         assert list(types) == [f.name for f in fields(cls)], cls
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e308, -0.0, 3, True, None, "é", (1, [2.5])])
-def test_a_parameter_comes_back_as_it_was(value):
-    told = json.loads(json.dumps(to_json(value, "x", ArrayStore()), allow_nan=False))
-    back = from_json(told, "x", ArrayStore())
-    assert repr(back) == repr(value)
+def test_parameter_is_restored(value):
+    data = json.loads(json.dumps(to_json(value, "x", ArrayStore()), allow_nan=False))
+    assert repr(from_json(data, "x", ArrayStore())) == repr(value)
 
 
-def test_other_programs_read_the_file(path, saved):
+def test_zipfile_and_numpy_read_the_file(path, saved):
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
         assert archive.namelist()[0] == "manifest.json"
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
         assert json.loads(archive.read("manifest.json"))["schema"] == 2
     with np.load(path, allow_pickle=False) as arrays:
-        found = arrays["circuit.dictionaries.0.atoms"]
-    assert np.array_equal(found, make_circuit().dictionaries[0].atoms)
+        stored = arrays["circuit.dictionaries.0.atoms"]
+    assert np.array_equal(stored, make_circuit().dictionaries[0].atoms)
 
 
-def test_a_file_of_the_first_schema_is_read(path):
-    def as_it_was(manifest):
+def test_file_of_schema_1_is_read(path):
+    def downgrade(manifest):
         manifest["schema"] = 1
-        for told in manifest["model"]["model"]["dictionaries"]:
-            del told["inputs"]
+        for dictionary in manifest["model"]["model"]["dictionaries"]:
+            del dictionary["inputs"]
 
     circuit = make_circuit(dictionaries=[Dictionary("x", atoms(6, 4))])
     save(circuit, path)
-    path.write_bytes(repacked(path.read_bytes(), as_it_was))
+    path.write_bytes(repacked(path.read_bytes(), downgrade))
     assert_same_circuit(load(path), circuit)
 
 
-# ------------------------------------------------------------------ what is not saved
+# ------------------------------------------------------------------ rejected on saving
 
 
 class MyNeuron(RateNeuron):
     pass
 
 
-REFUSED = {
+UNSUPPORTED = {
     "a waveform that is a function": lambda: make_circuit(
         drivers=[CurrentDriver(waveforms.Callable(abs))]
     ),
     "a dictionary that is a function": lambda: LCACoder(lambda n: np.eye(n)),
     "an engine object": lambda: LCACoder(np.eye(2), engine=object()),
-    "a neuron of a class of one's own": lambda: make_circuit(neuron=MyNeuron()),
+    "a neuron of a custom class": lambda: make_circuit(neuron=MyNeuron()),
     "a pipeline": lambda: make_pipeline(LCACoder(np.eye(2))),
     "complex numbers": lambda: LCACoder(np.eye(2) * 1j),
     "objects": lambda: LCACoder(np.array([[object()]])),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_would_need_trust_is_refused_and_leaves_the_old_file(path, saved, name):
-    with pytest.raises(TypeError, match=r"awaited|cannot hold"):
-        save(REFUSED[name](), path)
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_unsupported_model_raises_and_keeps_old_file(path, saved, name):
+    with pytest.raises(TypeError, match=r"must be one of|cannot hold|got objects"):
+        save(UNSUPPORTED[name](), path)
     assert path.read_bytes() == saved
 
 
-def test_an_estimator_that_has_learned_nothing_is_not_saved(path):
+def test_unfitted_estimator_is_not_saved(path):
     with pytest.raises(NotFittedError):
         save(make_linked(), path)
     assert not path.exists()
 
 
-def test_a_manifest_that_could_not_be_read_is_not_written(path):
+def test_unreadable_manifest_is_not_written(path):
     with pytest.raises(ValueError, match="at most 1048576"):
         write_archive(path, "x" * (1 << 20), {})
     with pytest.raises(ValueError, match="shape"):
@@ -326,30 +325,29 @@ def test_a_manifest_that_could_not_be_read_is_not_written(path):
     assert not path.exists()
 
 
-# ------------------------------------------------------------------ what is not loaded
+# ------------------------------------------------------------------ rejected on loading
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_file_has_one_error_that_names_file_and_fault(path, saved, name):
-    change, fault = HOSTILE[name]
+def test_malicious_file_raises_error_with_file_and_reason(path, saved, name):
+    change, message = HOSTILE[name]
     path.write_bytes(repacked(saved, change))
-    if fault is None:
+    if message is None:
         load(path)
         return
-    with pytest.raises(ModelFileError, match=fault) as caught:
+    with pytest.raises(ModelFileError, match=message) as caught:
         load(path)
     assert str(path) in str(caught.value)
 
 
-def test_an_array_that_belongs_to_nothing_is_refused(path):
-    _, held = read_archive_of(make_circuit(), path)
-    found, _ = read_archive(path)
-    write_archive(path, found, held | {"stowaway": np.ones(3)})
-    with pytest.raises(ModelFileError, match="stowaway"):
+def test_unused_array_is_rejected(path):
+    model, arrays = save_and_read(make_circuit(), path)
+    write_archive(path, model, arrays | {"additional": np.ones(3)})
+    with pytest.raises(ModelFileError, match="additional"):
         load(path)
 
 
-def read_archive_of(circuit, path):
+def save_and_read(circuit, path):
     save(circuit, path)
     return read_archive(path)
 
@@ -367,18 +365,18 @@ def read_archive_of(circuit, path):
         {"circuit.plasticity.silent": np.ones(6)},
     ],
 )
-def test_arrays_that_do_not_fit_together_are_refused(path, change):
-    found, held = read_archive_of(make_circuit(), path)
-    write_archive(path, found, held | change)
+def test_inconsistent_arrays_are_rejected(path, change):
+    model, arrays = save_and_read(make_circuit(), path)
+    write_archive(path, model, arrays | change)
     with pytest.raises(ModelFileError):
         load(path)
 
 
-def test_an_estimator_that_does_not_fit_its_circuit_is_refused(path, X):
+def test_estimator_must_match_its_circuit(path, X):
     save(make_linked().fit(X), path)
     data = path.read_bytes()
     params = sorted(make_linked().get_params(deep=False))
-    for place, value in [
+    for entry, value in [
         (["params", "map", params.index("n_components"), 1], 7),
         (["attributes", "map", 3, 1], 9),
         (["attributes", "map", 0, 1], -1),
@@ -388,7 +386,7 @@ def test_an_estimator_that_does_not_fit_its_circuit_is_refused(path, X):
         (["rng", "state"], "1" * 60),
         (["rng", "state"], 5),
     ]:
-        path.write_bytes(repacked(data, put([*M, *place], value)))
+        path.write_bytes(repacked(data, put([*M, *entry], value)))
         with pytest.raises(ModelFileError):
             load(path)
 
@@ -397,22 +395,22 @@ TRICKS = list(zip_tricks(packed({"manifest.json": b"{}", "a.npy": b"x"}, b"{}"))
 
 
 @pytest.mark.parametrize("name", TRICKS)
-def test_a_zip_that_was_written_in_another_way_is_refused(path, saved, name):
+def test_zip_written_in_another_way_is_rejected(path, saved, name):
     path.write_bytes(zip_tricks(saved)[name])
     with pytest.raises(ModelFileError, match=r"model\.spikelca"):
         load(path)
 
 
-def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
+def test_loading_a_pipe_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for strange in (tmp_path, tmp_path / "pipe", "/dev/zero"):
+    for not_a_file in (tmp_path, tmp_path / "pipe", "/dev/zero"):
         with pytest.raises(ModelFileError, match="regular file"):
-            load(strange)
+            load(not_a_file)
     with pytest.raises(FileNotFoundError):
-        load(tmp_path / "nothing")
+        load(tmp_path / "missing")
 
 
-def test_a_file_that_is_not_a_boolean_one_is_refused(path):
+def test_booleans_must_be_zero_or_one(path):
     write_archive(path, None, {"flags": np.array([True, False])})
     assert read_archive(path)[1]["flags"].tolist() == [True, False]
     data = path.read_bytes()
@@ -427,44 +425,44 @@ def test_a_file_that_is_not_a_boolean_one_is_refused(path):
 # ------------------------------------------------------------------ writing
 
 
-def test_a_file_is_replaced_with_the_permissions_it_had(path):
+def test_replaced_file_keeps_its_permissions(path):
     path.write_bytes(b"old")
     path.chmod(0o640)
     save(make_circuit(), path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-def test_a_link_is_followed(path, tmp_path):
+def test_symbolic_link_is_followed(path, tmp_path):
     (tmp_path / "link").symlink_to(path)
     save(make_circuit(), tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     assert_same_circuit(load(path), make_circuit())
 
 
-def test_what_is_no_regular_file_is_not_replaced(tmp_path):
+def test_pipe_is_not_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="not a regular file"):
         save(make_circuit(), tmp_path / "pipe")
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
-def test_a_failed_block_leaves_the_old_file_and_nothing_else(path, saved):
-    def broken_off():
+def test_failed_write_keeps_old_file(path, saved):
+    def interrupt():
         with write_atomic(path) as file:
             file.write(b"half")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        broken_off()
+        interrupt()
     assert path.read_bytes() == saved
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_what_a_killed_writer_left_is_swept_and_a_living_one_is_left_alone(path):
-    left = path.with_name(f".{path.name}.0123abcd.spikelca-part")
+def test_stale_temporaries_are_removed(path):
+    stale = path.with_name(f".{path.name}.0123abcd.spikelca-part")
     other = path.with_name(f".other.{path.name}.0123abcd.spikelca-part")
-    left.write_bytes(b"half")
-    other.write_bytes(b"another file's")
+    stale.write_bytes(b"half")
+    other.write_bytes(b"of another file")
     with write_atomic(path) as outer:
         outer.write(b"outer")
         with write_atomic(path) as inner:
@@ -474,7 +472,7 @@ def test_what_a_killed_writer_left_is_swept_and_a_living_one_is_left_alone(path)
     assert sorted(path.parent.iterdir()) == [other, path]
 
 
-def test_circuits_are_saved_and_loaded_without_scikit_learn(path):
+def test_circuits_are_saved_without_scikit_learn(path):
     save(make_circuit(), path)
     code = (
         "import sys; from spikelca import load, save; p = sys.argv[1]; save(load(p), p); "

@@ -1,4 +1,4 @@
-"""The same codes whatever runs beside: threads, processes, odd circuits, little memory, no home."""
+"""Codes with threads, processes, unusual circuits, little memory and without home folder."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ def make_samples(n_samples=200, n_inputs=30):
 
 
 def encode():
-    """The code that a worker is asked for."""
+    """Code of the samples, computed in a worker."""
     return make_circuit().encode({"x": make_samples()}).code
 
 
 # ------------------------------------------------------------------ threads and processes
 
 
-def test_threads_that_encode_at_once_find_the_same_codes(full, figure):
+def test_concurrent_threads_compute_the_same_codes(full, figure):
     circuit, X = make_circuit(), make_samples()
-    alone, n = circuit.encode({"x": X}).code, 100 if full else 12
+    expected, n = circuit.encode({"x": X}).code, 100 if full else 12
 
-    def work(_):
-        return all(np.array_equal(circuit.encode({"x": X}).code, alone) for _ in range(n))
+    def encode_repeatedly(_):
+        return all(np.array_equal(circuit.encode({"x": X}).code, expected) for _ in range(n))
 
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(work, range(8)))
+        assert all(pool.map(encode_repeatedly, range(8)))
     figure(f"8 threads x {n} encodes: identical codes")
 
 
@@ -67,32 +67,32 @@ circuit, X = make_circuit(), make_samples(400)
 with ThreadPoolExecutor(8) as pool:
     codes = list(pool.map(lambda _: circuit.encode({"x": X}).code, range(80)))
 assert all(np.array_equal(code, codes[0]) for code in codes)
-numba.get_num_threads()  # starts the layer, as the engine does where there are two threads
+numba.get_num_threads()  # starts the layer, as the engine does with two threads
 print(numba.threading_layer(), hashlib.sha256(codes[0].tobytes()).hexdigest())
 """
 LAYERS = {"workqueue": "workqueue", "omp": "omppool", "tbb": "tbbpool"}
 
 
-def with_layer(layer, code, *arguments, **more):
-    """Run code under a threading layer; pip puts the library of tbb where no loader looks."""
+def run_with_layer(layer, code, *arguments, **environment):
+    """Run code with a threading layer; pip installs tbb outside the path of the loader."""
     folders = os.pathsep.join(
         [str(Path(sys.prefix, "lib")), os.environ.get("LD_LIBRARY_PATH", "")]
     ).rstrip(os.pathsep)
-    more |= {"LD_LIBRARY_PATH": folders} if layer == "tbb" else {}
-    return python(code, *arguments, NUMBA_THREADING_LAYER=layer, **more)
+    environment |= {"LD_LIBRARY_PATH": folders} if layer == "tbb" else {}
+    return run_python(code, *arguments, NUMBA_THREADING_LAYER=layer, **environment)
 
 
-def test_neither_threading_layer_nor_number_of_threads_changes_a_code(full, figure):
-    layers, found = ["workqueue"], set()
+def test_codes_are_independent_of_layer_and_threads(full, figure):
+    layers, codes = ["workqueue"], set()
     if full:
         layers = [
             layer
             for layer, module in LAYERS.items()
-            if with_layer(layer, f"import numba.np.ufunc.{module}").returncode == 0
+            if run_with_layer(layer, f"import numba.np.ufunc.{module}").returncode == 0
         ]
     for layer in layers:
         for threads in ("1", "2"):
-            done = with_layer(
+            done = run_with_layer(
                 layer,
                 THREADS_CODE,
                 str(Path(__file__).parent),
@@ -100,20 +100,20 @@ def test_neither_threading_layer_nor_number_of_threads_changes_a_code(full, figu
                 OPENBLAS_NUM_THREADS=threads,
             )
             assert done.returncode == 0, done.stderr
-            ran, code = done.stdout.split()
-            assert ran == layer
-            found.add(code)
-    assert len(found) == 1
+            used_layer, code = done.stdout.split()
+            assert used_layer == layer
+            codes.add(code)
+    assert len(codes) == 1
     figure(f"{', '.join(layers)} with 1 and 2 threads, 80 encodes by 8 threads: 0 aborts, 1 code")
 
 
 @pytest.mark.parametrize("rows", [1, 7, 64, 150])
-def test_a_code_does_not_depend_on_the_samples_beside_it(rows):
+def test_code_is_independent_of_other_samples(rows):
     circuit, X = make_circuit(), make_samples()
-    whole = circuit.encode({"x": X}).code
-    parts = [circuit.encode({"x": X[i : i + rows]}).code for i in range(0, len(X), rows)]
-    assert np.array_equal(np.vstack(parts), whole)
-    assert np.array_equal(circuit.encode({"x": X[::-1]}).code, whole[::-1])
+    code = circuit.encode({"x": X}).code
+    chunks = [circuit.encode({"x": X[i : i + rows]}).code for i in range(0, len(X), rows)]
+    assert np.array_equal(np.vstack(chunks), code)
+    assert np.array_equal(circuit.encode({"x": X[::-1]}).code, code[::-1])
 
 
 METHODS = [
@@ -123,31 +123,32 @@ METHODS = [
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_child_process_finds_the_same_code(method):
-    here = encode()
+def test_child_process_computes_the_same_code(method):
+    expected = encode()
     with multiprocessing.get_context(method).Pool(1) as pool:
-        assert np.array_equal(here, pool.apply_async(encode).get(timeout=HANGS))
+        assert np.array_equal(expected, pool.apply_async(encode).get(timeout=HANGS))
 
 
-def test_workers_of_joblib_find_the_same_code():
+def test_joblib_workers_compute_the_same_code():
     from joblib import Parallel, delayed
 
-    here, pool = encode(), Parallel(n_jobs=2, backend="loky", timeout=HANGS)
-    assert all(np.array_equal(code, here) for code in pool(delayed(encode)() for _ in range(4)))
+    expected, pool = encode(), Parallel(n_jobs=2, backend="loky", timeout=HANGS)
+    codes = pool(delayed(encode)() for _ in range(4))
+    assert all(np.array_equal(code, expected) for code in codes)
 
 
-# ------------------------------------------------------------------ odd circuits
+# ------------------------------------------------------------------ unusual circuits
 
 
-def odd_circuit(rng):
-    """A circuit that nobody would build: near copies, tiny and huge thresholds, odd scales."""
+def make_unusual_circuit(rng):
+    """A circuit with nearly equal atoms, extreme thresholds or extreme scales."""
     n_neurons, n_inputs = int(rng.integers(1, 40)), int(rng.integers(2, 30))
     signed, two_sided = rng.random(2) < 0.5
     atoms = rng.normal(size=(n_neurons, n_inputs))
     atoms = atoms if signed else np.abs(atoms)
     if n_neurons > 3 and rng.random() < 0.5:
-        twins = atoms[0] + 10 ** rng.uniform(-7, -1) * rng.normal(size=n_inputs)
-        atoms[1] = twins if signed else np.abs(twins)
+        near_copy = atoms[0] + 10 ** rng.uniform(-7, -1) * rng.normal(size=n_inputs)
+        atoms[1] = near_copy if signed else np.abs(near_copy)
     atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
     kind = HardThreshold if rng.random() < 0.2 else SoftThreshold
     transfer = kind(10 ** rng.uniform(-4, 2), bool(two_sided))
@@ -156,8 +157,8 @@ def odd_circuit(rng):
     return circuit, X if signed else np.abs(X)
 
 
-def lasso_energy(circuit, x):
-    """The energy of Eq. 1 that scikit-learn's coordinate descent finds."""
+def compute_lasso_energy(circuit, x):
+    """Minimise the energy of Eq. 1 by coordinate descent of scikit-learn."""
     atoms, lam = circuit.dictionaries[0].atoms, circuit.transfer.threshold
     solver = Lasso(
         lam / len(x), fit_intercept=False, positive=not circuit.transfer.two_sided,
@@ -168,62 +169,63 @@ def lasso_energy(circuit, x):
     return circuit.energy({"x": x[None]}, code[None])[0]
 
 
-def test_odd_circuits_have_finite_codes_that_settled_or_a_warning(full, figure):
+def test_unusual_circuits_converge_or_warn(full, figure):
     rng, n = np.random.default_rng(0), 1000 if full else 80
-    n_warned, n_soft, worst, tol = 0, 0, 0.0, 1e-7
+    n_warned, n_soft, max_excess, tol = 0, 0, 0.0, 1e-7
     for _ in range(n):
-        circuit, X = odd_circuit(rng)
+        circuit, X = make_unusual_circuit(rng)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            found = circuit.encode({"x": X}, tol)
-        warned = any(issubclass(w.category, ConvergenceWarning) for w in caught)
-        n_warned += warned
-        assert np.isfinite(found.code).all()
-        soft = isinstance(circuit.transfer, SoftThreshold)
-        certificate = found.gap if soft else found.residual
-        assert warned or (certificate <= tol).all()
-        if not soft or warned:
+            response = circuit.encode({"x": X}, tol)
+        has_warned = any(issubclass(w.category, ConvergenceWarning) for w in caught)
+        n_warned += has_warned
+        assert np.isfinite(response.code).all()
+        is_soft = isinstance(circuit.transfer, SoftThreshold)
+        certificate = response.gap if is_soft else response.residual
+        assert has_warned or (certificate <= tol).all()
+        if not is_soft or has_warned:
             continue
-        for x, energy in zip(X, circuit.energy({"x": X}, found.code), strict=True):
-            theirs = lasso_energy(circuit, x)
-            worst, n_soft = max(worst, (energy - theirs) / max(theirs, 1e-300)), n_soft + 1
-    assert worst < 1e-6
+        for x, energy in zip(X, circuit.energy({"x": X}, response.code), strict=True):
+            minimum = compute_lasso_energy(circuit, x)
+            max_excess = max(max_excess, (energy - minimum) / max(minimum, 1e-300))
+            n_soft += 1
+    assert max_excess < 1e-6
     figure(
-        f"{n} circuits: 0 non-finite, 0 silently unsettled ({n_warned} warned); {n_soft} soft "
-        f"energies at most {worst:.1e} (relative) above scikit-learn's Lasso"
+        f"{n} circuits: 0 non-finite, 0 unconverged without warning ({n_warned} warned); {n_soft} "
+        f"soft energies at most {max_excess:.1e} (relative) above scikit-learn's Lasso"
     )
 
 
-def test_any_step_is_finite_or_refused(full, figure):
-    rng, n, refused = np.random.default_rng(1), 1000 if full else 60, 0
+def test_any_step_gives_finite_codes_or_raises(full, figure):
+    rng, n, n_rejected = np.random.default_rng(1), 1000 if full else 60, 0
     for _ in range(n):
-        circuit, X = odd_circuit(rng)
+        circuit, X = make_unusual_circuit(rng)
         dt = 10 ** rng.uniform(-5, -1)
         try:
-            found = circuit.simulate({"x": X}, 20 * dt, dt, engine="reference")
+            response = circuit.simulate({"x": X}, 20 * dt, dt, engine="reference")
         except ValueError as error:
-            refused += 1
-            words = str(error)
-            assert "step" in words or "dt" in words or "stab" in words, words
+            n_rejected += 1
+            message = str(error)
+            assert "step" in message or "dt" in message or "stab" in message, message
         else:
-            assert np.isfinite(found.code).all()
-    figure(f"{n} simulations: {n - refused} finite, {refused} refused for their step, 0 others")
+            assert np.isfinite(response.code).all()
+    figure(f"{n} simulations: {n - n_rejected} finite, {n_rejected} rejected for dt, 0 others")
 
 
-# ------------------------------------------------------------------ surroundings
+# ------------------------------------------------------------------ environment
 
 
-def python(code, *arguments, cwd=None, drop=(), timeout=HANGS, **environment):
-    """Run code in a Python of its own."""
-    kept = {name: value for name, value in os.environ.items() if name not in drop}
-    kept["PYTHONPATH"] = str(Path(spikelca.__file__).parent.parent)
+def run_python(code, *arguments, cwd=None, drop=(), timeout=HANGS, **environment):
+    """Run code in a separate Python process."""
+    inherited = {name: value for name, value in os.environ.items() if name not in drop}
+    inherited["PYTHONPATH"] = str(Path(spikelca.__file__).parent.parent)
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        capture_output=True, text=True, timeout=timeout, cwd=cwd, env=kept | environment,
+        capture_output=True, text=True, timeout=timeout, cwd=cwd, env=inherited | environment,
     )  # fmt: skip
 
 
-HOMELESS = """
+WITHOUT_HOME = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
@@ -237,40 +239,40 @@ print(circuit.encode({"x": np.ones((1, 3))}, engine=sys.argv[2]).code.round(6).t
 
 
 @pytest.mark.parametrize("engine", ["reference", "numba"])
-def test_neither_a_home_nor_a_cache_is_needed(tmp_path, engine, full, figure):
+def test_encoding_works_without_home_and_cache(tmp_path, engine, full, figure):
     if engine == "numba" and not full:
         pytest.skip("compiles every kernel: --full")
-    source, here = Path(spikelca.__file__).parent, tmp_path / "here"
+    source, cwd = Path(spikelca.__file__).parent, tmp_path / "cwd"
     copy = tmp_path / "site" / "spikelca"
-    here.mkdir()
+    cwd.mkdir()
     for path in source.rglob("*"):
         if path.is_file() and "__pycache__" not in path.parts:
             target = copy / path.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
-            # A file in its place: no folder for caches can be made there, not even by root.
+            # With a file of this name, even root cannot create a folder for caches.
             (target.parent / "__pycache__").touch()
     before = sorted(tmp_path.rglob("*"))
     start = time.perf_counter()
-    done = python(
-        HOMELESS, str(copy.parent), engine, cwd=here, drop=("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"),
-        HOME="/proc/nowhere", TMPDIR=str(here), MPLCONFIGDIR="/proc/nowhere",
+    done = run_python(
+        WITHOUT_HOME, str(copy.parent), engine, cwd=cwd, drop=("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"),
+        HOME="/proc/nowhere", TMPDIR=str(cwd), MPLCONFIGDIR="/proc/nowhere",
     )  # fmt: skip
     seconds = time.perf_counter() - start
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[[0.9, 0.9, 0.9]]"
     assert sorted(tmp_path.rglob("*")) == before
-    figure(f"{engine} without home and caches: an answer after {seconds:.1f} s, nothing written")
+    figure(f"{engine} without home and caches: a code after {seconds:.1f} s, nothing written")
 
 
 OFFLINE = """
 import socket, sys
 
-def refuse(*arguments, **more):
+def fail(*args, **kwargs):
     raise AssertionError("a socket was opened")
 
-socket.socket.connect = refuse
-socket.getaddrinfo = refuse
+socket.socket.connect = fail
+socket.getaddrinfo = fail
 import numpy as np
 from spikelca import LinkedLCA, load, save
 X = np.random.default_rng(0).random((30, 6))
@@ -280,13 +282,13 @@ load("model").transform(X)
 """
 
 
-def test_learning_touches_no_network_and_writes_what_it_was_told(tmp_path, figure):
-    home, here = tmp_path / "home", tmp_path / "here"
+def test_learning_uses_no_network_and_no_other_files(tmp_path, figure):
+    home, cwd = tmp_path / "home", tmp_path / "cwd"
     home.mkdir()
-    here.mkdir()
-    done = python(OFFLINE, cwd=here, HOME=str(home), TMPDIR=str(here))
+    cwd.mkdir()
+    done = run_python(OFFLINE, cwd=cwd, HOME=str(home), TMPDIR=str(cwd))
     assert done.returncode == 0, done.stderr
-    assert os.listdir(here) == ["model"]
+    assert os.listdir(cwd) == ["model"]
     assert not list(home.rglob("*"))
     figure("fit, save, load, transform: 0 sockets, 1 file written, 0 in the home folder")
 
@@ -299,22 +301,22 @@ resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 import numpy as np
 from spikelca import LCACoder
 from spikelca.datasets import RowFile
-path, n, scale, way = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
-X = RowFile(path) if way == "windows" else np.load(path, mmap_mode="r")
+path, n, scale, method = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+X = RowFile(path) if method == "rows" else np.load(path, mmap_mode="r")
 assert X.shape == (n, 784)
 rng = np.random.default_rng(0)
 atoms = rng.random((64, 784), dtype=np.float32)
 atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
 code = LCACoder(atoms, threshold=0.3 * scale, sparse_output=True).transform(X)
 assert code.shape == (n, 64) and np.isfinite(code.data).all() and code.nnz >= n
-kept = code.data.nbytes + code.indices.nbytes + code.indptr.nbytes
+n_bytes = code.data.nbytes + code.indices.nbytes + code.indptr.nbytes
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print((peak - kept) >> 20, kept >> 20)
+print((peak - n_bytes) >> 20, n_bytes >> 20)
 """
 
 
 def write_rows(path, n, scale):
-    """Images of 784 pixels of which most are dark, as an ``.npy`` file; nothing is held."""
+    """Write images of 784 mostly dark pixels as an ``.npy`` file, block by block."""
     rng = np.random.default_rng(0)
     pixels = rng.random((2000, 784)) * (rng.random((2000, 784)) < 0.2)
     block = (pixels / np.linalg.norm(pixels, axis=1, keepdims=True) * scale).astype(
@@ -328,25 +330,25 @@ def write_rows(path, n, scale):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="address limits of Linux")
-@pytest.mark.skipif(importlib.util.find_spec("resource") is None, reason="no limits here")
+@pytest.mark.skipif(importlib.util.find_spec("resource") is None, reason="no limits on this system")
 @pytest.mark.parametrize(
-    ("way", "scale"), [("windows", 1), ("map", 1000)], ids=["float32", "uint8"]
+    ("method", "scale"), [("rows", 1), ("map", 1000)], ids=["float32", "uint8"]
 )
-def test_a_million_rows_are_encoded_within_two_gigabytes(tmp_path, way, scale, full, figure):
+def test_million_rows_are_encoded_in_two_gigabytes(tmp_path, method, scale, full, figure):
     if not full:
         pytest.skip("a million rows: --full")
-    path, found = tmp_path / "rows.npy", []
+    path, results = tmp_path / "rows.npy", []
     for n in (100_000, 1_000_000):
         write_rows(path, n, scale)
         start = time.perf_counter()
-        done = python(MILLION, str(path), str(n), str(scale), way, OPENBLAS_NUM_THREADS="1")
+        done = run_python(MILLION, str(path), str(n), str(scale), method, OPENBLAS_NUM_THREADS="1")
         assert done.returncode == 0, done.stderr
-        found.append((*map(int, done.stdout.split()), time.perf_counter() - start))
-    (few, _, _), (many, codes, seconds) = found
+        results.append((*map(int, done.stdout.split()), time.perf_counter() - start))
+    (peak_of_tenth, _, _), (peak, codes, seconds) = results
     size = path.stat().st_size >> 20
     path.unlink()
-    assert many < few + 64
+    assert peak < peak_of_tenth + 64
     figure(
-        f"a million rows of 784 ({size} MB, {way}) under a 2 GB address limit in {seconds:.0f} s: "
-        f"peak {many} MB beside {codes} MB of sparse codes; {few} MB for a tenth of the rows"
+        f"a million rows of 784 ({size} MB, {method}), 2 GB address limit, {seconds:.0f} s: peak "
+        f"{peak} MB without {codes} MB of sparse codes; {peak_of_tenth} MB for a tenth of the rows"
     )

@@ -1,4 +1,4 @@
-"""The main job, on small data: from images to the table, its files and its errors."""
+"""Pipeline of `spikelca reproduce` on small data: table, files and errors."""
 
 from __future__ import annotations
 
@@ -32,36 +32,38 @@ def out(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(out):
+def results(out):
     return json.loads((out / "results.json").read_text(encoding="utf-8"))
 
 
-def test_results_follow_their_schema(found):
-    assert {"data", "font", "settings", "versions", "rows", "recall", "block_readout"} <= set(found)
-    assert found["data"].startswith("digits")
-    assert "Arimo" in found["font"]
-    for row in found["rows"]:
+def test_results_follow_their_schema(results):
+    assert {"data", "font", "settings", "versions", "rows", "recall", "block_readout"} <= set(
+        results
+    )
+    assert results["data"].startswith("digits")
+    assert "Arimo" in results["font"]
+    for row in results["rows"]:
         assert {"name", "seed", "lr", "svm_linear", "svm_rbf", "active", "gap"} <= set(row)
         assert all(0 <= row[key] <= 1 for key in ("lr", "svm_linear", "svm_rbf"))
-    names = [row["name"] for row in found["rows"]]
+    names = [row["name"] for row in results["rows"]]
     assert {"raw", "single", "linked", "ordinal"} <= set(names)
-    assert set(found["recall"]) == {"linked", "ordinal"}
+    assert set(results["recall"]) == {"linked", "ordinal"}
 
 
-def test_even_a_quick_look_codes_far_better_than_chance(found):
-    scores = {row["name"]: row["lr"] for row in found["rows"]}
+def test_quick_run_is_far_above_chance(results):
+    scores = {row["name"]: row["lr"] for row in results["rows"]}
     assert min(scores[name] for name in ("single", "linked", "ordinal")) > 0.85
-    assert found["block_readout"] > 0.8
-    assert min(found["recall"].values()) > 0.8
+    assert results["block_readout"] > 0.8
+    assert min(results["recall"].values()) > 0.8
 
 
-def test_every_code_of_the_table_carries_its_certificate(found):
-    rate = [row for row in found["rows"] if row["name"] in ("single", "linked", "ordinal")]
-    assert all(row["gap"] < 1.5e-4 for row in rate)
+def test_every_rate_code_converges_to_tol(results):
+    rows = [row for row in results["rows"] if row["name"] in ("single", "linked", "ordinal")]
+    assert all(row["gap"] < 1.5e-4 for row in rows)
 
 
-def test_the_leaky_rows_stand_apart_and_beat_the_honest_ones(found):
-    scores = {row["name"]: row["lr"] for row in found["rows"]}
+def test_leaky_rows_have_higher_accuracy(results):
+    scores = {row["name"]: row["lr"] for row in results["rows"]}
     assert scores["linked-LEAKY"] > scores["linked"]
     assert scores["linked-LEAKY"] > 0.99
 
@@ -82,26 +84,26 @@ ROWS = (
 )
 
 
-def printed(rows):
-    material = SimpleNamespace(
+def text_of(rows):
+    data = SimpleNamespace(
         images=SimpleNamespace(name="noise"), printed=SimpleNamespace(font="none")
     )
-    return report.format_table(table.Table(rows, {}, []), material, (0, 1), settings.QUICK)
+    return report.format_table(table.Table(rows, {}, []), data, (0, 1), settings.QUICK)
 
 
-def paged(rows, command=""):
+def page_of(rows, command=""):
     rest = {"data": "noise", "font": "none", "settings": {}, "versions": {}}
     return report.render_html({"rows": [asdict(row) for row in rows], **rest}, "", command, [])
 
 
 def test_text_and_page_show_mean_spread_and_gap():
-    lines = {line.split()[0]: line.split() for line in printed(ROWS).splitlines() if line}
+    lines = {line.split()[0]: line.split() for line in text_of(ROWS).splitlines() if line}
     assert lines["raw"][1:4] == ["0.5000"] * 3
     assert lines["linked"][1:9] == [
         "0.8500", "±0.0707", "0.2500", "±0.0000", "0.6000", "±0.0000", "11.5", "2e-05"
     ]  # fmt: skip
     assert lines["linked-LEAKY"][1:6] == ["1.0000", "1.0000", "1.0000", "5.0", "3e-05"]
-    cells = re.findall(r"<td[^>]*>([^<]*)</td>", paged(ROWS).partition("</table>")[0])
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", page_of(ROWS).partition("</table>")[0])
     assert cells[:6] == ["raw", "0.5000", "0.5000", "0.5000", "", ""]
     assert cells[7:13] == [
         "linked", "0.8500 ± 0.0707", "0.2500 ± 0.0000", "0.6000 ± 0.0000", "11.5", "2e-05"
@@ -110,12 +112,12 @@ def test_text_and_page_show_mean_spread_and_gap():
 
 
 def test_text_and_page_warn_of_leaky_rows():
-    assert report.LEAKAGE_NOTE in printed(ROWS)
-    assert report.LEAKAGE_NOTE not in printed(ROWS[:3])
-    assert "at test time. They" in paged(ROWS)
-    assert "at test time. They" not in paged(ROWS[:3])
-    assert "A quick run" in paged((), "spikelca reproduce --quick")
-    assert "A quick run" not in paged((), "spikelca reproduce")
+    assert report.LEAKAGE_NOTE in text_of(ROWS)
+    assert report.LEAKAGE_NOTE not in text_of(ROWS[:3])
+    assert "at test time. They" in page_of(ROWS)
+    assert "at test time. They" not in page_of(ROWS[:3])
+    assert "A quick run" in page_of((), "spikelca reproduce --quick")
+    assert "A quick run" not in page_of((), "spikelca reproduce")
 
 
 def test_drivers_scale_with_the_threshold():
@@ -140,16 +142,16 @@ def test_spiking_codes_are_those_of_spiking_neurons():
     assert np.abs(codes.test - model.transform(shown.test)).max() > 1e-4
 
 
-def test_a_single_dictionary_has_no_contrast():
+def test_single_dictionary_has_no_contrast():
     one = settings.Settings(contrast_amount=0.5, contrast_share=0.125)
     assert one.contrast("linked") == one.contrast("ordinal") == Contrast(0.5, 0.125)
     assert one.contrast("single") is None
     assert replace(one, contrast_share=0).contrast("linked") is None
 
 
-def test_shuffled_test_labels_do_not_change_what_is_learned():
+def test_test_labels_do_not_affect_learning():
     images = load_images("digits")
-    material = linked.make_linked_data(images)
+    data = linked.make_linked_data(images)
     rng = np.random.default_rng(0)
     shuffled = linked.make_linked_data(
         type(images)(
@@ -158,31 +160,31 @@ def test_shuffled_test_labels_do_not_change_what_is_learned():
         )
     )  # fmt: skip
     chosen = replace(settings.QUICK, thresholds=(0.03, 0.05))
-    picks = [linked.choose_thresholds(["linked"], m, chosen, 0) for m in (material, shuffled)]
-    assert picks[0] == picks[1]
-    models = [linked.fit_kind("ordinal", m, settings.QUICK, 0.05, 0) for m in (material, shuffled)]
+    thresholds = [linked.choose_thresholds(["linked"], d, chosen, 0) for d in (data, shuffled)]
+    assert thresholds[0] == thresholds[1]
+    models = [linked.fit_kind("ordinal", d, settings.QUICK, 0.05, 0) for d in (data, shuffled)]
     assert np.array_equal(models[0].components_, models[1].components_)
 
 
-def test_constants_are_chosen_on_training_rows_only():
+def test_constants_depend_on_training_rows_only():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(90, 4)).astype(np.float32)
     y = (X[:, 0] > 0).astype(np.int64)
     test = rng.normal(size=(30, 4)).astype(np.float32)
-    honest = score(LOGISTIC, X, y, test, np.zeros(30, np.int64), 90, 0)
-    other = score(LOGISTIC, X, y, test, np.ones(30, np.int64), 90, 0)
-    assert honest.constants == other.constants
-    assert honest.accuracy + other.accuracy == pytest.approx(1.0)
+    zeros = score(LOGISTIC, X, y, test, np.zeros(30, np.int64), 90, 0)
+    ones = score(LOGISTIC, X, y, test, np.ones(30, np.int64), 90, 0)
+    assert zeros.constants == ones.constants
+    assert zeros.accuracy + ones.accuracy == pytest.approx(1.0)
     assert tune(LOGISTIC, X, y, 0)[0] in LOGISTIC.grid
 
 
-def test_what_is_clearly_worse_on_a_part_of_the_rows_is_not_tried_on_all_of_them(monkeypatch):
-    seen: list[tuple[int, float]] = []
+def test_successive_halving_drops_worse_constants(monkeypatch):
+    fitted: list[tuple[int, float]] = []
 
     def stump(constants):
         class Flip(DummyClassifier):
             def fit(self, X, y):
-                seen.append((len(y), constants["C"]))
+                fitted.append((len(y), constants["C"]))
                 self.classes_ = np.unique(y)
                 return self
 
@@ -195,24 +197,24 @@ def test_what_is_clearly_worse_on_a_part_of_the_rows_is_not_tried_on_all_of_them
 
     monkeypatch.setattr(scoring, "HALVING_ROWS", 60)
     X = np.random.default_rng(0).normal(size=(120, 1)).astype(np.float32)
-    candidate = ClassifierSpec("stump", stump, [{"C": c} for c in (0.1, 0.9, 0.3, 1.0)])
-    constants, accuracy = tune(candidate, X, (X[:, 0] > 0).astype(np.int64), 0)
+    classifier = ClassifierSpec("stump", stump, [{"C": c} for c in (0.1, 0.9, 0.3, 1.0)])
+    constants, accuracy = tune(classifier, X, (X[:, 0] > 0).astype(np.int64), 0)
     assert (constants, accuracy) == ({"C": 1.0}, 1.0)
-    assert {c for n, c in seen if n == 40} == {0.1, 0.9, 0.3, 1.0}
-    assert {c for n, c in seen if n == 80} == {0.9, 1.0}
+    assert {c for n, c in fitted if n == 40} == {0.1, 0.9, 0.3, 1.0}
+    assert {c for n, c in fitted if n == 80} == {0.9, 1.0}
 
 
-def test_ready_kernels_give_the_accuracies_of_the_classifier_itself():
+def test_precomputed_kernels_give_the_same_accuracies():
     images = load_images("digits")
     X, y = images.X_train[:300].astype(np.float32), images.y_train[:300]
-    plain = replace(RBF_SVM, trials=None)
-    slow, quick = (scoring._cross_validated(c, c.grid, X, y, 0) for c in (plain, RBF_SVM))
-    assert len(set(slow)) > 3
-    assert np.array_equal(slow, quick)
+    direct = replace(RBF_SVM, make_trials=None)
+    expected, scores = (scoring._cross_validate(c, c.grid, X, y, 0) for c in (direct, RBF_SVM))
+    assert len(set(expected)) > 3
+    assert np.array_equal(scores, expected)
 
 
-def test_after_an_interrupt_no_further_classifier_is_fitted(monkeypatch):
-    begun, all_cancelled, cancel = [], threading.Event(), Future.cancel
+def test_interrupt_stops_the_scoring(monkeypatch):
+    started, all_cancelled, cancel = [], threading.Event(), Future.cancel
     n_jobs = 20 * len(table.CLASSIFIERS)
     cancels = itertools.count(1)
 
@@ -222,19 +224,19 @@ def test_after_an_interrupt_no_further_classifier_is_fitted(monkeypatch):
             all_cancelled.set()
         return done
 
-    def interrupted(candidate, *_):
-        begun.append(candidate.name)
-        # Of the two threads one stops at once, and the others' jobs last until all are cancelled.
-        assert len(begun) == 1 or all_cancelled.wait(HANGS)
+    def interrupted(classifier, *_):
+        started.append(classifier.name)
+        # One of the two threads stops at once; the job of the other lasts until all are cancelled.
+        assert len(started) == 1 or all_cancelled.wait(HANGS)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Future, "cancel", cancelled)
     monkeypatch.setattr(table, "score", interrupted)
-    material = linked.make_linked_data(load_images("digits"))
-    codes = [table.CodeSet(f"code {k}", 0, material.train, material.test) for k in range(20)]
+    data = linked.make_linked_data(load_images("digits"))
+    codes = [table.CodeSet(f"code {k}", 0, data.train, data.test) for k in range(20)]
     with pytest.raises(KeyboardInterrupt):
-        table._score_all(codes, material, settings.QUICK)
-    assert 1 <= len(begun) <= 3
+        table._score_all(codes, data, settings.QUICK)
+    assert 1 <= len(started) <= 3
 
 
 @pytest.mark.parametrize(
@@ -245,7 +247,7 @@ def test_after_an_interrupt_no_further_classifier_is_fitted(monkeypatch):
         (["--quick", "--out", "/proc/nowhere"], "nowhere"),
     ],
 )
-def test_what_fails_says_why_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):
+def test_failure_is_reported_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # results are written to the current folder
     assert main(["reproduce", *arguments]) == 1
     error = capsys.readouterr().err.strip()
@@ -253,31 +255,31 @@ def test_what_fails_says_why_in_one_line(arguments, message, capsys, tmp_path, m
     assert len(error.splitlines()) == 1
 
 
-def test_wrong_usage_ends_with_two():
+def test_wrong_usage_exits_with_2():
     with pytest.raises(SystemExit) as stop:
         main(["reproduce", "--transfer", "firm"])
     assert stop.value.code == 2
 
 
-@pytest.mark.parametrize("reading", ["linked", "clamp"])
-def test_the_other_readings_of_the_driver_order_the_code(reading):
-    material = linked.make_linked_data(load_images("digits"))
-    chosen = replace(settings.QUICK, reading=reading)
-    model = linked.fit_kind("ordinal", material, chosen, 0.05, 0)
-    codes = model.transform(material.test)
-    assert linked.block_readout_accuracy(model, codes, material.images.y_test) > 0.7
+@pytest.mark.parametrize("mode", ["linked", "clamp"])
+def test_other_driver_modes_order_the_code(mode):
+    data = linked.make_linked_data(load_images("digits"))
+    chosen = replace(settings.QUICK, driver_mode=mode)
+    model = linked.fit_kind("ordinal", data, chosen, 0.05, 0)
+    codes = model.transform(data.test)
+    assert linked.block_readout_accuracy(model, codes, data.images.y_test) > 0.7
 
 
-def test_the_hard_threshold_learns_and_codes():
-    material = linked.make_linked_data(load_images("digits"))
+def test_hard_threshold_learns_and_encodes():
+    data = linked.make_linked_data(load_images("digits"))
     chosen = replace(settings.QUICK, transfer="hard", thresholds=(0.1,))
-    model = linked.fit_kind("linked", material, chosen, 0.1, 0)
-    codes = model.transform(material.test)
+    model = linked.fit_kind("linked", data, chosen, 0.1, 0)
+    codes = model.transform(data.test)
     assert codes[codes > 0].min() > 0.1
-    assert linked.recall_accuracy(model, codes, material) > 0.7
+    assert linked.recall_accuracy(model, codes, data) > 0.7
 
 
-def test_the_snippets_of_the_readme_run():
+def test_readme_snippets_run():
     text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     snippets = [part.split("```")[0] for part in text.split("```python\n")[1:]]
     assert len(snippets) >= 2

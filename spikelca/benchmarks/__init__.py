@@ -1,1 +1,1 @@
-"""The benchmark: spikelca compared with other packages, one file per suite."""
+"""Benchmarks of spikelca compared with other packages."""

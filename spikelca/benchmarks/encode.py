@@ -1,4 +1,4 @@
-"""Suite ``encode``: the settled code, beside the peers and beside the product Phi^T X alone."""
+"""Suite ``encode``: time to encode, compared with other packages and with the product Phi^T X."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spikelca.benchmarks import peers as peers
+from spikelca.benchmarks import peers
 from spikelca.benchmarks.measure import (
     Quartiles,
     Row,
@@ -27,20 +27,22 @@ from spikelca.utils.validation import FloatArray
 
 @dataclass(frozen=True)
 class PeerBenchmark:
-    """One peer, and how it is to be met.
+    """Comparison with one package.
 
     Attributes
     ----------
     name : str
+        Name of the package and method.
     make : callable
-        From a problem to a task that gives codes.
+        Makes a task that computes codes from a problem.
     n_samples : int
-        As many as make a round of it short.
+        Number of samples, small enough for short rounds.
     tol : float
-        The gap to which this library settles beside it.
+        Tolerance of spikelca.
     slack : float
-        How far the objectives may differ, as a part; beyond, no ratio is shown.
+        Maximum relative difference of the objectives; no ratio is shown for larger ones.
     target : str
+        Target of the ratio of times, as ``">= 5"``.
     """
 
     name: str
@@ -52,18 +54,18 @@ class PeerBenchmark:
 
 
 def make_circuit(problem: LassoProblem) -> Circuit:
-    """The circuit that solves a problem."""
+    """Make the circuit that solves a problem."""
     return Circuit(RateNeuron(), SoftThreshold(problem.lam), [Dictionary("x", problem.atoms)])
 
 
 def encode_task(problem: LassoProblem, tol: float = 1e-4) -> Solver:
-    """This library, as a user calls it: checks, drive, settling and certificate included."""
+    """Make the task of spikelca as called by users, with validation, drive and certificate."""
     circuit = make_circuit(problem)
     return lambda: circuit.encode({"x": problem.X}, tol=tol).code
 
 
 def mean_gap(problem: LassoProblem, code: FloatArray) -> float:
-    """Mean relative duality gap of a code, computed in float64 from its own arrays."""
+    """Compute the mean relative duality gap of a code in float64."""
     X, atoms = problem.X.astype(np.float64), problem.atoms.astype(np.float64)
     x2 = np.einsum("ij,ij->i", X, X)
     gaps = relative_gap(SoftThreshold(problem.lam), X @ atoms.T, atoms @ atoms.T, code, x2)
@@ -71,13 +73,13 @@ def mean_gap(problem: LassoProblem, code: FloatArray) -> float:
 
 
 def mean_objective(problem: LassoProblem, code: FloatArray) -> float:
-    """Mean objective of a code."""
+    """Compute the mean objective of a code."""
     atoms = [Dictionary("x", problem.atoms)]
     return float(energy({"x": problem.X}, atoms, code, SoftThreshold(problem.lam)).mean())
 
 
 def peer_benchmarks(quick: bool) -> list[PeerBenchmark]:
-    """The field, from the nearest to the farthest."""
+    """List the comparisons, the fastest packages first."""
     scale = 4 if quick else 1
     return [
         PeerBenchmark("SPAMS", peers.spams_lasso, 1000 // scale, target=">= 5"),
@@ -90,25 +92,25 @@ def peer_benchmarks(quick: bool) -> list[PeerBenchmark]:
 def encode_suite(
     problem: LassoProblem, large: LassoProblem | None, quick: bool, skipped: list[dict[str, str]]
 ) -> Iterator[Row]:
-    """All rows of the suite, each as soon as it is measured."""
+    """Yield the rows of the suite as they are measured."""
     rounds = 5 if quick else 9
     with fix_threads(1):
         yield compare_with_product(problem, rounds)
-        for contest in peer_benchmarks(quick):
-            yield from compare_with_peer(problem, contest, rounds, skipped)
+        for peer in peer_benchmarks(quick):
+            yield from compare_with_peer(problem, peer, rounds, skipped)
         for name, maker in (("NumPy LCA", peers.numpy_lca), ("NumPy FISTA", peers.numpy_fista)):
             target = ">= 50" if name == "NumPy LCA" else ""
-            part = problem.part(500 // (4 if quick else 1))
-            n_steps = steps_to_gap(part, maker, 1e-3)
-            contest = PeerBenchmark(
+            subset = problem.head(500 // (4 if quick else 1))
+            n_steps = count_steps_to_gap(subset, maker, 1e-3)
+            peer = PeerBenchmark(
                 f"{name}, {n_steps} steps",
                 lambda p, m=maker, n=n_steps: m(p, n),  # type: ignore[misc]
-                len(part.X),
+                len(subset.X),
                 1e-3,
                 1e-3,
                 target,
             )
-            yield from compare_with_peer(problem, contest, max(rounds // 2, 3), skipped)
+            yield from compare_with_peer(problem, peer, max(rounds // 2, 3), skipped)
         if large is not None:
             for name, make, n, target in (
                 ("SPAMS", peers.spams_lasso, 300, ">= 10"),
@@ -120,7 +122,7 @@ def encode_suite(
 
 
 def compare_with_product(problem: LassoProblem, rounds: int) -> Row:
-    """Encode over the time of Phi^T X: what is left to gain."""
+    """Compare the time to encode with the time of the product Phi^T X, its lower bound."""
     tasks = {"ours": encode_task(problem), "product": peers.product_task(problem)}
     seconds = time_interleaved(tasks, 2 * rounds)
     code, n = tasks["ours"](), len(problem.X)
@@ -135,37 +137,37 @@ def compare_with_product(problem: LassoProblem, rounds: int) -> Row:
 
 
 def compare_with_peer(
-    problem: LassoProblem, contest: PeerBenchmark, rounds: int, skipped: list[dict[str, str]]
+    problem: LassoProblem, peer: PeerBenchmark, rounds: int, skipped: list[dict[str, str]]
 ) -> Iterator[Row]:
-    """One peer beside this library on the same samples."""
-    part = problem.part(contest.n_samples)
+    """Compare spikelca with another package on the same samples."""
+    subset = problem.head(peer.n_samples)
     try:
-        theirs = contest.make(part)
+        peer_task = peer.make(subset)
     except ImportError as error:
-        skipped.append({"peer": contest.name, "why": str(error)})
+        skipped.append({"peer": peer.name, "why": str(error)})
         return
-    tasks = {"ours": encode_task(part, contest.tol), "peer": theirs}
+    tasks = {"ours": encode_task(subset, peer.tol), "peer": peer_task}
     codes = {name: task() for name, task in tasks.items()}
-    objectives = {name: mean_objective(part, code) for name, code in codes.items()}
-    gaps = {name: mean_gap(part, code) for name, code in codes.items()}
-    if not objectives_agree(objectives, contest.slack):
-        skipped.append({"peer": contest.name, "why": f"objectives differ: {objectives}"})
+    objectives = {name: mean_objective(subset, code) for name, code in codes.items()}
+    gaps = {name: mean_gap(subset, code) for name, code in codes.items()}
+    if not objectives_agree(objectives, peer.slack):
+        skipped.append({"peer": peer.name, "why": f"objectives differ: {objectives}"})
         return
     seconds = time_interleaved(tasks, rounds)
     value = Quartiles.of(seconds["peer"] / seconds["ours"])
     yield Row(
-        "encode", f"{contest.name} / encode ({len(problem.atoms)} atoms)", value, "x",
-        contest.target, meets_target(value.median, contest.target),
-        {name: float(np.median(s)) / len(part.X) * 1e6 for name, s in seconds.items()},
-        gaps, objectives, f"tol {contest.tol:g}, {len(part.X)} samples",
+        "encode", f"{peer.name} / encode ({len(problem.atoms)} atoms)", value, "x",
+        peer.target, meets_target(value.median, peer.target),
+        {name: float(np.median(s)) / len(subset.X) * 1e6 for name, s in seconds.items()},
+        gaps, objectives, f"tol {peer.tol:g}, {len(subset.X)} samples",
     )  # fmt: skip
 
 
-def steps_to_gap(
+def count_steps_to_gap(
     problem: LassoProblem, maker: Callable[[LassoProblem, int], Solver], gap: float
 ) -> int:
-    """How many steps a plain iteration takes until its mean gap is small enough."""
-    part, n_steps = problem.part(100), 50
-    while n_steps < 3200 and not mean_gap(part, maker(part, n_steps)()) <= gap:
+    """Count the steps (in a geometric sequence) that an iteration needs for a mean gap."""
+    subset, n_steps = problem.head(100), 50
+    while n_steps < 3200 and not mean_gap(subset, maker(subset, n_steps)()) <= gap:
         n_steps = int(n_steps * 1.25)
     return n_steps

@@ -1,9 +1,9 @@
-"""How the benchmark measures: side by side, over and over, as ratios.
+"""Measurement of ratios of times in interleaved rounds.
 
-On a shared machine a second is worth little and a ratio of two medians not much more. Here all
-candidates run in turn, round after round, and each round gives one ratio; the median of these is
-the figure, the quartiles are its spread. A ratio is shown only if both sides solved the same
-problem: their objectives must agree, and the duality gap that each reached stands beside it.
+On a shared machine, times and ratios of median times are unreliable. Therefore all tasks run in
+turn, round after round. Each round gives one ratio; the median of the ratios is the result, and
+their quartiles describe its variation. A ratio is shown only if both sides solved the same problem:
+their objectives must agree, and their duality gaps are listed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Task = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Quartiles:
-    """Median and quartiles of one figure over the rounds."""
+    """Median and quartiles of a value over the rounds."""
 
     median: float
     low: float
@@ -34,32 +34,35 @@ class Quartiles:
 
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> Quartiles:
-        """The spread of some values."""
+        """Compute median and quartiles of some values."""
         low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
         return cls(float(median), float(low), float(high), len(values))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.
+    """One row of the table.
 
     Attributes
     ----------
     suite, measure : str
-    value : Spread
-        The figure: a ratio of times, or what `unit` says.
+        Name of the suite, and description of the measurement.
+    value : Quartiles
+        Result in ``unit``.
     unit : str
-        "x" for a ratio.
+        Unit of the result, "x" for a ratio of times.
     target : str
-        What the figure should be.
+        Target of the median, as ``">= 5"``.
     met : bool, optional
-        Whether it is.
-    times : mapping of name to microseconds a sample
+        Whether the target is met.
+    times : mapping of name to float
+        Microseconds per sample of each side.
     gaps : mapping of name to float
-        Mean relative duality gap that each side reached.
+        Mean relative duality gap of each side.
     objectives : mapping of name to float
-        Mean objective that each side reached.
+        Mean objective of each side.
     note : str
+        Further information.
     """
 
     suite: str
@@ -74,18 +77,18 @@ class Row:
     note: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """The row as plain numbers and words."""
+        """Convert the row to plain numbers and strings."""
         return asdict(self)
 
 
 @contextmanager
 def fix_threads(n_threads: int) -> Iterator[None]:
-    """BLAS, OpenMP and this library held to a number of threads."""
+    """Set the number of threads of BLAS, OpenMP and spikelca."""
     from threadpoolctl import threadpool_limits
 
     limits = threadpool_limits(limits=n_threads)
     with limits, limit_threads(n_threads), warnings.catch_warnings():
-        # What a peer did not reach stands in the table as its gap.
+        # The table shows the gap of a solver that does not converge.
         warnings.simplefilter("ignore")
         yield
 
@@ -93,10 +96,10 @@ def fix_threads(n_threads: int) -> Iterator[None]:
 def time_interleaved(
     tasks: Mapping[str, Task], rounds: int, clock: Callable[[], float] = time.process_time
 ) -> dict[str, NDArray[np.float64]]:
-    """Seconds of each task in each round; every task runs once before, unmeasured.
+    """Measure the seconds of each task in each round, after one call that is not measured.
 
-    The clock is the processor time of this process, all its threads together, so that neighbours
-    on a shared machine are not counted; where threads or latency are the question it is the wall's.
+    The default clock is the processor time of all threads of this process, so that other processes
+    are not counted. Latency and speed-up by threads are measured in wall-clock time.
     """
     for task in tasks.values():
         task()
@@ -109,15 +112,15 @@ def time_interleaved(
     return {name: np.array(values) for name, values in seconds.items()}
 
 
-def meets_target(figure: float, target: str) -> bool | None:
-    """Whether a figure meets a target such as ``">= 5"`` or ``"<= 3.5"``; None without a target."""
+def meets_target(value: float, target: str) -> bool | None:
+    """Whether a value meets a target such as ``">= 5"`` or ``"<= 3.5"``; None without a target."""
     if not target:
         return None
     sign, limit = target.split()[:2]
-    return figure >= float(limit) if sign == ">=" else figure <= float(limit)
+    return value >= float(limit) if sign == ">=" else value <= float(limit)
 
 
 def objectives_agree(objectives: Mapping[str, float], slack: float) -> bool:
-    """Whether objectives differ by no more than a part of the smallest."""
+    """Whether objectives differ by at most ``slack``, relative to the smallest."""
     values = list(objectives.values())
     return max(values) - min(values) <= slack * abs(min(values))

@@ -1,8 +1,8 @@
-"""The peers: other ways to the same codes, each as a task on the same arrays.
+"""Other solvers of the same problem, each as a task on the same arrays.
 
-All solve ``min_a 1/2 |x - Phi a|^2 + lam |a|_1, a >= 0`` for each sample. What does not depend on
-the samples (the Gram matrix, the step) is made beforehand for everyone. A peer that is not
-installed is not there; it is never imitated.
+All solve ``min_a 1/2 |x - Phi a|^2 + lam |a|_1, a >= 0`` for each sample. Arrays that do not depend
+on the samples (Gram matrix, step size) are computed before the measurement, for all solvers. The
+task of a package that is not installed raises ImportError.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from spikelca.utils.validation import FloatArray
 
 @dataclass(frozen=True, eq=False)
 class LassoProblem:
-    """One problem for all: samples X (n_samples, n_inputs), atoms (n_neurons, n_inputs), lam."""
+    """Non-negative LASSO: samples X (n_samples, n_inputs), atoms (n_neurons, n_inputs) and lam."""
 
     X: FloatArray
     atoms: FloatArray
     lam: float
 
-    def part(self, n_samples: int) -> LassoProblem:
-        """The first samples alone."""
+    def head(self, n_samples: int) -> LassoProblem:
+        """Return the problem of the first samples."""
         return LassoProblem(self.X[:n_samples], self.atoms, self.lam)
 
 
@@ -33,13 +33,13 @@ Solver = Callable[[], FloatArray]
 
 
 def product_task(problem: LassoProblem) -> Solver:
-    """The limit: Phi^T X in float32, and nothing else."""
+    """Compute the product Phi^T X in float32, a lower bound of the time to encode."""
     X, phi = problem.X.astype(np.float32), np.ascontiguousarray(problem.atoms.T, np.float32)
     return lambda: np.asarray(X @ phi)
 
 
 def spams_lasso(problem: LassoProblem) -> Solver:
-    """SPAMS: LARS with a Gram matrix, one thread."""
+    """Solve with SPAMS: LARS with a Gram matrix, one thread."""
     import spams
 
     phi = np.asfortranarray(problem.atoms.T, np.float64)
@@ -57,7 +57,7 @@ def spams_lasso(problem: LassoProblem) -> Solver:
 
 
 def sklearn_lasso(problem: LassoProblem, tol: float = 1e-4) -> Solver:
-    """scikit-learn's `LassoProblem`, coordinate descent on a precomputed Gram matrix."""
+    """Solve with ``Lasso`` of scikit-learn: coordinate descent with a precomputed Gram matrix."""
     from sklearn.linear_model import Lasso as SklearnLasso
 
     phi = np.asfortranarray(problem.atoms.T, np.float64)
@@ -74,7 +74,7 @@ def sklearn_lasso(problem: LassoProblem, tol: float = 1e-4) -> Solver:
 
 
 def sklearn_sparse_encode(problem: LassoProblem) -> Solver:
-    """scikit-learn's `sparse_encode`, which takes no tolerance."""
+    """Solve with ``sparse_encode`` of scikit-learn, which has no tolerance parameter."""
     from sklearn.decomposition import sparse_encode
 
     X, atoms = problem.X.astype(np.float64), problem.atoms.astype(np.float64)
@@ -88,7 +88,7 @@ def sklearn_sparse_encode(problem: LassoProblem) -> Solver:
 
 
 def celer_lasso(problem: LassoProblem, tol: float = 1e-4) -> Solver:
-    """celer: one sample at a time, as it is made for large single problems."""
+    """Solve with celer, one sample at a time, as it is designed for single large problems."""
     import celer
 
     phi = np.asfortranarray(problem.atoms.T, np.float64)
@@ -100,7 +100,7 @@ def celer_lasso(problem: LassoProblem, tol: float = 1e-4) -> Solver:
 
 
 def numpy_rate(problem: LassoProblem, n_steps: int, k: float) -> Solver:
-    """Potentials after forward Euler of the circuit with dense matrices, float32."""
+    """Integrate the potentials of rate neurons by forward Euler with dense float32 matrices."""
     X, atoms = problem.X.astype(np.float32), problem.atoms.astype(np.float32)
     lam, lateral = np.float32(problem.lam), atoms @ atoms.T - np.eye(len(atoms), dtype=np.float32)
     step = np.float32(k)
@@ -116,13 +116,13 @@ def numpy_rate(problem: LassoProblem, n_steps: int, k: float) -> Solver:
 
 
 def numpy_lca(problem: LassoProblem, n_steps: int, k: float = 0.1) -> Solver:
-    """The codes of the same."""
+    """Compute the codes of `numpy_rate`."""
     potentials, lam = numpy_rate(problem, n_steps, k), np.float32(problem.lam)
     return lambda: np.maximum(potentials() - lam, np.float32(0))
 
 
 def numpy_fista(problem: LassoProblem, n_steps: int) -> Solver:
-    """FISTA with dense matrices, float32."""
+    """Solve by FISTA with dense float32 matrices."""
     X, atoms = problem.X.astype(np.float32), problem.atoms.astype(np.float32)
     gram = atoms @ atoms.T
     step = np.float32(1 / largest_eigenvalue(gram))
@@ -133,10 +133,10 @@ def numpy_fista(problem: LassoProblem, n_steps: int) -> Solver:
         a = z = np.zeros_like(b)
         t = 1.0
         for _ in range(n_steps):
-            new = np.maximum(z + step * (b - z @ gram - lam), np.float32(0))
-            after = 0.5 * (1 + np.sqrt(1 + 4 * t * t))
-            z = new + np.float32((t - 1) / after) * (new - a)
-            a, t = new, after
+            a_next = np.maximum(z + step * (b - z @ gram - lam), np.float32(0))
+            t_next = 0.5 * (1 + np.sqrt(1 + 4 * t * t))
+            z = a_next + np.float32((t - 1) / t_next) * (a_next - a)
+            a, t = a_next, t_next
         return a
 
     return solve

@@ -1,7 +1,6 @@
-"""The benchmark: how fast, beside whom, at what accuracy, on which machine.
+"""Benchmark suites: run them and format their results.
 
-`run_benchmark` gives plain numbers and words; `format_benchmark` makes them a page. How it measures
-stands in `benchmark_measure.py`.
+See `spikelca.benchmarks.measure` for the method of measurement.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from spikelca.benchmarks.encode import encode_suite
-from spikelca.benchmarks.learn import draw_first_atoms, learn_epoch, learn_suite, spiking_suite
+from spikelca.benchmarks.learn import initial_atoms, learn_epoch, learn_suite, spiking_suite
 from spikelca.benchmarks.measure import Row
 from spikelca.benchmarks.peers import LassoProblem
 from spikelca.benchmarks.scaling import scaling_suite
@@ -28,7 +27,7 @@ from spikelca.utils.validation import FloatArray
 SUITES = ("encode", "learn", "spiking", "scaling", "workers")
 
 RELATIVE_THRESHOLD = 0.054
-"""Threshold as a part of the median norm of a sample: 0.5 on MNIST, about 7 % active."""
+"""Threshold relative to the median norm of samples: 0.5 on MNIST, with about 7 % active neurons."""
 
 PACKAGES = ("spikelca", "numpy", "numba", "scikit-learn", "spams-bin", "celer", "brian2")
 
@@ -36,21 +35,22 @@ PACKAGES = ("spikelca", "numpy", "numba", "scikit-learn", "spams-bin", "celer", 
 def run_benchmark(
     suites: Sequence[str] | None = None, quick: bool = False, data: str = "digits"
 ) -> dict[str, Any]:
-    """Measure.
+    """Run benchmark suites.
 
     Parameters
     ----------
     suites : sequence of {"encode", "learn", "spiking", "scaling", "workers"}, optional
-        Which ones; all unless told.
+        Suites to run (default: all).
     quick : bool, default=False
-        Small problems and few rounds: for a look, not for a table.
+        Whether to use small problems and few rounds, without targets.
     data : {"digits", "mnist"} or path
-        See `spikelca.datasets.load_images`.
+        Data set, see `spikelca.datasets.load_images`.
 
     Returns
     -------
     dict
-        ``conditions``, ``rows`` (see `Row`) and ``skipped`` (peer, why): JSON as it is.
+        Results in the form of JSON: ``conditions``, ``rows`` (see `Row`) and ``skipped`` (peer,
+        why).
 
     Raises
     ------
@@ -60,7 +60,7 @@ def run_benchmark(
     chosen = list(SUITES if suites is None else suites)
     unknown = [name for name in chosen if name not in SUITES]
     if unknown or not chosen:
-        raise ValueError(f"suites is {chosen}; some of {SUITES} were awaited.")
+        raise ValueError(f"`suites` must be among {SUITES}, got {chosen}.")
     images = load_images(data)
     X_train, X_test = (np.array(X, np.float32) for X in (images.X_train, images.X_test))
     if quick:
@@ -70,21 +70,22 @@ def run_benchmark(
     if not quick and "encode" in chosen and len(X_train) >= 20_000:
         large = make_problem(X_train[:20_000], X_test[:300], 2048)
     skipped: list[dict[str, str]] = []
-    # The targets were set for MNIST with 256 atoms; elsewhere a figure is just a figure.
-    official = not quick and problem.atoms.shape == (256, 784)
+    # Targets are defined for MNIST with 256 atoms only.
+    has_targets = not quick and problem.atoms.shape == (256, 784)
     rows = [
-        (row if official else replace(row, target="", met=None)).as_dict()
+        (row if has_targets else replace(row, target="", met=None)).as_dict()
         for name in chosen
         for row in run_suite(name, problem, large, X_train, quick, skipped)
     ]
-    return {"conditions": conditions(images.name, problem, quick), "rows": rows, "skipped": skipped}
+    conditions = collect_conditions(images.name, problem, quick)
+    return {"conditions": conditions, "rows": rows, "skipped": skipped}
 
 
 def run_suite(
     suite: str, problem: LassoProblem, large: LassoProblem | None, X_train: FloatArray, quick: bool,
     skipped: list[dict[str, str]],
 ) -> Iterator[Row]:  # fmt: skip
-    """The rows of one suite."""
+    """Run one suite and return its rows."""
     if suite == "encode":
         return encode_suite(problem, large, quick, skipped)
     if suite == "learn":
@@ -97,23 +98,23 @@ def run_suite(
 
 
 def make_problem(X_train: FloatArray, X_test: FloatArray, n_neurons: int) -> LassoProblem:
-    """Test images and a dictionary that was learned on the training images in one epoch."""
+    """Make a problem of test images and a dictionary learned on training images."""
     lam = RELATIVE_THRESHOLD * float(np.median(np.linalg.norm(X_train, axis=1)))
-    start = draw_first_atoms(X_train, n_neurons)
+    start = initial_atoms(X_train, n_neurons)
     n_epochs = 1 if len(X_train) >= 5000 else 5
     return LassoProblem(X_test, learn_epoch(X_train, start, lam, n_epochs), lam)
 
 
-def conditions(name: str, problem: LassoProblem, quick: bool) -> dict[str, Any]:
-    """What a figure depends on besides the code."""
+def collect_conditions(name: str, problem: LassoProblem, quick: bool) -> dict[str, Any]:
+    """Collect data, machine and versions."""
     from threadpoolctl import threadpool_info
 
-    found = {}
+    versions = {}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
+            versions[package] = "not installed"
     return {
         "data": name,
         "n_test": len(problem.X),
@@ -121,18 +122,18 @@ def conditions(name: str, problem: LassoProblem, quick: bool) -> dict[str, Any]:
         "n_neurons": len(problem.atoms),
         "threshold": problem.lam,
         "quick": quick,
-        "threads": "one for everybody, unless a row says otherwise",
-        "clock": "processor time; wall time for latency and for the gain of threads",
+        "threads": "one for all packages, except where a row states another number",
+        "clock": "processor time; wall-clock time for latency and speed-up by threads",
         "pools": [f"{pool['internal_api']} ({pool['user_api']})" for pool in threadpool_info()],
-        "machine": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "machine": f"{read_processor()}, {os.cpu_count()} cores, {platform.system()}",
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "python": sys.version.split()[0],
-        "versions": found,
+        "versions": versions,
     }
 
 
-def processor() -> str:
-    """The name of the processor, as far as the system tells it."""
+def read_processor() -> str:
+    """Read the name of the processor."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             lines = [line for line in file if line.startswith("model name")]
@@ -143,47 +144,48 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def format_benchmark(found: dict[str, Any]) -> str:
-    """What `run_benchmark` found, as a page."""
-    about = found["conditions"]
-    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+def format_benchmark(results: dict[str, Any]) -> str:
+    """Format the results of `run_benchmark` as text."""
+    conditions = results["conditions"]
+    versions = ", ".join(f"{name} {number}" for name, number in conditions["versions"].items())
     lines = [
-        f"data      {about['data']}, {about['n_test']} test samples of {about['n_inputs']}; "
-        f"{about['n_neurons']} atoms, threshold {about['threshold']:.3g}",
-        f"machine   {about['machine']}, load {about['load'] or 0:.1f}",
-        f"threads   {about['threads']}",
-        f"clock     {about['clock']}",
-        f"versions  Python {about['python']}, {versions}",
+        f"data      {conditions['data']}, {conditions['n_test']} test samples of "
+        f"{conditions['n_inputs']}; {conditions['n_neurons']} atoms, threshold "
+        f"{conditions['threshold']:.3g}",
+        f"machine   {conditions['machine']}, load {conditions['load'] or 0:.1f}",
+        f"threads   {conditions['threads']}",
+        f"clock     {conditions['clock']}",
+        f"versions  Python {conditions['python']}, {versions}",
     ]
     suite = ""
-    for row in found["rows"]:
+    for row in results["rows"]:
         if row["suite"] != suite:
             suite = row["suite"]
             lines += ["", suite, f"  {'measure':<58}{'median':>9}  {'quartiles':<17}target"]
-        lines += _row_lines(row)
-    if found["skipped"]:
-        lines += ["", "left out"]
-        lines += [f"  {item['peer']}: {item['why']}" for item in found["skipped"]]
+        lines += _format_row(row)
+    if results["skipped"]:
+        lines += ["", "skipped"]
+        lines += [f"  {item['peer']}: {item['why']}" for item in results["skipped"]]
     return "\n".join(lines)
 
 
-def _row_lines(row: dict[str, Any]) -> list[str]:
+def _format_row(row: dict[str, Any]) -> list[str]:
     value = row["value"]
-    mark = {True: " met", False: " MISSED", None: ""}[row["met"]]
-    spread = f"{value['low']:.3g} - {value['high']:.3g}"
+    met = {True: " met", False: " NOT MET", None: ""}[row["met"]]
+    quartiles = f"{value['low']:.3g} - {value['high']:.3g}"
     lines = [
-        f"  {row['measure']:<58}{value['median']:>9.3g}  {spread:<17}"
-        f"{row['unit']} {row['target']}{mark}".rstrip()
+        f"  {row['measure']:<58}{value['median']:>9.3g}  {quartiles:<17}"
+        f"{row['unit']} {row['target']}{met}".rstrip()
     ]
-    detail = []
-    for title, values, form in (
+    details = []
+    for title, values, number_format in (
         ("us/sample", row["times"], "{:.3g}"),
         ("gap", row["gaps"], "{:.1e}"),
         ("objective", row["objectives"], "{:.6g}"),
     ):
         if values:
-            told = ", ".join(f"{name} {form.format(number)}" for name, number in values.items())
-            detail.append(f"{title}: {told}")
+            text = ", ".join(f"{name} {number_format.format(v)}" for name, v in values.items())
+            details.append(f"{title}: {text}")
     if row["note"]:
-        detail.append(row["note"])
-    return lines + [f"      {text}" for text in detail]
+        details.append(row["note"])
+    return lines + [f"      {text}" for text in details]

@@ -1,9 +1,9 @@
-"""Suite ``workers``: one worker process beside two, and the prices that a cost model needs.
+"""Suite ``workers``: one Dask worker compared with two, and the costs for a model of scaling.
 
-Both clusters live side by side and take turns, round after round; the samples lie in the memory of
-the workers, and the codes stay there. Where workers are compared the clock is the wall's; what
-client and scheduler take, which share this process, is processor time. `docs/scaling.md` puts the
-prices together and carries them on to clusters that no test machine has.
+Both clusters exist at the same time and run in interleaved rounds; samples and codes are in the
+memory of the workers. Workers are compared in wall-clock time; the costs of client and scheduler,
+which share this process, are processor times. `docs/scaling.md` extrapolates these costs to larger
+clusters.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from spikelca.benchmarks.measure import Quartiles, Row, fix_threads, meets_targe
 from spikelca.benchmarks.peers import LassoProblem
 from spikelca.circuit import Circuit
 from spikelca.circuit.batch_statistics import BLOCK_SAMPLES
-from spikelca.distributed import DaskSamples, check_dask, encode_lazily, require
+from spikelca.distributed import DaskSamples, check_dask, encode_lazily
 from spikelca.engines import get_engine
 from spikelca.learning import learn
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.neurons import RateNeuron
 from spikelca.model.transfer import SoftThreshold
+from spikelca.utils.optional import require
 from spikelca.utils.validation import FloatArray
 
 CHUNKS = 16
 STEP = 4 * BLOCK_SAMPLES
-"""Samples of one step: two blocks for each of two workers."""
+"""Samples of one learning step: two blocks for each of two workers."""
 
 Clients = Mapping[str, Any]
 
@@ -37,9 +38,9 @@ Clients = Mapping[str, Any]
 def workers_suite(
     problem: LassoProblem, X: FloatArray, quick: bool, skipped: list[dict[str, str]]
 ) -> Iterator[Row]:
-    """All rows of the suite, each as soon as it is measured."""
+    """Yield the rows of the suite as they are measured."""
     try:
-        distributed = require("distributed")
+        distributed = require("distributed", "dask")
     except ImportError as error:
         skipped.append({"peer": "workers", "why": str(error)})
         return
@@ -48,17 +49,17 @@ def workers_suite(
     yield time_learning_step(circuit, X, rounds)
     with ExitStack() as stack:
         clients = {
-            name: stack.enter_context(distributed.Client(stack.enter_context(_cluster(n))))
+            name: stack.enter_context(distributed.Client(stack.enter_context(_make_cluster(n))))
             for name, n in (("one", 1), ("two", 2))
         }
         data = {name: _scatter(client, X) for name, client in clients.items()}
         yield time_empty_tasks(clients["two"], rounds)
-        yield encode(clients, data, circuit, rounds)
-        yield from step(clients, data, circuit, rounds)
+        yield time_encoding(clients, data, circuit, rounds)
+        yield from time_distributed_step(clients, data, circuit, rounds)
 
 
-def _cluster(n_workers: int) -> Any:
-    return require("distributed").LocalCluster(
+def _make_cluster(n_workers: int) -> Any:
+    return require("distributed", "dask").LocalCluster(
         n_workers=n_workers,
         threads_per_worker=1,
         host="127.0.0.1",
@@ -69,54 +70,55 @@ def _cluster(n_workers: int) -> Any:
 
 
 def _scatter(client: Any, X: FloatArray) -> Any:
-    """The samples in the memory of the workers."""
-    array, config = require("dask.array"), require("dask").config
-    quiet = {"distributed.admin.large-graph-warning-threshold": "4 GiB"}
-    with client.as_current(), config.set(quiet):
-        rows = array.from_array(X, chunks=(-(-len(X) // CHUNKS), -1)).persist()
-        require("distributed").wait(rows)
+    """Store the samples in the memory of the workers."""
+    dask_array, config = require("dask.array", "dask"), require("dask", "dask").config
+    settings = {"distributed.admin.large-graph-warning-threshold": "4 GiB"}
+    with client.as_current(), config.set(settings):
+        rows = dask_array.from_array(X, chunks=(-(-len(X) // CHUNKS), -1)).persist()
+        require("distributed", "dask").wait(rows)
     return rows
 
 
-def _run_on(client: Any, work: Callable[[], Any]) -> Callable[[], Any]:
+def _run_on(client: Any, function: Callable[[], Any]) -> Callable[[], Any]:
     def task() -> Any:
         with client.as_current():
-            return work()
+            return function()
 
     return task
 
 
 def time_learning_step(circuit: Circuit, X: FloatArray, rounds: int) -> Row:
-    """What a sample costs in learning, without any cluster."""
+    """Measure microseconds per sample of a learning step without a cluster."""
     batch = ({"x": X[:BLOCK_SAMPLES]}, None)
     with fix_threads(1):
-        seconds = time_interleaved({"here": lambda: list(learn(circuit, [batch]))}, rounds)["here"]
+        tasks = {"local": lambda: list(learn(circuit, [batch]))}
+        seconds = time_interleaved(tasks, rounds)["local"]
     value = Quartiles.of(seconds / BLOCK_SAMPLES * 1e6)
-    return Row("workers", "a sample of a learning step, here", value, "us")
+    return Row("workers", "sample of a learning step, local", value, "us")
 
 
 def time_empty_tasks(client: Any, rounds: int, n_tasks: int = 1000) -> Row:
-    """A task that does nothing."""
-    dask = require("dask")
-    nothing = dask.delayed(abs, pure=False)
-    work = _run_on(client, lambda: dask.compute(*(nothing(-i) for i in range(n_tasks))))
-    seconds = time_interleaved({"two": work}, rounds)["two"]
-    measure = "a task that does nothing, to client and scheduler"
+    """Measure the processor time of client and scheduler per trivial task."""
+    dask = require("dask", "dask")
+    trivial = dask.delayed(abs, pure=False)
+    task = _run_on(client, lambda: dask.compute(*(trivial(-i) for i in range(n_tasks))))
+    seconds = time_interleaved({"two": task}, rounds)["two"]
+    measure = "trivial task, client and scheduler"
     return Row("workers", measure, Quartiles.of(seconds / n_tasks * 1e6), "us")
 
 
-def encode(clients: Clients, data: Mapping[str, Any], circuit: Circuit, rounds: int) -> Row:
-    """Encode all samples: seconds of one worker over those of two."""
-    distributed = require("distributed")
+def time_encoding(clients: Clients, data: Mapping[str, Any], circuit: Circuit, rounds: int) -> Row:
+    """Compare the seconds to encode all samples with one worker and with two."""
+    distributed = require("distributed", "dask")
 
-    def codes(circuit: Circuit, stimuli: Mapping[str, FloatArray]) -> FloatArray:
+    def encode(circuit: Circuit, stimuli: Mapping[str, FloatArray]) -> FloatArray:
         return circuit.encode(stimuli).code
 
-    def encoding(name: str) -> Callable[[], Any]:
-        lazy = encode_lazily(circuit, {"x": check_dask(data[name])}, codes)
+    def make_task(name: str) -> Callable[[], Any]:
+        lazy = encode_lazily(circuit, {"x": check_dask(data[name])}, encode)
         return _run_on(clients[name], lambda: distributed.wait(lazy.persist()))
 
-    tasks = {name: encoding(name) for name in clients}
+    tasks = {name: make_task(name) for name in clients}
     seconds = time_interleaved(tasks, rounds, time.perf_counter)
     n_samples = len(data["one"])
     value = Quartiles.of(seconds["one"] / seconds["two"])
@@ -125,36 +127,38 @@ def encode(clients: Clients, data: Mapping[str, Any], circuit: Circuit, rounds: 
                meets_target(value.median, ">= 1.6"), times)  # fmt: skip
 
 
-def step(clients: Clients, data: Mapping[str, Any], circuit: Circuit, rounds: int) -> Iterator[Row]:
-    """A learning step whose samples are spread over all chunks, and what it moves."""
+def time_distributed_step(
+    clients: Clients, data: Mapping[str, Any], circuit: Circuit, rounds: int
+) -> Iterator[Row]:
+    """Measure a learning step with samples from all chunks, and the data that it transfers."""
     engine, n_samples = get_engine("numba"), len(data["one"])
-    shown = np.random.default_rng(0).permutation(n_samples)[:STEP]
+    batch = np.random.default_rng(0).permutation(n_samples)[:STEP]
 
-    def learning(name: str) -> Callable[[], Any]:
+    def make_task(name: str) -> Callable[[], Any]:
         with clients[name].as_current():
             rows = DaskSamples(check_dask(data[name]), {"x": data[name].shape[1]}, keep=True)
-            require("distributed").wait(rows.X)
+            require("distributed", "dask").wait(rows.X)
         return _run_on(
-            clients[name], lambda: rows.batch(shown).compute_statistics(circuit, None, 1e-3, engine)
+            clients[name], lambda: rows.batch(batch).compute_statistics(circuit, None, 1e-3, engine)
         )
 
-    tasks = {name: learning(name) for name in clients}
+    tasks = {name: make_task(name) for name in clients}
     seconds = time_interleaved(tasks, rounds, time.perf_counter)
     value = Quartiles.of(seconds["one"] / seconds["two"])
-    times = {name: float(np.median(s)) / len(shown) * 1e6 for name, s in seconds.items()}
-    yield Row("workers", f"step of {len(shown)} samples: one worker / two", value, times=times)
-    alone = Quartiles.of(time_interleaved({"two": tasks["two"]}, rounds)["two"] * 1e3)
-    yield Row("workers", "that step, to client and scheduler", alone, "ms")
+    times = {name: float(np.median(s)) / len(batch) * 1e6 for name, s in seconds.items()}
+    yield Row("workers", f"step of {len(batch)} samples: one worker / two", value, times=times)
+    overhead = Quartiles.of(time_interleaved({"two": tasks["two"]}, rounds)["two"] * 1e3)
+    yield Row("workers", "the same step, client and scheduler", overhead, "ms")
     before = _bytes_received(clients["two"])
     for _ in range(rounds):
         tasks["two"]()
-    moved = (_bytes_received(clients["two"]) - before) / rounds / 2**20
-    measure = "one step moves between two workers"
-    yield Row("workers", measure, Quartiles(moved, moved, moved, rounds), "MiB")
+    transfer = (_bytes_received(clients["two"]) - before) / rounds / 2**20
+    measure = "data transferred between two workers per step"
+    yield Row("workers", measure, Quartiles(transfer, transfer, transfer, rounds), "MiB")
 
 
 def _bytes_received(client: Any) -> float:
-    """Bytes that all workers have received from each other so far."""
+    """Sum the bytes that the workers have received from each other."""
 
     def total(dask_worker: Any) -> int:
         return sum(entry["total"] for entry in dask_worker.transfer_incoming_log)

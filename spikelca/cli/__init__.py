@@ -1,7 +1,8 @@
-"""The command line: each command calls the library, and imports nothing before it is called.
+"""Command line interface.
 
-Every command is one file with two functions: ``add`` describes it to argparse, ``run`` does it.
-Results are replaced as a whole or not at all, so that Ctrl-C leaves no half-written file.
+Each command is one file with two functions: ``add`` adds its options to argparse, ``run`` calls the
+library. Heavy packages are imported inside ``run``, so that ``--help`` is fast. Output files are
+replaced atomically, so that Ctrl-C leaves no half-written file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``spikelca bench``: how fast, beside the peers that are installed."""
+"""``spikelca bench``: speed and accuracy compared with other packages."""
 
 from __future__ import annotations
 
@@ -9,31 +9,35 @@ from spikelca.cli.common import Commands
 
 EXAMPLES = """\
 examples:
-  spikelca bench --quick                        a minute, digits
-  spikelca bench --suite encode learn           only these
-  spikelca bench --data FOLDER --json b.json    MNIST, and the figures as JSON
+  spikelca bench --quick                        small problems, about a minute
+  spikelca bench --suite encode learn           selected suites
+  spikelca bench --data FOLDER --json b.json    MNIST from its IDX files, results as JSON
 """
 
 
 def add(commands: Commands) -> argparse.ArgumentParser:
-    """Describe the command."""
+    """Add the command and its options."""
     command: argparse.ArgumentParser = commands.add_parser(
         "bench",
-        help="measure speed and accuracy against peers",
-        description="Time this library and the peers that are installed on the same problems.",
+        help="measure speed and accuracy compared with other packages",
+        description="Time spikelca and the other installed packages on the same problems.",
         epilog=EXAMPLES,
     )
     option = command.add_argument
-    suites = "encode, learn, spiking, scaling (default: all)"
+    suites = "suites to run: encode, learn, spiking, scaling, workers (default: all)"
     option("--suite", nargs="+", metavar="NAME", help=suites)
-    option("--quick", action="store_true", help="small problems")
-    option("--data", default="digits", help="'digits', 'mnist', or a folder of IDX files")
-    option("--json", type=Path, metavar="FILE.json", help="write what was measured")
+    option("--quick", action="store_true", help="use small problems")
+    option(
+        "--data",
+        default="digits",
+        help="'digits', 'mnist', or a folder of IDX files (default: digits)",
+    )
+    option("--json", type=Path, metavar="FILE.json", help="file for the results")
     return command
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Do it."""
+    """Run the suites and print their tables."""
     import json
 
     from spikelca.benchmarks.suites import format_benchmark, run_benchmark
@@ -42,8 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.json is not None:
         check_suffix(arguments.json, (".json",))
-    found = run_benchmark(arguments.suite, arguments.quick, arguments.data)
-    print(format_benchmark(found))
+    results = run_benchmark(arguments.suite, arguments.quick, arguments.data)
+    print(format_benchmark(results))
     if arguments.json is not None:
-        write_text(arguments.json, json.dumps(found, indent=1) + "\n")
+        write_text(arguments.json, json.dumps(results, indent=1) + "\n")
         print(f"written: {arguments.json}")

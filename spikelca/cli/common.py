@@ -1,4 +1,4 @@
-"""What several commands share: options of one name and one meaning, and circuits from files."""
+"""Options that several commands share, and circuits from model files."""
 
 from __future__ import annotations
 
@@ -9,64 +9,66 @@ if TYPE_CHECKING:
     from spikelca.circuit import Circuit
 
 Commands = Any
-"""What ``ArgumentParser.add_subparsers`` returns."""
+"""Return type of ``ArgumentParser.add_subparsers``, which argparse keeps private."""
 
 DATA_HELP = (
-    "images, one a row: FILE.npy, FILE.npz (FILE.npz:KEY if it holds several arrays), FILE.csv, an "
-    "IDX file, or the words 'digits' and 'mnist'; also FOLDER.zarr, or a folder of .npy files, "
-    "which need not fit into memory"
+    "images, one per row: FILE.npy, FILE.npz (FILE.npz:KEY if it contains several arrays), "
+    "FILE.csv, an IDX file, 'digits' or 'mnist'; out of core: FOLDER.zarr or a folder of .npy "
+    "files"
 )
 SCHEDULER_HELP = (
-    "compute on Dask workers: the address of a scheduler, or local:N for N processes here"
+    "Dask workers: address of a scheduler, or local:N for N processes on this machine "
+    "(default: none)"
 )
-SCALE_HELP = "leave the rows as they are (default: scale each to unit norm)"
+SCALE_HELP = "do not scale the rows (default: scale each row to unit norm)"
 
 
 def add_quiet(command: argparse.ArgumentParser) -> None:
-    """``--quiet``: results and errors only."""
-    command.add_argument("--quiet", action="store_true", help="no progress, no remarks")
+    """Add ``--quiet``."""
+    command.add_argument("--quiet", action="store_true", help="print results and errors only")
 
 
 def add_scheduler(command: argparse.ArgumentParser) -> None:
-    """``--scheduler``."""
+    """Add ``--scheduler``."""
     command.add_argument("--scheduler", metavar="ADDRESS|local:N", help=SCHEDULER_HELP)
 
 
 def add_seed(command: argparse.ArgumentParser) -> None:
-    """``--seed``."""
+    """Add ``--seed``."""
     command.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="of all that is drawn; default 0",
+        "--seed", type=int, default=0, metavar="N", help="seed of random numbers (default: 0)"
     )
 
 
 def add_neuron(command: argparse.ArgumentParser, default: str) -> None:
-    """``--neuron`` and ``--engine``."""
+    """Add ``--neuron`` and ``--engine``."""
     option = command.add_argument
-    option("--neuron", choices=("rate", "spiking"), default=default, help=f"default {default}")
+    option(
+        "--neuron",
+        choices=("rate", "spiking"),
+        default=default,
+        help=f"neuron model (default: {default})",
+    )
     option(
         "--engine",
         choices=("numba", "brian2", "reference"),
         default="numba",
-        help="who computes it; default numba",
+        help="simulation engine (default: numba)",
     )
 
 
 def make_printer(arguments: argparse.Namespace) -> Any:
-    """A function that prints remarks, or swallows them when asked to be quiet."""
+    """Return ``print``, or with ``--quiet`` a function that prints nothing."""
     return (lambda _: None) if arguments.quiet else print
 
 
 def inference_circuit(model: Any) -> Circuit:
-    """The circuit that a model file holds, as it is used to predict: observed part, drivers off.
+    """Return the circuit of a model for inference: observed modalities, without drivers.
 
     Raises
     ------
     TypeError
-        If the file holds neither a circuit nor a `LinkedLCA`.
+        If the model is neither a circuit nor a `LinkedLCA`.
     """
     from spikelca.circuit import Circuit
 
@@ -74,8 +76,8 @@ def inference_circuit(model: Any) -> Circuit:
         return model.without_drivers()
     if not hasattr(model, "circuit_"):
         raise TypeError(
-            f"The file holds a {type(model).__name__}; a LinkedLCA or a Circuit was awaited. Make "
-            "one with: spikelca fit DATA -o model.spikelca"
+            f"The model must be a LinkedLCA or a Circuit, got {type(model).__name__}. Make one "
+            "with: spikelca fit DATA -o model.spikelca"
         )
     names = model.observe or tuple(model.circuit_.widths)
     observed = (names,) if isinstance(names, str) else tuple(names)

@@ -1,4 +1,4 @@
-"""Whole pictures for commands and reports, and how a figure becomes a file."""
+"""Figure of a simulation, and figures written to files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from spikelca.utils.validation import FloatArray
 
 
 def draw_run(response: Response, threshold: float, title: str) -> Figure:
-    """Membrane potentials of the first sample, and its spikes below them if there are any.
+    """Draw the membrane potentials of the first sample, and its spikes below if recorded.
 
     Parameters
     ----------
     response : Response
-        Of a simulation that recorded "u" (and "spikes").
+        Response of a simulation that recorded "u" (and "spikes").
     threshold : float
-        lam, drawn dashed.
+        Threshold lam, drawn dashed.
     title : str
+        Title of the figure.
 
     Returns
     -------
@@ -36,23 +37,23 @@ def draw_run(response: Response, threshold: float, title: str) -> Figure:
     draw_membrane(response.times, u, axes[0], threshold=threshold, title=title)
     if spikes is not None and response.clock is not None:
         axes[0].set_xlabel("")
-        own = spikes.sample == 0
-        times, cells = spikes.step[own] * response.clock.dt, spikes.neuron[own]
+        first = spikes.sample == 0
+        times, neurons = spikes.step[first] * response.clock.dt, spikes.neuron[first]
         rank = rank_neurons(u[-1])
-        told = f"{len(cells)} spikes of {np.unique(cells).size} neurons, in the colours above"
-        draw_raster(times, cells, axes[1], n_neurons=len(rank), neuron_classes=rank, title=told)
+        text = f"{len(neurons)} spikes of {np.unique(neurons).size} neurons, in the colours above"
+        draw_raster(times, neurons, axes[1], n_neurons=len(rank), neuron_classes=rank, title=text)
     return figure
 
 
 def rank_neurons(u: FloatArray) -> NDArray[np.int64]:
-    """Number of each neuron among those that `draw_membrane` colours, -1 for the others."""
-    place = np.full(len(u), -1)
+    """Rank the neurons that `draw_membrane` colours by their potential; -1 for the others."""
+    rank = np.full(len(u), -1)
     strongest = np.argsort(-u, kind="stable")[:MAX_COLOURED]
-    place[strongest] = np.arange(len(strongest))
-    return place
+    rank[strongest] = np.arange(len(strongest))
+    return rank
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 150) -> None:
-    """Write a figure in the format of the file's ending, as a whole or not at all."""
+    """Write a figure atomically, in the format given by the suffix."""
     with write_atomic(path) as file:
         figure.savefig(file, format=path.suffix.removeprefix("."), dpi=dpi)

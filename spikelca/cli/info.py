@@ -1,4 +1,4 @@
-"""``spikelca info``: what is installed, or what a file holds."""
+"""``spikelca info``: description of the installation, a model or a data file."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from spikelca.cli.common import Commands
 
 EXAMPLES = """\
 examples:
-  spikelca info                       versions and cores, for a bug report
-  spikelca info model.spikelca        what was learned, and how
-  spikelca info images.npz:train      what an array file holds
+  spikelca info                       versions and number of cores, for a bug report
+  spikelca info model.spikelca        neurons, modalities and drivers of a model
+  spikelca info images.npz:train      shape and dtype of an array
 """
 
 
 def add(commands: Commands) -> argparse.ArgumentParser:
-    """Describe the command."""
+    """Add the command and its options."""
     command: argparse.ArgumentParser = commands.add_parser(
         "info",
-        help="tell about a model, a data file, or the installation",
-        description="Tell what is installed, or what a file holds.",
+        help="describe a model, a data file or the installation",
+        description="Describe a model, a data file or the installation.",
         epilog=EXAMPLES,
     )
-    command.add_argument("file", nargs="?", metavar="FILE", help="a model or an array file")
+    command.add_argument(
+        "file", nargs="?", metavar="FILE", help="model or array file (default: the installation)"
+    )
     return command
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Do it."""
+    """Print one property per line."""
     facts = _describe_installation() if arguments.file is None else _describe_file(arguments.file)
     width = max(len(name) for name, _ in facts)
     print("\n".join(f"{name:<{width}}  {value}" for name, value in facts))
@@ -46,7 +48,7 @@ def _describe_installation() -> list[tuple[str, Any]]:
 
 
 def _describe_file(name: str) -> list[tuple[str, Any]]:
-    """A model if it is one, else rows of numbers."""
+    """Describe an array if the name has the suffix of an array file, else a model."""
     path = Path(name)
     if path.suffix in (".npy", ".npz", ".csv") or ".npz:" in name or "ubyte" in path.name:
         return _describe_array(name)
@@ -58,8 +60,8 @@ def _describe_file(name: str) -> list[tuple[str, Any]]:
 def _describe_array(name: str) -> list[tuple[str, Any]]:
     from spikelca.cli.files import read_array
 
-    found = read_array(name)
-    return [("file", name), ("shape", found.shape), ("type", found.dtype)]
+    array = read_array(name)
+    return [("file", name), ("shape", array.shape), ("dtype", array.dtype)]
 
 
 def _describe_model(model: Any) -> list[tuple[str, Any]]:

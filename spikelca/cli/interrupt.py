@@ -1,9 +1,9 @@
-"""Ctrl-C is never lost.
+"""Ctrl-C during callbacks from C code.
 
-Python raises ``KeyboardInterrupt`` wherever the main thread happens to be. Where that is a
-callback out of C (the compiler's cache calls back so while a kernel is loaded), nobody can catch
-it: Python says that it was ignored and the command would go on. Here such an interrupt is sent
-again a moment later, when the callback is behind.
+Python raises ``KeyboardInterrupt`` at the current position of the main thread. If this is a
+callback from C code (Numba's cache uses some while it loads a kernel), the exception cannot be
+caught: Python reports it as ignored and the command would continue. Such an interrupt is sent again
+shortly afterwards, when the callback has returned.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from contextlib import contextmanager
 from typing import Any
 
 RESEND_DELAY = 0.05
-"""Seconds until a lost interrupt is sent again; callbacks are shorter."""
+"""Seconds until a lost interrupt is sent again; longer than a callback."""
 
 
 @contextmanager
 def reraise_lost_interrupts() -> Iterator[None]:
-    """While inside, an interrupt that fell into a callback comes again."""
-    before = sys.unraisablehook
+    """Resend interrupts that were lost in a callback, inside this context."""
+    previous_hook = sys.unraisablehook
 
-    def hook(lost: Any, /) -> None:
-        if issubclass(lost.exc_type, KeyboardInterrupt):
+    def hook(unraisable: Any, /) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
             threading.Timer(RESEND_DELAY, _resend).start()
         else:
-            before(lost)
+            previous_hook(unraisable)
 
     sys.unraisablehook = hook
     try:
         yield
     finally:
-        sys.unraisablehook = before
+        sys.unraisablehook = previous_hook
 
 
 def _resend() -> None:
-    if hasattr(signal, "pthread_kill"):  # a true signal also ends a wait, as the first one would
+    if hasattr(signal, "pthread_kill"):  # unlike interrupt_main, a signal ends a blocking call
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
     else:
         _thread.interrupt_main()

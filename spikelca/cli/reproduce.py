@@ -1,4 +1,4 @@
-"""``spikelca reproduce``: the paper's table and figures."""
+"""``spikelca reproduce``: Table I and the figures of the paper."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from spikelca.cli.common import Commands, add_quiet, make_printer
 
 EXAMPLES = """\
 examples:
-  spikelca reproduce                                   digits that scikit-learn carries, offline
-  spikelca reproduce --quick --report                  the whole road in seconds, and a report
+  spikelca reproduce                                   digits of scikit-learn, offline
+  spikelca reproduce --quick --report                  smoke test in seconds, with a report
   spikelca reproduce --data FOLDER --seeds 0 1 2       MNIST from its four IDX files
-  spikelca reproduce --plain                           Eq. 4 alone, as in the paper
-  spikelca reproduce --leaky                           what cheating would give
+  spikelca reproduce --plain                           Eq. 4 only, as in the paper
+  spikelca reproduce --leaky                           effect of label leakage
 """
 
 
 def add(commands: Commands) -> argparse.ArgumentParser:
-    """Describe the command."""
+    """Add the command and its options."""
     command: argparse.ArgumentParser = commands.add_parser(
         "reproduce",
         help="compute Table I and the figures of the paper",
-        description="Learn single, linked and ordinal dictionaries, score their codes, draw them.",
+        description=(
+            "Learn single, linked and ordinal dictionaries, classify their codes and draw the "
+            "figures."
+        ),
         epilog=EXAMPLES,
     )
     option = command.add_argument
@@ -29,53 +32,60 @@ def add(commands: Commands) -> argparse.ArgumentParser:
         "--data",
         default="digits",
         metavar="DATA",
-        help="'digits' (offline, default), 'mnist' (SPIKELCA_DATA or download), or a folder of IDX "
-        "files",
+        help="'digits' (offline), 'mnist' (SPIKELCA_DATA or download), or a folder of IDX files "
+        "(default: digits)",
     )
-    option("--out", default="results", metavar="FOLDER", help="for the results (default results/)")
+    option(
+        "--out", default="results", metavar="FOLDER", help="folder for results (default: results)"
+    )
     option(
         "--seeds",
         type=int,
         nargs="+",
         default=[0],
         metavar="N",
-        help="one dictionary of each kind for each; the table shows mean and spread (default 0)",
+        help="random seeds; the table shows mean and standard deviation (default: 0)",
     )
-    option("--quick", action="store_true", help="the whole road in seconds, figures mean nothing")
+    option("--quick", action="store_true", help="smoke test in seconds; results are not meaningful")
     add_variants(command)
-    option("--leaky", action="store_true", help="show what the printed digit would give")
     option(
-        "--font", help="face of the printed digits: a name, a file, or 'search' (default: shipped)"
+        "--leaky",
+        action="store_true",
+        help="also score codes of the printed digit, which contains the label",
     )
-    option("--report", action="store_true", help="also write report.html, one file with it all")
+    option(
+        "--font",
+        help="font face of the printed digits: name, file or 'search' (default: shipped images)",
+    )
+    option("--report", action="store_true", help="also write report.html, a self-contained page")
     add_quiet(command)
     return command
 
 
 def add_variants(command: argparse.ArgumentParser) -> None:
-    """Where the paper can be read in several ways: which one."""
+    """Add the options for variants of the paper's method."""
     option = command.add_argument
     option(
         "--transfer",
         choices=("soft", "hard"),
         default="soft",
-        help="threshold of the neurons (default soft; hard is Eq. 2 of the paper as printed)",
+        help="transfer function; hard is Eq. 2 of the paper as printed (default: soft)",
     )
     option(
         "--driver",
         choices=("current", "linked", "clamp"),
         default="current",
-        help="reading of the paper's third input (default current)",
+        help="mode of the ordinal driver, the third input of the paper (default: current)",
     )
     option(
         "--plain",
         action="store_true",
-        help="learn by Eq. 4 alone, as the paper does (default: the last part is contrastive)",
+        help="learn by Eq. 4 only, as in the paper (default: last part contrastive)",
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Do it."""
+    """Reproduce the experiments and write the results."""
     from spikelca.experiments.reproduce import reproduce
 
     reproduce(
@@ -88,6 +98,6 @@ def run(arguments: argparse.Namespace) -> None:
         plain=arguments.plain,
         leaky=arguments.leaky,
         font=arguments.font,
-        report_of=arguments.command_line if arguments.report else None,
-        say=make_printer(arguments),
+        command=arguments.command_line if arguments.report else None,
+        log=make_printer(arguments),
     )

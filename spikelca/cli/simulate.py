@@ -1,4 +1,4 @@
-"""``spikelca simulate``: one image in time, neuron by neuron."""
+"""``spikelca simulate``: time-stepped simulation of one image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spikelca.cli.common import (
 
 EXAMPLES = """\
 examples:
-  spikelca simulate --image 3 --plot membrane.png              digits, a dictionary learned now
+  spikelca simulate --image 3 --plot membrane.png              digits, new small dictionary
   spikelca simulate model.spikelca digits --image 3 -o run.npz
   spikelca simulate --neuron rate --duration 0.1 --plot rate.png
   spikelca simulate --engine brian2 --wiring residual --duration 0.1
@@ -27,11 +27,11 @@ examples:
 
 
 def add(commands: Commands) -> argparse.ArgumentParser:
-    """Describe the command."""
+    """Add the command and its options."""
     command: argparse.ArgumentParser = commands.add_parser(
         "simulate",
-        help="run one image through the circuit in time",
-        description="Integrate the equations of the circuit for one image; spiking unless told.",
+        help="simulate the circuit for one image",
+        description="Integrate the equations of the circuit for one image over time.",
         epilog=EXAMPLES,
     )
     option = command.add_argument
@@ -40,20 +40,32 @@ def add(commands: Commands) -> argparse.ArgumentParser:
         nargs="?",
         type=Path,
         metavar="MODEL",
-        help="file from 'spikelca fit'; without it a small dictionary of digits is learned first",
+        help="file from 'spikelca fit' (default: a small dictionary of digits, learned first)",
     )
-    option("data", nargs="?", default="digits", metavar="DATA", help=f"{DATA_HELP}; default digits")
-    option("--image", type=int, default=0, metavar="N", help="row of DATA, default 0")
-    option("--duration", type=float, default=0.2, metavar="S", help="seconds, default 0.2")
-    option("--dt", type=float, metavar="S", help="step in seconds (default: from the spectrum)")
+    data_help = f"{DATA_HELP} (default: digits)"
+    option("data", nargs="?", default="digits", metavar="DATA", help=data_help)
+    option("--image", type=int, default=0, metavar="N", help="row of DATA (default: 0)")
+    option(
+        "--duration",
+        type=float,
+        default=0.2,
+        metavar="S",
+        help="simulated time in seconds (default: 0.2)",
+    )
+    option(
+        "--dt",
+        type=float,
+        metavar="S",
+        help="integration step in seconds (default: from the stability limit)",
+    )
     option(
         "--wiring",
         choices=("lateral", "residual"),
         default="lateral",
-        help="one layer that inhibits itself, or inputs that hold the error; default lateral",
+        help="lateral inhibition, or an input population with residuals (default: lateral)",
     )
-    option("--plot", type=Path, metavar="FILE", help="picture of it (.png, .pdf or .svg)")
-    option("-o", "--out", type=Path, metavar="FILE.npz", help="traces, spikes and code")
+    option("--plot", type=Path, metavar="FILE", help="file for a figure (.png, .pdf or .svg)")
+    option("-o", "--out", type=Path, metavar="FILE.npz", help="file for traces, spikes and code")
     option("--no-scale", action="store_true", help=SCALE_HELP)
     add_neuron(command, "spiking")
     add_seed(command)
@@ -62,36 +74,36 @@ def add(commands: Commands) -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Do it."""
+    """Simulate one image and write its traces and figure."""
     from spikelca.cli.files import check_suffix, read_rows, write_arrays
 
-    say = make_printer(arguments)
+    log = make_printer(arguments)
     if arguments.plot is not None:
         check_suffix(arguments.plot, (".png", ".pdf", ".svg"))
     if arguments.out is not None:
         check_suffix(arguments.out, (".npz",))
     rows = read_rows(arguments.data, not arguments.no_scale)
     if not 0 <= arguments.image < len(rows):
-        raise ValueError(f"--image is {arguments.image}; 0 to {len(rows) - 1} was awaited.")
-    circuit = make_circuit(arguments, say)
+        raise ValueError(f"--image must be from 0 to {len(rows) - 1}, got {arguments.image}.")
+    circuit = make_circuit(arguments, log)
     [name] = circuit.widths
     response = simulate(circuit, {name: rows[[arguments.image]]}, arguments)
-    say(summary(circuit, {name: rows[[arguments.image]]}, response))
+    log(summary(circuit, {name: rows[[arguments.image]]}, response))
     if arguments.out is not None:
         write_arrays(arguments.out, response_arrays(response), "code")
-        say(f"written: {arguments.out}")
+        log(f"written: {arguments.out}")
     if arguments.plot is not None:
         write_plot(circuit, response, arguments)
-        say(f"written: {arguments.plot}")
+        log(f"written: {arguments.plot}")
 
 
-def make_circuit(arguments: argparse.Namespace, say: Any) -> Any:
-    """The circuit of the model file, or one learned now, with the neuron and wiring asked for."""
+def make_circuit(arguments: argparse.Namespace, log: Any) -> Any:
+    """Return the circuit of the model file or a new one, with the given neuron and wiring."""
     from spikelca import RateNeuron, SpikingNeuron
 
     neuron = SpikingNeuron() if arguments.neuron == "spiking" else RateNeuron()
     if arguments.model is None:
-        say("no model named: learning 100 neurons from the handwritten digits")
+        log("no model given: learning 100 neurons from the handwritten digits")
         model = fit_default_model(arguments.seed)
     else:
         from spikelca.persistence import load
@@ -101,7 +113,7 @@ def make_circuit(arguments: argparse.Namespace, say: Any) -> Any:
 
 
 def fit_default_model(seed: int) -> Any:
-    """A small dictionary of handwritten digits, learned in a second or two."""
+    """Learn a small dictionary of handwritten digits."""
     from spikelca import LinkedLCA
     from spikelca.cli.files import normalise_rows
     from spikelca.datasets import load_images
@@ -111,7 +123,7 @@ def fit_default_model(seed: int) -> Any:
 
 
 def simulate(circuit: Any, stimuli: Any, arguments: argparse.Namespace) -> Any:
-    """The run, with its membrane potentials and spikes."""
+    """Simulate the circuit and record membrane potentials and spikes."""
     from spikelca import SpikingNeuron
 
     spiking = isinstance(circuit.neuron, SpikingNeuron)
@@ -125,10 +137,10 @@ def simulate(circuit: Any, stimuli: Any, arguments: argparse.Namespace) -> Any:
 
 
 def summary(circuit: Any, stimuli: Any, response: Any) -> str:
-    """What came out, beside the settled code."""
+    """Summarise the run, and compare its energy with that of the steady-state code."""
     import numpy as np
 
-    best, reached = (
+    minimum, reached = (
         float(circuit.energy(stimuli, code)[0])
         for code in (circuit.encode(stimuli, 1e-8).code, response.code)
     )
@@ -136,22 +148,22 @@ def summary(circuit: Any, stimuli: Any, response: Any) -> str:
     spikes = "" if response.spikes is None else f", {len(response.spikes)} spikes"
     return (
         f"{response.clock.n_steps} steps of {1e3 * response.clock.dt:.3g} ms{spikes}, {active} of "
-        f"{circuit.n_neurons} neurons active; energy {reached:.6f}, {reached / best - 1:.1e} above "
-        "the settled code"
+        f"{circuit.n_neurons} neurons active; energy {reached:.6f}, "
+        f"{reached / minimum - 1:.1e} above the steady-state code"
     )
 
 
 def response_arrays(response: Any) -> dict[str, Any]:
-    """What is written of a run."""
-    found = {"code": response.code, "times": response.times, **response.traces}
+    """Collect code, times, traces and spikes of a run."""
+    arrays = {"code": response.code, "times": response.times, **response.traces}
     if response.spikes is not None:
-        found["spike_neuron"] = response.spikes.neuron
-        found["spike_time"] = response.spikes.step * response.clock.dt
-    return {name.replace(":", "_"): values for name, values in found.items()}
+        arrays["spike_neuron"] = response.spikes.neuron
+        arrays["spike_time"] = response.spikes.step * response.clock.dt
+    return {name.replace(":", "_"): values for name, values in arrays.items()}
 
 
 def write_plot(circuit: Any, response: Any, arguments: argparse.Namespace) -> None:
-    """Membrane potentials, and spikes below them."""
+    """Draw membrane potentials and spikes, and write the figure."""
     from spikelca.cli.figures import draw_run, save_figure
 
     title = f"image {arguments.image}: {arguments.neuron} neurons, {circuit.wiring} wiring"

@@ -1,14 +1,12 @@
-"""Data to learn from: pictures of digits, printed digits, and a small world with a known answer.
+"""Data sets: handwritten digits, printed digits, and synthetic data with known dictionaries.
 
-The experiments couple two views of one cause. A *handwritten* digit comes from :func:`load_images`
-(scikit-learn's small digits, which need no network, or MNIST from a folder or a download); the
-*printed* digit of the same label comes from :func:`printed_digits` and :func:`glyphs_for`. Where a
-test must know the true dictionary and the true code, :func:`linked_bars` draws both and then the
-data, so that recovery can be measured and not only admired.
+The experiments link two modalities. Handwritten digits come from `load_images` (the small digits of
+scikit-learn, offline, or MNIST from a folder or a download); the printed digit of the same label
+comes from `printed_digits` and `glyphs_for`. `linked_bars` draws true dictionaries, true codes and
+the data, so that recovery can be measured.
 
-Each loader returns a frozen value whose arrays are read-only, and each value says in words what it
-is (``ImageData.name``, ``PrintedDigits.font``): a result can always name the data and the face
-that made it. Nothing is ever replaced silently by something similar.
+Each loader returns a frozen value with read-only arrays and a description of its source
+(``ImageData.name``, ``PrintedDigits.font``). Missing data or fonts are never replaced by others.
 """
 
 from __future__ import annotations

@@ -1,11 +1,7 @@
-"""What every set of labelled pictures looks like, and the one door to all of them.
+"""Labelled images with a fixed split into training and test images, and the error of all loaders.
 
-A picture of ``h`` by ``w`` pixels is one row of ``h * w`` numbers between 0 (background) and 1
-(full ink); a set of them is a matrix, its labels are a vector. Training and test parts come
-already divided, always in the same way, so that two results can be compared.
-
-A source is named by a word or a folder. :func:`load_images` turns that name into a loader once,
-here, and nothing behind it looks at the word again.
+An image of ``h`` by ``w`` pixels is one row of ``h * w`` numbers between 0 (background) and 1 (full
+ink).
 """
 
 from __future__ import annotations
@@ -20,9 +16,9 @@ Array = TypeVar("Array", bound=NDArray[np.generic])
 
 
 class DataError(ValueError):
-    """Data that cannot be had or cannot be trusted.
+    """Raised if data cannot be loaded or are invalid.
 
-    The message says what was found, what was awaited and what to do.
+    The message names the source, the reason and a remedy.
 
     Examples
     --------
@@ -30,13 +26,13 @@ class DataError(ValueError):
     >>> try:
     ...     load_images("/no/such/folder")
     ... except DataError:
-    ...     print("refused")
-    refused
+    ...     print("no data")
+    no data
     """
 
 
 def readonly_view(array: Array) -> Array:
-    """Return a view of `array` that cannot be written through."""
+    """Return a read-only view of `array`."""
     view = array.view()
     view.flags.writeable = False
     return view
@@ -44,18 +40,18 @@ def readonly_view(array: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """Labelled pictures, divided into a training and a test part.
+    """Labelled images, split into training and test images.
 
     Parameters
     ----------
     name : str
-        What the data are, in words fit for a figure's caption.
-    X_train, X_test : ndarray of shape (n, h * w), float32
-        Ink per pixel, from 0 (background) to 1; read-only.
-    y_train, y_test : ndarray of shape (n,), int64
-        The class of each picture; read-only.
+        Description of the source, for captions.
+    X_train, X_test : ndarray of shape (n_images, h * w), float32
+        Pixels from 0 (background) to 1 (full ink); read-only.
+    y_train, y_test : ndarray of shape (n_images,), int64
+        Class of each image; read-only.
     image_shape : tuple of int
-        ``(h, w)`` in pixels.
+        Height and width in pixels.
 
     Examples
     --------
@@ -73,5 +69,5 @@ class ImageData:
     image_shape: tuple[int, int]
 
     def __post_init__(self) -> None:
-        for part in ("X_train", "y_train", "X_test", "y_test"):
-            object.__setattr__(self, part, readonly_view(getattr(self, part)))
+        for name in ("X_train", "y_train", "X_test", "y_test"):
+            object.__setattr__(self, name, readonly_view(getattr(self, name)))

@@ -1,8 +1,7 @@
-"""The digits that need no network: 1,797 handwritten digits of 8x8 pixels inside scikit-learn.
+"""The 1,797 handwritten digits of scikit-learn, with 8x8 pixels, available offline.
 
-They are not MNIST. They were written by other people, counted onto a grid of 8x8 cells with 17
-grey levels (0 to 16), and a good classifier errs less often on them. They are here so that every
-experiment runs at once and offline; whatever is made from them carries their name.
+They are not MNIST: they have other writers and 17 grey levels (0 to 16), and are easier to
+classify. They allow every experiment to run without a download.
 """
 
 from __future__ import annotations
@@ -16,13 +15,12 @@ FULL_INK = 16.0
 
 
 def load_digits_images() -> ImageData:
-    """Load scikit-learn's digits with one fixed, stratified division.
+    """Load the digits of scikit-learn with a fixed, stratified split.
 
     Returns
     -------
     ImageData
-        1,297 training and 500 test pictures of 8x8 pixels; each class has the same share in both
-        parts, up to one picture, and the division never changes.
+        1,297 training and 500 test images of 8x8 pixels.
 
     Examples
     --------

@@ -1,13 +1,13 @@
-"""Which faces are on this machine, each known by the name that it gives itself.
+"""Font faces that are installed, by the name in the font file.
 
-A font file (TrueType or OpenType, ``.ttf``, ``.otf``, or a collection ``.ttc`` of several) carries
-a table ``name`` with its family, style and version. We read that table and nothing else: a file's
-own name proves nothing, and a library that answers every question with *some* face would let a
-figure claim Arial and show another. A face that is not here is not here.
+A font file (TrueType or OpenType, ``.ttf``, ``.otf``, or a collection ``.ttc`` of several) has a
+table ``name`` with family, style and version. Faces are identified by this table only: file names
+are unreliable, and font libraries substitute missing faces silently, so that a figure could name
+Arial and show another face.
 
-Layout, all numbers big-endian: a collection begins with ``ttcf`` and lists where its faces begin; a
-face begins with a directory of tables (tag, checksum, offset, length); the table ``name`` holds
-records (platform, encoding, language, name id, length, offset) and behind them the strings.
+Layout, all numbers big-endian: a collection begins with ``ttcf`` and a list of the offsets of its
+faces; a face begins with a directory of tables (tag, checksum, offset, length); the table ``name``
+contains records (platform, encoding, language, name id, length, offset), followed by the strings.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ MAX_FACES = 256
 
 @dataclass(frozen=True)
 class Face:
-    """One face in a font file, as the file itself names it.
+    """One face in a font file.
 
     Parameters
     ----------
     path : Path
-        The font file.
+        Font file.
     index : int
-        Which face of a collection; 0 in a file with one face.
+        Index in a collection; 0 in a file with one face.
     family, style, full_name, version : str
-        ``"Arimo"``, ``"Regular"``, ``"Arimo Regular"``, ``"1.341"``.
+        Names in the font file, as ``"Arimo"``, ``"Regular"``, ``"Arimo Regular"``, ``"1.341"``.
     """
 
     path: Path
@@ -61,26 +61,26 @@ class Face:
     version: str
 
     def __str__(self) -> str:
-        """Return family, style unless upright, version and file, as captions show it."""
+        """Describe the face for captions: family, style unless upright, version and file."""
         style = "" if self.is_upright else f" {self.style}"
         return f"{self.family}{style} {self.version} (file {self.path.name})"
 
     @property
     def is_upright(self) -> bool:
-        """Whether this is the family's plain face: not bold, italic, light or narrow."""
+        """Whether this is the plain face of the family: not bold, italic, light or narrow."""
         return self.style.casefold() in UPRIGHT
 
 
 def find_face(names: Iterable[str], folders: Iterable[Path] | None = None) -> Face:
-    """Find the first of `names` that is installed; never anything else.
+    """Find the first of `names` that is installed; other faces are not substituted.
 
     Parameters
     ----------
     names : iterable of str
-        Families (their upright face is meant) or full names such as ``"Arial Bold"``, in the order
-        of preference.
+        Families (for their upright face) or full names such as ``"Arial Bold"``, in the order of
+        preference.
     folders : iterable of Path, optional
-        Where to look; :func:`font_folders` when not given.
+        Folders to search (default: `font_folders`).
 
     Returns
     -------
@@ -89,7 +89,7 @@ def find_face(names: Iterable[str], folders: Iterable[Path] | None = None) -> Fa
     Raises
     ------
     DataError
-        If none of them is there. The message names the families that are.
+        If none of them is installed; the message names the installed families.
 
     Examples
     --------
@@ -97,18 +97,18 @@ def find_face(names: Iterable[str], folders: Iterable[Path] | None = None) -> Fa
     >>> find_face(["No Such Face", "DejaVu Sans"]).family
     'DejaVu Sans'
     """
-    wanted = list(names)
+    candidates = list(names)
     faces = list(installed_faces(font_folders() if folders is None else folders))
-    for name in wanted:
+    for name in candidates:
         for matches in (_is_family, _is_full_name):
             found = [face for face in faces if matches(face, name)]
             if found:
                 return found[0]
     families = sorted({face.family for face in faces if face.is_upright})
     raise DataError(
-        f"found {', '.join(families) or 'no font at all'}; awaited {' or '.join(map(repr, wanted))}"
-        ". Name one of those found, give the path of a .ttf or .otf file, or take the printed "
-        "digits that are shipped (font=None)."
+        f"`font` must be an installed face, got {' or '.join(map(repr, candidates))}. Installed: "
+        f"{', '.join(families) or 'no font at all'}. Use one of these, the path of a .ttf or .otf "
+        "file, or the shipped printed digits (font=None)."
     )
 
 
@@ -121,7 +121,7 @@ def _is_full_name(face: Face, name: str) -> bool:
 
 
 def installed_faces(folders: Iterable[Path]) -> Iterator[Face]:
-    """Yield every face below `folders`, in a fixed order, passing by files that are no fonts."""
+    """Yield every face in `folders` and their subfolders in a fixed order; skip invalid files."""
     for folder in folders:
         for path in sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES):
             try:
@@ -132,44 +132,49 @@ def installed_faces(folders: Iterable[Path]) -> Iterator[Face]:
 
 
 def font_folders() -> list[Path]:
-    """Return the folders of this machine that hold fonts: system, user, and Python packages."""
+    """List the font folders of the system, the user and Python packages."""
     home, env = Path.home(), os.environ
     if sys.platform == "win32":
         local = Path(env.get("LOCALAPPDATA", home / "AppData" / "Local"))
-        places = [
+        candidates = [
             Path(env.get("WINDIR", "C:/Windows")) / "Fonts",
             local / "Microsoft" / "Windows" / "Fonts",
         ]
     elif sys.platform == "darwin":
-        places = [Path("/System/Library/Fonts"), Path("/Library/Fonts"), home / "Library" / "Fonts"]
+        candidates = [
+            Path("/System/Library/Fonts"),
+            Path("/Library/Fonts"),
+            home / "Library" / "Fonts",
+        ]
     else:
         shared = env.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share"
-        own = env.get("XDG_DATA_HOME") or str(home / ".local" / "share")
-        places = [Path(data) / "fonts" for data in [own, *shared.split(":")] if data]
-        places.append(home / ".fonts")
-    return [place for place in dict.fromkeys([*places, *_package_folders()]) if place.is_dir()]
+        user = env.get("XDG_DATA_HOME") or str(home / ".local" / "share")
+        candidates = [Path(data) / "fonts" for data in [user, *shared.split(":")] if data]
+        candidates.append(home / ".fonts")
+    unique = dict.fromkeys([*candidates, *_package_folders()])
+    return [folder for folder in unique if folder.is_dir()]
 
 
 def _package_folders() -> Iterator[Path]:
     """Yield the font folders of installed Python packages, without importing them."""
     for package, folder in PACKAGES.items():
         spec = importlib.util.find_spec(package)
-        for place in (spec.submodule_search_locations or []) if spec else []:
-            yield Path(place) / folder
+        for location in (spec.submodule_search_locations or []) if spec else []:
+            yield Path(location) / folder
 
 
 def read_faces(path: str | os.PathLike[str]) -> list[Face]:
-    """Read who the faces in a font file say they are.
+    """Read the names of the faces in a font file.
 
     Parameters
     ----------
     path : path
-        A TrueType or OpenType file, or a collection of them.
+        TrueType or OpenType file, or a collection.
 
     Returns
     -------
     list of Face
-        One per face, at least one.
+        At least one face.
 
     Raises
     ------
@@ -186,11 +191,11 @@ def read_faces(path: str | os.PathLike[str]) -> list[Face]:
     try:
         with path.open("rb") as file:
             starts = _face_starts(file)
-            return [_read_face(file, path, index, at) for index, at in enumerate(starts)]
+            return [_read_face(file, path, index, start) for index, start in enumerate(starts)]
     except (OSError, struct.error, LookupError) as error:
         raise DataError(
-            f"{path}: found a file that cannot be read as a font ({error}); awaited a TrueType or "
-            "OpenType file (.ttf, .otf, .ttc). Give the path of such a file."
+            f"{path}: cannot be read as a font ({error}). Use a TrueType or OpenType file (.ttf, "
+            ".otf, .ttc)."
         ) from error
 
 
@@ -204,7 +209,7 @@ def _face_starts(file: IO[bytes]) -> tuple[int, ...]:
 
 
 def _read_face(file: IO[bytes], path: Path, index: int, start: int) -> Face:
-    names = _names(file, _name_table(file, start))
+    names = _read_names(file, _find_name_table(file, start))
     version = re.search(r"\d+(\.\d+)*", names.get(VERSION, ""))
     family = names[FAMILY]
     return Face(
@@ -217,8 +222,8 @@ def _read_face(file: IO[bytes], path: Path, index: int, start: int) -> Face:
     )
 
 
-def _name_table(file: IO[bytes], start: int) -> int:
-    """Return where the table ``name`` of the face that begins at `start` lies."""
+def _find_name_table(file: IO[bytes], start: int) -> int:
+    """Return the offset of the table ``name`` of the face that begins at `start`."""
     tag, n_tables = _unpack(file, start, ">4sH")
     if tag not in (b"\0\1\0\0", b"OTTO", b"true"):
         raise LookupError(f"first bytes {tag.hex(' ')}")
@@ -229,8 +234,8 @@ def _name_table(file: IO[bytes], start: int) -> int:
     raise LookupError("no table 'name'")
 
 
-def _names(file: IO[bytes], table: int) -> dict[int, str]:
-    """Return the strings of the table by name id, English before any other language."""
+def _read_names(file: IO[bytes], table: int) -> dict[int, str]:
+    """Read the strings of the table by name id, preferably in English."""
     _, count, strings = _unpack(file, table, ">HHH")
     names: dict[int, str] = {}
     english: set[int] = set()
@@ -246,6 +251,6 @@ def _names(file: IO[bytes], table: int) -> dict[int, str]:
     return names
 
 
-def _unpack(file: IO[bytes], at: int, layout: str) -> tuple[Any, ...]:
-    file.seek(at)
+def _unpack(file: IO[bytes], offset: int, layout: str) -> tuple[Any, ...]:
+    file.seek(offset)
     return struct.unpack(layout, file.read(struct.calcsize(layout)))

@@ -1,4 +1,4 @@
-"""IDX, the format in which MNIST was published, read with suspicion.
+"""IDX files, the format of MNIST, validated on reading.
 
 An IDX file is a short header and a block of numbers, all big-endian::
 
@@ -9,12 +9,11 @@ An IDX file is a short header and a block of numbers, all big-endian::
     then        d sizes, 4 bytes each
     then        the product of the sizes many numbers, last index fastest
 
-MNIST's images are a (n, 28, 28) block of unsigned bytes and its labels a (n,) block. Everything in
-such a file is a claim of the file about itself, so each claim is checked before it is believed: the
-declared size is compared with the bytes at hand before memory is taken for them, a compressed
-stream is unpacked in pieces and never further than one byte behind the declared end, and the
-decoded MNIST files must have the SHA-256 digests written below. The digest is of the decoded
-bytes, because the same pixels may be compressed in many ways.
+The images of MNIST are a (n, 28, 28) block of unsigned bytes, its labels a (n,) block. Files are
+untrusted: the declared size is compared with the size of the file before memory is allocated, a
+compressed stream is read in chunks and at most one byte beyond the declared end, and MNIST must
+have the SHA-256 digests below. Digests are of decoded bytes, because the same pixels can be
+compressed in many ways.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ KINDS = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: 
 CODES = {np.dtype(kind).newbyteorder("="): code for code, kind in KINDS.items()}
 MAX_NDIM = 4
 CHUNK_BYTES = 1 << 20
-DEFLATE_LIMIT = 1032  # no deflate stream unpacks to more than this many times its own length
+DEFLATE_LIMIT = 1032  # maximum compression ratio of deflate
 
 MNIST_SHA256 = {
     "train-images": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -48,22 +47,22 @@ MNIST_SHA256 = {
 
 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Read one IDX file, gzipped or not.
+    """Read an IDX file, with or without gzip.
 
     Parameters
     ----------
     path : path
-        The file. Whether it is gzipped is read from its first bytes, not from its name.
+        File to read. Compression is detected from its first bytes, not from its name.
 
     Returns
     -------
     ndarray
-        The block of numbers in its declared shape, in the byte order of this machine, read-only.
+        Numbers in the declared shape, in native byte order; read-only.
 
     Raises
     ------
     DataError
-        If the file cannot be read, or is anything but one complete IDX file.
+        If the file cannot be read, or is not one complete IDX file.
 
     Examples
     --------
@@ -77,41 +76,43 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     path = Path(path)
     try:
         with path.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
+            is_gzip = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             size = os.fstat(raw.fileno()).st_size
-            if not packed:
+            if not is_gzip:
                 return _parse(raw, size, path)
             with gzip.GzipFile(fileobj=raw) as stream:
                 return _parse(stream, size * DEFLATE_LIMIT, path)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
-            f"{path}: found a file that cannot be read to its end ({error}); awaited a complete "
-            "IDX file, gzipped or not. Fetch it again."
+            f"{path}: cannot be read to its end ({error}). Get a complete IDX file, with or "
+            "without gzip."
         ) from error
 
 
 def load_mnist_folder(folder: str | os.PathLike[str], verify: bool = True) -> ImageData:
-    """Load MNIST from a folder that holds its four IDX files.
+    """Load MNIST from a folder with its four IDX files.
 
     Parameters
     ----------
     folder : path
-        Holds ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte``
-        and ``t10k-labels-idx1-ubyte``; a dot may stand before ``idx``, and each may end in ``.gz``.
+        Folder with ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``,
+        ``t10k-images-idx3-ubyte`` and ``t10k-labels-idx1-ubyte``. The last hyphen may be a dot, and
+        the suffix ``.gz`` is allowed.
     verify : bool, default=True
-        Whether the decoded files must be MNIST's, by SHA-256. Without it any data set in the same
-        four files is taken, and its name says that it was not verified.
+        Whether to require the SHA-256 digests of MNIST. If False, other data sets in four files of
+        this form are loaded, and ``name`` contains "not verified".
 
     Returns
     -------
     ImageData
-        Pixels divided by 255.
+        Images, with pixels divided by 255.
 
     Raises
     ------
     DataError
-        If a file is missing, damaged, of the wrong kind, not MNIST's, or does not fit the others.
+        If a file is missing, damaged, of the wrong type, not from MNIST, or inconsistent with the
+        others.
 
     Examples
     --------
@@ -121,52 +122,52 @@ def load_mnist_folder(folder: str | os.PathLike[str], verify: bool = True) -> Im
     ('MNIST (IDX files, SHA-256 verified)', (60000, 784))
     """
     folder = Path(folder).expanduser()
-    parts = {role: _read_role(folder, role, verify) for role in MNIST_SHA256}
+    arrays = {role: _read_role(folder, role, verify) for role in MNIST_SHA256}
     name = "MNIST (IDX files, SHA-256 verified)"
     if not verify:
         name = f"IDX files in {folder.resolve().name} (not verified)"
-    return make_image_data(name, parts, str(folder))
+    return make_image_data(name, arrays, str(folder))
 
 
 def idx_header(array: NDArray[Any]) -> bytes:
-    """Return the header that an IDX file of `array` begins with."""
+    """Make the header of the IDX file of `array`."""
     code = CODES[array.dtype.newbyteorder("=")]
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, code, array.ndim, *array.shape)
 
 
 def check_digest(array: NDArray[np.uint8], role: str, source: str) -> None:
-    """Raise DataError unless `array` is, byte for byte, MNIST's file `role`."""
+    """Raise DataError unless `array` has the digest of the file `role` of MNIST."""
     digest = hashlib.sha256(idx_header(array))
     digest.update(np.ascontiguousarray(array))
     if digest.hexdigest() != MNIST_SHA256[role]:
         raise DataError(
-            f"{source}: found decoded bytes with SHA-256 {digest.hexdigest()}; awaited "
-            f"{MNIST_SHA256[role]}, which MNIST's {role} have. Fetch the file again; for other "
-            "data in IDX files call load_mnist_folder(folder, verify=False)."
+            f"{source}: wrong SHA-256 of the decoded bytes (got {digest.hexdigest()}, expected "
+            f"{MNIST_SHA256[role]} for the {role} of MNIST). Get the file again; for other data in "
+            "IDX files call load_mnist_folder(folder, verify=False)."
         )
 
 
-def make_image_data(name: str, parts: dict[str, NDArray[np.uint8]], source: str) -> ImageData:
-    """Put the four blocks of bytes together, after checking that they belong together."""
-    for part in ("train", "t10k"):
-        images, labels = parts[f"{part}-images"], parts[f"{part}-labels"]
+def make_image_data(name: str, arrays: dict[str, NDArray[np.uint8]], source: str) -> ImageData:
+    """Check that the four arrays are consistent, and make an `ImageData`."""
+    for subset in ("train", "t10k"):
+        images, labels = arrays[f"{subset}-images"], arrays[f"{subset}-labels"]
         if len(images) != len(labels):
             raise DataError(
-                f"{source}: found {len(images)} {part} images and {len(labels)} {part} labels; "
-                "awaited one label per image. Take all four files from one source."
+                f"{source}: must have one label per image, got {len(images)} {subset} images and "
+                f"{len(labels)} {subset} labels. Use four files of one source."
             )
-    shapes = [parts[f"{part}-images"].shape[1:] for part in ("train", "t10k")]
+    shapes = [arrays[f"{subset}-images"].shape[1:] for subset in ("train", "t10k")]
     if shapes[0] != shapes[1]:
         raise DataError(
-            f"{source}: found train images of {shapes[0]} and t10k images of {shapes[1]} pixels; "
-            "awaited one shape. Take all four files from one source."
+            f"{source}: images must have one shape, got train images of {shapes[0]} and t10k "
+            f"images of {shapes[1]} pixels. Use four files of one source."
         )
     return ImageData(
         name,
-        _scale_to_unit(parts["train-images"]),
-        parts["train-labels"].astype(np.int64),
-        _scale_to_unit(parts["t10k-images"]),
-        parts["t10k-labels"].astype(np.int64),
+        _scale_to_unit(arrays["train-images"]),
+        arrays["train-labels"].astype(np.int64),
+        _scale_to_unit(arrays["t10k-images"]),
+        arrays["t10k-labels"].astype(np.int64),
         (shapes[0][0], shapes[0][1]),
     )
 
@@ -176,14 +177,14 @@ def _scale_to_unit(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _read_role(folder: Path, role: str, verify: bool) -> NDArray[np.uint8]:
-    path = _find(folder, role)
+    path = _find_file(folder, role)
     array = read_idx(path)
     ndim = 3 if role.endswith("images") else 1
     if array.ndim != ndim or array.dtype != np.uint8:
         raise DataError(
-            f"{path}: found {_describe_shape(array.ndim)} of {array.dtype}; awaited "
-            f"{_describe_shape(ndim)} of "
-            "uint8, as the file's name says. Was the file renamed or mixed up with another?"
+            f"{path}: must contain {_describe_shape(ndim)} of uint8 by its name, got "
+            f"{_describe_shape(array.ndim)} of {array.dtype}. Check whether files were renamed or "
+            "exchanged."
         )
     if verify:
         check_digest(array, role, str(path))
@@ -194,66 +195,68 @@ def _describe_shape(ndim: int) -> str:
     return {1: "a list (labels)", 3: "a stack of images"}.get(ndim, f"{ndim} dimensions")
 
 
-def _find(folder: Path, role: str) -> Path:
-    dims = 3 if role.endswith("images") else 1
-    stems = [f"{role}{mark}idx{dims}-ubyte" for mark in "-."]
-    for name in [stem + end for stem in stems for end in ("", ".gz")]:
+def _find_file(folder: Path, role: str) -> Path:
+    ndim = 3 if role.endswith("images") else 1
+    stems = [f"{role}{separator}idx{ndim}-ubyte" for separator in "-."]
+    for name in [stem + suffix for stem in stems for suffix in ("", ".gz")]:
         if (folder / name).is_file():
             return folder / name
-    found = sorted(entry.name for entry in folder.iterdir())[:8] if folder.is_dir() else []
+    content = sorted(entry.name for entry in folder.iterdir())[:8] if folder.is_dir() else []
     raise DataError(
-        f"{folder}: found {', '.join(found) or 'nothing'}; awaited {stems[0]}, with a dot for the "
-        "last hyphen before idx or not, with .gz or not. Name the folder that holds MNIST's four "
-        "IDX files."
+        f"{folder}: no file {stems[0]} (nor with a dot before idx, nor with .gz); the folder "
+        f"contains {', '.join(content) or 'nothing'}. Give the folder with the four IDX files of "
+        "MNIST."
     )
 
 
 def _parse(stream: IO[bytes] | gzip.GzipFile, limit: int, path: Path) -> NDArray[Any]:
-    """Read header and numbers; `limit` bytes are the most that the stream can hold."""
-    kind, shape = _header(stream, path)
-    declared = math.prod(shape) * kind.itemsize
+    """Read header and numbers of a stream that can contain at most `limit` bytes."""
+    dtype, shape = _read_header(stream, path)
+    declared = math.prod(shape) * dtype.itemsize
     if declared > limit:
         raise DataError(
-            f"{path}: found a header that declares {declared} bytes for {shape}, and a file that "
-            f"cannot hold more than {limit}; awaited as many as declared. Fetch it again."
+            f"{path}: the header declares {declared} bytes for shape {shape}, but the file cannot "
+            f"contain more than {limit}. Get the file again."
         )
     payload = _read_up_to(stream, declared + 1)
     if len(payload) != declared:
-        found = f"{len(payload)} bytes" if len(payload) < declared else "more bytes than that"
+        got = f"{len(payload)} bytes" if len(payload) < declared else "more bytes"
         raise DataError(
-            f"{path}: found {found} after a header that declares {declared} for {shape}; awaited "
-            "exactly as many. The file is cut short or has something appended: fetch it again."
+            f"{path}: the header declares {declared} bytes for shape {shape}, got {got}. The file "
+            "is truncated or has additional bytes: get it again."
         )
-    numbers = np.frombuffer(payload, kind).reshape(shape)
-    native = numbers.astype(kind.newbyteorder("="), copy=False)
+    numbers = np.frombuffer(payload, dtype).reshape(shape)
+    native = numbers.astype(dtype.newbyteorder("="), copy=False)
     native.flags.writeable = False
     return native
 
 
-def _header(stream: IO[bytes] | gzip.GzipFile, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
+def _read_header(
+    stream: IO[bytes] | gzip.GzipFile, path: Path
+) -> tuple[np.dtype[Any], tuple[int, ...]]:
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in KINDS:
         raise DataError(
-            f"{path}: found the first bytes {magic.hex(' ') or '(none)'}; awaited 00 00 08 0d with "
-            "d dimensions, as an IDX file begins. This is another kind of file."
+            f"{path}: not an IDX file (first bytes {magic.hex(' ') or '(none)'}; expected 00 00, "
+            "the code of a dtype and the number of dimensions)."
         )
     ndim = magic[3]
     sizes = stream.read(4 * ndim)
     shape = struct.unpack(f">{len(sizes) // 4}I", sizes[: len(sizes) // 4 * 4])
     if not 1 <= ndim <= MAX_NDIM or len(shape) != ndim or 0 in shape:
         raise DataError(
-            f"{path}: found {ndim} dimensions of sizes {shape[:MAX_NDIM]}; awaited 1 to {MAX_NDIM} "
-            "dimensions, each with a size above zero. The file is damaged: fetch it again."
+            f"{path}: must have 1 to {MAX_NDIM} dimensions, each with a size >= 1, got {ndim} "
+            f"dimensions of sizes {shape[:MAX_NDIM]}. The file is damaged: get it again."
         )
     return np.dtype(KINDS[magic[2]]), shape
 
 
 def _read_up_to(stream: IO[bytes] | gzip.GzipFile, n_bytes: int) -> bytearray:
-    """Read at most `n_bytes`, in pieces: memory grows with what is there, not what is promised."""
+    """Read at most `n_bytes` in chunks, so that memory grows with the file, not with the header."""
     payload = bytearray()
     while len(payload) < n_bytes:
-        piece = stream.read(min(CHUNK_BYTES, n_bytes - len(payload)))
-        if not piece:
+        chunk = stream.read(min(CHUNK_BYTES, n_bytes - len(payload)))
+        if not chunk:
             break
-        payload += piece
+        payload += chunk
     return payload

@@ -1,12 +1,4 @@
-"""What every set of labelled pictures looks like, and the one door to all of them.
-
-A picture of ``h`` by ``w`` pixels is one row of ``h * w`` numbers between 0 (background) and 1
-(full ink); a set of them is a matrix, its labels are a vector. Training and test parts come
-already divided, always in the same way, so that two results can be compared.
-
-A source is named by a word or a folder. :func:`load_images` turns that name into a loader once,
-here, and nothing behind it looks at the word again.
-"""
+"""Labelled images by the name of their source."""
 
 from __future__ import annotations
 
@@ -20,25 +12,25 @@ FOLDER_VARIABLE = "SPIKELCA_DATA"
 
 
 def load_images(source: str | os.PathLike[str] = "digits") -> ImageData:
-    """Load labelled pictures by the name of their source.
+    """Load labelled images by the name of their source.
 
     Parameters
     ----------
     source : {"digits", "mnist"} or path, default="digits"
-        ``"digits"``: the 8x8 digits that scikit-learn carries, no network needed.
-        ``"mnist"``: MNIST from the folder that the environment variable ``SPIKELCA_DATA`` names;
-        when that variable is not set, from OpenML's server or scikit-learn's cache of it.
-        Anything else is a folder with MNIST's four IDX files, gzipped or not.
+        ``"digits"`` for the 8x8 digits of scikit-learn, available offline; ``"mnist"`` for MNIST
+        from the folder in the environment variable ``SPIKELCA_DATA`` or, if it is not set, from the
+        cache of scikit-learn or OpenML; otherwise a folder with the four IDX files of MNIST, with
+        or without gzip.
 
     Returns
     -------
     ImageData
-        Its ``name`` says which source it really is.
+        Images, and a description of the source in ``name``.
 
     Raises
     ------
     DataError
-        If the source does not exist, cannot be reached or is not what it claims to be.
+        If the source does not exist, cannot be reached or is invalid.
 
     Examples
     --------
@@ -50,7 +42,7 @@ def load_images(source: str | os.PathLike[str] = "digits") -> ImageData:
 
 
 def _find_loader(source: str | os.PathLike[str]) -> Callable[[], ImageData]:
-    """Turn the name of a source into the function that loads it."""
+    """Find the function that loads a source."""
     from spikelca.datasets.digits import load_digits_images
     from spikelca.datasets.idx import load_mnist_folder
     from spikelca.datasets.openml import download_mnist
@@ -71,17 +63,17 @@ def _existing_folder(source: str | os.PathLike[str]) -> Path:
     if os.fspath(source) and folder.is_dir():
         return folder
     raise DataError(
-        f"found no folder {os.fspath(source)!r}; awaited 'digits', 'mnist' or a folder that "
-        "holds MNIST's four IDX files. Check the spelling, or use 'digits', which is always here."
+        "The source must be 'digits', 'mnist' or a folder with the four IDX files of MNIST, got "
+        f"{os.fspath(source)!r}. Check the spelling, or use 'digits', which is always available."
     )
 
 
 def _folder_from_variable() -> Path:
-    named = os.environ[FOLDER_VARIABLE]
-    folder = Path(named).expanduser()
+    value = os.environ[FOLDER_VARIABLE]
+    folder = Path(value).expanduser()
     if folder.is_dir():
         return folder
     raise DataError(
-        f"{FOLDER_VARIABLE} is set to {named!r}, where no folder is; awaited a folder that holds "
-        f"MNIST's four IDX files. Correct {FOLDER_VARIABLE}, or unset it to download MNIST."
+        f"{FOLDER_VARIABLE} must be a folder with the four IDX files of MNIST, got {value!r}, "
+        f"which does not exist. Correct {FOLDER_VARIABLE}, or unset it to download MNIST."
     )

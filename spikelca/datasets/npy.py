@@ -1,16 +1,14 @@
-"""NumPy's ``.npy`` and ``.npz`` files, read with suspicion.
+"""``.npy`` and ``.npz`` files, validated on reading, and rows of files larger than memory.
 
-NumPy itself believes a header: 240 bytes that declare a shape of two billion numbers take memory
-for them at once, and a damaged file ends in any of half a dozen exceptions. Here the declared size
-is compared with the bytes at hand before memory is taken, a compressed member is unpacked no
-further than its declared end, objects (which are pickles) are refused, and there is one error.
+NumPy allocates memory for the shape that a header declares, and raises many types of errors for
+damaged files. Here, the declared size is compared with the size of the file before memory is
+allocated, compressed members are read at most to their declared end, object arrays (pickles) are
+rejected, and every error is a `DataError`.
 
-Rows of a file that are read when they are asked for: more data than memory, or than addresses.
-
-A memory map (``np.load(path, mmap_mode="r")``) takes no memory either, but it takes addresses for
-the whole file, which a limit on them (``ulimit -v``, a job scheduler) may forbid, and what it has
-read counts as memory of the process until it is let go. A `RowFile` reads a window into an array of
-its own and forgets it.
+`RowFile` reads rows on demand, for data larger than memory. A memory map
+(``np.load(path, mmap_mode="r")``) is an alternative, but it reserves addresses for the complete
+file, which may exceed a limit (``ulimit -v``, job schedulers), and its pages count as memory of the
+process until they are released.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ from numpy.typing import NDArray
 
 from spikelca.datasets.base import DataError
 
-DEFLATE_LIMIT = 1032  # no deflate stream unpacks to more than this many times its own length
+DEFLATE_LIMIT = 1032  # maximum compression ratio of deflate
 KINDS = "fiub"
 _STORED_OR_DEFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ERRORS = (
@@ -42,20 +40,22 @@ _ERRORS = (
 
 
 def read_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Read one array of numbers from a ``.npy`` file.
+    """Read an array of numbers from a ``.npy`` file.
 
     Parameters
     ----------
     path : path
+        File to read.
 
     Returns
     -------
-    array, read-only
+    ndarray
+        Read-only array.
 
     Raises
     ------
     DataError
-        If the file is anything but one complete array of real numbers.
+        If the file is not one complete array of real numbers.
 
     Examples
     --------
@@ -70,17 +70,19 @@ def read_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def read_npz(path: str | os.PathLike[str], key: str = "") -> NDArray[Any]:
-    """Read one array of numbers from a ``.npz`` file.
+    """Read an array of numbers from a ``.npz`` file.
 
     Parameters
     ----------
     path : path
+        File to read.
     key : str, default=""
-        Its name; may be left out if there is only one array.
+        Name of the array; may be omitted if there is only one.
 
     Returns
     -------
-    array, read-only
+    ndarray
+        Read-only array.
 
     Raises
     ------
@@ -98,38 +100,38 @@ def read_npz(path: str | os.PathLike[str], key: str = "") -> NDArray[Any]:
     with data_errors(path, "save it with np.savez"), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if names.count(key) != 1 if key else len(names) != 1:
-            wanted = f"no array {key!r}" if key else f"{len(names)} arrays"
+            reason = f"no array {key!r}" if key else f"{len(names)} arrays"
             raise DataError(
-                f"{path}: found {wanted} among {names[:20]}; name one of them: {path}:{names[0]}"
+                f"{path}: {reason} in the file. Name one of {names[:20]}, as {path}:{names[0]}"
             )
         return _read_member(archive, archive.infolist()[names.index(key) if key else 0])
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
     if member.compress_type not in _STORED_OR_DEFLATED or member.flag_bits & 1:
-        raise ValueError("an encrypted member, or one of another compression than deflate")
+        raise ValueError("a member is encrypted or not compressed by deflate")
     if member.file_size > DEFLATE_LIMIT * max(member.compress_size, 1):
-        raise ValueError(f"a member that cannot unpack to {member.file_size} bytes")
+        raise ValueError(f"a member cannot decompress to {member.file_size} bytes")
     with archive.open(member) as stream:
         return _parse(stream, member.file_size)
 
 
 @contextmanager
 def data_errors(path: str | os.PathLike[str], advice: str) -> Iterator[None]:
-    """Turn whatever a damaged file raises into a DataError that names it."""
+    """Convert the errors of damaged files to a DataError that names the file."""
     try:
         yield
     except (DataError, FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except _ERRORS as error:
-        found = str(error)[:200] or type(error).__name__
+        reason = str(error)[:200] or type(error).__name__
         raise DataError(
-            f"{Path(path)}: found no NumPy file of numbers ({found}); {advice}."
+            f"{Path(path)}: not a NumPy file of numbers ({reason}). To make one, {advice}."
         ) from error
 
 
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
-"""Shape, whether the first index runs fastest, and the kind of number."""
+"""Shape, whether the order is Fortran's, and dtype."""
 
 
 def read_header(stream: IO[bytes], size: int) -> Header:
@@ -138,7 +140,7 @@ def read_header(stream: IO[bytes], size: int) -> Header:
     Raises
     ------
     ValueError
-        If it declares anything but real numbers that fill the stream to its end.
+        If it does not declare real numbers that end with the stream.
     """
     version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
     readers: dict[Any, Any] = {
@@ -147,47 +149,49 @@ def read_header(stream: IO[bytes], size: int) -> Header:
     }
     shape, fortran, dtype = readers[version](stream)
     if dtype.kind not in KINDS or dtype.hasobject or not all(n >= 0 for n in shape):
-        raise ValueError(f"shape {shape} of {dtype}; real numbers were awaited")
-    declared, left = math.prod(shape) * dtype.itemsize, size - stream.tell()
-    if declared != left:
-        raise ValueError(f"{left} bytes behind a header that declares {declared}")
+        raise ValueError(f"must be real numbers, got shape {shape} of {dtype}")
+    declared, remaining = math.prod(shape) * dtype.itemsize, size - stream.tell()
+    if declared != remaining:
+        raise ValueError(f"the header declares {declared} bytes, got {remaining}")
     return shape, fortran, dtype
 
 
 def _parse(stream: IO[bytes], size: int) -> NDArray[Any]:
-    """Read header and numbers of an array, read-only, in a stream of ``size`` bytes."""
+    """Read header and numbers of a read-only array in a stream of ``size`` bytes."""
     shape, fortran, dtype = read_header(stream, size)
     declared = math.prod(shape) * dtype.itemsize
     payload = stream.read(declared + 1)
     if len(payload) != declared:
-        raise ValueError(f"{len(payload)} bytes where {declared} were declared")
+        raise ValueError(f"the header declares {declared} bytes, got {len(payload)}")
     array = np.frombuffer(payload, dtype).reshape(shape, order="F" if fortran else "C")
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
 class RowFile:
-    """The samples of a ``.npy`` file, one a row; images are laid flat.
+    """Samples of a ``.npy`` file, one per row, read on demand; images are flattened.
 
-    It stands for an array wherever rows are read in pieces: `Circuit.encode`, and ``fit``,
-    ``partial_fit`` and ``transform`` of the estimators.
+    It can be used in place of an array where rows are read in chunks: `Circuit.encode`, and
+    ``fit``, ``partial_fit`` and ``transform`` of the estimators.
 
     Parameters
     ----------
     path : path
-        A file that ``np.save`` has written.
+        File written by ``np.save``.
 
     Attributes
     ----------
-    shape : (n_samples, n_inputs)
+    shape : tuple of int
+        Numbers of samples and inputs.
     dtype : dtype
+        Dtype of the numbers.
     ndim : int
-        2.
+        Number of dimensions, always 2.
 
     Raises
     ------
     DataError
-        If the file is anything but one complete array of real numbers with two dimensions or more,
-        the last index fastest.
+        If the file is not one complete array of real numbers in C order with at least two
+        dimensions.
 
     Examples
     --------
@@ -210,8 +214,8 @@ class RowFile:
         with data_errors(path, advice), open(path, "rb") as file:
             shape, fortran, self._stored = read_header(file, os.fstat(file.fileno()).st_size)
             if len(shape) < 2 or fortran:
-                order = "the first index fastest" if fortran else "no rows"
-                raise ValueError(f"an array of shape {shape} with {order}")
+                reason = "Fortran order" if fortran else "no rows"
+                raise ValueError(f"an array of shape {shape} with {reason}")
             self._start = file.tell()
         self.shape = (shape[0], math.prod(shape[1:]))
         self.dtype = self._stored.newbyteorder("=")
@@ -220,7 +224,7 @@ class RowFile:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Read rows: a slice, a list of whole numbers, or a mask; and of these some columns."""
+        """Read rows given by a slice, integers or a mask, and optionally some of their columns."""
         if isinstance(key, tuple):
             return self[key[0]][(slice(None), *key[1:])]
         if isinstance(key, (int, np.integer)):
@@ -234,27 +238,25 @@ class RowFile:
         return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
 
     def _indices(self, key: Any) -> NDArray[np.int64]:
-        found = np.asarray(key)
-        if found.dtype == bool and found.shape == (len(self),):
-            return np.flatnonzero(found)
-        if found.dtype.kind not in "iu" or found.ndim != 1:
-            raise IndexError(f"rows are {key!r}; a slice, whole numbers or a mask were awaited.")
-        if found.size and not -len(self) <= found.min() <= found.max() < len(self):
-            raise IndexError(
-                f"rows run from {found.min()} to {found.max()}; {len(self)} are there."
-            )
-        return cast(NDArray[np.int64], found % max(len(self), 1))
+        rows = np.asarray(key)
+        if rows.dtype == bool and rows.shape == (len(self),):
+            return np.flatnonzero(rows)
+        if rows.dtype.kind not in "iu" or rows.ndim != 1:
+            raise IndexError(f"Rows must be a slice, integers or a mask, got {key!r}.")
+        if rows.size and not -len(self) <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"Rows must be below {len(self)}, got {rows.min()} to {rows.max()}.")
+        return cast(NDArray[np.int64], rows % max(len(self), 1))
 
     def _read(self, runs: list[tuple[int, int]]) -> NDArray[Any]:
-        """Read runs of rows, each given by its first row and its length, one behind the other."""
-        width, place = self.shape[1], 0
+        """Read runs of rows, each given by its first row and its length."""
+        width, n_read = self.shape[1], 0
         out = np.empty((sum(length for _, length in runs), width), self._stored)
         with open(self.path, "rb") as file:
             for first, length in runs:
                 file.seek(self._start + first * width * self._stored.itemsize)
-                piece = np.fromfile(file, self._stored, length * width)
-                if piece.size != length * width:
-                    raise DataError(f"{self.path}: it ended while it was read; it has been cut.")
-                out[place : place + length] = piece.reshape(length, width)
-                place += length
+                chunk = np.fromfile(file, self._stored, length * width)
+                if chunk.size != length * width:
+                    raise DataError(f"{self.path}: the file was truncated after it was opened.")
+                out[n_read : n_read + length] = chunk.reshape(length, width)
+                n_read += length
         return out.astype(self.dtype, copy=False)

@@ -1,11 +1,10 @@
-"""MNIST from the network, for those who ask for it.
+"""MNIST from OpenML, downloaded on request.
 
-scikit-learn's ``fetch_openml`` fetches the table ``mnist_784`` and keeps it in its cache
-(``~/scikit_learn_data`` unless told otherwise). Three things are added here. Without a network it
-would retry for a quarter of a minute and end in an exception from deep below; we ask first whether
-the server answers at all, and say within seconds how else to go on. The table arrives as numbers in
-text; we turn it back into the bytes of the four original files and compare their digests. And the
-first 60,000 rows, which are MNIST's training part, stay the training part.
+``fetch_openml`` of scikit-learn downloads the table ``mnist_784`` and stores it in its cache
+(default: ``~/scikit_learn_data``). Three steps are added here. The connection is checked first,
+because without a network ``fetch_openml`` retries for about 15 seconds. The table is converted to
+the bytes of the four original files, whose digests are checked. The first 60,000 rows are the
+training images, as in MNIST.
 """
 
 from __future__ import annotations
@@ -28,32 +27,32 @@ from spikelca.datasets.base import DataError, ImageData
 from spikelca.datasets.idx import check_digest, make_image_data
 
 SERVER = "https://www.openml.org/"
-TIMEOUT = 3.0  # seconds that the server has to give a first sign
+TIMEOUT = 3.0  # seconds until the server must respond
 N_TRAIN = 60_000
 SHAPE = (28, 28)
 ALTERNATIVES = (
-    "Ways on: name a folder that holds MNIST's four IDX files (--data DIR, or the environment "
-    "variable SPIKELCA_DATA), or take the digits that need no network (--data digits)."
+    "Alternatives: give a folder with the four IDX files of MNIST (--data DIR, or the environment "
+    "variable SPIKELCA_DATA), or use the digits of scikit-learn (--data digits)."
 )
 
 
 def download_mnist(data_home: str | os.PathLike[str] | None = None) -> ImageData:
-    """Load MNIST from scikit-learn's cache, or download it from OpenML into that cache.
+    """Load MNIST from the cache of scikit-learn, or download it from OpenML into the cache.
 
     Parameters
     ----------
     data_home : path, optional
-        The folder of scikit-learn's cache; its own default when not given.
+        Folder of the cache (default: that of scikit-learn).
 
     Returns
     -------
     ImageData
-        60,000 training and 10,000 test pictures, equal byte for byte to the published files.
+        60,000 training and 10,000 test images, verified by SHA-256.
 
     Raises
     ------
     DataError
-        If there is no network, the server does not answer or fails, or what came is not MNIST.
+        If the server cannot be reached, the download fails, or the data are not MNIST.
 
     Examples
     --------
@@ -67,8 +66,8 @@ def download_mnist(data_home: str | os.PathLike[str] | None = None) -> ImageData
         raise
     except (OSError, ValueError, EOFError, zlib.error, HTTPException) as error:
         raise DataError(
-            f"MNIST could not be downloaded from {SERVER}: found {type(error).__name__}: {error}; "
-            f"awaited the table mnist_784. {ALTERNATIVES}"
+            f"MNIST could not be downloaded from {SERVER} ({type(error).__name__}: {error}). "
+            f"{ALTERNATIVES}"
         ) from error
     return _verify(table, labels)
 
@@ -91,52 +90,52 @@ def _is_cached(home: Path) -> bool:
 
 
 def _require_server() -> None:
-    silence = connection_error(SERVER, TIMEOUT)
-    if silence:
+    error = connection_error(SERVER, TIMEOUT)
+    if error:
         raise DataError(
-            f"MNIST is not in scikit-learn's cache, and {SERVER} cannot be reached: found "
-            f"{silence}; awaited an answer. {ALTERNATIVES}"
+            f"MNIST is not in the cache of scikit-learn, and {SERVER} cannot be reached ({error}). "
+            f"{ALTERNATIVES}"
         )
 
 
-def connection_error(url: str, patience: float) -> str:
-    """Say why `url` gives no sign within `patience` seconds, or return an empty string.
+def connection_error(url: str, timeout: float) -> str:
+    """Describe why `url` does not respond within `timeout` seconds; "" if it responds.
 
-    The question is asked in a thread of its own, because looking up a name cannot be timed out.
-    Any answer counts, even a refusal: it proves that there is a network, directly or by proxy.
+    The request runs in a separate thread, because the name lookup has no timeout. An HTTP error
+    counts as a response, because it shows that there is a network, directly or by proxy.
     """
-    answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+    results: queue.SimpleQueue[str] = queue.SimpleQueue()
 
-    def ask() -> None:
+    def request() -> None:
         try:
-            urlopen(Request(url, method="HEAD"), timeout=patience).close()
-            answers.put("")
+            urlopen(Request(url, method="HEAD"), timeout=timeout).close()
+            results.put("")
         except HTTPError:
-            answers.put("")
+            results.put("")
         except (OSError, ValueError, HTTPException) as error:
-            answers.put(str(getattr(error, "reason", error)) or type(error).__name__)
+            results.put(str(getattr(error, "reason", error)) or type(error).__name__)
 
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=request, daemon=True).start()
     try:
-        return answers.get(timeout=patience)
+        return results.get(timeout=timeout)
     except queue.Empty:
-        return f"no sign within {patience:g} s"
+        return f"no response within {timeout:g} s"
 
 
 def _verify(table: NDArray[Any], labels: NDArray[Any]) -> ImageData:
     if table.shape != (70_000, 784) or labels.shape != (70_000,):
         raise DataError(
-            f"OpenML's mnist_784: found {table.shape} numbers and {labels.shape} labels; awaited "
-            f"(70000, 784) and (70000,). {ALTERNATIVES}"
+            "mnist_784 of OpenML must have (70000, 784) numbers and (70000,) labels, got "
+            f"{table.shape} and {labels.shape}. {ALTERNATIVES}"
         )
     images = table.astype(np.uint8).reshape(-1, *SHAPE)
     classes = labels.astype(np.uint8)
-    parts = {
+    arrays = {
         "train-images": images[:N_TRAIN],
         "train-labels": classes[:N_TRAIN],
         "t10k-images": images[N_TRAIN:],
         "t10k-labels": classes[N_TRAIN:],
     }
-    for role, block in parts.items():
-        check_digest(block, role, "OpenML's mnist_784")
-    return make_image_data("MNIST (OpenML, SHA-256 verified)", parts, "OpenML's mnist_784")
+    for role, array in arrays.items():
+        check_digest(array, role, "mnist_784 of OpenML")
+    return make_image_data("MNIST (OpenML, SHA-256 verified)", arrays, "mnist_784 of OpenML")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from spikelca.distributed.arrays import check_dask, encode_lazily, encode_with_certificates, is_dask
 from spikelca.distributed.batches import DaskSamples
-from spikelca.distributed.cluster import connect, require
+from spikelca.distributed.cluster import connect
 from spikelca.distributed.stores import read_lazily, to_memory, write_zarr
 
 __all__ = [

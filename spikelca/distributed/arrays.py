@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from spikelca.circuit import Circuit
-from spikelca.distributed.cluster import require, single_threaded
+from spikelca.distributed.cluster import single_threaded
 from spikelca.engines import Engine
+from spikelca.utils.optional import require
 from spikelca.utils.validation import FLOAT_DTYPES, FloatArray, check_matrix
 
 Codes = Callable[[Circuit, Mapping[str, FloatArray]], FloatArray]
@@ -71,7 +72,7 @@ def encode_lazily(circuit: Circuit, stimuli: Mapping[str, Any], codes: Codes) ->
     codes : callable
         Function that computes the codes of one chunk.
     """
-    array = require("dask.array")
+    array = require("dask.array", "dask")
     first = next(iter(stimuli.values()))
     return array.map_blocks(
         _encode_block,
@@ -87,7 +88,7 @@ def encode_lazily(circuit: Circuit, stimuli: Mapping[str, Any], codes: Codes) ->
 
 def delay_circuit(circuit: Circuit) -> Any:
     """Make a circuit, including its Gram matrix, one key of a graph."""
-    dask = require("dask")
+    dask = require("dask", "dask")
     _ = circuit.coupling
     return dask.delayed(circuit, name=f"circuit-{dask.base.tokenize(circuit)}", traverse=False)
 
@@ -130,7 +131,7 @@ def encode_with_certificates(
     >>> encode_with_certificates(circuit, X, tol=1e-4)["code"][:1].compute()
     array([[0.9, 0.9]])
     """
-    dask, array = require("dask"), require("dask.array")
+    dask, array = require("dask", "dask"), require("dask.array", "dask")
     [name] = circuit.widths
     response = circuit.encode({name: np.zeros((1, circuit.widths[name]))}, tol, engine=engine)
     templates = {k: getattr(response, k) for k in ("code", "gap", "residual", "n_iter")}

@@ -26,10 +26,11 @@ from spikelca.circuit.batch_statistics import (
     sum_block,
 )
 from spikelca.distributed.arrays import delay_circuit
-from spikelca.distributed.cluster import require, single_threaded, translate_errors
+from spikelca.distributed.cluster import single_threaded, translate_errors
 from spikelca.engines import Engine
 from spikelca.learning import RemoteBatch
 from spikelca.learning.checkpoint import DIGEST_ROWS, combine_digests, digest_rows
+from spikelca.utils.optional import require
 from spikelca.utils.validation import FloatArray, check_values
 
 
@@ -49,7 +50,7 @@ class DaskColumn:
     def digest(self) -> str:
         """Compute the digest that `digest_array` computes of an array in memory."""
         chunks = self.X.rechunk((DIGEST_ROWS, -1)).to_delayed().ravel()
-        dask = require("dask")
+        dask = require("dask", "dask")
         with translate_errors():
             digests = dask.compute(*map(dask.delayed(digest_rows), chunks))
         return combine_digests(self.X.shape, self.dtype, digests)
@@ -106,7 +107,7 @@ class DaskSamples(Mapping[str, DaskColumn]):
         ahead = range(needed[-1] + 1, min(needed[-1] + 2, len(self._chunks)))
         if new := [c for c in [*needed, *ahead] if c not in self._read]:
             with translate_errors():
-                read = require("dask").persist(*(self._chunks[c] for c in new))
+                read = require("dask", "dask").persist(*(self._chunks[c] for c in new))
             self._read.update(zip(new, read, strict=True))
         if not self.keep:
             for released in [c for c in self._read if c < needed[0]]:
@@ -116,7 +117,7 @@ class DaskSamples(Mapping[str, DaskColumn]):
         self, rows: NDArray[np.int64], chunk_index: NDArray[np.int64]
     ) -> tuple[list[Any], NDArray[np.int64]]:
         """Return the rows of each chunk, and the indices that restore their order."""
-        take = require("dask").delayed(_take_rows)
+        take = require("dask", "dask").delayed(_take_rows)
         rows_by_chunk = [
             take(self._read[int(c)], rows[chunk_index == c] - self._edges[c])
             for c in np.unique(chunk_index)
@@ -140,7 +141,7 @@ class DaskBatch(RemoteBatch):
         self, circuit: Circuit, labels: Any, tol: float, engine: Engine
     ) -> BatchStatistics:
         """Encode the blocks and add their sums in the fixed pairwise order."""
-        dask, circuit_key = require("dask"), delay_circuit(circuit)
+        dask, circuit_key = require("dask", "dask"), delay_circuit(circuit)
         encode, add = (
             dask.delayed(partial(_encode_block, tol, engine, self.widths)),
             dask.delayed(_sum_block),
@@ -186,7 +187,7 @@ def _sum_block(block: EncodedBlock, learn: Sequence[str]) -> BatchSums:
 
 
 def _query_blocks(blocks: Sequence[Any], queries: BlockQueries) -> Sequence[Any]:
-    dask = require("dask")
+    dask = require("dask", "dask")
     evaluate = dask.delayed(_query_block)
     with translate_errors():
         results: Sequence[Any] = dask.compute(*(evaluate(q, blocks[i]) for i, q in queries.items()))

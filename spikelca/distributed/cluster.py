@@ -8,22 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from spikelca.utils import optional
+from spikelca.utils.optional import require
 from spikelca.utils.system import single_blas_thread
 
 TIMEOUT = 10
 """Seconds until a scheduler must respond and have a worker."""
-
-
-def require(module: str) -> Any:
-    """Import a module of the extra ``dask``.
-
-    Raises
-    ------
-    ImportError
-        If the module is not installed; the message contains the installation command.
-    """
-    return optional.require(module, "Dask support", "dask")
 
 
 @contextmanager
@@ -71,15 +60,15 @@ def connect(scheduler: str | None) -> Iterator[None]:
     8.0
     """
     if scheduler is None:
-        require("dask.array")
+        require("dask.array", "dask")
         yield
         return
-    distributed = require("distributed")
+    distributed = require("distributed", "dask")
     kind, _, rest = scheduler.partition(":")
     with ExitStack() as stack:
         # A circuit with its Gram matrix may be large; Dask would warn of it.
         quiet = {"distributed.admin.large-graph-warning-threshold": "4 GiB"}
-        stack.enter_context(require("dask").config.set(quiet))
+        stack.enter_context(require("dask", "dask").config.set(quiet))
         if kind == "local":
             cluster = stack.enter_context(_local(distributed, scheduler, rest))
             stack.enter_context(distributed.Client(cluster))
@@ -153,14 +142,14 @@ def translate_errors() -> Iterator[None]:
 
 def compute(collections: Sequence[Any], progress: bool = False) -> Sequence[Any]:
     """Compute collections, with a progress bar on a terminal if ``progress``."""
-    dask = require("dask")
+    dask = require("dask", "dask")
     with translate_errors(), ExitStack() as stack:
         if progress and sys.stderr.isatty():
             if _has_client():
                 collections = dask.persist(*collections)
                 sys.modules["distributed"].progress(collections, notebook=False)
             else:
-                stack.enter_context(require("dask.diagnostics").ProgressBar(out=sys.stderr))
+                stack.enter_context(require("dask.diagnostics", "dask").ProgressBar(out=sys.stderr))
         results: Sequence[Any] = dask.compute(*collections)
     return results
 

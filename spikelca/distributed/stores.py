@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.distributed.cluster import compute, require
+from spikelca.distributed.cluster import compute
 from spikelca.utils import out_of_core
+from spikelca.utils.optional import require
 
 _ZARR = ("zarr.json", ".zarray", ".zgroup")
 
@@ -63,7 +64,7 @@ def read_lazily(source: str | os.PathLike[str]) -> Any:
 
 
 def _from_zarr(path: Path) -> Any:
-    zarr = require("zarr")
+    zarr = require("zarr", "dask")
     store = zarr.open(path, mode="r")
     if not hasattr(store, "shape"):
         raise ValueError(
@@ -75,7 +76,9 @@ def _from_zarr(path: Path) -> Any:
         )
     chunk = store.chunks[0]
     rows = chunk * -(-out_of_core.CHUNK_SAMPLES // chunk)
-    return require("dask.array").from_array(store, chunks=(rows, *store.shape[1:]), name=False)
+    return require("dask.array", "dask").from_array(
+        store, chunks=(rows, *store.shape[1:]), name=False
+    )
 
 
 def _file_number(path: Path) -> tuple[int, str]:
@@ -83,7 +86,7 @@ def _file_number(path: Path) -> tuple[int, str]:
 
 
 def _from_files(files: list[Path]) -> Any:
-    array, delayed = require("dask.array"), require("dask").delayed(_read_rows)
+    array, delayed = require("dask.array", "dask"), require("dask", "dask").delayed(_read_rows)
     shapes = {path: _header(path) for path in files}
     if len({(shape[1:], dtype) for shape, dtype in shapes.values()}) > 1:
         raise ValueError(
@@ -164,7 +167,7 @@ def check_target(target: Path) -> None:
 
 
 def _write_arrays(part: Path, arrays: Mapping[str, Any], progress: bool) -> None:
-    group = require("zarr").open_group(part, mode="w")
+    group = require("zarr", "dask").open_group(part, mode="w")
     targets = [
         group.create_array(
             name, shape=X.shape, dtype=X.dtype, chunks=tuple(max(sizes[0], 1) for sizes in X.chunks)
@@ -173,7 +176,9 @@ def _write_arrays(part: Path, arrays: Mapping[str, Any], progress: bool) -> None
     ]
     sources = list(arrays.values())
     # The store has the chunks of the arrays, so no two tasks write into the same chunk.
-    compute([require("dask.array").store(sources, targets, lock=False, compute=False)], progress)
+    compute(
+        [require("dask.array", "dask").store(sources, targets, lock=False, compute=False)], progress
+    )
 
 
 def _replace_store(part: Path, target: Path) -> None:

@@ -1,1 +1,1 @@
-"""The paper, computed: Table I, its figures, and the benchmark against peers."""
+"""Experiments of the paper: Table I and the figures."""

@@ -1,4 +1,4 @@
-"""`spikelca reproduce`: from images to Table I and its files."""
+"""Full pipeline of ``spikelca reproduce``, from images to Table I, figures and report."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from spikelca.experiments.table import Table, make_table
 
 
 def choose_settings(shape: tuple[int, int], quick: bool) -> settings.Settings:
-    """Settings that fit the size of the images."""
+    """Choose the settings for the size of the images."""
     if quick:
         return settings.QUICK
     return settings.DIGITS if shape[0] * shape[1] <= 256 else settings.MNIST
 
 
 def check_folder(out: Path) -> Path:
-    """Make the output folder and see that it can be written, before anything is computed.
+    """Create the output folder and check that it is writable, before the computation.
 
     Raises
     ------
     OSError
-        If it cannot.
+        If it is not writable.
     """
     out.mkdir(parents=True, exist_ok=True)
     probe = out / ".spikelca-probe"
@@ -47,8 +47,8 @@ def reproduce(
     plain: bool = False,
     leaky: bool = False,
     font: str | None = None,
-    report_of: str | None = None,
-    say: Callable[[str], None] = print,
+    command: str | None = None,
+    log: Callable[[str], None] = print,
 ) -> Table:
     """Compute Table I and the figures, and write them.
 
@@ -58,49 +58,56 @@ def reproduce(
         "digits", "mnist", or a folder of IDX files.
     out : path, default="results"
         Folder for ``results.json``, the dictionaries and the figures.
-    seeds : sequence of int
-    quick : bool
-        The whole road in seconds, with figures that mean nothing.
-    transfer : {"soft", "hard"}
-        "hard" is Eq. 2 as it is printed.
-    driver : {"current", "linked", "clamp"}
-        Reading of the paper's third input.
-    plain : bool
-        Learn by Eq. 4 alone, as the paper does, without the contrastive last part.
-    leaky : bool
-        Also show what the printed digit is worth at test time.
+    seeds : sequence of int, default=(0,)
+        Seeds of the dictionaries.
+    quick : bool, default=False
+        Whether to run a smoke test in seconds, whose results are not meaningful.
+    transfer : {"soft", "hard"}, default="soft"
+        Transfer function; "hard" is Eq. 2 as printed.
+    driver : {"current", "linked", "clamp"}, default="current"
+        Mode of the ordinal driver, the third input of the paper.
+    plain : bool, default=False
+        Whether to learn by Eq. 4 only, as in the paper, without the contrastive last part.
+    leaky : bool, default=False
+        Whether to score codes of the printed digit, too, to show the effect of label leakage.
     font : str, optional
-        Face of the printed digits, see `spikelca.datasets.printed_digits`.
-    report_of : str, optional
-        The command to name in ``report.html``, one file with everything; without it none is made.
-    say : callable
-        Hears the progress and the table.
+        Font face of the printed digits, see `spikelca.datasets.printed_digits`.
+    command : str, optional
+        Command line for ``report.html``. If None, no report is written.
+    log : callable
+        Function that prints progress and table.
+
+    Returns
+    -------
+    Table
 
     Raises
     ------
     DataError
-        If the data cannot be had.
+        If the data cannot be loaded.
     OSError
         If the folder cannot be written.
     """
     folder = check_folder(Path(out))
     images = load_images(data)
-    material = make_linked_data(images, font)
-    chosen = replace(choose_settings(images.image_shape, quick), transfer=transfer, reading=driver)
+    linked_data = make_linked_data(images, font)
+    chosen = replace(
+        choose_settings(images.image_shape, quick), transfer=transfer, driver_mode=driver
+    )
     if plain:
-        chosen = replace(chosen, contrast_share=0.0)
-    say(f"data: {images.name}; printed digits: {material.printed.font}")
-    table = make_table(material, chosen, seeds, leaky=leaky, say=say)
-    text = report.format_table(table, material, seeds, chosen)
-    say("\n" + text)
-    found = report.collect_results(table, material, chosen, seeds)
-    paths = [report.write_results(found, folder), *report.save_dictionaries(table, folder)]
-    for path, picture in draw_figures(table, material, chosen, folder, say):
+        chosen = replace(chosen, contrast_fraction=0.0)
+    log(f"data: {images.name}; printed digits: {linked_data.printed.font}")
+    table = make_table(linked_data, chosen, seeds, leaky=leaky, log=log)
+    text = report.format_table(table, linked_data, seeds, chosen)
+    log("\n" + text)
+    results = report.collect_results(table, linked_data, chosen, seeds)
+    paths = [report.write_results(results, folder), *report.save_dictionaries(table, folder)]
+    for path, output in draw_figures(table, linked_data, chosen, folder, log):
         paths.append(path)
-        found |= picture.facts
-    report.write_results(found, folder)
-    say(format_clusters(found["clusters"]))
-    if report_of is not None:
-        paths.append(write_html(found, text, report_of, folder))
-    say("\nwritten: " + ", ".join(str(path) for path in paths))
+        results |= output.facts
+    report.write_results(results, folder)
+    log(format_clusters(results["clusters"]))
+    if command is not None:
+        paths.append(write_html(results, text, command, folder))
+    log("\nwritten: " + ", ".join(str(path) for path in paths))
     return table

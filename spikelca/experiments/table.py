@@ -1,8 +1,8 @@
-"""Table I: three classifiers on raw pixels and on each code.
+"""Table I: accuracy of three classifiers on raw pixels and on each code.
 
-Protocol. At test time the handwritten image is all that is seen and every driver is off. Training
-and test codes are made in the same way. lam, C and gamma are chosen by cross-validation on training
-images; the test labels are read once, to count.
+Protocol: at test time only the handwritten image is observed, without drivers. Training and test
+codes are computed in the same way. lam, C and gamma are chosen by cross-validation on training
+images. The test labels are used once, to compute the accuracy.
 """
 
 from __future__ import annotations
@@ -20,11 +20,18 @@ from spikelca.experiments.linked import (
     LinkedData,
     block_readout_accuracy,
     choose_thresholds,
+    encode_with_leakage,
     fit_kind,
-    leaky_codes,
     recall_accuracy,
 )
-from spikelca.experiments.scoring import LINEAR_SVM, LOGISTIC, RBF_SVM, Score, score
+from spikelca.experiments.scoring import (
+    LINEAR_SVM,
+    LOGISTIC,
+    RBF_SVM,
+    ClassifierSpec,
+    Score,
+    score,
+)
 from spikelca.experiments.settings import HANDWRITTEN, Settings
 from spikelca.metrics import relative_gap
 from spikelca.utils.system import map_two_threads
@@ -35,10 +42,25 @@ CLASSIFIERS = (LOGISTIC, LINEAR_SVM, RBF_SVM)
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a code, a seed, three accuracies.
+    """Result of one code and one seed.
 
-    ``active`` is the mean number of active neurons, ``gap`` the largest relative duality gap of
-    the test codes; both are None for raw pixels.
+    Attributes
+    ----------
+    name : str
+        Name of the code.
+    seed : int
+        Seed of the dictionary.
+    lr, svm_linear, svm_rbf : float
+        Test accuracy of each classifier.
+    active : float or None
+        Mean number of active neurons of the test codes; None for raw pixels.
+    gap : float or None
+        Largest relative duality gap of the test codes (mean for spiking codes); None for raw
+        pixels.
+    threshold : float or None
+        Threshold lam of the neurons.
+    constants : dict
+        Chosen constants of each classifier.
     """
 
     name: str
@@ -54,7 +76,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """All rows, and what the codes say without any classifier."""
+    """All rows of Table I, and the accuracies that need no classifier."""
 
     rows: tuple[Row, ...]
     recall: dict[str, list[float]]
@@ -62,7 +84,7 @@ class Table:
     models: dict[str, LinkedLCA] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """The part of `results.json` that this table is."""
+        """Entries of ``results.json``."""
         return {
             "rows": [asdict(row) for row in self.rows],
             "recall": {name: float(np.mean(values)) for name, values in self.recall.items()},
@@ -74,7 +96,7 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class CodeSet:
-    """Codes of the training and test images, ready to be classified."""
+    """Codes of the training and test images."""
 
     name: str
     seed: int
@@ -86,98 +108,103 @@ class CodeSet:
 
 
 def make_table(
-    material: LinkedData,
+    data: LinkedData,
     settings: Settings,
     seeds: Sequence[int],
     *,
     spiking: bool = True,
     leaky: bool = False,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Table:
     """Learn, encode and score everything.
 
     Parameters
     ----------
-    material : Material
+    data : LinkedData
+        Images and printed digits.
     settings : Settings
+        Settings of the experiment.
     seeds : sequence of int
-        lam, C and gamma are chosen with the first seed; raw pixels are scored once.
-    spiking : bool
-        Also score spike-rate codes of the first seed's dictionaries.
-    leaky : bool
-        Also score codes of the first seed that were made with the printed digit in view, to show
-        what that is worth.
-    say : callable
-        Hears what is being done.
+        Seeds of the dictionaries. lam, C and gamma are chosen with the first seed; raw pixels are
+        scored once.
+    spiking : bool, default=True
+        Whether to score spike-rate codes of the first seed's dictionaries, too.
+    leaky : bool, default=False
+        Whether to score codes of the first seed that contain the printed digit, too, to show the
+        effect of label leakage.
+    log : callable
+        Function that prints progress.
+
+    Returns
+    -------
+    Table
     """
     if len(settings.thresholds) > 1:
-        say("choosing lambda by cross-validation on training images")
-    thresholds = choose_thresholds(KINDS, material, settings, seeds[0])
+        log("choosing lambda by cross-validation on training images")
+    thresholds = choose_thresholds(KINDS, data, settings, seeds[0])
     for kind, threshold in thresholds.items():
-        say(f"lambda of the {kind} dictionary: {threshold:g}")
+        log(f"lambda of the {kind} dictionary: {threshold:g}")
     recalls: dict[str, list[float]] = {"linked": [], "ordinal": []}
     blocks: list[float] = []
     models: dict[str, LinkedLCA] = {}
-    work: list[CodeSet] = [
-        CodeSet("raw", seeds[0], material.images.X_train, material.images.X_test)
-    ]
+    code_sets: list[CodeSet] = [CodeSet("raw", seeds[0], data.images.X_train, data.images.X_test)]
     jobs = list(product(seeds, KINDS))
 
-    def learned(seed: int, kind: str) -> LinkedLCA:
-        say(f"seed {seed}: learning the {kind} dictionary")
-        return fit_kind(kind, material, settings, thresholds[kind], seed)
+    def fit_one(seed: int, kind: str) -> LinkedLCA:
+        log(f"seed {seed}: learning the {kind} dictionary")
+        return fit_kind(kind, data, settings, thresholds[kind], seed)
 
-    for (seed, kind), model in zip(jobs, map_two_threads(learned, jobs), strict=True):
+    for (seed, kind), model in zip(jobs, map_two_threads(fit_one, jobs), strict=True):
         models.setdefault(kind, model)
-        extra = seed == seeds[0]
-        work.extend(
-            _make_code_sets(kind, seed, model, material, spiking and extra, leaky and extra)
+        is_first = seed == seeds[0]
+        code_sets.extend(
+            _make_code_sets(kind, seed, model, data, spiking and is_first, leaky and is_first)
         )
-        test = next(codes.test for codes in work if (codes.name, codes.seed) == (kind, seed))
+        test = next(codes.test for codes in code_sets if (codes.name, codes.seed) == (kind, seed))
         if kind != "single":
-            recalls[kind].append(recall_accuracy(model, test, material))
+            recalls[kind].append(recall_accuracy(model, test, data))
         if kind == "ordinal":
-            blocks.append(block_readout_accuracy(model, test, material.images.y_test))
-    say(f"scoring {len(work)} codes with {len(CLASSIFIERS)} classifiers each")
-    rows = _score_all(work, material, settings)
+            blocks.append(block_readout_accuracy(model, test, data.images.y_test))
+    log(f"scoring {len(code_sets)} codes with {len(CLASSIFIERS)} classifiers each")
+    rows = _score_all(code_sets, data, settings)
     return Table(tuple(rows), recalls, blocks, models)
 
 
 def _make_code_sets(
-    kind: str, seed: int, model: LinkedLCA, material: LinkedData, spiking: bool, leaky: bool
+    kind: str, seed: int, model: LinkedLCA, data: LinkedData, spiking: bool, leaky: bool
 ) -> Iterator[CodeSet]:
-    test = model.transform(material.test)
+    test = model.transform(data.test)
     yield CodeSet(
         kind,
         seed,
-        model.transform(material.train),
+        model.transform(data.train),
         test,
         float(np.count_nonzero(test, axis=1).mean()),
-        _worst_gap(model, test, material.test),
+        _max_gap(model, test, data.test),
         model.threshold,
     )
     if kind == "single":
         return
     if spiking:
-        yield _spiking_codes(f"{kind}-spiking", seed, model, material)
+        yield _spiking_codes(f"{kind}-spiking", seed, model, data)
     if leaky:
-        train, leaked = (leaky_codes(model, material, part) for part in ("train", "test"))
-        yield CodeSet(f"{kind}-LEAKY", seed, train, leaked, threshold=model.threshold)
+        train, test = (encode_with_leakage(model, data, subset) for subset in ("train", "test"))
+        yield CodeSet(f"{kind}-LEAKY", seed, train, test, threshold=model.threshold)
 
 
-def _spiking_codes(name: str, seed: int, model: LinkedLCA, material: LinkedData) -> CodeSet:
+def _spiking_codes(name: str, seed: int, model: LinkedLCA, data: LinkedData) -> CodeSet:
     from sklearn.base import clone
 
     spiking = clone(model).set_params(neuron="spiking")
     for attribute in ("circuit_", "n_features_in_"):
         setattr(spiking, attribute, getattr(model, attribute))
-    train, test = spiking.transform(material.train), spiking.transform(material.test)
+    train, test = spiking.transform(data.train), spiking.transform(data.test)
     active = float(np.count_nonzero(test, axis=1).mean())
-    gap = _mean_gap(model, test, material.test)
+    gap = _mean_gap(model, test, data.test)
     return CodeSet(name, seed, train, test, active, gap, model.threshold)
 
 
-def _gaps(model: LinkedLCA, codes: FloatArray, X: FloatArray) -> FloatArray | None:
+def _compute_gaps(model: LinkedLCA, codes: FloatArray, X: FloatArray) -> FloatArray | None:
     circuit = model.circuit_.without_drivers().observe(HANDWRITTEN)
     if model.transfer != "soft":
         return None
@@ -186,56 +213,59 @@ def _gaps(model: LinkedLCA, codes: FloatArray, X: FloatArray) -> FloatArray | No
     return relative_gap(circuit.transfer, drive, circuit.gram, codes, power)  # type: ignore[arg-type]
 
 
-def _worst_gap(model: LinkedLCA, codes: FloatArray, X: FloatArray) -> float | None:
-    gaps = _gaps(model, codes, X)
+def _max_gap(model: LinkedLCA, codes: FloatArray, X: FloatArray) -> float | None:
+    gaps = _compute_gaps(model, codes, X)
     return None if gaps is None else float(gaps.max())
 
 
 def _mean_gap(model: LinkedLCA, codes: FloatArray, X: FloatArray) -> float | None:
-    gaps = _gaps(model, codes, X)
+    gaps = _compute_gaps(model, codes, X)
     return None if gaps is None else float(gaps.mean())
 
 
-def _score_all(work: Sequence[CodeSet], material: LinkedData, settings: Settings) -> list[Row]:
-    """Every code with every classifier, two at a time: the solvers release the GIL."""
+def _score_all(code_sets: Sequence[CodeSet], data: LinkedData, settings: Settings) -> list[Row]:
+    """Score every code with every classifier, two at a time as the solvers release the GIL."""
     from tqdm import tqdm
 
-    y_train, y_test = material.images.y_train, material.images.y_test
+    y_train, y_test = data.images.y_train, data.images.y_test
     constants: dict[tuple[str, str], Any] = {}
 
-    def one(codes: CodeSet, candidate: Any) -> Score:
-        known = constants.get((codes.name, candidate.name))
+    def score_one(codes: CodeSet, classifier: ClassifierSpec) -> Score:
+        chosen = constants.get((codes.name, classifier.name))
         n_tuning = settings.tuning_samples
         return score(
-            candidate, codes.train, y_train, codes.test, y_test, n_tuning, codes.seed, known
+            classifier, codes.train, y_train, codes.test, y_test, n_tuning, codes.seed, chosen
         )
 
-    # C and gamma of a code are chosen with its first seed, as lam is; then the others follow. In
-    # each round the slowest come first, so that the last one does not run alone.
-    first = [codes for codes in work if codes.seed == work[0].seed]
-    rounds = [first, [codes for codes in work if codes.seed != work[0].seed]]
+    # C and gamma of a code are chosen with its first seed, as lam is, and reused for the others. In
+    # each round the slowest fits come first, so that none runs alone at the end.
+    first_seed = code_sets[0].seed
+    rounds = [
+        [codes for codes in code_sets if codes.seed == first_seed],
+        [codes for codes in code_sets if codes.seed != first_seed],
+    ]
     scores: dict[tuple[str, int, str], Score] = {}
-    n_fits = len(CLASSIFIERS) * len(work)
+    n_fits = len(CLASSIFIERS) * len(code_sets)
     with tqdm(total=n_fits, desc="score", unit="fit", leave=False, disable=None) as bar:
-        for part in rounds:
-            jobs = [(codes, candidate) for candidate in reversed(CLASSIFIERS) for codes in part]
-            for (codes, candidate), found in zip(jobs, map_two_threads(one, jobs), strict=True):
-                scores[codes.name, codes.seed, candidate.name] = found
+        for selected in rounds:
+            jobs = [(codes, spec) for spec in reversed(CLASSIFIERS) for codes in selected]
+            for (codes, spec), result in zip(jobs, map_two_threads(score_one, jobs), strict=True):
+                scores[codes.name, codes.seed, spec.name] = result
                 bar.update()
             constants |= {(name, kind): s.constants for (name, _, kind), s in scores.items()}
-    return [_row(codes, scores) for codes in work]
+    return [_make_row(codes, scores) for codes in code_sets]
 
 
-def _row(codes: CodeSet, scores: dict[tuple[str, int, str], Score]) -> Row:
-    own = {c.name: scores[codes.name, codes.seed, c.name] for c in CLASSIFIERS}
+def _make_row(codes: CodeSet, scores: dict[tuple[str, int, str], Score]) -> Row:
+    by_classifier = {c.name: scores[codes.name, codes.seed, c.name] for c in CLASSIFIERS}
     return Row(
         codes.name,
         codes.seed,
-        own["lr"].accuracy,
-        own["svm_linear"].accuracy,
-        own["svm_rbf"].accuracy,
+        by_classifier["lr"].accuracy,
+        by_classifier["svm_linear"].accuracy,
+        by_classifier["svm_rbf"].accuracy,
         codes.active,
         codes.gap,
         codes.threshold,
-        {name: dict(value.constants) for name, value in own.items()},
+        {name: dict(value.constants) for name, value in by_classifier.items()},
     )

@@ -1,13 +1,11 @@
-"""Circuits and spikes in the exchange formats of the field: what leaves for other tools.
+"""Export to other simulators and analysis tools, and import of exported circuits and spikes.
 
 ``nir``
-    a spiking circuit as a graph of the Neuromorphic Intermediate Representation, and back
-    (extra ``nir``);
+    Spiking circuits as graphs of the Neuromorphic Intermediate Representation (extra ``nir``).
 ``neo``
-    spikes and traces of a simulation as a Neo block, which analysis tools read, and back
-    (extra ``neo``).
+    Spikes and traces of a simulation as a Neo block for analysis tools (extra ``neo``).
 
-Neither package is imported before a function that needs it is called.
+The packages are imported when a function that requires them is called.
 """
 
 from __future__ import annotations

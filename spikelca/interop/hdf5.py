@@ -1,7 +1,7 @@
-"""A look at an HDF5 file before somebody reads it: its links stay inside, and it fits into memory.
+"""Validation of HDF5 files before they are read.
 
-An HDF5 file can name other files, and a few of its bytes can declare a huge array. NIR's reader
-follows and reads all of it.
+An HDF5 file can refer to other files, and a few of its bytes can declare a huge array. The reader
+of NIR follows all references and reads all arrays.
 """
 
 from __future__ import annotations
@@ -17,46 +17,48 @@ from spikelca.utils.system import available_bytes, format_bytes
 
 
 def check_hdf5(path: str | os.PathLike[str]) -> None:
-    """Raise ValueError if a file is no HDF5 file, points outside of itself or is too large to read.
+    """Check that a file is HDF5, without external references, and fits into memory.
 
     Raises
     ------
+    ValueError
+        If it is not.
     OSError
         If the file cannot be opened.
     """
-    h5py = require("h5py", "A NIR file", extra="nir")
+    h5py = require("h5py", "nir")
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError("found a folder, a pipe or a device; a regular file was awaited.")
+        raise ValueError("not a regular file (a folder, pipe or device).")
     Path(path).open("rb").close()
     try:
         with h5py.File(path, "r") as file:
-            needed_bytes = _total_bytes(h5py, file, set())
+            n_bytes = _total_bytes(h5py, file, set())
     except (OSError, RuntimeError, KeyError, UnicodeError) as error:
-        raise ValueError(f"found no whole HDF5 file ({error}).") from error
-    free = available_bytes()
-    if needed_bytes > free:
+        raise ValueError(f"not a complete HDF5 file ({error}).") from error
+    available = available_bytes()
+    if n_bytes > available:
         raise ValueError(
-            f"found arrays that take {format_bytes(needed_bytes)}, and {format_bytes(free)} are "
-            "free."
+            f"the arrays must fit into the available {format_bytes(available)} of memory, got "
+            f"{format_bytes(n_bytes)}."
         )
 
 
-def _total_bytes(h5py: Any, group: Any, seen: set[int]) -> int:
-    """Bytes of all arrays in a group; nothing is found twice, so that the way down has an end."""
+def _total_bytes(h5py: Any, group: Any, addresses: set[int]) -> int:
+    """Sum the bytes of all arrays in a group; repeated objects are rejected, so cycles are too."""
     total = 0
     for name in group:
-        place = f"{group.name}/{name}"[-80:]
+        path = f"{group.name}/{name}"[-80:]
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"found a link at {place!r}; all in one file was awaited.")
+            raise ValueError(f"soft and external links are not supported (got a link at {path!r}).")
         item = group[name]
         address = h5py.h5o.get_info(item.id).addr
-        if address in seen:
-            raise ValueError(f"found {place!r} elsewhere in the file; everything once was awaited.")
-        seen.add(address)
+        if address in addresses:
+            raise ValueError(f"objects must have one path each ({path!r} has several).")
+        addresses.add(address)
         if isinstance(item, h5py.Group):
-            total += _total_bytes(h5py, item, seen)
+            total += _total_bytes(h5py, item, addresses)
         elif isinstance(item, h5py.Dataset):
             if item.external or item.is_virtual:
-                raise ValueError(f"found {place!r} kept in another file; awaited in this one.")
+                raise ValueError(f"arrays must be in the file itself ({path!r} is in another).")
             total += math.prod(item.shape or ()) * item.dtype.itemsize
     return total

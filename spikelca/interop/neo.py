@@ -1,18 +1,18 @@
-"""Spikes and traces of a simulation as a Neo block: what tools of electrophysiology read.
+"""Spikes and traces of a simulation as a Neo block, the format of electrophysiology tools.
 
 =================  ===================================  ==========================================
-of a simulation    in Neo                               annotated with
+in spikelca        in Neo                               annotations
 =================  ===================================  ==========================================
 run                ``Block``                            dt, n_steps, tau (s), quantum, window
 sample             ``Segment``                          sample
-cell               ``SpikeTrain``, in seconds           sample, neuron, sign (-1: the negative half
-                                                        of a signed pair)
-trace              ``AnalogSignal``, dimensionless,     of each channel its neuron and sign, or its
+cell               ``SpikeTrain``, in seconds           sample, neuron, sign (-1: OFF cell of a
+                                                        signed code)
+trace              ``AnalogSignal``, dimensionless,     neuron and sign of each channel, or its
                    with its sampling period             input
 =================  ===================================  ==========================================
 
-A silent cell has an empty train: it was watched. A spike stands at the start of its step, as in
-`Response`. What a block holds can be written by Neo in the formats it knows (NIX, NWB, ...).
+A silent cell has an empty train. The time of a spike is the start of its step, as in `Response`.
+Neo can write blocks in several formats (NIX, NWB, ...).
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from spikelca.utils.validation import check_indices, to_positive_seconds
 def to_neo(
     response: Response, *, neurons: ArrayLike | None = None, samples: ArrayLike | None = None
 ) -> Any:
-    """Spikes and traces of a simulation as a Neo block.
+    """Convert spikes and traces of a simulation to a Neo block.
 
     Parameters
     ----------
     response : Response
-        Of a simulation with ``record=("spikes",)``, or traces, or both.
+        Response of a simulation that recorded spikes, traces or both.
     neurons, samples : list of int, optional
-        Those that the traces hold, if the simulation was told to keep some only.
+        Neurons and samples of the traces (default: all).
 
     Returns
     -------
     neo.Block
-        One segment for each sample.
+        Block with one segment per sample.
 
     Raises
     ------
     ValueError
-        If nothing was recorded, or the traces are of other neurons or samples.
+        If nothing was recorded, or the traces have other numbers of neurons or samples.
     ImportError
         If neo is not installed.
 
@@ -62,43 +62,44 @@ def to_neo(
     >>> [len(train) for train in block.segments[0].spiketrains] == [len(run.spikes), 0]
     True
     """
-    neo = require("neo", "A Neo block")
+    neo = require("neo", "neo")
     if response.clock is None or (response.spikes is None and not response.traces):
         raise ValueError(
-            "The response holds neither spikes nor traces; simulate with record=('spikes', 'u')."
+            "`response` must contain spikes or traces, got neither spikes nor traces. Simulate "
+            "with record=('spikes', 'u')."
         )
-    kept = check_indices(samples, len(response.code), "samples").tolist()
-    chosen = _cell_indices(check_indices(neurons, response.code.shape[1], "neurons"), response)
-    _check_traces(response, len(kept), len(chosen))
+    recorded = check_indices(samples, len(response.code), "samples").tolist()
+    cells = _cell_indices(check_indices(neurons, response.code.shape[1], "neurons"), response)
+    _check_traces(response, len(recorded), len(cells))
     block = neo.Block(name="spikelca", **_annotations(response))
     trains = _spike_trains(neo, response)
     for sample in range(len(response.code)):
         segment = neo.Segment(name=f"sample {sample}", sample=sample)
         segment.spiketrains.extend(next(trains, []))
-        if sample in kept:
-            signals = _analog_signals(neo, response, kept.index(sample), chosen)
+        if sample in recorded:
+            signals = _analog_signals(neo, response, recorded.index(sample), cells)
             segment.analogsignals.extend(list(signals))
         block.segments.append(segment)
     return block
 
 
 def from_neo(block: Any) -> tuple[Spikes, Clock]:
-    """The spikes of a block that `to_neo` made, and the clock that they tick to.
+    """Convert a block from `to_neo` to spikes and their clock.
 
     Parameters
     ----------
     block : neo.Block
-        As it was made, or read back from a file.
+        Block from `to_neo`, also if it was written to a file and read again.
 
     Returns
     -------
     Spikes, Clock
-        As in the `Response` that the block was made of.
+        Spikes and clock of the original `Response`.
 
     Raises
     ------
     ValueError
-        If the block is of another origin, or its spikes are not on the grid of its steps.
+        If the block is not from `to_neo`, or its spike times are not multiples of the step.
 
     Examples
     --------
@@ -110,73 +111,70 @@ def from_neo(block: Any) -> tuple[Spikes, Clock]:
     >>> np.array_equal(spikes.step, run.spikes.step), clock == run.clock
     (True, True)
     """
-    told = getattr(block, "annotations", {})
-    if not {"dt", "n_steps"} <= told.keys():
-        raise ValueError(
-            "found no block of a simulation; one that to_neo has made was awaited, which is "
-            "annotated with dt and n_steps."
-        )
-    clock = Clock(to_positive_seconds(told["dt"], "dt"), int(told["n_steps"]))
+    annotations = getattr(block, "annotations", {})
+    if not {"dt", "n_steps"} <= annotations.keys():
+        raise ValueError("`block` must be from to_neo, with the annotations dt and n_steps.")
+    clock = Clock(to_positive_seconds(annotations["dt"], "dt"), int(annotations["n_steps"]))
     trains = [train for segment in block.segments for train in segment.spiketrains]
-    found = np.concatenate(
+    events = np.concatenate(
         [np.zeros((3, 0), np.int64), *(_read_train(t, clock) for t in trains)], axis=1
     )
-    sample, neuron, step = found[:, np.lexsort((found[1], found[2], found[0]))]
+    sample, neuron, step = events[:, np.lexsort((events[1], events[2], events[0]))]
     return Spikes(sample, neuron, step), clock
 
 
 def _annotations(response: Response) -> dict[str, Any]:
-    """What the whole run has in common, in seconds; what does not apply is left out."""
+    """Collect the parameters of the run (times in seconds) that are not None."""
     assert response.clock is not None
-    told = {
+    parameters = {
         "dt": response.clock.dt,
         "n_steps": response.clock.n_steps,
         "tau": response.tau,
         "quantum": response.quantum,
         "window": response.window,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def _cell_indices(neurons: NDArray[np.int64], response: Response) -> NDArray[np.int64]:
-    """The cells of some neurons: behind all of them the negative halves, if codes are signed."""
+    """List the cells of neurons; for signed codes, OFF cells follow all ON cells."""
     n = response.code.shape[1]
-    pairs = response.counts is not None and response.counts.shape[1] == 2 * n
-    return np.concatenate([neurons, neurons + n]) if pairs else neurons
+    has_on_off = response.counts is not None and response.counts.shape[1] == 2 * n
+    return np.concatenate([neurons, neurons + n]) if has_on_off else neurons
 
 
 def _check_traces(response: Response, n_samples: int, n_cells: int) -> None:
     for name, trace in response.traces.items():
-        awaited = (n_samples, trace.shape[2] if name.startswith("r:") else n_cells)
-        if trace.shape[1:] != awaited:
+        expected = (n_samples, trace.shape[2] if name.startswith("r:") else n_cells)
+        if trace.shape[1:] != expected:
             raise ValueError(
-                f"The trace of {name!r} holds (samples, neurons) {trace.shape[1:]}; {awaited} were "
-                "awaited. Hand the samples= and neurons= that the simulation was told to keep."
+                f"The trace of {name!r} must have shape (samples, neurons) {expected}, got "
+                f"{trace.shape[1:]}. Pass the samples= and neurons= that were recorded."
             )
 
 
 def _cell_annotations(cell: NDArray[np.int64], n_neurons: int) -> dict[str, NDArray[np.int64]]:
-    """What cells are called: the number of the neuron, and its sign."""
+    """Compute neuron and sign of cells."""
     return {"neuron": cell % n_neurons, "sign": np.where(cell < n_neurons, 1, -1)}
 
 
 def _spike_trains(neo: Any, response: Response) -> Iterator[list[Any]]:
-    """The trains of each sample, one for each cell."""
+    """Make the spike trains of each sample, one per cell."""
     if response.spikes is None:
         return
     assert response.clock is not None
     assert response.counts is not None
     spikes, clock, n_cells = response.spikes, response.clock, response.counts.shape[1]
-    called = _cell_annotations(np.arange(n_cells), response.code.shape[1])
-    place = spikes.sample * n_cells + spikes.neuron
-    order = np.argsort(place, kind="stable")
-    ends = np.searchsorted(place[order], np.arange(response.counts.size + 1))
+    annotations = _cell_annotations(np.arange(n_cells), response.code.shape[1])
+    index = spikes.sample * n_cells + spikes.neuron
+    order = np.argsort(index, kind="stable")
+    offsets = np.searchsorted(index[order], np.arange(response.counts.size + 1))
     times = spikes.step[order] * clock.dt
     for sample in range(len(response.counts)):
-        first = sample * n_cells
+        start = sample * n_cells
         yield [
             neo.SpikeTrain(
-                times[ends[first + cell] : ends[first + cell + 1]],
+                times[offsets[start + cell] : offsets[start + cell + 1]],
                 units="s",
                 t_start=0.0,
                 t_stop=clock.n_steps * clock.dt,
@@ -184,7 +182,7 @@ def _spike_trains(neo: Any, response: Response) -> Iterator[list[Any]]:
                 name=f"cell {cell}",
                 sample=sample,
                 cell=cell,
-                **{name: int(values[cell]) for name, values in called.items()},
+                **{name: int(values[cell]) for name, values in annotations.items()},
             )
             for cell in range(n_cells)
         ]
@@ -193,15 +191,14 @@ def _spike_trains(neo: Any, response: Response) -> Iterator[list[Any]]:
 def _analog_signals(
     neo: Any, response: Response, row: int, cells: NDArray[np.int64]
 ) -> Iterator[Any]:
-    """The traces of one sample; its channels are cells or inputs."""
+    """Make the signals of one sample, with cells or inputs as channels."""
     times = response.times
     assert response.clock is not None
     period = times[1] - times[0] if len(times) > 1 else response.clock.dt
     for name, trace in response.traces.items():
-        inputs = name.startswith("r:")
-        called = (
+        annotations = (
             {"input": np.arange(trace.shape[2])}
-            if inputs
+            if name.startswith("r:")
             else _cell_annotations(cells, response.code.shape[1])
         )
         yield neo.AnalogSignal(
@@ -210,26 +207,26 @@ def _analog_signals(
             t_start=0.0 * _quantities().s,
             sampling_period=period * _quantities().s,
             name=name,
-            array_annotations=called,
+            array_annotations=annotations,
         )
 
 
 def _quantities() -> Any:
-    return require("quantities", "A Neo block", extra="neo")
+    return require("quantities", "neo")
 
 
 def _read_train(train: Any, clock: Clock) -> NDArray[np.int64]:
-    """Sample, cell and step of the spikes of a train: (3, n_spikes)."""
+    """Read sample, cell and step of the spikes of a train, as (3, n_spikes)."""
     times = np.asarray(train.rescale("s").magnitude, dtype=np.float64)
     step = np.rint(times / clock.dt).astype(np.int64)
-    told = train.annotations
-    if not {"sample", "cell"} <= told.keys():
-        raise ValueError("found a train without sample and cell; one of to_neo was awaited.")
-    off = np.abs(times - step * clock.dt) > 1e-6 * clock.dt
-    if off.any() or (step < 0).any() or (step >= clock.n_steps).any():
+    annotations = train.annotations
+    if not {"sample", "cell"} <= annotations.keys():
+        raise ValueError("Spike trains must be from to_neo, with the annotations sample and cell.")
+    is_off_grid = np.abs(times - step * clock.dt) > 1e-6 * clock.dt
+    if is_off_grid.any() or (step < 0).any() or (step >= clock.n_steps).any():
         raise ValueError(
-            f"found spikes of cell {told['cell']} beside the steps of {clock.dt:.3g} s; the "
-            "spikes of a simulation were awaited."
+            f"Spike times of cell {annotations['cell']} must be multiples of the step of "
+            f"{clock.dt:.3g} s within the run."
         )
-    sample, cell = int(told["sample"]), int(told["cell"])
+    sample, cell = int(annotations["sample"]), int(annotations["cell"])
     return np.stack([np.full_like(step, sample), np.full_like(step, cell), step])

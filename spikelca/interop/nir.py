@@ -1,7 +1,7 @@
-"""A spiking circuit as a graph of the Neuromorphic Intermediate Representation (NIR), and back.
+"""Spiking circuits as graphs of the Neuromorphic Intermediate Representation (NIR).
 
 NIR describes networks by the equations of their nodes (Pedersen et al. 2024, Nature Communications
-15:8122). The spiking circuit is, node by node::
+15:8122). The graph of a spiking circuit is::
 
     input   -> Affine(Phi_1^T, -lam) -+
     input_1 -> Linear(Phi_2^T) -------+-> LI dendrite -> IF generator -> output
@@ -9,31 +9,27 @@ NIR describes networks by the equations of their nodes (Pedersen et al. 2024, Na
                                                +--- lateral <--+
 
 ==================  ==================================================  ========================
-node                what NIR says of it                                 with
+node                equation in NIR                                     parameters
 ==================  ==================================================  ========================
-``dendrite``  LI    tau du'/dt = -u' + I;  it holds u' = u - lam        tau, R = 1, v_leak = 0
+``dendrite``  LI    tau du'/dt = -u' + I;  u' = u - lam                 tau, R = 1, v_leak = 0
 ``generator`` IF    dv/dt = R u';  a spike when v > v_threshold         R = 1, theta tau
 ``lateral``         I = W z  (an Affine without bias)                   W = -(theta tau / dt) L
 ``input``           stimulus of the first modality, as u                (n_inputs,)
 ``drivers``         driver current, as u; only if there are drivers     (n_neurons,)
 ==================  ==================================================  ========================
 
-A modality of weight ``w_i`` other than 1 passes a ``Scale`` first. The generator holds v tau, so
-that R is 1: readers were found to drop any other R in silence, and a ``Linear`` in a loop too.
-Spikes are ones that last for a step of ``dt``, as in all simulators that step: hence the factor
-``tau / dt``, with which one spike lowers u by ``theta L``.
+A modality of weight ``w_i`` other than 1 has an additional ``Scale``. The state of the generator is
+v tau, so that R = 1, because several readers ignore other values of R (and a ``Linear`` in a loop).
+A spike is a one that lasts for one step ``dt``, as in all time-stepped simulators. Therefore the
+lateral weights contain the factor ``tau / dt``, and one spike lowers u by ``theta L``.
 
-Three things NIR has no words for. They stand in the metadata, and who ignores them computes another
-code:
+NIR leaves three properties unspecified. They are stored as node metadata; a reader that ignores
+them computes a different code:
 
-* ``reset``: the generator's reset *subtracts* theta, NIR's text sets v to ``v_reset``. In
-  continuous time that is the same; in steps the overshoot would be lost.
-* ``v_floor``: a generator at or below it is charged by positive u' only.
+* ``reset``: the reset of the generator subtracts theta, while the text of NIR sets v to
+  ``v_reset``. Both agree in continuous time; in time steps, the latter loses the overshoot.
+* ``v_floor``: a generator at or below it integrates positive u' only.
 * ``v_initial``: the dendrite starts at ``-lam``, which is ``u = 0``.
-
-The nodes of a NIR graph from the parts of a circuit, and the circuit from nodes and metadata.
-
-What the nodes mean, and what stands in the metadata, is told in `spikelca.interop.nir`.
 """
 
 from __future__ import annotations
@@ -72,28 +68,30 @@ FORMAT, SCHEMA = "spikelca-circuit", 1
 
 
 def describe_circuit(circuit: Circuit, dt: float) -> dict[str, Any]:
-    """What stands in the metadata in plain words, once it is sure that NIR can hold the circuit."""
+    """Check that NIR can represent the circuit, and describe it for the metadata."""
     neuron, transfer = circuit.neuron, circuit.transfer
     if not isinstance(neuron, SpikingNeuron):
         raise ValueError(
-            "The circuit has rate neurons, and NIR has no node with a graded, thresholded output. "
-            "Export circuit._replace(neuron=SpikingNeuron(tau=...)): its spikes code the same."
+            "`circuit` must have spiking neurons, because NIR has no node with graded, "
+            "thresholded output, got rate neurons. Export "
+            "circuit.replace(neuron=SpikingNeuron(tau=...)), which converges to the same code."
         )
     if not isinstance(transfer, SoftThreshold):
         raise ValueError(
-            "The circuit has a hard threshold, whose current jumps at the threshold; NIR has no "
-            "node that does. Export a circuit with SoftThreshold."
+            "`circuit` must have a SoftThreshold, because NIR has no node whose output jumps at "
+            "the threshold, got a hard threshold."
         )
     if transfer.two_sided:
         raise ValueError(
-            "The circuit has signed codes, and a spike has no sign. Export the circuit of their "
-            "pairs: Dictionary(name, np.vstack([atoms, -atoms])) with a one-sided SoftThreshold."
+            "`circuit` must have a one-sided threshold, because spikes have no sign, got signed "
+            "codes. Export the circuit with ON and OFF cells: "
+            "Dictionary(name, np.vstack([atoms, -atoms])) with a one-sided SoftThreshold."
         )
     if circuit.wiring != "lateral":
         raise ValueError(
-            f"The circuit has the wiring {circuit.wiring!r}, whose spikes reach every input and "
-            "come back at once; NIR's graph has no order of events within a step. Export "
-            "circuit._replace(wiring='lateral'): it codes the same."
+            "`circuit` must have the lateral wiring, because NIR has no order of events within a "
+            f"step, got the wiring {circuit.wiring!r}. Export circuit.replace(wiring='lateral'), "
+            "which converges to the same code."
         )
     return {
         "format": FORMAT,
@@ -110,18 +108,18 @@ def describe_circuit(circuit: Circuit, dt: float) -> dict[str, Any]:
 
 
 def serialise_circuit(circuit: Circuit) -> dict[str, Any]:
-    """The whole circuit and its digest, but for the atoms, which stand in the graph."""
+    """Convert the circuit to text, digest and arrays without atoms, which are in the graph."""
     arrays = ArrayStore()
-    plain = json.dumps(circuit_to_json(circuit, "circuit", arrays), allow_nan=False)
-    digest = hashlib.sha256(plain.encode())
-    for array in arrays.held.values():
+    text = json.dumps(circuit_to_json(circuit, "circuit", arrays), allow_nan=False)
+    digest = hashlib.sha256(text.encode())
+    for array in arrays.arrays.values():
         digest.update(np.ascontiguousarray(array).tobytes())
-    atoms = {_place(i) for i in range(len(circuit.dictionaries))}
-    rest = {name: array for name, array in arrays.held.items() if name not in atoms}
-    return {"circuit": plain, "sha256": digest.hexdigest(), **rest}
+    atoms = {_atoms_path(i) for i in range(len(circuit.dictionaries))}
+    other_arrays = {path: array for path, array in arrays.arrays.items() if path not in atoms}
+    return {"circuit": text, "sha256": digest.hexdigest(), **other_arrays}
 
 
-def _place(i: int) -> str:
+def _atoms_path(i: int) -> str:
     return f"circuit.dictionaries.{i}.atoms"
 
 
@@ -130,21 +128,20 @@ def _node_name(name: str, i: int) -> str:
 
 
 def double_gram(circuit: Circuit) -> NDArray[np.float64]:
-    """``L + 1`` in float64, with the gain of linked drivers on its diagonal."""
+    """Compute ``L + 1`` in float64, with the gain of linked drivers on its diagonal."""
     dictionaries = [d._with_atoms(d.atoms.astype(np.float64)) for d in circuit.dictionaries]
     n = circuit.n_neurons
     injection = sum_injections(static_drivers(circuit.drivers), np.zeros(1), 1, n)
     if injection.allowed is not None:
         raise ValueError(
-            "The circuit has a driver that clamps, which holds cells at zero whatever they "
-            "receive; NIR has no node that does. Take it off with circuit.without_drivers(), or "
-            "take another reading of it."
+            "`circuit` must not have a driver that clamps, because NIR has no node that sets "
+            "neurons to zero. Use circuit.without_drivers(), or another mode of the driver."
         )
     return np.asarray(gram_matrix(dictionaries) + injection.gain * np.eye(n))
 
 
 def make_input_nodes(nir: Any, circuit: Circuit) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Stimuli and drivers, up to the dendrite; the first modality also brings the threshold."""
+    """Make the nodes and edges of stimuli and drivers; the first modality has the threshold."""
     nodes, edges, dtype = {}, [], circuit.dtype
     for i, d in enumerate(circuit.dictionaries):
         path = [_node_name("input", i)]
@@ -154,7 +151,7 @@ def make_input_nodes(nir: Any, circuit: Circuit) -> tuple[dict[str, Any], list[t
             nodes[path[-1]] = nir.Scale(np.full(d.n_inputs, d.weight, dtype))
         path.append(_node_name("synapses", i))
         bias = np.full(d.n_neurons, -circuit.transfer.threshold, dtype)
-        atoms = d.atoms.copy()  # a graph belongs to whoever asked for it
+        atoms = d.atoms.copy()  # callers may modify the graph
         nodes[path[-1]] = nir.Linear(atoms) if i else nir.Affine(atoms, bias)
         edges += list(pairwise([*path, "dendrite"]))
     if circuit.drivers:
@@ -164,34 +161,34 @@ def make_input_nodes(nir: Any, circuit: Circuit) -> tuple[dict[str, Any], list[t
 
 
 def make_neuron_nodes(nir: Any, circuit: Circuit, gram: FloatArray, dt: float) -> dict[str, Any]:
-    """The neurons, two nodes for each, and what they do to each other."""
+    """Make the nodes of dendrites, generators, lateral inhibition and output."""
     neuron, n, dtype = circuit.neuron, circuit.n_neurons, circuit.dtype
     assert isinstance(neuron, SpikingNeuron)
     lateral = (gram - np.eye(n)) * (-neuron.quantum * (neuron.tau / dt))
 
-    def every(value: float) -> FloatArray:
+    def full(value: float) -> FloatArray:
         return np.full(n, value, dtype)
 
     return {
         "dendrite": nir.LI(
-            tau=every(neuron.tau),
-            r=every(1),
-            v_leak=every(0),
+            tau=full(neuron.tau),
+            r=full(1),
+            v_leak=full(0),
             metadata={"v_initial": -circuit.transfer.threshold},
         ),
         "generator": nir.IF(
-            r=every(1),
-            v_threshold=every(neuron.quantum * neuron.tau),
-            v_reset=every(0),
+            r=full(1),
+            v_threshold=full(neuron.quantum * neuron.tau),
+            v_reset=full(0),
             metadata={"reset": "subtract", "v_floor": neuron.v_floor * neuron.tau},
         ),
-        "lateral": nir.Affine(lateral.astype(dtype), every(0)),
+        "lateral": nir.Affine(lateral.astype(dtype), full(0)),
         "output": nir.Output({"output": np.array([n])}),
     }
 
 
 def to_native(value: Any) -> Any:
-    """What came through HDF5 as plain Python: bytes are words, numbers of NumPy are numbers."""
+    """Convert values that were read from HDF5 to plain Python strings and numbers."""
     if isinstance(value, Mapping):
         return {str(to_native(key)): to_native(item) for key, item in value.items()}
     if isinstance(value, bytes):
@@ -199,88 +196,89 @@ def to_native(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def circuit_from_graph(graph: Any, told: Mapping[str, Any]) -> Circuit:
-    arrays = ArrayStore({k: np.array(v) for k, v in told.items() if k.startswith("circuit.")})
+def circuit_from_graph(graph: Any, metadata: Mapping[str, Any]) -> Circuit:
+    """Restore the circuit from the metadata, with the atoms of the graph."""
+    arrays = ArrayStore({k: np.array(v) for k, v in metadata.items() if k.startswith("circuit.")})
     for i in range(len(graph.nodes)):
         node = graph.nodes.get(_node_name("synapses", i))
         if node is not None:
-            arrays.held[_place(i)] = np.array(getattr(node, "weight", None))
+            arrays.arrays[_atoms_path(i)] = np.array(getattr(node, "weight", None))
     try:
-        plain = json.loads(str(told.get("circuit")))
+        data = json.loads(str(metadata.get("circuit")))
     except ValueError as error:
-        raise ValueError(f"found no JSON as the circuit in the metadata: {error}") from error
-    circuit = circuit_from_json(plain, "circuit", arrays)
-    arrays.none_left()
+        raise ValueError(f"the circuit in the metadata must be JSON ({error}).") from error
+    circuit = circuit_from_json(data, "circuit", arrays)
+    arrays.check_all_used()
     return circuit
 
 
-def check_graph(found: Any, awaited: Any) -> None:
-    """Raise ValueError if a graph is not the one of its circuit: somebody has changed it."""
-    # Another library of linear algebra rounds the products of the atoms in another way.
-    slack = {"lateral": 1e-5}
-    if set(found.nodes) != set(awaited.nodes):
+def check_graph(graph: Any, expected: Any) -> None:
+    """Raise ValueError if a graph differs from the graph of its circuit."""
+    # Products of atoms are rounded differently by different linear algebra libraries.
+    tolerances = {"lateral": 1e-5}
+    if set(graph.nodes) != set(expected.nodes):
         raise ValueError(
-            f"found the nodes {sorted(found.nodes)[:12]}; {sorted(awaited.nodes)} were awaited for "
-            "the circuit that the metadata tell of."
+            f"the nodes must be {sorted(expected.nodes)} for the circuit in the metadata, got "
+            f"{sorted(graph.nodes)[:12]}."
         )
-    wrong = [
+    mismatched = [
         name
-        for name, node in awaited.nodes.items()
-        if type(found.nodes[name]) is not type(node)
-        or not _equal(vars(found.nodes[name]), vars(node), slack.get(name, 0.0))
+        for name, node in expected.nodes.items()
+        if type(graph.nodes[name]) is not type(node)
+        or not _equal(vars(graph.nodes[name]), vars(node), tolerances.get(name, 0.0))
     ]
-    if set(map(tuple, found.edges)) != set(awaited.edges):
-        wrong.append("edges")
-    if not _equal(found.metadata, awaited.metadata):
-        wrong.append("metadata")
-    if wrong:
+    if set(map(tuple, graph.edges)) != set(expected.edges):
+        mismatched.append("edges")
+    if not _equal(graph.metadata, expected.metadata):
+        mismatched.append("metadata")
+    if mismatched:
         raise ValueError(
-            f"found {', '.join(wrong)} other than the circuit in the metadata has. The graph was "
+            f"{', '.join(mismatched)} differ from the circuit in the metadata. The graph was "
             "changed after its export: export the circuit again."
         )
 
 
-def _equal(found: Any, awaited: Any, slack: float = 0.0) -> bool:
-    found, awaited = to_native(found), to_native(awaited)
-    if isinstance(awaited, dict):
+def _equal(value: Any, expected: Any, tolerance: float = 0.0) -> bool:
+    value, expected = to_native(value), to_native(expected)
+    if isinstance(expected, dict):
         return (
-            isinstance(found, dict)
-            and found.keys() == awaited.keys()
-            and all(_equal(found[key], awaited[key], slack) for key in awaited)
+            isinstance(value, dict)
+            and value.keys() == expected.keys()
+            and all(_equal(value[key], expected[key], tolerance) for key in expected)
         )
-    one, other = np.asarray(found), np.asarray(awaited)
-    if one.shape != other.shape or one.dtype != other.dtype:
+    a, b = np.asarray(value), np.asarray(expected)
+    if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    if slack and other.dtype.kind == "f":
-        return np.allclose(one, other, rtol=0, atol=slack * np.abs(other).max(initial=0))
-    return np.array_equal(one, other)
+    if tolerance and b.dtype.kind == "f":
+        return np.allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max(initial=0))
+    return np.array_equal(a, b)
 
 
 def to_nir(circuit: Circuit, dt: Any) -> Any:
-    """A spiking circuit as a NIR graph.
+    """Convert a spiking circuit to a NIR graph.
 
-    The graph takes stimuli in the unit of u, constant or changing, and gives spikes; the code is
-    ``quantum * tau`` times their rate. What drivers inject is handed to its ``drivers`` node:
-    simulate with ``record=("current",)`` to see it.
+    The inputs of the graph are stimuli in the unit of u, constant or time-varying. Its outputs are
+    spikes; the code is ``quantum * tau`` times their rate. The driver current is the input of the
+    node ``drivers``; it is recorded by a simulation with ``record=("current",)``.
 
     Parameters
     ----------
     circuit : Circuit
-        Of spiking neurons in the lateral wiring, with a one-sided soft threshold.
+        Circuit of spiking neurons with lateral wiring and a one-sided soft threshold.
     dt : float or Brian2 quantity
-        Step in seconds of the simulator that will run the graph.
+        Integration step, in seconds, of the simulator that runs the graph.
 
     Returns
     -------
     nir.NIRGraph
-        With explicit shapes. Its metadata hold all that `from_nir` needs.
+        Graph with explicit shapes and the metadata that `from_nir` requires.
 
     Raises
     ------
     ValueError
-        If NIR has no nodes for such a circuit, or the step is beyond the stability limit.
+        If NIR cannot represent the circuit, or the step exceeds the stability limit.
     TypeError
-        If a driver is of a class of your own, or holds a function.
+        If a driver is of a custom class, or contains a function.
     ImportError
         If nir is not installed.
 
@@ -295,14 +293,14 @@ def to_nir(circuit: Circuit, dt: Any) -> Any:
     >>> from_nir(graph).dictionary("x") == circuit.dictionary("x")
     True
     """
-    nir, step = require("nir", "A NIR graph"), to_positive_seconds(dt, "dt")
+    nir, step = require("nir", "nir"), to_positive_seconds(dt, "dt")
     metadata = {**describe_circuit(circuit, step), **serialise_circuit(circuit)}
     gram = double_gram(circuit)
     limit = step_limit(gram) * circuit.neuron.tau
     if step >= limit:
         raise ValueError(
-            f"dt is {step:.3g} s; below {limit:.3g} s forward Euler is certainly stable for this "
-            "dictionary. Take a smaller dt."
+            f"`dt` must be below the stability limit of {limit:.3g} s for this dictionary, got "
+            f"{step:.3g} s."
         )
     nodes, edges = make_input_nodes(nir, circuit)
     nodes |= make_neuron_nodes(nir, circuit, gram, step)
@@ -316,15 +314,16 @@ def to_nir(circuit: Circuit, dt: Any) -> Any:
 
 
 def write_nir(circuit: Circuit, path: str | os.PathLike[str], dt: Any) -> None:
-    """Write a spiking circuit as a NIR file, as a whole or not at all.
+    """Write a spiking circuit as a NIR file, atomically.
 
     Parameters
     ----------
     circuit : Circuit
+        Circuit as for `to_nir`.
     path : path
-        Any name; its folder must exist.
+        File to write, with any suffix; its folder must exist.
     dt : float or Brian2 quantity
-        See `to_nir`.
+        Integration step in seconds, see `to_nir`.
 
     Raises
     ------
@@ -344,18 +343,19 @@ def write_nir(circuit: Circuit, path: str | os.PathLike[str], dt: Any) -> None:
     >>> read_nir(path).neuron
     SpikingNeuron(tau=0.01, quantum=0.02, floor=-0.02)
     """
-    graph, whole = to_nir(circuit, dt), io.BytesIO()
-    require("nir", "A NIR file").write(whole, graph)
+    graph, buffer = to_nir(circuit, dt), io.BytesIO()
+    require("nir", "nir").write(buffer, graph)
     with write_atomic(path) as file:
-        file.write(whole.getbuffer())
+        file.write(buffer.getbuffer())
 
 
 def from_nir(graph: Any) -> Circuit:
-    """The circuit of a graph that `to_nir` made, equal to the last bit.
+    """Restore the circuit of a graph from `to_nir`, bit for bit.
 
     Parameters
     ----------
     graph : nir.NIRGraph
+        Graph from `to_nir`.
 
     Returns
     -------
@@ -364,7 +364,7 @@ def from_nir(graph: Any) -> Circuit:
     Raises
     ------
     ValueError
-        If the graph is of another origin, or its nodes are not those that its metadata tell of.
+        If the graph is not from `to_nir`, or its nodes differ from its metadata.
     ImportError
         If nir is not installed.
 
@@ -376,40 +376,43 @@ def from_nir(graph: Any) -> Circuit:
     >>> from_nir(to_nir(circuit, dt=1e-4)).dictionary("x") == circuit.dictionary("x")
     True
     """
-    nir = require("nir", "A NIR graph")
+    nir = require("nir", "nir")
     if not isinstance(graph, nir.NIRGraph):
-        raise ValueError(f"found {type(graph).__name__}; a nir.NIRGraph was awaited.")
-    told = to_native(graph.metadata)
-    if told.get("format") != FORMAT:
+        raise ValueError(f"`graph` must be a nir.NIRGraph, got {type(graph).__name__}.")
+    metadata = to_native(graph.metadata)
+    if metadata.get("format") != FORMAT:
         raise ValueError(
-            "found no circuit of spikelca in the metadata; a graph that to_nir has made was "
-            "awaited. Graphs of other tools cannot be read: NIR does not say which of their "
-            "nodes are a dictionary, a threshold, an inhibition."
+            "The graph must be from to_nir, got metadata with no circuit of spikelca. Graphs of "
+            "other tools are not supported, because NIR does not mark dictionaries, thresholds "
+            "and inhibition."
         )
-    if told.get("schema") != SCHEMA:
+    if metadata.get("schema") != SCHEMA:
         raise ValueError(
-            f"found schema version {str(told.get('schema'))[:20]}; this is spikelca {__version__},"
-            f" which reads {SCHEMA}. Update spikelca, or export the circuit again."
+            f"The schema version must be {SCHEMA} for spikelca {__version__}, got "
+            f"{str(metadata.get('schema'))[:20]}. Update spikelca, or export the circuit again."
         )
-    if not isinstance(told.get("dt"), float):
-        raise ValueError(f"found the dt {str(told.get('dt'))[:20]!r}; seconds were awaited.")
+    if not isinstance(metadata.get("dt"), float):
+        raise ValueError(
+            f"The dt in the metadata must be a float, got {str(metadata.get('dt'))[:20]!r}."
+        )
     try:
-        circuit = circuit_from_graph(graph, told)
+        circuit = circuit_from_graph(graph, metadata)
     except (TypeError, OverflowError, RecursionError) as error:
-        raise ValueError(f"found no sound circuit in the metadata: {error}") from error
-    check_graph(graph, to_nir(circuit, told["dt"]))
+        raise ValueError(f"invalid circuit in the metadata ({error}).") from error
+    check_graph(graph, to_nir(circuit, metadata["dt"]))
     return circuit
 
 
 def read_nir(path: str | os.PathLike[str]) -> Circuit:
-    """Read the circuit of a file that `write_nir` wrote, equal to the last bit.
+    """Read the circuit of a file from `write_nir`, bit for bit.
 
-    NIR files are HDF5, whose reader was not made for files of strangers; for those there is
-    `spikelca.load`.
+    NIR files are HDF5, whose reader is not safe for untrusted files; use `spikelca.load` for
+    those.
 
     Parameters
     ----------
     path : path
+        File to read.
 
     Returns
     -------
@@ -418,7 +421,7 @@ def read_nir(path: str | os.PathLike[str]) -> Circuit:
     Raises
     ------
     ModelFileError
-        If it is no NIR file, or one of another origin, or damaged.
+        If it is not a NIR file, is not from `write_nir`, or is damaged.
     OSError
         If it cannot be opened or read.
     ImportError
@@ -426,7 +429,7 @@ def read_nir(path: str | os.PathLike[str]) -> Circuit:
 
     Examples
     --------
-    `write_nir` shows the way there and back; a file of anything else is refused.
+    See `write_nir` for a round trip. Other files raise an error.
 
     >>> from tempfile import NamedTemporaryFile
     >>> with NamedTemporaryFile() as file:
@@ -434,14 +437,14 @@ def read_nir(path: str | os.PathLike[str]) -> Circuit:
     Traceback (most recent call last):
     spikelca.modelfile.archive.ModelFileError: ...
     """
-    nir = require("nir", "A NIR file")
+    nir = require("nir", "nir")
     with model_file_errors(path):
         check_hdf5(path)
         try:
             graph = nir.read(path)
-        except Exception as error:  # whatever nir trips over
+        except Exception as error:  # nir raises errors of many types for invalid files
             raise ModelFileError(
-                f"{os.fspath(path)}: nir cannot read it ({type(error).__name__}: {error}). "
-                "Is it a NIR file, and whole?"
+                f"{os.fspath(path)}: nir cannot read it ({type(error).__name__}: {error}). Get a "
+                "complete NIR file."
             ) from error
         return from_nir(graph)

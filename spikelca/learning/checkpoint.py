@@ -226,7 +226,7 @@ class Checkpoint:
             "n_batches": self.n_batches,
             "owner": self.run_id,
         }
-        write_archive(self.path, {"kind": "checkpoint", "model": data}, arrays.held)
+        write_archive(self.path, {"kind": "checkpoint", "model": data}, arrays.arrays)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[LearningState, dict[str, str], int]:
@@ -265,7 +265,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[LearningState, dict[s
             rng_from_json(rng, "rng"),
             rng_from_json(order, "order"),
         )
-        arrays.none_left()
+        arrays.check_all_used()
         return state, run_id, n_batches
 
 
@@ -277,7 +277,7 @@ def to_text(value: Any, name: str) -> str:
         )
     arrays = ArrayStore()
     text = json.dumps(to_json(value, name, arrays))
-    return " ".join([text, *(digest_array(array) for array in arrays.held.values())])
+    return " ".join([text, *(digest_array(array) for array in arrays.arrays.values())])
 
 
 def digest_array(array: NDArray[Any] | None) -> str:

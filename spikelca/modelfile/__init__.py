@@ -1,19 +1,16 @@
-"""The model file: arrays and one manifest in a zip, harmless whoever wrote it.
+"""Model files: arrays and a JSON manifest in an uncompressed zip, safe to read if untrusted.
 
-``container``
-    bytes: a stored zip of ``.npy`` arrays and a JSON manifest, of which there is exactly one way to
-    be written. Knows nothing of circuits.
-``layout``
-    the bytes around the arrays, and the list of arrays in the manifest.
-``arrays``
-    arrays by their place in the model.
+``archive``
+    Write, validate and read the file. Independent of circuits.
+``zip_format``
+    Bytes around the arrays, and the list of arrays in the manifest.
 ``values``
-    parameters: numbers, words, arrays and the frozen values of this library, by an explicit table.
-    No name from a file is ever imported or evaluated.
+    Parameters (numbers, strings, arrays and the frozen values of this library) as JSON, by an
+    explicit table. Names in a file are neither imported nor evaluated.
 ``circuits``
-    circuits, and the state of random generators.
+    Circuits, and the state of random generators, as JSON.
 
-What a *model* is, circuit or estimator, is said above the estimators, in `spikelca.persistence`.
+Models (circuits and estimators) are defined in `spikelca.persistence`, which imports estimators.
 """
 
 from __future__ import annotations

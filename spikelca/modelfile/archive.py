@@ -1,23 +1,23 @@
-"""A zip that can be written in one way only.
+"""Archive of a model file: a zip with exactly one valid byte sequence for given content.
 
 ::
 
-    manifest.json                   parameters; of every array its name, dtype, shape and SHA-256
-    <name>.npy, ...                 the arrays, little-endian, in the order of the manifest
+    manifest.json                   parameters; name, dtype, shape and SHA-256 of every array
+    <name>.npy, ...                 arrays, little-endian, in the order of the manifest
     directory of the zip            follows from the above; its comment is the manifest's SHA-256
 
-Members are stored, not compressed, and carry no time: the same model is the same bytes. Any zip
-program opens the file, and so does ``numpy.load``.
+Members are stored without compression and time, so that equal models give equal files. Zip programs
+and ``numpy.load`` can open them.
 
-The reader is no zip program. The manifest says which arrays follow, and with that the length of the
-file and every byte that is not array or manifest are known: they are *compared*, never interpreted.
-So there is nothing to trick: a second directory, a compressed or doubled member, sizes of zip64, a
-path that climbs out, a pickled object have no reader. The order of events is
+The reader does not interpret the zip structure. The manifest lists the arrays, which determines the
+length of the file and every byte between them; these bytes are compared with the expected ones.
+Therefore second directories, compressed or duplicate members, zip64 sizes, paths outside the
+archive and pickled objects are rejected. The order of the checks is
 
-1. the size of the manifest against a cap and the file, its digest, its grammar;
-2. names, dtypes and shapes; the length that follows from them against the length of the file;
-3. all digests, and every byte between the arrays, in pieces;
-4. only then is memory taken, and what is read into it is compared with its digest again.
+1. size of the manifest (limit and length of the file), its JSON syntax and its entries;
+2. names, dtypes and shapes of the arrays; the length of the file that follows from them;
+3. all digests, and every byte between the arrays, in chunks;
+4. digests again, after memory is allocated and the arrays are read.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ CHUNK_BYTES = 1 << 20
 
 
 class ModelFileError(ValueError):
-    """A file that is not, byte for byte, a model file. The message names the file and the fault.
+    """Raised for a file that is not a valid model file; the message names the file and the reason.
 
     Examples
     --------
@@ -65,14 +65,14 @@ class ModelFileError(ValueError):
     >>> try:
     ...     load(path)
     ... except ModelFileError:
-    ...     print("refused")
-    refused
+    ...     print("rejected")
+    rejected
     """
 
 
 @contextmanager
 def model_file_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn whatever is found wrong with the content of a file into one `ModelFileError`."""
+    """Convert errors about the content of a file to `ModelFileError`, with the name of the file."""
     try:
         yield
     except ModelFileError:
@@ -84,79 +84,81 @@ def model_file_errors(path: str | os.PathLike[str]) -> Iterator[None]:
 def write_archive(
     path: str | os.PathLike[str], model: Any, arrays: Mapping[str, NDArray[Any]]
 ) -> None:
-    """Write a model file, as a whole or not at all.
+    """Write a model file atomically.
 
     Parameters
     ----------
     path : path
+        File to write.
     model : JSON value
-        The parameters.
+        Parameters.
     arrays : mapping of name to array of float32, float64, int64 or bool
+        Arrays.
 
     Raises
     ------
     ValueError
-        If the model is larger than a model file can be.
+        If the model is too large for a model file.
     OSError
-        If it cannot be written; the old file is still there then.
+        If the file cannot be written; an existing file is unchanged then.
     """
     ordered = {n: np.ascontiguousarray(a, a.dtype.newbyteorder("<")) for n, a in arrays.items()}
     members = [ArrayEntry.from_array(name, a) for name, a in ordered.items()]
-    parse_entries(list_entries(members), 0)  # what could not be read is not written
-    told = {"format": FORMAT, "schema": SCHEMA, "written_by": f"spikelca {__version__}"}
-    text = json.dumps(told | {"model": model, "arrays": list_entries(members)}, allow_nan=False)
+    parse_entries(list_entries(members), 0)  # do not write what the reader rejects
+    head = {"format": FORMAT, "schema": SCHEMA, "written_by": f"spikelca {__version__}"}
+    text = json.dumps(head | {"model": model, "arrays": list_entries(members)}, allow_nan=False)
     manifest = text.encode("ascii")
     _check_size(manifest, members)
-    parts: list[tuple[str, list[Any]]] = [(MANIFEST, [manifest])]
-    parts += [(m.file, [m.npy, _as_bytes(ordered[m.name])]) for m in members]
+    contents: list[tuple[str, list[Any]]] = [(MANIFEST, [manifest])]
+    contents += [(m.file_name, [m.npy, _as_bytes(ordered[m.name])]) for m in members]
     with write_atomic(path) as file:
-        written = [_write_member(file, name, pieces) for name, pieces in parts]
+        written = [_write_member(file, name, chunks) for name, chunks in contents]
         file.write(directory(written, hashlib.sha256(manifest).hexdigest()))
 
 
 def _check_size(manifest: bytes, members: list[ArrayEntry]) -> None:
     if len(manifest) > MAX_MANIFEST:
         raise ValueError(
-            f"The parameters take {len(manifest)} bytes; at most {MAX_MANIFEST} fit into a "
-            "model file. Fewer names of features or classes, perhaps?"
+            f"The parameters must take at most {MAX_MANIFEST} bytes, got {len(manifest)}. Use "
+            "fewer or shorter names of features and classes."
         )
     size = _file_size(len(manifest), members)
     if size > MAX_FILE:
-        raise ValueError(f"The model takes {size} bytes; a model file holds {MAX_FILE}.")
+        raise ValueError(f"The model must take at most {MAX_FILE} bytes, got {size}.")
 
 
 def _as_bytes(array: NDArray[Any]) -> memoryview:
     return memoryview(array.reshape(-1).view(np.uint8)).cast("B")
 
 
-def _write_member(file: IO[bytes], name: str, pieces: list[Any]) -> WrittenEntry:
+def _write_member(file: IO[bytes], name: str, chunks: list[Any]) -> WrittenEntry:
     crc = 0
-    for piece in pieces:
-        crc = zlib.crc32(piece, crc)
-    size, place = sum(len(piece) for piece in pieces), file.tell()
+    for chunk in chunks:
+        crc = zlib.crc32(chunk, crc)
+    size, offset = sum(len(chunk) for chunk in chunks), file.tell()
     file.write(header(name, size, crc))
-    for piece in pieces:
-        file.write(piece)
-    return WrittenEntry(name, size, crc, place)
+    for chunk in chunks:
+        file.write(chunk)
+    return WrittenEntry(name, size, crc, offset)
 
 
 def _file_size(manifest: int, members: list[ArrayEntry]) -> int:
-    """Length of the whole file."""
+    """Compute the length of the file in bytes."""
     written = [
         WrittenEntry(MANIFEST, manifest, 0, 0),
-        *(WrittenEntry(m.file, m.size, 0, 0) for m in members),
+        *(WrittenEntry(m.file_name, m.size, 0, 0) for m in members),
     ]
     bodies = sum(len(header(w.name, 0, 0)) + w.size for w in written)
     return bodies + len(directory(written, "0" * 64))
 
 
 def read_archive(path: str | os.PathLike[str]) -> tuple[Any, dict[str, NDArray[Any]]]:
-    """Read a model file: its parameters, as JSON, and its arrays, read-only.
+    """Read the parameters of a model file, as JSON, and its arrays, read-only.
 
     Raises
     ------
     ModelFileError
-        If it is anything but a whole, unaltered model file that this version knows.
+        If it is not a complete, unaltered model file of a supported schema version.
     OSError
         If it cannot be opened or read.
     """
@@ -164,12 +166,11 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[Any, dict[str, NDArray[A
         raw = _read_manifest(file)
         manifest = _parse(raw)
         members = parse_entries(manifest["arrays"], file.tell())
-        size, awaited = os.fstat(file.fileno()).st_size, _file_size(len(raw), members)
-        if size != awaited or size > MAX_FILE:
+        size, expected = os.fstat(file.fileno()).st_size, _file_size(len(raw), members)
+        if size != expected or size > MAX_FILE:
             raise ValueError(
-                f"found {size} bytes; {awaited} were awaited for the arrays that the manifest "
-                f"lists, and at most {MAX_FILE}. The file is cut short, or something was "
-                "added: fetch it again."
+                f"wrong size (got {size} bytes, expected {expected} for the listed arrays and at "
+                f"most {MAX_FILE}). The file is truncated or has additional bytes: get it again."
             )
         _verify(file, raw, members)
         return manifest["model"], {m.name: _read_array(file, m) for m in members}
@@ -177,97 +178,101 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[Any, dict[str, NDArray[A
 
 @contextmanager
 def _open_regular(path: Path) -> Iterator[IO[bytes]]:
-    # Asked before it is opened: to open a pipe is to wait for its writer.
+    # Checked before the file is opened, because opening a pipe waits for its writer.
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError("found a folder, a pipe or a device; a regular file was awaited.")
+        raise ValueError("not a regular file (a folder, pipe or device).")
     with path.open("rb", buffering=0) as file:
         yield file
 
 
 def _read_exactly(file: IO[bytes], n_bytes: int) -> bytes:
-    pieces = []
+    chunks = []
     while n_bytes:
-        piece = file.read(min(n_bytes, CHUNK_BYTES))
-        if not piece:
-            raise ValueError("found the end of the file inside of it; fetch it again.")
-        pieces.append(piece)
-        n_bytes -= len(piece)
-    return b"".join(pieces)
+        chunk = file.read(min(n_bytes, CHUNK_BYTES))
+        if not chunk:
+            raise ValueError("unexpected end of file. Get the file again.")
+        chunks.append(chunk)
+        n_bytes -= len(chunk)
+    return b"".join(chunks)
 
 
 def _read_manifest(file: IO[bytes]) -> bytes:
-    known = header(MANIFEST, 0, 0)
-    found = _read_exactly(file, len(known))
-    size, crc = int.from_bytes(found[18:22], "little"), int.from_bytes(found[14:18], "little")
-    if found != header(MANIFEST, size, crc):
-        raise ValueError("found another beginning than that of a model file; is it one?")
+    start = _read_exactly(file, len(header(MANIFEST, 0, 0)))
+    size, crc = int.from_bytes(start[18:22], "little"), int.from_bytes(start[14:18], "little")
+    if start != header(MANIFEST, size, crc):
+        raise ValueError("not a spikelca model file (bad header).")
     if size > min(MAX_MANIFEST, os.fstat(file.fileno()).st_size):
         raise ValueError(
-            f"found a manifest that declares {size} bytes; at most {MAX_MANIFEST}, and no "
-            "more than the file has, were awaited."
+            f"manifest too large (got {size} bytes, at most {MAX_MANIFEST} and the length of the "
+            "file allowed)."
         )
     return _read_exactly(file, size)
 
 
 def _parse(raw: bytes) -> dict[str, Any]:
-    found = json.loads(
+    manifest = json.loads(
         raw.decode("ascii"), object_pairs_hook=_reject_duplicates, parse_constant=_reject_constants
     )
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise ValueError(f"found a manifest that is not of the format {FORMAT!r}.")
-    schema = found.get("schema")
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ValueError(f"The format in the manifest must be {FORMAT!r}.")
+    schema = manifest.get("schema")
     if type(schema) is not int or schema < 1:
-        raise ValueError(f"found the schema version {schema!r}; a number from 1 on was awaited.")
+        raise ValueError(f"The schema version must be an integer >= 1, got {schema!r}.")
     if schema > SCHEMA:
         raise ValueError(
-            f"found schema version {schema}, written by {str(found.get('written_by'))[:40]!r}; "
-            f"this is spikelca {__version__}, which reads up to {SCHEMA}. Update spikelca."
+            f"The schema version must be at most {SCHEMA} for spikelca {__version__}, got schema "
+            f"version {schema}, written by {str(manifest.get('written_by'))[:40]!r}. Update "
+            "spikelca."
         )
-    if set(found) != {"format", "schema", "written_by", "model", "arrays"}:
-        raise ValueError(f"found the entries {str(sorted(found))[:200]} in the manifest.")
-    return found
+    expected = {"format", "schema", "written_by", "model", "arrays"}
+    if set(manifest) != expected:
+        raise ValueError(
+            f"The manifest must have the entries {sorted(expected)}, got "
+            f"{str(sorted(manifest))[:200]}."
+        )
+    return manifest
 
 
 def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("found a name twice in one object of the manifest.")
-    return found
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        raise ValueError("Names in the manifest must be unique.")
+    return mapping
 
 
-def _reject_constants(word: str) -> None:
-    raise ValueError(f"found {word} in the manifest; a number was awaited.")
+def _reject_constants(name: str) -> None:
+    raise ValueError(f"Numbers in the manifest must be finite, got {name}.")
 
 
 def _verify(file: IO[bytes], manifest: bytes, members: list[ArrayEntry]) -> None:
-    """Compare every byte of the file with what it must be, in pieces."""
+    """Compare every byte of the file with the expected one, in chunks."""
     file.seek(0)
     written = [WrittenEntry(MANIFEST, len(manifest), zlib.crc32(manifest), 0)]
     _check_bytes(file, header(MANIFEST, len(manifest), written[0].crc), "header of the manifest")
     _check_bytes(file, manifest, "manifest")
     for member in members:
-        place = file.tell()
-        found = _read_exactly(file, len(header(member.file, 0, 0)))
+        offset = file.tell()
+        zip_header = _read_exactly(file, len(header(member.file_name, 0, 0)))
         _check_bytes(file, member.npy, f"header of {member.name!r}")
-        crc = _digest(file, member)
-        if found != header(member.file, member.size, crc):
-            raise ValueError(f"found an altered header before {member.name!r}; fetch it again.")
-        written.append(WrittenEntry(member.file, member.size, crc, place))
+        crc = _read_crc(file, member)
+        if zip_header != header(member.file_name, member.size, crc):
+            raise ValueError(f"altered zip header of {member.name!r}. Get the file again.")
+        written.append(WrittenEntry(member.file_name, member.size, crc, offset))
     _check_bytes(file, directory(written, hashlib.sha256(manifest).hexdigest()), "directory")
 
 
-def _check_bytes(file: IO[bytes], awaited: bytes, what: str) -> None:
-    if _read_exactly(file, len(awaited)) != awaited:
-        raise ValueError(f"found an altered {what}; the file is damaged: fetch it again.")
+def _check_bytes(file: IO[bytes], expected: bytes, name: str) -> None:
+    if _read_exactly(file, len(expected)) != expected:
+        raise ValueError(f"altered {name}. The file is damaged: get it again.")
 
 
-def _digest(file: IO[bytes], member: ArrayEntry) -> int:
-    """Read over an array, compare its SHA-256, and return the CRC of the member."""
-    crc, digest, left = zlib.crc32(member.npy), hashlib.sha256(), member.n_bytes
-    while left:
-        piece = _read_exactly(file, min(left, CHUNK_BYTES))
-        crc, left = zlib.crc32(piece, crc), left - len(piece)
-        digest.update(piece)
+def _read_crc(file: IO[bytes], member: ArrayEntry) -> int:
+    """Read an array without keeping it, check its SHA-256, and return the CRC of the member."""
+    crc, digest, remaining = zlib.crc32(member.npy), hashlib.sha256(), member.n_bytes
+    while remaining:
+        chunk = _read_exactly(file, min(remaining, CHUNK_BYTES))
+        crc, remaining = zlib.crc32(chunk, crc), remaining - len(chunk)
+        digest.update(chunk)
     _check_digest(digest.hexdigest(), member)
     return crc
 
@@ -275,23 +280,23 @@ def _digest(file: IO[bytes], member: ArrayEntry) -> int:
 def _check_digest(digest: str, member: ArrayEntry) -> None:
     if digest != member.sha256:
         raise ValueError(
-            f"found {member.name!r} with SHA-256 {digest[:16]}..; the manifest awaits "
-            f"{member.sha256[:16]}... The file is damaged: fetch it again."
+            f"wrong SHA-256 of {member.name!r} (got {digest[:16]}..., expected "
+            f"{member.sha256[:16]}...). The file is damaged: get it again."
         )
 
 
 def _read_array(file: IO[bytes], member: ArrayEntry) -> NDArray[Any]:
     array = np.empty(member.shape, member.dtype)
-    room = _as_bytes(array)
-    file.seek(member.place)
-    first = 0
-    while first < len(room):
-        count = file.readinto(room[first:])  # type: ignore[attr-defined]
+    buffer = _as_bytes(array)
+    file.seek(member.offset)
+    start = 0
+    while start < len(buffer):
+        count = file.readinto(buffer[start:])  # type: ignore[attr-defined]
         if not count:
-            raise ValueError("found the end of the file inside of it; fetch it again.")
-        first += count
-    _check_digest(hashlib.sha256(room).hexdigest(), member)
+            raise ValueError("unexpected end of file. Get the file again.")
+        start += count
+    _check_digest(hashlib.sha256(buffer).hexdigest(), member)
     if member.dtype == np.bool_ and array.view(np.uint8).max() > 1:
-        raise ValueError(f"found {member.name!r} with bytes that are neither true nor false.")
+        raise ValueError(f"{member.name!r} has bytes that are neither true nor false.")
     array.setflags(write=False)
     return array

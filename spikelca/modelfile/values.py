@@ -1,4 +1,4 @@
-"""Parameters as JSON and back: numbers, words, arrays, and the frozen values of this library.
+"""Parameters as JSON: numbers, strings, arrays and the frozen values of this library.
 
 =====================================  ==========================================================
 value                                  JSON
@@ -6,20 +6,17 @@ value                                  JSON
 None, bool, int, float, str            themselves (an infinite or NaN float: ``{"float": "inf"}``)
 tuple, list                            ``{"tuple": [..]}``, ``{"list": [..]}``
 mapping of str                         ``{"map": [[key, value], ..]}``, in order
-array of numbers                       ``{"array": dtype}``; the array is named after its place
-array of words                         ``{"words": [..], "dtype": "U" or "O"}``
+array of numbers                       ``{"array": dtype}``; the array is named after its path
+array of strings                       ``{"words": [..], "dtype": "U" or "O"}``
 RandomState                            ``{"mt19937": {..}}``
-a frozen value                         ``{"value": "SoftThreshold", "fields": {..}}``
+frozen value                           ``{"value": "SoftThreshold", "fields": {..}}``
 =====================================  ==========================================================
 
-A name in a file chooses a row of the table `SERIALISABLE` or is refused; nothing is imported,
-evaluated or looked up elsewhere. The fields of a value are checked against the table, then by the
-value itself.
+A name in a file selects a row of the table `SERIALISABLE` or is rejected; nothing is imported or
+evaluated. The fields of a value are checked with the table, then by the value itself.
 
-The arrays of a model, each under the name of its place: what is put in, and what is taken out.
-
-A model file knows float32, float64, int64 and bool. Other kinds of number are kept in the one of
-these that holds them, beside the name of what they were.
+Arrays are stored as float32, float64, int64 or bool. Arrays of other dtypes are stored in the one
+of these that represents their numbers exactly, with the name of their dtype.
 """
 
 from __future__ import annotations
@@ -53,55 +50,55 @@ _STORED_AS = {
 
 @dataclass
 class ArrayStore:
-    """Arrays by their place in the model; reading takes them out, so that none is left over.
+    """Arrays by their path in the model; reading removes them, so that unused ones are detected.
 
-    A place is made of field names and numbers: ``circuit.dictionaries.0.atoms``.
+    A path consists of field names and indices, as ``circuit.dictionaries.0.atoms``.
     """
 
-    held: dict[str, NDArray[Any]] = field(default_factory=dict)
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
 
-    def put(self, place: str, array: NDArray[Any]) -> str:
-        """Keep an array; returns the name of its dtype.
+    def add(self, path: str, array: NDArray[Any]) -> str:
+        """Add an array and return the name of its dtype.
 
         Raises
         ------
         TypeError
-            If a model file has no room for such numbers.
+            If the dtype is not supported.
         """
         name = array.dtype.newbyteorder("=").name
         if name not in _STORED_AS:
             raise TypeError(
-                f"{place} holds {array.dtype} values, which a model file does not; real numbers, "
-                "booleans or words were awaited."
+                f"{path} must contain real numbers, booleans or strings, got dtype {array.dtype}, "
+                "which a model file cannot hold."
             )
         stored = array.astype(_STORED_AS[name])
         if array.dtype.kind == "u" and stored.min(initial=0) < 0:
-            raise TypeError(f"{place} holds {name} values beyond int64; smaller ones were awaited.")
-        self.held[place] = stored
+            raise TypeError(f"{path} must contain values that fit into int64, got larger {name}.")
+        self.arrays[path] = stored
         return name
 
-    def take(self, place: str, dtype: Any) -> NDArray[Any]:
-        """The array of a place, in its own dtype.
+    def pop(self, path: str, dtype: Any) -> NDArray[Any]:
+        """Remove and return the array of a path, in its original dtype.
 
         Raises
         ------
         ValueError
-            If it is not there, or is stored in another way than its dtype asks for.
+            If it is missing, or is not stored in the dtype that is prescribed for the original.
         """
-        array = self.held.pop(place, None)
+        array = self.arrays.pop(path, None)
         if array is None or dtype not in _STORED_AS or array.dtype != _STORED_AS[dtype]:
-            raise ValueError(f"{place}: found no array for {str(dtype)[:40]!r} in the file.")
+            raise ValueError(f"{path}: no array of dtype {str(dtype)[:40]!r} in the file.")
         if array.dtype.name == dtype:
             return array
         narrow = array.astype(dtype)
         if not np.array_equal(narrow, array):
-            raise ValueError(f"{place}: found numbers that {dtype} does not hold.")
+            raise ValueError(f"{path} must contain numbers that {dtype} can represent.")
         return narrow
 
-    def none_left(self) -> None:
-        """Raise ValueError if an array of the file belongs to nothing."""
-        if self.held:
-            raise ValueError(f"found arrays that belong to nothing: {sorted(self.held)[:5]}.")
+    def check_all_used(self) -> None:
+        """Raise ValueError if there are unused arrays."""
+        if self.arrays:
+            raise ValueError(f"unused arrays in the file: {sorted(self.arrays)[:5]}.")
 
 
 Types = tuple[type, ...]
@@ -142,31 +139,31 @@ SERIALISABLE: Mapping[type, Mapping[str, Types]] = {
     waveforms.Array: {"array": (np.ndarray,), "dt": _NUMBER},
     waveforms.Sum: {"first": _WAVEFORM, "second": _WAVEFORM},
 }
-"""Every frozen value that a model file can hold, and the types of its fields."""
+"""Frozen values that a model file can contain, and the types of their fields."""
 
 _BY_NAME = {cls.__name__: cls for cls in SERIALISABLE}
 
 
-def unpack(found: Any, place: str, *names: str) -> list[Any]:
-    """The values of a JSON object that has exactly these names.
+def unpack(data: Any, path: str, *names: str) -> list[Any]:
+    """Return the values of a JSON object that has exactly these names.
 
     Raises
     ------
     ValueError
-        If it is something else.
+        If it has other names, or is not an object.
     """
-    if not isinstance(found, dict) or set(found) != set(names):
-        raise ValueError(f"{place}: found {str(found)[:80]}; the entries {names} were awaited.")
-    return [found[name] for name in names]
+    if not isinstance(data, dict) or set(data) != set(names):
+        raise ValueError(f"{path} must have the entries {names}, got {str(data)[:80]}.")
+    return [data[name] for name in names]
 
 
-def to_json(value: Any, place: str, arrays: ArrayStore) -> Any:
-    """A value as JSON; its arrays go to ``arrays``.
+def to_json(value: Any, path: str, arrays: ArrayStore) -> Any:
+    """Convert a value to JSON and add its arrays to ``arrays``.
 
     Raises
     ------
     TypeError
-        If a model file cannot hold it: it is a function, or of a class that is not in the table.
+        If it is a function, or of a class that is not in the table.
     """
     if value is None or isinstance(value, (bool, str)):
         return str(value) if isinstance(value, str) else value
@@ -177,65 +174,66 @@ def to_json(value: Any, place: str, arrays: ArrayStore) -> Any:
     if isinstance(value, (float, np.floating)):
         return float(value) if math.isfinite(value) else {"float": str(float(value))}
     if isinstance(value, (list, tuple)):
-        items = [to_json(item, f"{place}.{i}", arrays) for i, item in enumerate(value)]
+        items = [to_json(item, f"{path}.{i}", arrays) for i, item in enumerate(value)]
         return {"tuple" if isinstance(value, tuple) else "list": items}
     if isinstance(value, Mapping):
-        return {"map": _pairs_to_json(value, place, arrays)}
+        return {"map": _pairs_to_json(value, path, arrays)}
     if isinstance(value, np.ndarray):
-        return _array_to_json(value, place, arrays)
+        return _array_to_json(value, path, arrays)
     if isinstance(value, np.random.RandomState):
-        return {"mt19937": _random_state_to_json(value, place, arrays)}
-    return _known_to_json(value, place, arrays)
+        return {"mt19937": _random_state_to_json(value, path, arrays)}
+    return _value_to_json(value, path, arrays)
 
 
-def _pairs_to_json(value: Mapping[Any, Any], place: str, arrays: ArrayStore) -> list[list[Any]]:
-    strange = [key for key in value if not isinstance(key, str)]
-    if strange:
-        raise TypeError(f"{place} has the keys {strange[:5]}; words were awaited.")
+def _pairs_to_json(value: Mapping[Any, Any], path: str, arrays: ArrayStore) -> list[list[Any]]:
+    invalid = [key for key in value if not isinstance(key, str)]
+    if invalid:
+        raise TypeError(f"The keys of {path} must be strings, got {invalid[:5]}.")
     return [
-        [str(key), to_json(item, f"{place}.{i}", arrays)]
+        [str(key), to_json(item, f"{path}.{i}", arrays)]
         for i, (key, item) in enumerate(value.items())
     ]
 
 
-def _array_to_json(value: NDArray[Any], place: str, arrays: ArrayStore) -> dict[str, Any]:
+def _array_to_json(value: NDArray[Any], path: str, arrays: ArrayStore) -> dict[str, Any]:
     if value.dtype.kind not in "UO":
-        return {"array": arrays.put(place, value)}
+        return {"array": arrays.add(path, value)}
     words = value.tolist()
     if value.ndim != 1 or not all(isinstance(word, str) for word in words):
-        raise TypeError(f"{place} holds objects; numbers, or a list of words, were awaited.")
+        raise TypeError(f"{path} must contain numbers or a list of strings, got objects.")
     return {"words": words, "dtype": value.dtype.kind}
 
 
 def _random_state_to_json(
-    value: np.random.RandomState, place: str, arrays: ArrayStore
+    value: np.random.RandomState, path: str, arrays: ArrayStore
 ) -> dict[str, Any]:
     state = value.get_state(legacy=False)
     if state["bit_generator"] != "MT19937":
         raise TypeError(
-            f"{place} must be a RandomState over MT19937, got {state['bit_generator']}. Take "
+            f"{path} must be a RandomState over MT19937, got {state['bit_generator']}. Take "
             "numpy.random.RandomState(seed)."
         )
     return {
-        "key": arrays.put(f"{place}.key", np.asarray(state["state"]["key"])),
+        "key": arrays.add(f"{path}.key", np.asarray(state["state"]["key"])),
         "position": int(state["state"]["pos"]),
         "has_gauss": int(state["has_gauss"]),
         "gauss": float(state["gauss"]),
     }
 
 
-def _known_to_json(value: Any, place: str, arrays: ArrayStore) -> dict[str, Any]:
+def _value_to_json(value: Any, path: str, arrays: ArrayStore) -> dict[str, Any]:
     cls = type(value)
     if cls in SERIALISABLE:
-        told = {n: to_json(getattr(value, n), f"{place}.{n}", arrays) for n in SERIALISABLE[cls]}
-        return {"value": cls.__name__, "fields": told}
-    function = callable(value) or isinstance(value, waveforms.Callable)
+        fields = {n: to_json(getattr(value, n), f"{path}.{n}", arrays) for n in SERIALISABLE[cls]}
+        return {"value": cls.__name__, "fields": fields}
+    if callable(value) or isinstance(value, waveforms.Callable):
+        raise TypeError(
+            f"{path} must not be a function, got {_describe(value)}. A model file cannot hold "
+            "code, because code from a file is unsafe. Use numbers instead."
+        )
     raise TypeError(
-        f"{place} is {_describe(value)}, a function, which a model file cannot hold: a file that "
-        "carried code would have to be trusted. Put numbers in its place."
-        if function
-        else f"{place} is {_describe(value)}, which a model file cannot hold; numbers, words, "
-        f"arrays and values of {', '.join(_BY_NAME)} were awaited."
+        f"{path} must be a number, string, array or a value of {', '.join(_BY_NAME)}, got "
+        f"{_describe(value)}, which a model file cannot hold."
     )
 
 
@@ -243,89 +241,95 @@ def _describe(value: Any) -> str:
     return f"{type(value).__name__} {str(value)[:60]!r}"
 
 
-def from_json(found: Any, place: str, arrays: ArrayStore) -> Any:
-    """The value that `to_json` turned into JSON.
+def from_json(data: Any, path: str, arrays: ArrayStore) -> Any:
+    """Restore a value from the JSON of `to_json`.
 
     Raises
     ------
     ValueError
-        If it is nothing that `to_json` writes.
+        If `to_json` does not write such JSON.
     """
-    if found is None or isinstance(found, (bool, int, str)):
-        return found
-    if isinstance(found, float):
-        if not math.isfinite(found):
-            raise ValueError(f"{place}: found a number beyond float64.")
-        return found
-    if isinstance(found, dict):
+    if data is None or isinstance(data, (bool, int, str)):
+        return data
+    if isinstance(data, float):
+        if not math.isfinite(data):
+            raise ValueError(f"{path} must be a number in the range of float64.")
+        return data
+    if isinstance(data, dict):
         for key, (names, read) in _READERS.items():
-            if key in found:
-                return read(*unpack(found, place, *names), place, arrays)
-    raise ValueError(f"{place}: found {str(found)[:80]}, which no value is written as.")
+            if key in data:
+                return read(*unpack(data, path, *names), path, arrays)
+    raise ValueError(f"{path} must be a value in the form of this file, got {str(data)[:80]}.")
 
 
-def _float_from_json(word: Any, place: str, arrays: ArrayStore) -> float:
+def _float_from_json(word: Any, path: str, arrays: ArrayStore) -> float:
     if word not in ("inf", "-inf", "nan"):
-        raise ValueError(f"{place}: found the float {str(word)[:40]!r}; inf, -inf or nan awaited.")
+        raise ValueError(f"{path} must be the float inf, -inf or nan, got {str(word)[:40]!r}.")
     return float(word)
 
 
-def _list_from_json(items: Any, place: str, arrays: ArrayStore) -> list[Any]:
+def _list_from_json(items: Any, path: str, arrays: ArrayStore) -> list[Any]:
     if not isinstance(items, list):
-        raise ValueError(f"{place}: found {str(items)[:80]}; a list was awaited.")
-    return [from_json(item, f"{place}.{i}", arrays) for i, item in enumerate(items)]
+        raise ValueError(f"{path} must be a list, got {str(items)[:80]}.")
+    return [from_json(item, f"{path}.{i}", arrays) for i, item in enumerate(items)]
 
 
-def _tuple_from_json(items: Any, place: str, arrays: ArrayStore) -> tuple[Any, ...]:
-    return tuple(_list_from_json(items, place, arrays))
+def _tuple_from_json(items: Any, path: str, arrays: ArrayStore) -> tuple[Any, ...]:
+    return tuple(_list_from_json(items, path, arrays))
 
 
-def _map_from_json(pairs: Any, place: str, arrays: ArrayStore) -> dict[str, Any]:
-    sound = isinstance(pairs, list) and all(
+def _map_from_json(pairs: Any, path: str, arrays: ArrayStore) -> dict[str, Any]:
+    is_valid = isinstance(pairs, list) and all(
         isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs
     )
-    if not sound or len({key for key, _ in pairs}) != len(pairs):
-        raise ValueError(f"{place}: found {str(pairs)[:80]}; pairs of a word and a value awaited.")
-    return {key: from_json(v, f"{place}.{i}", arrays) for i, (key, v) in enumerate(pairs)}
+    if not is_valid or len({key for key, _ in pairs}) != len(pairs):
+        raise ValueError(f"{path} must be pairs of a string and a value, got {str(pairs)[:80]}.")
+    return {key: from_json(v, f"{path}.{i}", arrays) for i, (key, v) in enumerate(pairs)}
 
 
-def _array_from_json(dtype: Any, place: str, arrays: ArrayStore) -> NDArray[Any]:
-    return arrays.take(place, dtype if isinstance(dtype, str) else None)
+def _array_from_json(dtype: Any, path: str, arrays: ArrayStore) -> NDArray[Any]:
+    return arrays.pop(path, dtype if isinstance(dtype, str) else None)
 
 
-def _words_from_json(words: Any, dtype: Any, place: str, arrays: ArrayStore) -> NDArray[Any]:
-    sound = isinstance(words, list) and all(isinstance(word, str) for word in words)
-    if not sound or dtype not in ("U", "O"):
-        raise ValueError(f"{place}: found {str(words)[:80]}; a list of words was awaited.")
-    # An array of words takes as much for each as for the longest.
+def _words_from_json(words: Any, dtype: Any, path: str, arrays: ArrayStore) -> NDArray[Any]:
+    is_valid = isinstance(words, list) and all(isinstance(word, str) for word in words)
+    if not is_valid or dtype not in ("U", "O"):
+        raise ValueError(f"{path} must be a list of strings, got {str(words)[:80]}.")
+    # Each element of a string array takes the memory of the longest string.
     if dtype == "U" and 4 * len(words) * max(map(len, words), default=0) > 1 << 24:
-        raise ValueError(f"{place}: found words that would take more than 16 MB.")
+        raise ValueError(f"{path} must be strings that take at most 16 MB of memory.")
     return np.array(words, dtype=object if dtype == "O" else np.str_)
 
 
-def _random_state_from_json(state: Any, place: str, arrays: ArrayStore) -> np.random.RandomState:
-    key, position, has_gauss, gauss = unpack(state, place, "key", "position", "has_gauss", "gauss")
-    words = _array_from_json(key, f"{place}.key", arrays)
-    whole = type(position) is int and 0 <= position <= 624 and has_gauss in (0, 1)
-    if key != "uint32" or words.shape != (624,) or not whole or not isinstance(gauss, float):
-        raise ValueError(f"{place}: found no state of a Mersenne twister.")
-    made = np.random.RandomState()
-    made.set_state(("MT19937", words, position, int(has_gauss), gauss))
-    return made
+def _random_state_from_json(state: Any, path: str, arrays: ArrayStore) -> np.random.RandomState:
+    key, position, has_gauss, gauss = unpack(state, path, "key", "position", "has_gauss", "gauss")
+    words = _array_from_json(key, f"{path}.key", arrays)
+    is_valid = type(position) is int and 0 <= position <= 624 and has_gauss in (0, 1)
+    if key != "uint32" or words.shape != (624,) or not is_valid or not isinstance(gauss, float):
+        raise ValueError(f"{path} must be a state of MT19937.")
+    random_state = np.random.RandomState()
+    random_state.set_state(("MT19937", words, position, int(has_gauss), gauss))
+    return random_state
 
 
-def _known_from_json(name: Any, told: Any, place: str, arrays: ArrayStore) -> Any:
+def _value_from_json(name: Any, fields: Any, path: str, arrays: ArrayStore) -> Any:
     cls = _BY_NAME.get(name) if isinstance(name, str) else None
     if cls is None:
-        raise ValueError(f"{place}: found a value of {str(name)[:40]!r}; one of {list(_BY_NAME)}.")
-    awaited = SERIALISABLE[cls]
-    found = dict(zip(awaited, unpack(told, place, *awaited), strict=True))
-    made = {n: from_json(item, f"{place}.{n}", arrays) for n, item in found.items()}
-    for n, types in awaited.items():
-        if not isinstance(made[n], types) or (isinstance(made[n], bool) and bool not in types):
-            names = " or ".join(t.__name__ for t in types)
-            raise ValueError(f"{place}.{n}: found {str(made[n])[:60]}; {names} was awaited.")
-    return cls(**made)
+        raise ValueError(
+            f"{path} must be a value of one of {list(_BY_NAME)}, got {str(name)[:40]!r}."
+        )
+    types = SERIALISABLE[cls]
+    items = unpack(fields, path, *types)
+    values = {
+        field_name: from_json(item, f"{path}.{field_name}", arrays)
+        for field_name, item in zip(types, items, strict=True)
+    }
+    for field_name, allowed in types.items():
+        value = values[field_name]
+        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+            names = " or ".join(t.__name__ for t in allowed)
+            raise ValueError(f"{path}.{field_name} must be {names}, got {str(value)[:60]}.")
+    return cls(**values)
 
 
 _READERS: Mapping[str, tuple[tuple[str, ...], Any]] = {
@@ -336,5 +340,5 @@ _READERS: Mapping[str, tuple[tuple[str, ...], Any]] = {
     "array": (("array",), _array_from_json),
     "words": (("words", "dtype"), _words_from_json),
     "mt19937": (("mt19937",), _random_state_from_json),
-    "value": (("value", "fields"), _known_from_json),
+    "value": (("value", "fields"), _value_from_json),
 }

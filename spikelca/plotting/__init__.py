@@ -1,13 +1,12 @@
-"""Pictures of circuits: arrays in, axes out.
+"""Figures of circuits and codes.
 
-Every ``draw_*`` function takes arrays and an ``ax`` (a new one is made if none is given), draws,
-and returns the axes. None of them loads, computes a code, or saves. The ``*Display`` classes are
-scikit-learn's way to the same pictures: ``from_estimator`` computes what is to be seen and keeps
-it, ``plot`` draws it.
+Every ``draw_*`` function takes arrays and optional matplotlib axes, draws on them (or on a new
+figure) and returns them. None of them loads data, computes codes or writes files. The ``*Display``
+classes follow scikit-learn: ``from_estimator`` computes the arrays, ``plot`` draws them.
 
-Two rules hold for every picture. What cannot be negative stands on a map from white to black, what
-can be negative on a diverging map whose middle is zero. And colour is never the only carrier of
-meaning: classes carry their number, blocks their label, thresholds a dashed line.
+Non-negative values are drawn with a colour map from white to black, signed values with a diverging
+one centred at zero. Information in colours is repeated in another form: classes and blocks are
+labelled by their number, thresholds are dashed lines.
 """
 
 from __future__ import annotations

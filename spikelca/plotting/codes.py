@@ -1,4 +1,4 @@
-"""What a code looks like: itself, the order of its blocks, its place among the others."""
+"""Figures of codes, of the activity of their blocks, and of their embedding in a plane."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from spikelca.plotting.style import (
 )
 
 MAX_POINTS = 500
-"""Points of a class that are enough to find its heart."""
+"""Maximum number of points from which the centre of a cluster is computed."""
 
 
 def draw_code(
@@ -35,15 +35,18 @@ def draw_code(
     neuron_classes: ArrayLike | None = None,
     title: str | None = None,
 ) -> Axes:
-    """Draw one code as bars, or many as an image with one line for each.
+    """Draw one code as bars, or many as an image with one row per sample.
 
     Parameters
     ----------
     codes : (n_neurons,) or (n_samples, n_neurons)
+        Codes.
     ax : Axes, optional
+        Axes to draw on (default: new figure).
     neuron_classes : (n_neurons,) int, optional
-        Class of each neuron: bars take its colour, an image gets a line between blocks.
+        Class of each neuron, for the colour of bars or for lines between blocks.
     title : str, optional
+        Title of the axes.
 
     Returns
     -------
@@ -73,16 +76,16 @@ def _draw_bars(ax: Axes, code: NDArray[Any], neuron_classes: NDArray[Any] | None
 
 
 def _draw_image(ax: Axes, codes: NDArray[Any], neuron_classes: NDArray[Any] | None) -> None:
-    drawn = ax.imshow(codes, aspect="auto", interpolation="nearest", **colour_limits(codes))
+    image = ax.imshow(codes, aspect="auto", interpolation="nearest", **colour_limits(codes))
     ax.set_ylabel("sample")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    add_colour_bar(ax, drawn, "activity a")
+    add_colour_bar(ax, image, "activity a")
     if neuron_classes is not None:
         _label_blocks(ax, neuron_classes)
 
 
 def _label_blocks(ax: Axes, neuron_classes: NDArray[Any]) -> None:
-    """A thin line at the end of each block, and its class above."""
+    """Draw a thin line at the end of each block, and write its class above."""
     edges = np.flatnonzero(np.diff(neuron_classes)) + 0.5
     for edge in edges:
         ax.axvline(edge, color=GREY, linewidth=0.5)
@@ -102,18 +105,20 @@ def draw_blocks(
     columns: str = "block",
     title: str | None = None,
 ) -> Axes:
-    """Draw how the samples of each class fall into blocks, with every share written in its cell.
+    """Draw the shares of blocks in each class as a matrix, with percentages in its cells.
 
     Parameters
     ----------
     shares : (n_classes, n_blocks)
-        Rows: class of the sample. Shares in [0, 1], such as `spikelca.metrics.block_selectivity`.
+        Shares in [0, 1], one row per class, as from `spikelca.metrics.block_selectivity`.
     ax : Axes, optional
+        Axes to draw on (default: new figure).
     classes : sequence, optional
-        Names of the classes; their numbers unless told.
+        Names of the classes (default: their numbers).
     columns : str, default="block"
-        What a column is.
+        Label of the columns.
     title : str, optional
+        Title of the axes.
 
     Returns
     -------
@@ -127,7 +132,7 @@ def draw_blocks(
     """
     table = check_array(shares, "shares", 2)
     ax = get_axes(ax, (4.8, 4.2))
-    drawn = ax.imshow(table, cmap="Blues", vmin=0.0, vmax=1.0)
+    image = ax.imshow(table, cmap="Blues", vmin=0.0, vmax=1.0)
     for (row, column), share in np.ndenumerate(table):
         if round(100 * share) > 0:
             colour = "white" if share > 0.5 else TEXT_COLOUR
@@ -137,7 +142,7 @@ def draw_blocks(
     ax.set_xticks(range(table.shape[1]), [str(name) for name in names[: table.shape[1]]])
     ax.set_yticks(range(len(table)), [str(name) for name in names])
     ax.set(xlabel=columns, ylabel="class of the image")
-    add_colour_bar(ax, drawn, "share (cells in per cent)", format=PercentFormatter(1.0))
+    add_colour_bar(ax, image, "share (cells in per cent)", format=PercentFormatter(1.0))
     return set_title(ax, title)
 
 
@@ -149,18 +154,20 @@ def draw_embedding(
     note: str | None = None,
     title: str | None = None,
 ) -> Axes:
-    """Draw points of a plane in the colour of their class, with the class written at its heart.
+    """Draw points of a plane in the colour of their class, with its number at the centre.
 
     Parameters
     ----------
     points : (n_samples, 2)
-        Such as PCA or t-SNE of codes.
+        Points, as from PCA or t-SNE of codes.
     labels : (n_samples,) int
-        Class numbers.
+        Class of each point.
     ax : Axes, optional
+        Axes to draw on (default: new figure).
     note : str, optional
-        Numbers that belong to the picture; written below it.
+        Text below the axes.
     title : str, optional
+        Title of the axes.
 
     Returns
     -------
@@ -169,7 +176,7 @@ def draw_embedding(
     Raises
     ------
     ValueError
-        If there is not one label for each point, or points do not lie in a plane.
+        If the numbers of points and labels differ, or points are not in a plane.
 
     Examples
     --------
@@ -180,8 +187,8 @@ def draw_embedding(
     plane, classes = check_array(points, "points", 2), check_array(labels, "labels", 1)
     if plane.shape != (len(classes), 2):
         raise ValueError(
-            f"points has shape {plane.shape} and labels {classes.shape}; (n_samples, 2) and one "
-            "label for each were awaited."
+            "`points` must have shape (n_samples, 2) and `labels` shape (n_samples,), got "
+            f"{plane.shape} and {classes.shape}."
         )
     ax = get_axes(ax, (4.2, 4.2))
     dots: dict[str, Any] = {"s": dot_size(len(plane)), "linewidths": 0, "alpha": 0.8}
@@ -197,12 +204,14 @@ def draw_embedding(
 
 
 def dot_size(n_points: int) -> float:
-    """Area of a dot in square points: many of them stay apart, few can be seen."""
+    """Compute the area of a dot in square points, smaller for many points."""
     return float(np.clip(4_000 / max(n_points, 1), 1.5, 12.0))
 
 
 def cluster_centre(points: NDArray[Any]) -> NDArray[np.float64]:
-    """Middle of the closest half of some points: inside a cluster even if there are several.
+    """Compute the mean of the most compact half of some points.
+
+    It is inside a cluster even if there are several.
 
     Examples
     --------
@@ -212,7 +221,7 @@ def cluster_centre(points: NDArray[Any]) -> NDArray[np.float64]:
     """
     if len(points) > MAX_POINTS:
         points = points[:: -(-len(points) // MAX_POINTS)]
-    apart = np.linalg.norm(points[:, None] - points[None], axis=2)
-    half = np.argsort(apart, axis=1)[:, : len(points) // 2 + 1]
-    reach = np.take_along_axis(apart, half, axis=1).max(axis=1)
-    return np.asarray(points[half[reach.argmin()]].mean(axis=0), dtype=np.float64)
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
+    nearest_half = np.argsort(distances, axis=1)[:, : len(points) // 2 + 1]
+    radii = np.take_along_axis(distances, nearest_half, axis=1).max(axis=1)
+    return np.asarray(points[nearest_half[radii.argmin()]].mean(axis=0), dtype=np.float64)

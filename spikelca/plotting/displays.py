@@ -1,7 +1,7 @@
-"""Pictures of fitted estimators, in scikit-learn's manner.
+"""Displays of fitted estimators, in the form of scikit-learn.
 
-A display holds the arrays of one picture. ``from_estimator`` computes and draws them; ``plot``
-draws them again, elsewhere. After drawing, ``ax_`` and ``figure_`` are there.
+A display contains the arrays of one figure. ``from_estimator`` computes and draws them; ``plot``
+draws them again on other axes. Drawing sets ``ax_`` and ``figure_``.
 """
 
 from __future__ import annotations
@@ -22,36 +22,38 @@ from spikelca.plotting.images import draw_dictionary, draw_recall
 
 
 class _Display(ABC):
-    """What all displays share: they are drawn, and remember where."""
+    """Base class of displays."""
 
     ax_: Axes
     figure_: Any
 
-    def plot(self, ax: Axes | None = None, **more: Any) -> Self:
-        """Draw on these axes, or on new ones.
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
+        """Draw the figure.
 
         Parameters
         ----------
         ax : Axes, optional
-        **more
-            For the ``draw_`` function behind this display.
+            Axes to draw on (default: new figure).
+        **kwargs
+            Passed to the ``draw_`` function of this display.
 
         Returns
         -------
-        The display itself, with ``ax_`` and ``figure_``.
+        self
+            The display, with ``ax_`` and ``figure_``.
         """
-        drawn = self._draw(ax, more)
-        object.__setattr__(self, "ax_", drawn)
-        object.__setattr__(self, "figure_", drawn.figure)
+        ax = self._draw(ax, kwargs)
+        object.__setattr__(self, "ax_", ax)
+        object.__setattr__(self, "figure_", ax.figure)
         return self
 
     @abstractmethod
-    def _draw(self, ax: Axes | None, more: dict[str, Any]) -> Axes:
+    def _draw(self, ax: Axes | None, kwargs: dict[str, Any]) -> Axes:
         """Call the ``draw_`` function with the arrays of this display."""
 
 
 def neuron_classes_of(estimator: Any) -> NDArray[np.int64] | None:
-    """Class of each neuron of a fitted estimator, None if no ordinal driver ordered them."""
+    """Return the class of each neuron of a fitted estimator, None without ordinal driver."""
     driver = getattr(estimator, "driver", None)
     if not isinstance(driver, OrdinalDriver):
         return None
@@ -60,15 +62,18 @@ def neuron_classes_of(estimator: Any) -> NDArray[np.int64] | None:
 
 @dataclass(frozen=True, eq=False)
 class DictionaryDisplay(_Display):
-    """The atoms of one modality.
+    """Display of the atoms of one modality.
 
     Parameters
     ----------
     atoms : (n_neurons, n_inputs)
+        Atoms.
     image_shape : (height, width), optional
+        Shape of one atom in pixels (default: a square if possible).
     neuron_classes : (n_neurons,) int, optional
         Class of each neuron.
     modality : str, default=""
+        Name of the modality, for the title.
 
     Examples
     --------
@@ -90,20 +95,22 @@ class DictionaryDisplay(_Display):
         *,
         image_shape: tuple[int, int] | None = None,
         ax: Axes | None = None,
-        **more: Any,
+        **kwargs: Any,
     ) -> DictionaryDisplay:
         """Draw a dictionary of a fitted `LinkedLCA`.
 
         Parameters
         ----------
         estimator : LinkedLCA
-            Fitted.
+            Fitted estimator.
         modality : str, optional
-            The first one unless told.
+            Name of the modality (default: the first).
         image_shape : (height, width), optional
+            Shape of one atom in pixels (default: a square if possible).
         ax : Axes, optional
-        **more
-            For `draw_dictionary`.
+            Axes to draw on (default: new figure).
+        **kwargs
+            Passed to `draw_dictionary`.
 
         Returns
         -------
@@ -111,24 +118,25 @@ class DictionaryDisplay(_Display):
         """
         name = next(iter(estimator.circuit_.widths)) if modality is None else modality
         atoms = estimator.circuit_.dictionary(name).atoms
-        return cls(atoms, image_shape, neuron_classes_of(estimator), name).plot(ax, **more)
+        return cls(atoms, image_shape, neuron_classes_of(estimator), name).plot(ax, **kwargs)
 
-    def _draw(self, ax: Axes | None, more: dict[str, Any]) -> Axes:
-        more = {"title": self.modality, "neuron_classes": self.neuron_classes} | more
+    def _draw(self, ax: Axes | None, kwargs: dict[str, Any]) -> Axes:
+        kwargs = {"title": self.modality, "neuron_classes": self.neuron_classes} | kwargs
         if self.neuron_classes is not None:
-            more.setdefault("n_columns", max(int((self.neuron_classes == 0).sum()), 1))
-        return draw_dictionary(self.atoms, self.image_shape, ax, **more)
+            kwargs.setdefault("n_columns", max(int((self.neuron_classes == 0).sum()), 1))
+        return draw_dictionary(self.atoms, self.image_shape, ax, **kwargs)
 
 
 @dataclass(frozen=True, eq=False)
 class BlocksDisplay(_Display):
-    """Where the activity of each class falls in an ordinal code.
+    """Display of the activity of blocks in an ordinal code, for each class.
 
     Parameters
     ----------
     shares : (n_classes, n_classes)
-        Row: class of the sample; column: block.
+        Share of the activity, one row per class of the sample, one column per block.
     classes : sequence, default=()
+        Names of the classes.
 
     Examples
     --------
@@ -142,21 +150,22 @@ class BlocksDisplay(_Display):
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, X: ArrayLike, y: ArrayLike, *, ax: Axes | None = None, **more: Any
+        cls, estimator: Any, X: ArrayLike, y: ArrayLike, *, ax: Axes | None = None, **kwargs: Any
     ) -> BlocksDisplay:
-        """Encode samples and draw how their activity falls into the blocks.
+        """Encode samples and draw the distribution of their activity over the blocks.
 
         Parameters
         ----------
         estimator : LinkedLCA
-            Fitted with an `OrdinalDriver`.
+            Estimator fitted with an `OrdinalDriver`.
         X : (n_samples, n_features)
-            As for ``transform``.
+            Samples as for ``transform``.
         y : (n_samples,)
             Labels.
         ax : Axes, optional
-        **more
-            For `draw_blocks`.
+            Axes to draw on (default: new figure).
+        **kwargs
+            Passed to `draw_blocks`.
 
         Returns
         -------
@@ -165,37 +174,41 @@ class BlocksDisplay(_Display):
         Raises
         ------
         ValueError
-            If the estimator has no ordinal driver: its code has no blocks.
+            If the estimator has no ordinal driver and therefore no blocks.
         """
         neuron_classes = neuron_classes_of(estimator)
         if neuron_classes is None:
             raise ValueError(
-                f"{type(estimator).__name__} has no ordinal driver, and so no blocks; fit it with "
+                "`estimator` must have an ordinal driver, which defines the blocks, got "
+                f"{type(estimator).__name__} with no ordinal driver. Fit it with "
                 "driver=OrdinalDriver(n_classes=...)."
             )
         numbers = np.searchsorted(estimator.classes_, np.asarray(y))
         codes = estimator.transform(X)
         shares = block_selectivity(codes, numbers, neuron_classes, len(estimator.classes_))
-        return cls(shares, list(estimator.classes_)).plot(ax, **more)
+        return cls(shares, list(estimator.classes_)).plot(ax, **kwargs)
 
-    def _draw(self, ax: Axes | None, more: dict[str, Any]) -> Axes:
-        return draw_blocks(self.shares, ax, **{"classes": self.classes or None} | more)
+    def _draw(self, ax: Axes | None, kwargs: dict[str, Any]) -> Axes:
+        return draw_blocks(self.shares, ax, **{"classes": self.classes or None} | kwargs)
 
 
 @dataclass(frozen=True, eq=False)
 class RecallDisplay(_Display):
-    """What was seen, what was recalled from it and, where it is known, what was expected.
+    """Display of observed images, reconstructed ones and, if given, expected ones.
 
     Parameters
     ----------
     rows : sequence of (n_images, n_pixels)
+        Images of each row.
     names : sequence of str
+        Label of each row.
     image_shape : (height, width), optional
+        Shape of one image in pixels (default: a square if possible).
 
     Examples
     --------
     >>> import numpy as np
-    >>> display = RecallDisplay([np.eye(4), np.eye(4)], ["seen", "recalled"]).plot()
+    >>> display = RecallDisplay([np.eye(4), np.eye(4)], ["observed", "recalled"]).plot()
     >>> display.figure_ is display.ax_.figure
     True
     """
@@ -214,32 +227,36 @@ class RecallDisplay(_Display):
         expected: ArrayLike | None = None,
         image_shape: tuple[int, int] | None = None,
         ax: Axes | None = None,
-        **more: Any,
+        **kwargs: Any,
     ) -> RecallDisplay:
-        """Recall one modality from the observed one and draw both.
+        """Reconstruct one modality from the observed one and draw both.
 
         Parameters
         ----------
         estimator : LinkedLCA
-            Fitted on modalities whose images have one shape.
+            Estimator fitted on modalities whose images have one shape.
         X : (n_samples, n_observed)
-            The observed modality; its first rows are few, for each is one column of images.
+            A few samples of the observed modality; each is one column of images.
         to : str
-            The modality to recall.
+            Name of the modality to reconstruct.
         expected : (n_samples, n_inputs), optional
+            Expected images.
         image_shape : (height, width), optional
+            Shape of one image in pixels (default: a square if possible).
         ax : Axes, optional
-        **more
-            For `draw_recall`.
+            Axes to draw on (default: new figure).
+        **kwargs
+            Passed to `draw_recall`.
 
         Returns
         -------
         RecallDisplay
         """
-        rows, names = [np.asarray(X), estimator.translate(X, to=to)], ["seen", f"recalled {to}"]
+        rows = [np.asarray(X), estimator.translate(X, to=to)]
+        names = ["observed", f"recalled {to}"]
         if expected is not None:
             rows, names = [*rows, np.asarray(expected)], [*names, f"expected {to}"]
-        return cls(rows, names, image_shape).plot(ax, **more)
+        return cls(rows, names, image_shape).plot(ax, **kwargs)
 
-    def _draw(self, ax: Axes | None, more: dict[str, Any]) -> Axes:
-        return draw_recall(self.rows, self.names, self.image_shape, ax, **more)
+    def _draw(self, ax: Axes | None, kwargs: dict[str, Any]) -> Axes:
+        return draw_recall(self.rows, self.names, self.image_shape, ax, **kwargs)

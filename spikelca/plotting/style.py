@@ -1,7 +1,7 @@
-"""Colours and limits that all pictures share.
+"""Colours, colour limits and axes of all figures.
 
-The ten class colours are Paul Tol's *muted* scheme (personal.sron.nl/~pault), told apart under the
-common kinds of colour blindness; its pale grey is darkened so that it survives on paper.
+The ten class colours are Paul Tol's *muted* scheme (personal.sron.nl/~pault), which is
+distinguishable with the common kinds of colour blindness; its pale grey is darkened for print.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 SEQUENTIAL = "gray_r"
-"""Map of what cannot be negative: zero is paper white, and it prints."""
+"""Colour map of non-negative values; zero is white."""
 
 DIVERGING = "RdBu_r"
-"""Map of what can: zero is white, excitation red, inhibition blue."""
+"""Colour map of signed values; zero is white, positive red, negative blue."""
 
 TEXT_COLOUR, ACCENT, GREY, LIGHT_GREY = "#222222", "#CC6677", "#888888", "#e4e4e4"
 
@@ -27,16 +27,17 @@ CLASS_COLOURS = (
 
 
 def colour_of(number: int) -> str:
-    """Colour of a class or of a neuron; numbers behind the tenth start again.
+    """Return the colour of a class or neuron; colours repeat after the tenth.
 
     Parameters
     ----------
     number : int
-        Class number; a negative one (a free neuron) is drawn in grey.
+        Number of the class; negative numbers (neurons of no block) are grey.
 
     Returns
     -------
     str
+        Hexadecimal colour.
 
     Examples
     --------
@@ -46,19 +47,15 @@ def colour_of(number: int) -> str:
     return GREY if number < 0 else CLASS_COLOURS[number % len(CLASS_COLOURS)]
 
 
-def get_colours(
-    neuron_classes: NDArray[Any] | None, which: NDArray[Any] | slice = slice(None)
-) -> Any:
-    """One colour for each of these neurons or points by their class; ink if none was told."""
-    return (
-        TEXT_COLOUR
-        if neuron_classes is None
-        else [colour_of(int(number)) for number in neuron_classes[which]]
-    )
+def get_colours(classes: NDArray[Any] | None, indices: NDArray[Any] | slice = slice(None)) -> Any:
+    """Return the class colour of each neuron or point, or the text colour without classes."""
+    if classes is None:
+        return TEXT_COLOUR
+    return [colour_of(int(number)) for number in classes[indices]]
 
 
 def get_axes(ax: Axes | None, size: tuple[float, float] = (5.0, 3.2)) -> Axes:
-    """The axes that were given, or the only ones of a new figure."""
+    """Return the given axes, or the axes of a new figure."""
     if ax is not None:
         return ax
     from matplotlib import pyplot
@@ -67,56 +64,55 @@ def get_axes(ax: Axes | None, size: tuple[float, float] = (5.0, 3.2)) -> Axes:
 
 
 def colour_limits(values: NDArray[Any]) -> dict[str, Any]:
-    """Colour map and limits of an image: zero is at the white end, or in the white middle."""
+    """Choose colour map and limits of an image such that zero is white."""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     if low < 0:
-        reach = max(-low, high)
-        return {"cmap": DIVERGING, "vmin": -reach, "vmax": reach}
+        limit = max(-low, high)
+        return {"cmap": DIVERGING, "vmin": -limit, "vmax": limit}
     return {"cmap": SEQUENTIAL, "vmin": 0.0, "vmax": high or 1.0}
 
 
 def check_array(values: ArrayLike, name: str, *ndims: int) -> NDArray[Any]:
-    """Values as an array of one of these numbers of dimensions.
+    """Convert values to an array and check its number of dimensions.
 
     Raises
     ------
     ValueError
-        If it has another number.
+        If it is not one of ``ndims``.
     """
     array = np.asarray(values)
     if array.ndim not in ndims:
-        awaited = " or ".join(f"{n}" for n in ndims)
-        raise ValueError(
-            f"{name} has shape {array.shape}; an array of {awaited} dimensions was awaited."
-        )
+        expected = " or ".join(f"{n}" for n in ndims)
+        raise ValueError(f"`{name}` must have {expected} dimensions, got shape {array.shape}.")
     return array
 
 
 def hide_axes(ax: Axes) -> None:
-    """Leave away the frame and the ticks of an axes that holds images."""
+    """Remove frame and ticks of axes with images."""
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
 
 
 def hide_spines(ax: Axes) -> Axes:
-    """The same axes without its frame's upper and right side."""
+    """Remove the upper and right side of the frame, and return the axes."""
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 
 def set_title(ax: Axes, title: str | None) -> Axes:
-    """The same axes, under its title if it has one."""
+    """Set the title if there is one, and return the axes."""
     if title:
         ax.set_title(title, size="medium")
     return ax
 
 
 def as_neuron_classes(neuron_classes: ArrayLike | None) -> NDArray[Any] | None:
-    """Class of each neuron, as an array if it was told."""
+    """Convert the class of each neuron to an array, or return None."""
     return None if neuron_classes is None else check_array(neuron_classes, "neuron_classes", 1)
 
 
-def add_colour_bar(ax: Axes, drawn: Any, label: str, **more: Any) -> Any:
-    """A colour bar exactly as high as its axes, whatever shape the image has."""
-    return ax.figure.colorbar(drawn, cax=ax.inset_axes((1.02, 0.0, 0.03, 1.0)), label=label, **more)
+def add_colour_bar(ax: Axes, image: Any, label: str, **kwargs: Any) -> Any:
+    """Add a colour bar of the height of the axes, for images of any shape."""
+    cax = ax.inset_axes((1.02, 0.0, 0.03, 1.0))
+    return ax.figure.colorbar(image, cax=cax, label=label, **kwargs)

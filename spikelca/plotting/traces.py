@@ -1,4 +1,4 @@
-"""What runs in time: membrane potentials, spikes, energy."""
+"""Figures of membrane potentials, spikes and energy over time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from spikelca.plotting.style import (
 )
 
 MAX_COLOURED = 8
-"""Neurons that get a colour; the tenth class colour is the grey of all the others."""
+"""Default number of coloured neurons; the tenth class colour is the grey of the others."""
 
 
 def draw_membrane(
@@ -32,23 +32,25 @@ def draw_membrane(
     ax: Axes | None = None,
     *,
     threshold: float | None = None,
-    most: int = MAX_COLOURED,
+    n_coloured: int = MAX_COLOURED,
     title: str | None = None,
 ) -> Axes:
-    """Draw membrane potentials over time: the strongest neurons in colour, the rest in grey.
+    """Draw membrane potentials over time, the highest in colour, the others in grey.
 
     Parameters
     ----------
     times : (n_times,)
-        Seconds.
+        Times in seconds.
     u : (n_times, n_neurons)
-        Potentials of one sample, such as ``response.traces["u"][:, 0]``.
+        Potentials of one sample, as ``response.traces["u"][:, 0]``.
     ax : Axes, optional
+        Axes to draw on (default: new figure).
     threshold : float, optional
-        lam, drawn dashed.
-    most : int, default=8
-        Neurons that get a colour and a line in the legend: those that end highest.
+        Threshold lam, drawn dashed.
+    n_coloured : int, default=8
+        Number of neurons in colour and in the legend, those with the highest final potential.
     title : str, optional
+        Title of the axes.
 
     Returns
     -------
@@ -56,7 +58,7 @@ def draw_membrane(
 
     Examples
     --------
-    >>> ax = draw_membrane([0.0, 0.1], [[0.0, 0.0], [0.3, 0.1]], threshold=0.2, most=1)
+    >>> ax = draw_membrane([0.0, 0.1], [[0.0, 0.0], [0.3, 0.1]], threshold=0.2, n_coloured=1)
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['neuron 0', 'threshold']
     """
@@ -64,10 +66,10 @@ def draw_membrane(
     potentials = check_array(u, "u", 2)
     ax = get_axes(ax, (6.0, 3.2))
     order = np.argsort(-potentials[-1], kind="stable")
-    faint = min(0.5, 20 / max(len(order) - most, 1))
-    for neuron in order[most:]:
+    faint = min(0.5, 20 / max(len(order) - n_coloured, 1))
+    for neuron in order[n_coloured:]:
         ax.plot(milliseconds, potentials[:, neuron], color=GREY, linewidth=0.4, alpha=faint)
-    for rank, neuron in enumerate(order[:most]):
+    for rank, neuron in enumerate(order[:n_coloured]):
         style: dict[str, Any] = {"color": colour_of(rank), "linewidth": 1.0}
         ax.plot(milliseconds, potentials[:, neuron], label=f"neuron {neuron}", **style)
     if threshold is not None:
@@ -87,19 +89,22 @@ def draw_raster(
     neuron_classes: ArrayLike | None = None,
     title: str | None = None,
 ) -> Axes:
-    """Draw spikes: one tick for each, time to the right, neurons upwards.
+    """Draw a spike raster, one tick per spike.
 
     Parameters
     ----------
     times : (n_spikes,)
-        Seconds, such as ``spikes.step * clock.dt``.
+        Times in seconds, as ``spikes.step * clock.dt``.
     neurons : (n_spikes,) int
+        Neuron of each spike.
     ax : Axes, optional
+        Axes to draw on (default: new figure).
     n_neurons : int, optional
-        Height of the picture; as many as spike unless told.
+        Number of neurons (default: up to the last one that spikes).
     neuron_classes : (n_neurons,) int, optional
-        Class of each neuron: spikes take its colour.
+        Class of each neuron, for the colour of its spikes.
     title : str, optional
+        Title of the axes.
 
     Returns
     -------
@@ -108,7 +113,7 @@ def draw_raster(
     Raises
     ------
     ValueError
-        If there is not one neuron for each time.
+        If the numbers of times and neurons differ.
 
     Examples
     --------
@@ -116,19 +121,19 @@ def draw_raster(
     'neuron'
     """
     milliseconds = check_array(times, "times", 1) * 1e3
-    cells = check_array(neurons, "neurons", 1)
-    if len(milliseconds) != len(cells):
+    indices = check_array(neurons, "neurons", 1)
+    if len(milliseconds) != len(indices):
         raise ValueError(
-            f"Found {len(milliseconds)} times and {len(cells)} neurons; one neuron for each spike "
-            "time was awaited."
+            "`times` and `neurons` must have one entry per spike, got "
+            f"{len(milliseconds)} times and {len(indices)} neurons."
         )
-    highest = int(cells.max()) + 1 if cells.size else 1
+    highest = int(indices.max()) + 1 if indices.size else 1
     ax = get_axes(ax, (6.0, 3.2))
     style: dict[str, Any] = {"marker": "|", "s": 12, "linewidths": 0.8}
     ax.scatter(
         milliseconds,
-        cells,
-        c=get_colours(as_neuron_classes(neuron_classes), cells.astype(int)),
+        indices,
+        c=get_colours(as_neuron_classes(neuron_classes), indices.astype(int)),
         **style,
     )
     ax.margins(x=0.01)
@@ -145,20 +150,23 @@ def draw_energy(
     xlabel: str = "time (ms)",
     title: str | None = None,
 ) -> Axes:
-    """Draw how the energy falls.
+    """Draw the energy over time.
 
     Parameters
     ----------
     steps : (n_steps,)
-        Times, in what ``xlabel`` says.
+        Times, in the unit of ``xlabel``.
     energies : (n_steps,) or mapping of name to (n_steps,)
         One curve, or several with a legend.
     ax : Axes, optional
+        Axes to draw on (default: new figure).
     optimum : float, optional
-        The lowest energy there is. What is drawn then is the relative distance to it, on a
-        logarithmic scale.
+        Minimum of the energy. If given, the relative difference to it is drawn on a logarithmic
+        scale.
     xlabel : str, default="time (ms)"
+        Label of the horizontal axis.
     title : str, optional
+        Title of the axes.
 
     Returns
     -------
@@ -172,11 +180,11 @@ def draw_energy(
     curves = energies if isinstance(energies, Mapping) else {"": energies}
     ax = get_axes(ax)
     for number, (name, curve) in enumerate(curves.items()):
-        height = check_array(curve, "energies", 1)
+        values = check_array(curve, "energies", 1)
         if optimum is not None:
-            height = np.maximum((height - optimum) / abs(optimum), 1e-16)
+            values = np.maximum((values - optimum) / abs(optimum), 1e-16)
         colour = ACCENT if len(curves) == 1 else colour_of(number)
-        ax.plot(check_array(steps, "steps", 1), height, color=colour, label=name or None)
+        ax.plot(check_array(steps, "steps", 1), values, color=colour, label=name or None)
     if optimum is not None:
         ax.set_yscale("log")
     ax.set(xlabel=xlabel, ylabel="energy E" if optimum is None else "relative energy above optimum")

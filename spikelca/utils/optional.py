@@ -1,4 +1,4 @@
-"""Optional packages: imported on use, with the installation command if one is missing."""
+"""Optional packages, imported when they are needed."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ from importlib import import_module
 from typing import Any
 
 
-def require(package: str, what: str, extra: str | None = None) -> Any:
-    """Import an optional package.
+def require(package: str, extra: str) -> Any:
+    """Import a module of an optional package.
 
     Parameters
     ----------
     package : str
-        Module to import.
-    what : str
-        Feature that requires it, for the message.
-    extra : str, optional
-        Extra that installs the package (default: the name of the package).
+        Name of the module.
+    extra : str
+        Extra of spikelca that installs the package.
+
+    Returns
+    -------
+    module
 
     Raises
     ------
     ImportError
-        If the package is not installed; the message contains the installation command.
+        If the package is not installed; the message contains the command that installs it.
     """
     try:
         return import_module(package)
     except ImportError as error:
         raise ImportError(
-            f"{what} requires the package {package!r} ({error}). Install it with: "
-            f"pip install 'spikelca[{extra or package}]'"
+            f"{package} is required but could not be imported ({error}). "
+            f"Install it with: pip install 'spikelca[{extra}]'"
         ) from error

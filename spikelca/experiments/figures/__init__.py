@@ -1,19 +1,19 @@
-"""The paper's figures 1 to 5, and two that it lacks, from the dictionaries behind Table I.
+"""Figures 1 to 5 of the paper and two additional ones, from the dictionaries of Table I.
 
 ======  =====================================================================================
-figure  what it shows
+figure  content
 ======  =====================================================================================
-1       the linked dictionaries side by side, neuron by neuron
-2       active neurons and reconstruction of each modality while the dictionaries are learned
-3       handwritten digits, the printed digits recalled from them, those expected
-4       the ordinal dictionary with its blocks
-5       PCA and t-SNE of raw pixels, single, linked and ordinal codes, each with its numbers
-6       the confusion of the block read-out, which is no classifier
-7       accuracy against order as the driver grows: the price of control
+1       atoms of the two linked dictionaries
+2       active neurons and reconstruction error of each modality during training
+3       handwritten digits, printed digits reconstructed from them, expected printed digits
+4       atoms of the ordinal dictionaries, one row per block
+5       PCA and t-SNE of raw pixels and of single, linked and ordinal codes
+6       confusion matrix of the block read-out
+7       accuracy and order of the code as a function of the driver strength
 ======  =====================================================================================
 
-Each figure is one function from `FigureInputs` to a `FigureOutput`: the figure, its caption and the
-arrays that it was drawn from, written side by side as ``figure<n>.png`` and ``figure<n>.npz``.
+Each figure is one function from `FigureInputs` to `FigureOutput`: the figure, its caption and the
+plotted arrays, which are written as ``figure<n>.png`` and ``figure<n>.npz``.
 """
 
 from __future__ import annotations
@@ -56,35 +56,38 @@ FIGURES: tuple[Callable[[FigureInputs], FigureOutput], ...] = (
     block_figure,
     control_figure,
 )
-"""Figure 1 is the first."""
+"""Functions that draw the figures, in the order of their numbers."""
 
 
 def draw_figures(
     table: Table,
-    material: LinkedData,
+    data: LinkedData,
     settings: Settings,
     folder: Path,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Iterator[tuple[Path, FigureOutput]]:
-    """Draw and write one figure after the other.
+    """Draw and write all figures.
 
     Parameters
     ----------
     table : Table
-        With the first seed's models.
-    material : Material
+        Table I with the estimators of the first seed.
+    data : LinkedData
+        Images and printed digits.
     settings : Settings
+        Settings of the experiment.
     folder : Path
-    say : callable
-        Hears what is being drawn.
+        Folder for the files.
+    log : callable
+        Function that prints progress.
 
     Yields
     ------
-    (Path, Picture)
-        The PNG file, and what was drawn.
+    (Path, FigureOutput)
+        Path of the PNG file, and the figure.
     """
-    evidence = collect_inputs(table, material, settings)
+    inputs = collect_inputs(table, data, settings)
     for number, draw in enumerate(FIGURES, start=1):
-        picture = draw(evidence)
-        say(f"figure {number}: {picture.title}")
-        yield write_figure(picture, number, folder), picture
+        output = draw(inputs)
+        log(f"figure {number}: {output.title}")
+        yield write_figure(output, number, folder), output

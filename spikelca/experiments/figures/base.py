@@ -1,4 +1,4 @@
-"""What every figure is made from, and how it is written."""
+"""Inputs and output of the functions that draw figures, and figures written to files."""
 
 from __future__ import annotations
 
@@ -23,24 +23,28 @@ from spikelca.utils.validation import FloatArray
 
 DPI = 150
 CAPTION_SIZE, CAPTION_GAP = 9.0, 0.16
-"""Points, and inches between the picture and its caption."""
+"""Font size in points, and distance between figure and caption in inches."""
 
 
 @dataclass(frozen=True, eq=False)
 class FigureInputs:
-    """Dictionaries, and codes of the test images, made from the handwritten image alone.
+    """Dictionaries, and codes of the handwritten test images.
 
     Attributes
     ----------
-    material : Material
+    data : LinkedData
+        Images and printed digits.
     settings : Settings
+        Settings of the experiment.
     models : mapping of kind to LinkedLCA
-        Of the first seed.
+        Estimators of the first seed.
     codes : mapping of kind to (n_test, n_neurons)
+        Codes of the test images.
     seed : int
+        The first seed.
     """
 
-    material: LinkedData
+    data: LinkedData
     settings: Settings
     models: Mapping[str, LinkedLCA]
     codes: Mapping[str, FloatArray]
@@ -48,13 +52,13 @@ class FigureInputs:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """Classes of the test images; figures colour and count with them, nothing is chosen."""
-        return self.material.images.y_test
+        """Classes of the test images, used for colours and accuracies only."""
+        return self.data.images.y_test
 
     @property
     def source(self) -> str:
-        """The data and the face of the printed digits, for a caption."""
-        return f"Data: {self.material.images.name}; print: {self.material.printed.font}."
+        """Data set and font face of the printed digits, for a caption."""
+        return f"Data: {self.data.images.name}; printed digits: {self.data.printed.font}."
 
     @property
     def neuron_classes(self) -> NDArray[np.int64]:
@@ -66,17 +70,20 @@ class FigureInputs:
 
 @dataclass(frozen=True, eq=False)
 class FigureOutput:
-    """One figure, its caption, and the arrays that it shows.
+    """One figure, its caption, and the plotted arrays.
 
     Attributes
     ----------
     title : str
+        Short title.
     caption : str
+        Caption, without the number of the figure.
     figure : matplotlib Figure
+        The figure.
     arrays : mapping of str to array
-        The data behind the figure.
+        Plotted arrays.
     facts : mapping of str to list of dict
-        Numbers for `results.json`, and the key they stand under.
+        Entries of ``results.json``.
     """
 
     title: str
@@ -86,55 +93,55 @@ class FigureOutput:
     facts: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
-def collect_inputs(table: Table, material: LinkedData, settings: Settings) -> FigureInputs:
+def collect_inputs(table: Table, data: LinkedData, settings: Settings) -> FigureInputs:
     """Encode the test images once for all figures."""
-    codes = {kind: model.transform(material.test) for kind, model in table.models.items()}
-    return FigureInputs(material, settings, table.models, codes, table.rows[0].seed)
+    codes = {kind: model.transform(data.test) for kind, model in table.models.items()}
+    return FigureInputs(data, settings, table.models, codes, table.rows[0].seed)
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure that belongs to no window, with room made for all labels and none to spare."""
+    """Make a figure without a window, in a compressed layout with space for all labels."""
     return Figure(figsize=(width, height), dpi=DPI, layout="compressed")
 
 
-def write_figure(picture: FigureOutput, number: int, folder: Path) -> Path:
-    """Write ``figure<n>.png`` with its caption below it, and ``figure<n>.npz`` with its data.
+def write_figure(output: FigureOutput, number: int, folder: Path) -> Path:
+    """Write ``figure<n>.png`` with its caption, and ``figure<n>.npz`` with its arrays.
 
     Returns
     -------
     Path
-        Of the PNG file.
+        Path of the PNG file.
     """
     path = folder / f"figure{number}.png"
-    caption = f"Figure {number}. {picture.caption}"
-    write_caption(picture.figure, caption)
+    caption = f"Figure {number}. {output.caption}"
+    write_caption(output.figure, caption)
     metadata = {
-        "Title": picture.title, "Description": caption, "Software": f"spikelca {__version__}"
+        "Title": output.title, "Description": caption, "Software": f"spikelca {__version__}"
     }  # fmt: skip
     with write_atomic(path.with_suffix(".npz")) as file:
-        np.savez_compressed(file, caption=caption, **picture.arrays)
+        np.savez_compressed(file, caption=caption, **output.arrays)
     with write_atomic(path) as file:
-        picture.figure.savefig(
+        output.figure.savefig(
             file, metadata=metadata, format="png", bbox_inches="tight", pad_inches=0.15
         )
     return path
 
 
 def write_caption(figure: Figure, caption: str) -> None:
-    """Write the caption close below what was drawn, exactly as wide; nothing moves any more."""
+    """Write the caption below the axes, in their width, and freeze the layout."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    drawn = figure.get_tightbbox()
+    box = figure.get_tightbbox()
     width, height = figure.get_size_inches()
-    corner = drawn.x0 / width, (drawn.y0 - CAPTION_GAP) / height
+    corner = box.x0 / width, (box.y0 - CAPTION_GAP) / height
     text = figure.text(*corner, "", va="top", size=CAPTION_SIZE, linespacing=1.35)
-    text.set_text("\n".join(wrap_caption(text, caption, drawn.width * figure.dpi)))
+    text.set_text("\n".join(wrap_caption(text, caption, box.width * figure.dpi)))
 
 
-def wrap_caption(text: Text, words: str, width: float) -> list[str]:
-    """Lines that fill a width in pixels, measured in the letters of this text."""
+def wrap_caption(text: Text, caption: str, width: float) -> list[str]:
+    """Break a caption into lines of a width in pixels, in the font of ``text``."""
     lines = [""]
-    for word in words.split():
+    for word in caption.split():
         text.set_text(f"{lines[-1]} {word}".strip())
         if lines[-1] and text.get_window_extent().width > width:
             lines.append(word)

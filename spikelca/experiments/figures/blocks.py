@@ -1,4 +1,4 @@
-"""Figure 6: what the blocks of the ordinal code say, without any classifier."""
+"""Figure 6: block read-out of the ordinal code."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from spikelca.metrics import block_selectivity, block_sums
 from spikelca.plotting import draw_blocks
 
 
-def block_figure(evidence: FigureInputs) -> FigureOutput:
-    """Figure 6: where the activity goes, and which block wins."""
+def block_figure(inputs: FigureInputs) -> FigureOutput:
+    """Draw figure 6: activity of the blocks for each class, and the strongest block."""
     codes, labels, neuron_classes = (
-        evidence.codes["ordinal"],
-        evidence.labels,
-        evidence.neuron_classes,
+        inputs.codes["ordinal"],
+        inputs.labels,
+        inputs.neuron_classes,
     )
-    n_classes = evidence.material.n_classes
-    winner = block_sums(codes, neuron_classes, n_classes).argmax(axis=1)
+    n_classes = inputs.data.n_classes
+    strongest = block_sums(codes, neuron_classes, n_classes).argmax(axis=1)
     confusion = np.zeros((n_classes, n_classes))
-    np.add.at(confusion, (labels, winner), 1)
+    np.add.at(confusion, (labels, strongest), 1)
     confusion /= confusion.sum(axis=1, keepdims=True)
     activity = block_selectivity(codes, labels, neuron_classes, n_classes)
     figure = new_figure(10.0, 5.2)
@@ -29,10 +29,10 @@ def block_figure(evidence: FigureInputs) -> FigureOutput:
         confusion, axes[1], columns="strongest block", title="(b) share of the images of a class"
     )
     caption = (
-        "Order of the ordinal code of the handwritten test image alone, the driver off. (a) How "
-        "the activity of a class is spread over the blocks. (b) How often each block is the "
-        f"strongest: right for {np.mean(winner == labels):.2%} of {len(labels)} images, with no "
-        f"classifier. {evidence.source}"
+        "Order of the ordinal code of the handwritten test images, without driver. (a) "
+        "Distribution of the activity of a class over the blocks. (b) Strongest block of the "
+        f"images of a class; it is the right one for {np.mean(strongest == labels):.2%} of "
+        f"{len(labels)} images, without a classifier. {inputs.source}"
     )
-    arrays = {"activity": activity, "confusion": confusion, "winner": winner, "labels": labels}
-    return FigureOutput("confusion of the block read-out", caption, figure, arrays)
+    arrays = {"activity": activity, "confusion": confusion, "winner": strongest, "labels": labels}
+    return FigureOutput("confusion matrix of the block read-out", caption, figure, arrays)

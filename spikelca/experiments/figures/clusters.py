@@ -1,9 +1,9 @@
-"""Figure 5: how raw pixels and codes of the handwritten test images cluster.
+"""Figure 5: clusters of raw pixels and codes of the handwritten test images.
 
-Each code is flattened to a plane by PCA and by t-SNE, and each panel carries two numbers: the mean
-silhouette of the true classes, and the share of images whose class is that of the majority among
-their ten nearest neighbours (themselves left out). No code here has seen a printed digit or felt a
-driver; labels only colour and count.
+Each code is embedded in a plane by PCA and by t-SNE. Each panel shows two numbers: the mean
+silhouette of the true classes, and the accuracy of ten nearest neighbours (each image excluded from
+its own neighbours). Codes are computed without printed digits and drivers; labels are used for
+colours and these numbers only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from spikelca.plotting import draw_embedding
 from spikelca.utils.system import map_two_threads
 from spikelca.utils.validation import FloatArray
 
-MAX_IMAGES, MAX_SILHOUETTES, FEW_IMAGES = 10_000, 5_000, 1_000
+MAX_IMAGES, MAX_SILHOUETTES, SMALL_SIZE = 10_000, 5_000, 1_000
 N_NEIGHBOURS, PERPLEXITY = 10, 30.0
 PLANES = ("pca", "tsne")
 NAMES = {
@@ -32,26 +32,25 @@ NAMES = {
 }  # fmt: skip
 
 
-def cluster_figure(evidence: FigureInputs) -> FigureOutput:
-    """Figure 5: PCA above t-SNE, of raw pixels and three codes."""
-    rows = choose_images(len(evidence.labels), evidence.seed)
-    labels = evidence.labels[rows]
-    spaces = {"raw": evidence.material.images.X_test, **evidence.codes}
-    spaces = {name: spaces[name][rows] for name in NAMES}
+def cluster_figure(inputs: FigureInputs) -> FigureOutput:
+    """Draw figure 5: PCA and t-SNE of raw pixels and three codes."""
+    rows = choose_images(len(inputs.labels), inputs.seed)
+    labels = inputs.labels[rows]
+    codes = {"raw": inputs.data.images.X_test, **inputs.codes}
+    codes = {name: codes[name][rows] for name in NAMES}
     jobs = [(name, plane) for plane in reversed(PLANES) for name in NAMES]
-    flat = map_two_threads(embed, [(spaces[name], plane, evidence.seed) for name, plane in jobs])
-    points = dict(zip(jobs, flat, strict=True))
+    planes = map_two_threads(embed, [(codes[name], plane, inputs.seed) for name, plane in jobs])
+    points = dict(zip(jobs, planes, strict=True))
     facts = [
-        {"code": name, "plane": plane, "n_samples": len(rows), "seed": evidence.seed}
-        | measures(X, labels, evidence.seed)
-        for (name, plane), X in [*points.items(), *(((n, "full"), X) for n, X in spaces.items())]
+        {"code": name, "plane": plane, "n_samples": len(rows), "seed": inputs.seed}
+        | measure_clusters(X, labels, inputs.seed)
+        for (name, plane), X in [*points.items(), *(((n, "full"), X) for n, X in codes.items())]
     ]
     caption = (
-        f"{describe_subset(len(rows), len(evidence.labels))} handwritten test images, seen "
-        "alone, the "
-        "driver off. Above PCA, below t-SNE (perplexity 30), of raw pixels and of three codes. "
-        "Numbers: mean silhouette of the true classes in this plane, and accuracy of ten nearest "
-        f"neighbours in it. {evidence.source}"
+        f"{describe_subset(len(rows), len(inputs.labels))} handwritten test images, without "
+        "printed digits and driver. PCA (top) and t-SNE (bottom, perplexity 30) of raw pixels and "
+        "of three codes. Numbers: mean silhouette of the true classes in the plane, and accuracy "
+        f"of ten nearest neighbours in the plane. {inputs.source}"
     )
     arrays: dict[str, Any] = {f"{plane}_{name}": X for (name, plane), X in points.items()}
     arrays |= {"labels": labels, "rows": rows}
@@ -63,10 +62,11 @@ def cluster_figure(evidence: FigureInputs) -> FigureOutput:
 def _draw(points: dict[tuple[str, str], FloatArray], labels: Any, facts: list[Any]) -> Any:
     figure = new_figure(12.0, 7.2)
     axes = figure.subplots(len(PLANES), len(NAMES))
-    said = {(fact["code"], fact["plane"]): fact for fact in facts}
+    by_panel = {(fact["code"], fact["plane"]): fact for fact in facts}
     for i, plane in enumerate(PLANES):
         for j, name in enumerate(NAMES):
-            fact, title = said[name, plane], f"({'abcd'[j]}) {NAMES[name]}" if i == 0 else None
+            fact = by_panel[name, plane]
+            title = f"({'abcd'[j]}) {NAMES[name]}" if i == 0 else None
             note = f"silhouette {fact['silhouette']:.3f}, 10-NN {fact['knn10']:.3f}"
             draw_embedding(points[name, plane], labels, axes[i, j], note=note, title=title)
         axes[i, 0].set_ylabel({"pca": "PCA", "tsne": "t-SNE"}[plane], size="large")
@@ -74,45 +74,45 @@ def _draw(points: dict[tuple[str, str], FloatArray], labels: Any, facts: list[An
 
 
 def format_clusters(facts: list[dict[str, Any]]) -> str:
-    """The claim behind figure 5 in words: whether codes cluster better than pixels do."""
-    plane = {fact["code"]: fact["knn10"] for fact in facts if fact["plane"] == "tsne"}
-    told = ", ".join(f"{name} {value:.4f}" for name, value in plane.items())
-    below = [name for name in ("linked", "ordinal") if plane[name] <= plane["raw"]]
-    verdict = "linked and ordinal codes lie above raw pixels"
+    """Format the accuracies of figure 5, and whether codes are above raw pixels."""
+    accuracies = {fact["code"]: fact["knn10"] for fact in facts if fact["plane"] == "tsne"}
+    text = ", ".join(f"{name} {value:.4f}" for name, value in accuracies.items())
+    below = [name for name in ("linked", "ordinal") if accuracies[name] <= accuracies["raw"]]
+    comparison = "linked and ordinal codes are above raw pixels"
     if below:
-        verdict = f"{' and '.join(below)} codes do NOT lie above raw pixels here"
-    return f"ten nearest neighbours in the t-SNE plane: {told}; {verdict}"
+        comparison = f"{' and '.join(below)} codes are NOT above raw pixels here"
+    return f"ten nearest neighbours in the t-SNE plane: {text}; {comparison}"
 
 
 def describe_subset(n_shown: int, n_images: int) -> str:
-    """How many of the images are shown, in words."""
+    """Describe the number of images shown."""
     return f"All {n_images:,}" if n_shown == n_images else f"{n_shown:,} of {n_images:,}"
 
 
 def choose_images(n_images: int, seed: int) -> NDArray[np.int64]:
-    """All test images, or as many as are worth the time, drawn at random."""
+    """Choose all test images, or at most `MAX_IMAGES` at random."""
     if n_images <= MAX_IMAGES:
         return np.arange(n_images)
     return np.sort(np.random.default_rng(seed).permutation(n_images)[:MAX_IMAGES])
 
 
 def embed(X: FloatArray, plane: str, seed: int) -> NDArray[np.float64]:
-    """X in a plane: (n_samples, 2)."""
+    """Embed X in a plane by PCA or t-SNE, as (n_samples, 2)."""
     if plane == "pca":
         return np.asarray(PCA(2, random_state=seed).fit_transform(X), dtype=np.float64)
     perplexity = min(PERPLEXITY, (len(X) - 1) / 3)
-    rounds = 500 if len(X) <= FEW_IMAGES else 1000
-    tsne = TSNE(2, perplexity=perplexity, init="pca", max_iter=rounds, random_state=seed)
-    # Two of them run side by side; threads of their own would fight for the same cores.
+    max_iter = 500 if len(X) <= SMALL_SIZE else 1000
+    tsne = TSNE(2, perplexity=perplexity, init="pca", max_iter=max_iter, random_state=seed)
+    # Two embeddings run in parallel; further threads would compete for the same cores.
     with threadpool_limits(1):
         return np.asarray(tsne.fit_transform(X), dtype=np.float64)
 
 
-def measures(X: FloatArray, labels: NDArray[np.int64], seed: int) -> dict[str, float]:
-    """Silhouette of the true classes, and accuracy of ten nearest neighbours, self left out."""
+def measure_clusters(X: FloatArray, labels: NDArray[np.int64], seed: int) -> dict[str, float]:
+    """Compute the silhouette of the true classes and the accuracy of ten nearest neighbours."""
     size = MAX_SILHOUETTES if len(X) > MAX_SILHOUETTES else None
-    near = NearestNeighbors(n_neighbors=N_NEIGHBOURS).fit(X).kneighbors(return_distance=False)
-    votes = (labels[near][:, :, None] == np.arange(labels.max() + 1)).sum(axis=1)
+    indices = NearestNeighbors(n_neighbors=N_NEIGHBOURS).fit(X).kneighbors(return_distance=False)
+    votes = (labels[indices][:, :, None] == np.arange(labels.max() + 1)).sum(axis=1)
     return {
         "silhouette": float(silhouette_score(X, labels, sample_size=size, random_state=seed)),
         "knn10": float((votes.argmax(axis=1) == labels).mean()),
