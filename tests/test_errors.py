@@ -92,7 +92,7 @@ CIRCUITS = {
         r"11 neuron.*shape \(7,\)"),
     "a sparse dictionary": (
         lambda: Dictionary("x", scipy.sparse.eye_array(3)), TypeError, r"'x'.*toarray"),
-    "a block of no samples": (lambda: Brian2Engine(block=0), ValueError, "block .*0"),
+    "a block of no samples": (lambda: Brian2Engine(batch_size=0), ValueError, "batch_size .*0"),
     "an unknown target": (
         lambda: random_circuit().to_brian2(target="fortran"), ValueError, "'fortran'"),
 }  # fmt: skip
