@@ -354,7 +354,7 @@ def test_command_runs_on_workers_or_reports_missing_scheduler(images, capsys):
     words = ["encode", str(images / "m"), str(images / "stack"), "-o", str(images / "a.npz")]
     assert main([*words, "--scheduler", "nowhere"]) == 1
     said = capsys.readouterr().err
-    assert "The Dask scheduler nowhere does not answer" in said
+    assert "The Dask scheduler nowhere does not respond" in said
     assert not (images / "a.npz").exists()
 
 

@@ -78,7 +78,7 @@ CIRCUITS = {
     "a spike generator without a floor": (
         lambda: SpikingNeuron(floor=-np.inf), ValueError, r"floor .*-inf"),
     "a window of less than a step": (
-        lambda: simulated(window=0.001), ValueError, r"0\.001.*50 steps"),
+        lambda: simulated(window=0.001), ValueError, r"50 steps.*got 0\.001"),
     "a window between two recorded steps": (
         lambda: membrane(simulated(record=("u",), every=30), SoftThreshold(0.1)),
         ValueError, "every=1"),
@@ -92,7 +92,8 @@ CIRCUITS = {
         r"11 neuron.*shape \(7,\)"),
     "a sparse dictionary": (
         lambda: Dictionary("x", scipy.sparse.eye_array(3)), TypeError, r"'x'.*toarray"),
-    "a block of no samples": (lambda: Brian2Engine(batch_size=0), ValueError, "batch_size .*0"),
+    "a batch of no samples": (
+        lambda: Brian2Engine(batch_size=0), ValueError, "`batch_size` .* got 0"),
     "an unknown target": (
         lambda: random_circuit().to_brian2(target="fortran"), ValueError, "'fortran'"),
 }  # fmt: skip
@@ -144,20 +145,20 @@ def neuron(value):
 
 
 FORGED = {
-    "an array without a name": (put(["arrays", 0], {}), "without name"),
-    "a digest that is none": (put(["arrays", 0, "sha256"], "xyz"), "no SHA-256"),
-    "an object of nothing": (neuron({"strange": 1}), "no value"),
-    "a bare list": (neuron([1]), "no value"),
+    "an array without a name": (put(["arrays", 0], {}), "must have exactly name"),
+    "a digest that is none": (put(["arrays", 0, "sha256"], "xyz"), "SHA-256 .* got 'xyz'"),
+    "an object of nothing": (neuron({"strange": 1}), "got {'strange': 1}"),
+    "a bare list": (neuron([1]), r"got \[1\]"),
     "a float of words": (neuron({"float": "big"}), "'big'"),
-    "a tuple of a number": (neuron({"tuple": 5}), "found 5"),
+    "a tuple of a number": (neuron({"tuple": 5}), "must be a list, got 5"),
     "a map without pairs": (neuron({"map": [1]}), r"\[1\]"),
     "a map with a name twice": (neuron({"map": [["a", 1], ["a", 2]]}), "pairs"),
     "words that are numbers": (neuron({"words": [1], "dtype": "U"}), r"\[1\]"),
     "words without end": (neuron({"words": ["x" * 5000, *"y" * 999], "dtype": "U"}), "16 MB"),
     "a generator of no state": (
         neuron({"mt19937": {"key": "uint32", "position": -1, "has_gauss": 0, "gauss": 0.0}}),
-        "no array|Mersenne"),
-    "a number beyond float64": (neuron("@"), "beyond float64"),
+        "no array|MT19937"),
+    "a number beyond float64": (neuron("@"), "range of float64"),
 }  # fmt: skip
 
 
@@ -191,7 +192,7 @@ def test_the_state_of_a_generator_is_checked(saved):
     key = next(name for name in held if name.endswith(".key"))
     for state in (held[key][:-1], held[key][None]):
         write_archive(saved, found, held | {key: state})
-        with pytest.raises(ModelFileError, match="Mersenne twister"):
+        with pytest.raises(ModelFileError, match="MT19937"):
             load(saved)
 
 
@@ -208,13 +209,13 @@ def test_an_altered_header_inside_raises(saved):
     data = bytearray(saved.read_bytes())
     data[data.index(b"PK\3\4", 4) + 10] ^= 1  # the time of an array's member
     saved.write_bytes(data)
-    with pytest.raises(ModelFileError, match="altered header before"):
+    with pytest.raises(ModelFileError, match="altered zip header"):
         load(saved)
 
 
 def test_a_file_cut_while_it_is_read_raises(saved, monkeypatch):
     monkeypatch.setattr(archive, "_verify", lambda file, *_: os.truncate(saved, 3000))
-    with pytest.raises(ModelFileError, match="end of the file"):
+    with pytest.raises(ModelFileError, match="end of file"):
         load(saved)
 
 
@@ -225,7 +226,7 @@ def with_weights(weights):
 UNSAVED = {
     "numbers beyond int64": (
         lambda: LCACoder(np.array([[2**63]], np.uint64)), TypeError, "int64"),
-    "names that are numbers": (lambda: with_weights({1: 0.5}), TypeError, r"keys \[1\]"),
+    "names that are numbers": (lambda: with_weights({1: 0.5}), TypeError, r"strings, got \[1\]"),
     "another generator": (
         lambda: make_linked(random_state=np.random.RandomState(np.random.PCG64(1))).fit(ROWS),
         TypeError, "MT19937"),
@@ -242,7 +243,7 @@ def test_a_model_that_no_file_holds_raises(tmp_path, case):
 
 def test_a_model_larger_than_a_file_raises(tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "MAX_FILE", 500)
-    with pytest.raises(ValueError, match="holds 500"):
+    with pytest.raises(ValueError, match="at most 500 bytes"):
         save(LCACoder(np.eye(3)), tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
@@ -289,10 +290,10 @@ def npy(array):
 
 NPZ = {
     "another compression": (
-        lambda path: npz(path, npy(np.ones(9)), zipfile.ZIP_LZMA), "compression"),
-    "a bomb": (lambda path: npz(path, npy(np.ones(9)), more=10**8), "cannot unpack"),
+        lambda path: npz(path, npy(np.ones(9)), zipfile.ZIP_LZMA), "not compressed by deflate"),
+    "a bomb": (lambda path: npz(path, npy(np.ones(9)), more=10**8), "cannot decompress"),
     "a member cut short": (
-        lambda path: npz(path, npy(np.ones(9))[:-8], more=8), "64 bytes where 72"),
+        lambda path: npz(path, npy(np.ones(9))[:-8], more=8), "declares 72 bytes, got 64"),
 }  # fmt: skip
 
 
@@ -321,7 +322,7 @@ def test_a_font_without_names_raises(tmp_path):
 @pytest.mark.parametrize(
     ("font", "shape", "message"),
     [
-        ("DejaVuSans.ttf", (1, 1), "one picture for several digits"),
+        ("DejaVuSans.ttf", (1, 1), "several digits have the same image"),
         ("cmex10.ttf", (28, 28), r"digit 0.*28 by 28"),
     ],
 )
@@ -416,7 +417,7 @@ COMMANDS = {
     "two modalities": (["encode", "both", "rows.npy", "-o", "c.npz"], "'left', 'right'"),
     "recall on workers": (
         ["encode", "left", "rows.npy", "--recall", "right", "-o", "c.zarr"], "--recall"),
-    "a vector": (["fit", "vector.npy", "-o", "m"], "vector.npy holds an array of shape (8,)"),
+    "a vector": (["fit", "vector.npy", "-o", "m"], "array of shape (8,)"),
     "a vector to be coded": (["encode", "left", "vector.npy", "-o", "c.npz"], "shape (8,)"),
     "an order without labels": (["fit", "rows.npy", "--ordinal", "-o", "m"], "--labels"),
     "one name for two": (["fit", "a=rows.npy", "a=rows.npy", "-o", "m"], "['a', 'a']"),

@@ -200,7 +200,7 @@ def test_function_waveform_and_large_step_raise():
         to_nir(spiking(drivers=(driver,)), DT)
     with pytest.raises(ValueError, match=r"`dt` must be below .* got 0\.01 s"):
         to_nir(spiking(), 10e-3)
-    with pytest.raises(ValueError, match="above zero"):
+    with pytest.raises(ValueError, match="> 0"):
         to_nir(spiking(), 0)
 
 
@@ -274,7 +274,7 @@ def test_changed_graph_is_rejected(name):
 def test_a_newer_schema_is_named():
     graph = to_nir(spiking(), DT)
     graph.metadata.update(schema=99)
-    with pytest.raises(ValueError, match=r"schema version 99.*Update spikelca"):
+    with pytest.raises(ValueError, match=r"schema version .* got 99.*Update spikelca"):
         from_nir(graph)
 
 

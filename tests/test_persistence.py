@@ -71,11 +71,9 @@ def test_unusual_floats_are_restored_bit_for_bit(path):
 
 def test_equal_learned_atoms_are_restored(path):
     equal = np.ones((3, 2)) / np.sqrt(2)
-    circuit = make_circuit(dictionaries=[Dictionary("x", atoms(3, 2))], drivers=[])
-    learned_circuit = circuit._replace(
-        dictionaries=(circuit.dictionaries[0]._with_atoms(equal),),
-        plasticity=PlasticityState.initial(3),
-    )
+    dictionaries, state = [Dictionary("x", atoms(3, 2))], PlasticityState.initial(3)
+    circuit = make_circuit(dictionaries=dictionaries, drivers=[], plasticity=state)
+    learned_circuit = circuit._replace(dictionaries=(circuit.dictionaries[0]._with_atoms(equal),))
     save(learned_circuit, path)
     assert_same_circuit(load(path), learned_circuit)
 
@@ -178,9 +176,9 @@ def test_bad_numbers_of_learning_states_are_rejected(path, name, number):
 
 @pytest.mark.parametrize("number", [-1, 256])
 def test_a_number_beyond_its_dtype_is_rejected(number):
-    assert ArrayStore({"place": np.array([0, 255])}).take("place", "uint8").dtype == np.uint8
+    assert ArrayStore({"place": np.array([0, 255])}).pop("place", "uint8").dtype == np.uint8
     with pytest.raises(ValueError, match="uint8"):
-        ArrayStore({"place": np.array([0, number])}).take("place", "uint8")
+        ArrayStore({"place": np.array([0, number])}).pop("place", "uint8")
 
 
 GENERATOR = np.random.PCG64(3).state

@@ -106,7 +106,7 @@ def test_text_and_page_show_mean_spread_and_gap():
     cells = re.findall(r"<td[^>]*>([^<]*)</td>", page_of(ROWS).partition("</table>")[0])
     assert cells[:6] == ["raw", "0.5000", "0.5000", "0.5000", "", ""]
     assert cells[7:13] == [
-        "linked", "0.8500 ± 0.0707", "0.2500 ± 0.0000", "0.6000 ± 0.0000", "11.5", "2e-05"
+        "linked", "0.8500 ±0.0707", "0.2500 ±0.0000", "0.6000 ±0.0000", "11.5", "2e-05"
     ]  # fmt: skip
     assert cells[14:20] == ["linked-LEAKY", "1.0000", "1.0000", "1.0000", "5.0", "3e-05"]
 
@@ -116,12 +116,12 @@ def test_text_and_page_warn_of_leaky_rows():
     assert report.LEAKAGE_NOTE not in text_of(ROWS[:3])
     assert "at test time. They" in page_of(ROWS)
     assert "at test time. They" not in page_of(ROWS[:3])
-    assert "A quick run" in page_of((), "spikelca reproduce --quick")
-    assert "A quick run" not in page_of((), "spikelca reproduce")
+    assert report.QUICK_NOTE in page_of((), "spikelca reproduce --quick")
+    assert report.QUICK_NOTE not in page_of((), "spikelca reproduce")
 
 
 def test_drivers_scale_with_the_threshold():
-    one, four = (settings.MNIST.driver(10, threshold) for threshold in (0.05, 0.2))
+    one, four = (settings.MNIST.make_driver(10, threshold) for threshold in (0.05, 0.2))
     assert four.excitation == pytest.approx(4 * one.excitation)
     assert four.inhibition == pytest.approx(4 * one.inhibition)
     assert four.gain == pytest.approx(2 * one.gain)  # its square is what enters the Gram matrix
@@ -143,10 +143,10 @@ def test_spiking_codes_are_those_of_spiking_neurons():
 
 
 def test_single_dictionary_has_no_contrast():
-    one = settings.Settings(contrast_amount=0.5, contrast_share=0.125)
-    assert one.contrast("linked") == one.contrast("ordinal") == Contrast(0.5, 0.125)
-    assert one.contrast("single") is None
-    assert replace(one, contrast_share=0).contrast("linked") is None
+    one = settings.Settings(contrast_kappa=0.5, contrast_fraction=0.125)
+    assert one.make_contrast("linked") == one.make_contrast("ordinal") == Contrast(0.5, 0.125)
+    assert one.make_contrast("single") is None
+    assert replace(one, contrast_fraction=0).make_contrast("linked") is None
 
 
 def test_test_labels_do_not_affect_learning():

@@ -57,7 +57,7 @@ def test_numba_equals_the_reference(neuron, wiring, transfer, drivers):
         and drivers == DRIVERS["linked"]
         and (wiring == "residual")
     ):
-        with pytest.raises(NotImplementedError, match="lateral wiring"):
+        with pytest.raises(NotImplementedError, match="wiring must be 'lateral'"):
             circuit.simulate(X, 0.1, labels=LABELS)
         return
     reference, fast = (

@@ -34,7 +34,7 @@ def outcome(neuron, transfer, wiring, wave, sign, dt):
         response = circuit.simulate(X, 0.03, dt, record=("current",))
     except ValueError as error:
         # Of a pair of cells the other one is named.
-        return re.sub(r"Cell (\d+)", lambda m: f"Cell {int(m[1]) % 11}", str(error))
+        return re.sub(r"cell (\d+)", lambda m: f"cell {int(m[1]) % 11}", str(error))
     return sign * response.code, sign * response.traces["current"]
 
 
