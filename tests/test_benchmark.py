@@ -50,7 +50,7 @@ def test_every_peer_solves_the_same_problem(maker):
     assert mean_gap(problem, code) < 1e-2
 
 
-def test_a_missing_peer_is_named_and_not_imitated():
+def test_missing_peer_is_named():
     def missing(problem):
         raise ImportError("no module named nowhere")
 

@@ -1,4 +1,4 @@
-"""Errors that no test of another room raises: each is raised once, by what a user does."""
+"""Errors that no other test raises, each raised by a call of the public interface."""
 
 from __future__ import annotations
 
@@ -100,13 +100,13 @@ CIRCUITS = {
 
 
 @pytest.mark.parametrize("case", CIRCUITS)
-def test_a_circuit_that_cannot_be_raises(case):
+def test_invalid_circuit_raises(case):
     act, kind, message = CIRCUITS[case]
     with pytest.raises(kind, match=message):
         act()
 
 
-def test_a_missing_brian2_names_the_way_out(monkeypatch):
+def test_missing_brian2_raises_with_remedy(monkeypatch):
     with pytest.raises(ImportError, match=r"no brian2 here.*engine='numba'"):
         without_brian2(monkeypatch)
 
@@ -125,13 +125,13 @@ UNFITTED = {
 
 
 @pytest.mark.parametrize("case", UNFITTED)
-def test_an_unfitted_estimator_raises(case):
+def test_unfitted_estimator_raises(case):
     with pytest.raises(NotFittedError, match="fit"):
         UNFITTED[case]()
 
 
 @pytest.mark.parametrize("method", ["fit", "transform"])
-def test_a_dictionary_of_another_width_raises(method):
+def test_dictionary_of_other_width_raises(method):
     with pytest.raises(ValueError, match=r"8 features.*expecting 3 features"):
         getattr(LCACoder(np.eye(3)), method)(ROWS)
 
@@ -163,7 +163,7 @@ FORGED = {
 
 
 @pytest.mark.parametrize("case", FORGED)
-def test_a_forged_manifest_raises(tmp_path, case):
+def test_forged_manifest_raises(tmp_path, case):
     path, (change, message) = tmp_path / "model", FORGED[case]
     circuit = Circuit(RATE, SoftThreshold(0.1), [Dictionary("x", np.eye(3))])
     save(circuit, path)
@@ -187,7 +187,7 @@ def saved(tmp_path):
     return path
 
 
-def test_the_state_of_a_generator_is_checked(saved):
+def test_state_of_generator_is_checked(saved):
     found, held = read_archive(saved)
     key = next(name for name in held if name.endswith(".key"))
     for state in (held[key][:-1], held[key][None]):
@@ -205,7 +205,7 @@ def test_numbers_beyond_their_type_raise(tmp_path):
         load(path)
 
 
-def test_an_altered_header_inside_raises(saved):
+def test_altered_zip_header_raises(saved):
     data = bytearray(saved.read_bytes())
     data[data.index(b"PK\3\4", 4) + 10] ^= 1  # the time of an array's member
     saved.write_bytes(data)
@@ -213,7 +213,7 @@ def test_an_altered_header_inside_raises(saved):
         load(saved)
 
 
-def test_a_file_cut_while_it_is_read_raises(saved, monkeypatch):
+def test_file_truncated_while_reading_raises(saved, monkeypatch):
     monkeypatch.setattr(archive, "_verify", lambda file, *_: os.truncate(saved, 3000))
     with pytest.raises(ModelFileError, match="end of file"):
         load(saved)
@@ -234,14 +234,14 @@ UNSAVED = {
 
 
 @pytest.mark.parametrize("case", UNSAVED)
-def test_a_model_that_no_file_holds_raises(tmp_path, case):
+def test_model_that_cannot_be_saved_raises(tmp_path, case):
     make, kind, message = UNSAVED[case]
     with pytest.raises(kind, match=message):
         save(make(), tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_larger_than_a_file_raises(tmp_path, monkeypatch):
+def test_model_larger_than_size_limit_raises(tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "MAX_FILE", 500)
     with pytest.raises(ValueError, match="at most 500 bytes"):
         save(LCACoder(np.eye(3)), tmp_path / "model")
@@ -257,7 +257,7 @@ def test_a_model_larger_than_a_file_raises(tmp_path, monkeypatch):
         ("owner", {"X": 1}, "run parameters"),
     ],
 )
-def test_a_forged_checkpoint_raises(tmp_path, name, value, message):
+def test_forged_checkpoint_raises(tmp_path, name, value, message):
     path = tmp_path / "checkpoint"
     make_linked().fit(ROWS, checkpoint=path)
     found, held = read_archive(path)
@@ -298,7 +298,7 @@ NPZ = {
 
 
 @pytest.mark.parametrize("case", NPZ)
-def test_a_damaged_archive_of_arrays_raises(tmp_path, case):
+def test_damaged_npz_file_raises(tmp_path, case):
     make, message = NPZ[case]
     path = make(tmp_path)
     with pytest.raises(DataError, match=message) as caught:
@@ -313,7 +313,7 @@ def test_one_of_several_arrays_must_be_named(tmp_path):
             read_npz(tmp_path / "x.npz", key)
 
 
-def test_a_font_without_names_raises(tmp_path):
+def test_font_without_names_raises(tmp_path):
     (tmp_path / "x.ttf").write_bytes(b"\0\1\0\0" + bytes(8))
     with pytest.raises(DataError, match="no table 'name'"):
         read_faces(tmp_path / "x.ttf")
@@ -372,7 +372,7 @@ FOLDERS = {
 
 
 @pytest.mark.parametrize("case", FOLDERS)
-def test_a_folder_that_holds_no_rows_raises(tmp_path, case):
+def test_folder_without_rows_raises(tmp_path, case):
     pytest.importorskip("zarr")
     from spikelca.distributed import read_lazily
 
@@ -381,7 +381,7 @@ def test_a_folder_that_holds_no_rows_raises(tmp_path, case):
         read_lazily(make(tmp_path))
 
 
-def test_a_dask_array_without_rows_raises():
+def test_dask_array_without_rows_raises():
     array = pytest.importorskip("dask.array")
     X = array.from_array(ROWS, chunks=(10, -1))
     with pytest.raises(ValueError, match="0 sample"):
@@ -426,7 +426,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("case", COMMANDS)
-def test_a_command_that_fails_says_why(files, monkeypatch, capsys, case):
+def test_failed_command_prints_reason(files, monkeypatch, capsys, case):
     words, message = COMMANDS[case]
     monkeypatch.chdir(files)
     before = set(files.iterdir())

@@ -87,16 +87,16 @@ def test_code_and_report_belong_together(engine, kind, two_sided, dtype):
             note = f"{atoms_kind}, {driver}, tol {tol}, max_iter {max_iter}"
             pairs = [(found.residual, residual)] if gap is None else [
                 (found.residual, residual), (found.gap, gap)]  # fmt: skip
-            for told, true in pairs:
-                np.testing.assert_allclose(told[exact], true[exact], err_msg=note, **near)
-                assert (told >= true - ROUNDING[dtype]).all(), note
+            for reported, true in pairs:
+                np.testing.assert_allclose(reported[exact], true[exact], err_msg=note, **near)
+                assert (reported >= true - ROUNDING[dtype]).all(), note
             assert (found.gap is None) == (gap is None)
             n_exact += exact.sum()
     assert n_exact >= 12 * 24
 
 
 @pytest.mark.parametrize("engine", ["numba", "reference"])
-def test_no_rounds_at_all_raise(engine):
+def test_zero_rounds_raise(engine):
     atoms, X = world("random", False)
     circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", atoms)])
     with pytest.raises(ValueError, match=r"max_iter .*0"):

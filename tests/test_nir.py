@@ -271,7 +271,7 @@ def test_changed_graph_is_rejected(name):
 # ------------------------------------------------------------------------------- invalid files
 
 
-def test_a_newer_schema_is_named():
+def test_newer_schema_is_named_in_error():
     graph = to_nir(spiking(), DT)
     graph.metadata.update(schema=99)
     with pytest.raises(ValueError, match=r"schema version .* got 99.*Update spikelca"):

@@ -138,7 +138,7 @@ UNWRITTEN = [
 
 
 @pytest.mark.parametrize("found", UNWRITTEN, ids=str)
-def test_what_no_value_is_written_as_is_rejected(found):
+def test_unknown_json_value_is_rejected(found):
     with pytest.raises(ValueError, match="place"):
         from_json(found, "place", ArrayStore())
 
@@ -151,11 +151,11 @@ def test_what_no_value_is_written_as_is_rejected(found):
     ],
     ids=str,
 )  # fmt: skip
-def test_a_forged_random_state_is_rejected(part):
+def test_forged_random_state_is_rejected(part):
     arrays = ArrayStore()
-    told = to_json(np.random.RandomState(3), "place", arrays)["mt19937"]
+    state = to_json(np.random.RandomState(3), "place", arrays)["mt19937"]
     with pytest.raises(ValueError, match="place"):
-        from_json({"mt19937": told | part}, "place", arrays)
+        from_json({"mt19937": state | part}, "place", arrays)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_bad_numbers_of_learning_states_are_rejected(path, name, number):
 
 
 @pytest.mark.parametrize("number", [-1, 256])
-def test_a_number_beyond_its_dtype_is_rejected(number):
+def test_number_out_of_dtype_range_is_rejected(number):
     assert ArrayStore({"place": np.array([0, 255])}).pop("place", "uint8").dtype == np.uint8
     with pytest.raises(ValueError, match="uint8"):
         ArrayStore({"place": np.array([0, number])}).pop("place", "uint8")
@@ -201,7 +201,7 @@ def test_every_state_of_a_generator_comes_back():
     ],
     ids=str,
 )  # fmt: skip
-def test_a_forged_generator_is_rejected(part):
+def test_forged_generator_is_rejected(part):
     with pytest.raises(ValueError, match="place"):
         rng_from_json(rng_to_json(GENERATOR) | part, "place")
 
@@ -223,7 +223,7 @@ def test_every_position_of_a_random_state_comes_back(position):
     ],
     ids=str,
 )  # fmt: skip
-def test_what_a_file_cannot_hold_is_not_saved(value):
+def test_unsupported_value_is_not_saved(value):
     with pytest.raises(TypeError, match="place"):
         to_json(value, "place", ArrayStore())
 

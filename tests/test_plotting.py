@@ -287,7 +287,7 @@ def test_background_of_nonnegative_atoms_is_grey():
     assert draw.draw_dictionary(ATOMS - 0.5, (3, 4)).get_facecolor()[:3] == (1, 1, 1)
 
 
-def test_a_run_is_drawn_with_its_spikes():
+def test_simulation_is_drawn_with_its_spikes():
     circuit = random_circuit(SPIKING)
     X = random_stimuli(circuit, n_samples=3, size=0.5)
     run = circuit.simulate(X, 0.1, 4e-4, record=("u", "spikes"))

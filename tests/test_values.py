@@ -60,7 +60,7 @@ def test_every_value_of_a_model_file_is_here():
 
 
 @pytest.mark.parametrize(("value", "name"), CASES)
-def test_the_form_of_a_number_changes_nothing(value, name):
+def test_numeric_types_are_equivalent(value, name):
     number = getattr(value, name)
     for form, make in FORMS[type(number)].items():
         other = replace(value, **{name: make(number)})
@@ -70,7 +70,7 @@ def test_the_form_of_a_number_changes_nothing(value, name):
 
 
 @pytest.mark.parametrize(("value", "name"), CASES)
-def test_a_number_that_is_not_finite_is_rejected(value, name):
+def test_non_finite_number_is_rejected(value, name):
     if isinstance(getattr(value, name), bool):
         return
     for number in (np.nan, np.inf, -np.inf, np.float32(np.nan)):
@@ -79,7 +79,7 @@ def test_a_number_that_is_not_finite_is_rejected(value, name):
 
 
 @pytest.mark.parametrize(("value", "name"), [case for case in CASES if case.values[1] in TIMES])
-def test_a_time_may_carry_a_unit(value, name):
+def test_times_accept_brian2_units(value, name):
     from brian2 import ms, second
 
     number = getattr(value, name)
