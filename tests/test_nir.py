@@ -169,7 +169,7 @@ def test_graph_has_shapes_and_metadata():
 def test_failed_export_keeps_old_file(tmp_path):
     write_nir(spiking(), tmp_path / "circuit.nir", DT)
     before = (tmp_path / "circuit.nir").read_bytes()
-    with pytest.raises(ValueError, match="rate neurons"):
+    with pytest.raises(ValueError, match="RateNeuron"):
         write_nir(random_circuit(), tmp_path / "circuit.nir", DT)
     assert (tmp_path / "circuit.nir").read_bytes() == before
 
@@ -177,8 +177,8 @@ def test_failed_export_keeps_old_file(tmp_path):
 # ------------------------------------------------------------------------------- unsupported
 
 UNSUPPORTED = {
-    "rate neurons": (lambda: random_circuit(RateNeuron()), r"rate neurons.*SpikingNeuron"),
-    "hard": (lambda: spiking(transfer=HardThreshold(0.1)), r"SoftThreshold.*hard threshold"),
+    "rate neurons": (lambda: random_circuit(RateNeuron()), r"got RateNeuron.*SpikingNeuron"),
+    "hard": (lambda: spiking(transfer=HardThreshold(0.1)), r"SoftThreshold.*got HardThreshold"),
     "signed": (lambda: spiking(transfer=SoftThreshold(0.1, True)), r"no sign.*-atoms"),
     "residual": (lambda: spiking(wiring="residual"), r"'residual'.*wiring='lateral'"),
     "clamp": (

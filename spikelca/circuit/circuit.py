@@ -152,7 +152,8 @@ class Circuit:
     @cached_property
     def coupling(self) -> Coupling:
         """The Gram matrix with the quantities derived from it, computed once."""
-        return Coupling(gram_matrix(self.dictionaries))
+        ds = self.dictionaries
+        return Coupling(gram_matrix([d.atoms for d in ds], [d.weight for d in ds]))
 
     @property
     def gram(self) -> FloatArray:
@@ -637,8 +638,10 @@ class Circuit:
         if stimuli is None:
             stimuli = {name: np.zeros((n_samples, width)) for name, width in self.widths.items()}
         problem = self._compile_static(stimuli, labels)
+        engine = Brian2Engine(target)
+        engine.check(problem)
         run = prepare_run(problem, self.drivers, True, duration, dt, **options)
-        return Brian2Engine(target).build(run)
+        return engine.build(run)
 
     def _compile_static(
         self, stimuli: Mapping[str, ArrayLike], labels: ArrayLike | None

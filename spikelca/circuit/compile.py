@@ -41,13 +41,9 @@ def apply_drivers(
     labels: ArrayLike | None,
 ) -> dict[str, Any]:
     """Compute the fields of a `Problem` that depend on the drivers."""
-    gram = coupling.gram
-    injection = sum_injections(drivers, labels, len(inputs[0].stimulus), len(gram))
-    if injection.gain:
-        gain = np.eye(len(gram), dtype=gram.dtype) * gram.dtype.type(injection.gain)
-        coupling = Coupling(gram + gain)
+    injection = sum_injections(drivers, labels, len(inputs[0].stimulus), len(coupling.gram))
     return {
-        "coupling": coupling,
+        "coupling": coupling.with_gain(injection.gain),
         "current": injection.current,
         "allowed": injection.allowed,
         "offset": injection.offset,

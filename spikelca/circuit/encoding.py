@@ -114,6 +114,7 @@ def iter_encoded_chunks(
             state = {"a": check_matrix(initial_codes[rows], "start", None, dtype, first)}
         chunk_labels = None if numbers is None else numbers[rows]
         problem = compile_chunk(checked, chunk_labels, start=state)
+        engine.check(problem)
         yield rows, engine.encode(problem, tol, max_iter)
         for X in stimuli.values():
             out_of_core.release_pages(X, rows)

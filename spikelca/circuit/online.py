@@ -40,6 +40,7 @@ def run_online(
     NotImplementedError
         For ON and OFF cells, whose weights would diverge, and for Poisson inputs.
     """
+    engine.check(problem)
     # `Hebbian` checks the rate and the decay.
     rule = Hebbian(rate, memory)
     if not problem.residual_wiring:

@@ -24,7 +24,6 @@ from spikelca.engines import (
     MAX_WINDOW_STEPS,
     RECORDABLE,
     Clock,
-    Coupling,
     Engine,
     Problem,
     Record,
@@ -67,9 +66,10 @@ def run_simulation(
     duration, dt, **options
         As in `Circuit.simulate`.
     """
+    engine.check(problem)
     run = prepare_run(problem, drivers, engine.float64_only, duration, dt, **options)
     response = engine.simulate(run)
-    return merge_on_off(response, widen(problem)) if needs_on_off(problem) else response
+    return merge_on_off(response, problem.astype(np.float64)) if needs_on_off(problem) else response
 
 
 def prepare_run(
@@ -85,7 +85,7 @@ def prepare_run(
     """Add clock, waveforms, recording, ON and OFF cells and initial state to a problem."""
     check_spiking_inputs(problem)
     if float64 or isinstance(problem.neuron, SpikingNeuron):
-        problem = widen(problem)
+        problem = problem.astype(np.float64)
     run = set_recording(add_clock(problem, duration, dt, drivers), **recording)
     return set_initial_state(expand_on_off(run) if needs_on_off(run) else run, start)
 
@@ -147,20 +147,6 @@ def make_clock(problem: Problem, duration: Any, dt: Any | None) -> Clock:
     if duration < dt * (1 - 1e-9):
         raise ValueError(f"duration must be at least one step of {dt:.3g} s, got {duration:.3g} s.")
     return Clock(dt, round(duration / dt))
-
-
-def widen(problem: Problem) -> Problem:
-    """Convert a problem to float64 and compute its Gram matrix again."""
-    if problem.dtype == np.float64:
-        return problem
-    inputs = tuple(
-        replace(p.with_atoms(p.atoms.astype(np.float64)), stimulus=p.stimulus.astype(np.float64))
-        for p in problem.inputs
-    )
-    gram = np.diag(np.full(problem.n_neurons, problem.gain))
-    for p in inputs:
-        gram += p.weight * (p.atoms @ p.atoms.T)
-    return replace(problem, inputs=inputs, coupling=Coupling((gram + gram.T) * 0.5))
 
 
 def set_recording(

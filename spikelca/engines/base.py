@@ -52,6 +52,9 @@ class Engine(ABC):
     float64_only : bool
         Whether every simulation of this engine is in float64, whatever the precision of the
         circuit.
+    neurons, transfers, input_kinds : tuple of type
+        The types that the engine implements, empty for any type. A subclass of one of them may
+        have other equations, and is another type.
 
     Examples
     --------
@@ -66,6 +69,36 @@ class Engine(ABC):
 
     name: str
     float64_only: bool = False
+    neurons: tuple[type, ...] = ()
+    transfers: tuple[type, ...] = ()
+    input_kinds: tuple[type, ...] = ()
+
+    def check(self, problem: Problem) -> None:
+        """Check that the engine implements the types of a problem.
+
+        Parameters
+        ----------
+        problem : Problem
+
+        Raises
+        ------
+        NotImplementedError
+            If the neuron, the transfer function or a kind of inputs is of another type.
+        """
+        self._check_type("neuron", problem.neuron, self.neurons)
+        self._check_type("transfer", problem.transfer, self.transfers)
+        for population in problem.inputs:
+            name = f"inputs of {population.name!r}"
+            self._check_type(name, population.input_kind, self.input_kinds)
+
+    def _check_type(self, name: str, value: Any, implemented: tuple[type, ...]) -> None:
+        if implemented and type(value) not in implemented:
+            names = " or ".join(kind.__name__ for kind in implemented)
+            raise NotImplementedError(
+                f"{name} must be {names} for engine {self.name!r}, got {type(value).__name__}. "
+                "Use one of these, or an engine that implements it (a rate circuit with another "
+                "transfer function runs with engine='reference')."
+            )
 
     @abstractmethod
     def encode(self, problem: Problem, tol: float, max_iter: int) -> Response:

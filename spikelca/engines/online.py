@@ -115,14 +115,9 @@ class OnlineResult:
 
 def select_presentation(problem: Problem, sample: int) -> Problem:
     """Return the problem of a single presentation, with the initial state of the whole run."""
-    rows = slice(sample, sample + 1)
-    return replace(
-        problem,
-        inputs=tuple(p.select(sample, sample + 1) for p in problem.inputs),
-        current=problem.current[rows] if len(problem.current) > 1 else problem.current,
-        allowed=None if problem.allowed is None else problem.allowed[rows],
-        record=replace(problem.record, samples=np.zeros(0, np.int64)),
-    )
+    record = replace(problem.record, samples=np.zeros(0, np.int64))
+    alone = replace(problem, start=None, record=record).select(np.array([sample]))
+    return replace(alone, start=problem.start)
 
 
 def spike_learning_rates(problem: Problem, rule: OnlineRule) -> FloatArray:

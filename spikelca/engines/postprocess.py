@@ -35,13 +35,13 @@ def compute_certificates(
     -------
     residual : (n_samples,)
     gap : (n_samples,) or None
-        None unless the threshold is soft.
+        None unless the transfer function is `SoftThreshold`.
     """
     transfer, d, allowed = problem.transfer, problem.current, problem.allowed
     a, b = code.astype(np.float64, copy=False), drive.astype(np.float64, copy=False)
     c = residual_correlation(b, problem.gram, a)
     residual = compute_residual(transfer, c + d, a, allowed)
-    if not isinstance(transfer, SoftThreshold):
+    if type(transfer) is not SoftThreshold:
         return residual, None
     return residual, compute_gap(transfer, b, c, a, problem.stimulus_energy(), d, allowed)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.engines.response import Clock, Record
-from spikelca.model.atoms import default_step, step_limit
+from spikelca.model.atoms import default_step, gram_matrix, step_limit
 from spikelca.model.dictionary import DerivedArrays, transpose
 from spikelca.model.inputs import AnalogInput, Inputs, PoissonInput, SpikingResidual
 from spikelca.model.neurons import Neuron, SpikingNeuron
@@ -39,8 +39,8 @@ class InputPopulation:
         Arrays computed from the atoms, in the memory layouts of the engines.
     input_kind : AnalogInput, PoissonInput or SpikingResidual, default=AnalogInput()
         How the stimulus enters the circuit.
-    first_sample : int, default=0
-        Index of the first sample in the whole batch, if these samples are a part of it.
+    sample_numbers : (n_samples,), optional
+        Index of each sample in the whole batch, if these samples are a part of it.
 
     Examples
     --------
@@ -58,7 +58,7 @@ class InputPopulation:
     weight: float
     derived: DerivedArrays
     input_kind: Inputs = field(default_factory=AnalogInput)
-    first_sample: int = 0
+    sample_numbers: NDArray[np.int64] | None = None
 
     def with_atoms(self, atoms: FloatArray) -> InputPopulation:
         """Return a copy with other atoms."""
@@ -69,10 +69,15 @@ class InputPopulation:
         """Phi_i, contiguous, for engines that loop over the inputs: (n_inputs, n_neurons)."""
         return self.derived.get(transpose)
 
-    def select(self, start: int, stop: int) -> InputPopulation:
-        """Return a copy with the samples from `start` up to, but not including, `stop`."""
+    def select(self, rows: NDArray[np.int64]) -> InputPopulation:
+        """Return a copy with some of the samples."""
+        numbers = rows if self.sample_numbers is None else self.sample_numbers[rows]
+        return replace(self, stimulus=self.stimulus[rows], sample_numbers=numbers)
+
+    def astype(self, dtype: Any) -> InputPopulation:
+        """Return a copy in another precision."""
         return replace(
-            self, stimulus=self.stimulus[start:stop], first_sample=self.first_sample + start
+            self.with_atoms(self.atoms.astype(dtype)), stimulus=self.stimulus.astype(dtype)
         )
 
     @property
@@ -119,7 +124,8 @@ class InputPopulation:
         if not isinstance(self.input_kind, PoissonInput):
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
         x = self.stimulus[row]
-        steps, inputs = self.input_kind.draw_spikes(x, k, n_steps, self.first_sample + row)
+        number = row if self.sample_numbers is None else int(self.sample_numbers[row])
+        steps, inputs = self.input_kind.draw_spikes(x, k, n_steps, number)
         return steps, inputs, self.quantum * np.sign(x)[inputs]
 
 
@@ -149,6 +155,13 @@ class Coupling:
 
     def __post_init__(self) -> None:
         self.gram.setflags(write=False)
+
+    def with_gain(self, gain: float) -> Coupling:
+        """Return the coupling with the gain of linked drivers on its diagonal."""
+        if not gain:
+            return self
+        dtype = self.gram.dtype
+        return Coupling(self.gram + np.eye(len(self.gram), dtype=dtype) * dtype.type(gain))
 
     @property
     def lateral(self) -> FloatArray:
@@ -241,6 +254,49 @@ class Problem:
     clock: Clock | None = None
     record: Record = field(default_factory=Record)
     start: Mapping[str, FloatArray] | None = None
+
+    def select(self, rows: NDArray[np.int64]) -> Problem:
+        """Return the problem of some of the samples, and of the recorded ones among them.
+
+        Parameters
+        ----------
+        rows : (n_selected,)
+            Indices of the samples, ascending.
+        """
+        if len(rows) == self.n_samples:
+            return self
+
+        def pick(x: Any, axis: int = 0) -> Any:
+            is_shared = x is None or x.shape[axis] != self.n_samples
+            return x if is_shared else x.take(rows, axis)
+
+        recorded = self.record.samples[np.isin(self.record.samples, rows)]
+        start = self.start
+        return replace(
+            self,
+            inputs=tuple(p.select(rows) for p in self.inputs),
+            current=pick(self.current),
+            allowed=pick(self.allowed),
+            offset=pick(self.offset),
+            waveform=pick(self.waveform, axis=1),
+            start=None if start is None else {name: x[rows] for name, x in start.items()},
+            record=replace(self.record, samples=np.searchsorted(rows, recorded)),
+        )
+
+    def astype(self, dtype: Any) -> Problem:
+        """Return the problem in another precision, with a Gram matrix computed in it."""
+        if self.dtype == dtype:
+            return self
+        inputs = tuple(p.astype(dtype) for p in self.inputs)
+        gram = gram_matrix([p.atoms for p in inputs], [p.weight for p in inputs])
+        start = self.start
+        return replace(
+            self,
+            inputs=inputs,
+            coupling=Coupling(gram).with_gain(self.gain),
+            waveform=None if self.waveform is None else self.waveform.astype(dtype),
+            start=None if start is None else {name: x.astype(dtype) for name, x in start.items()},
+        )
 
     @property
     def gram(self) -> FloatArray:

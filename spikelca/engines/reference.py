@@ -30,7 +30,6 @@ the same in every engine, so that the results are bit-identical.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,8 +45,9 @@ from spikelca.engines.postprocess import (
 )
 from spikelca.engines.problem import InputPopulation, Problem
 from spikelca.engines.response import Response, Spikes
-from spikelca.model.neurons import SpikingNeuron
-from spikelca.model.transfer import HardThreshold
+from spikelca.model.inputs import AnalogInput, PoissonInput, SpikingResidual
+from spikelca.model.neurons import RateNeuron, SpikingNeuron
+from spikelca.model.transfer import HardThreshold, SoftThreshold
 from spikelca.utils.validation import FloatArray
 
 InputSigns = list[NDArray[np.int8]]
@@ -198,7 +198,7 @@ def _step_spiking_lateral(
     p: Problem, state: State, b: FloatArray, step: int, fired: Any, input_signs: InputSigns
 ) -> None:
     u, v, k = state["u"], state["v"], p.k
-    theta, lateral = p.neuron.quantum, p.lateral  # type: ignore[union-attr]
+    theta, lateral = p.neuron.quantum, p.lateral  # type: ignore[attr-defined]
     new_u, new_v = k * ((b + p.waveform_at(step)) - u) + u, k * generator_input(p, u, v) + v
     fired[step] = new_v >= theta
     for population, signs in zip(p.inputs, input_signs, strict=True):
@@ -213,7 +213,7 @@ def _step_spiking_residual(
     p: Problem, state: State, b: FloatArray, step: int, fired: Any, input_signs: InputSigns
 ) -> None:
     u, v, s, k = compute_membrane(p, state), state["v"], state["s"], p.k
-    theta: float = p.neuron.quantum  # type: ignore[union-attr]
+    theta: float = p.neuron.quantum  # type: ignore[attr-defined]
     new_v = k * generator_input(p, u, v) + v
     new_s = k * ((p.current + p.waveform_at(step)) - s) + s
     fired[step] = new_v >= theta
@@ -251,6 +251,14 @@ class ReferenceEngine(Engine):
     """The executable specification: NumPy loops over time, all samples together."""
 
     name = "reference"
+    neurons = (RateNeuron, SpikingNeuron)
+    input_kinds = (AnalogInput, PoissonInput, SpikingResidual)
+
+    def check(self, problem: Problem) -> None:
+        """Check that the types are implemented; rate neurons have any transfer function."""
+        super().check(problem)
+        if isinstance(problem.neuron, SpikingNeuron):
+            self._check_type("transfer", problem.transfer, (SoftThreshold, HardThreshold))
 
     def encode(self, problem: Problem, tol: float, max_iter: int) -> Response:
         """Integrate the rate equations with a stable step until every sample has converged."""
@@ -287,20 +295,9 @@ def _output(problem: Problem, u: FloatArray, rows: NDArray[np.int64]) -> FloatAr
 def _converged(
     problem: Problem, b: FloatArray, code: FloatArray, tol: float, rows: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    selected = _select_samples(problem, rows)
+    selected = problem.select(rows)
     residual, gap = compute_certificates(selected, b[rows], code)
     # Without a gap (hard threshold, or a current above the threshold) the residual decides.
     if gap is not None:
         return np.asarray((residual <= tol) & ~(gap > tol))
     return np.asarray(residual <= tol)
-
-
-def _select_samples(problem: Problem, rows: NDArray[np.int64]) -> Problem:
-    n = problem.n_samples
-    return replace(
-        problem,
-        inputs=tuple(replace(p, stimulus=p.stimulus[rows]) for p in problem.inputs),
-        current=problem.current[rows] if len(problem.current) == n else problem.current,
-        allowed=None if problem.allowed is None else problem.allowed[rows],
-        offset=None if problem.offset is None else problem.offset[rows],
-    )

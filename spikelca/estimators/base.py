@@ -74,7 +74,7 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     sparse_output: bool
 
     def _make_neuron(self) -> Neuron:
-        if isinstance(self.neuron, (RateNeuron, SpikingNeuron)):
+        if isinstance(self.neuron, Neuron):
             return self.neuron
         return _lookup(_NEURONS, self.neuron, "neuron")()
 

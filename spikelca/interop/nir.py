@@ -49,6 +49,7 @@ from spikelca._version import __version__
 from spikelca.circuit import Circuit
 from spikelca.circuit.compile import sum_injections
 from spikelca.circuit.simulation import static_drivers
+from spikelca.engines.problem import Coupling
 from spikelca.interop.hdf5 import check_hdf5
 from spikelca.model.atoms import gram_matrix, step_limit
 from spikelca.model.neurons import SpikingNeuron
@@ -70,16 +71,16 @@ FORMAT, SCHEMA = "spikelca-circuit", 1
 def describe_circuit(circuit: Circuit, dt: float) -> dict[str, Any]:
     """Check that NIR can represent the circuit, and describe it for the metadata."""
     neuron, transfer = circuit.neuron, circuit.transfer
-    if not isinstance(neuron, SpikingNeuron):
+    if type(neuron) is not SpikingNeuron:
         raise ValueError(
             "`circuit` must have spiking neurons, because NIR has no node with graded, "
-            "thresholded output, got rate neurons. Export "
+            f"thresholded output, got {type(neuron).__name__}. Export "
             "circuit.replace(neuron=SpikingNeuron(tau=...)), which converges to the same code."
         )
-    if not isinstance(transfer, SoftThreshold):
+    if type(transfer) is not SoftThreshold:
         raise ValueError(
-            "`circuit` must have a SoftThreshold, because NIR has no node whose output jumps at "
-            "the threshold, got a hard threshold."
+            "`circuit` must have a SoftThreshold, because NIR has no node with another transfer "
+            f"function, got {type(transfer).__name__}."
         )
     if transfer.two_sided:
         raise ValueError(
@@ -137,7 +138,8 @@ def double_gram(circuit: Circuit) -> NDArray[np.float64]:
             "`circuit` must not have a driver that clamps, because NIR has no node that sets "
             "neurons to zero. Use circuit.without_drivers(), or another mode of the driver."
         )
-    return np.asarray(gram_matrix(dictionaries) + injection.gain * np.eye(n))
+    gram = gram_matrix([d.atoms for d in dictionaries], [d.weight for d in dictionaries])
+    return Coupling(gram).with_gain(injection.gain).gram
 
 
 def make_input_nodes(nir: Any, circuit: Circuit) -> tuple[dict[str, Any], list[tuple[str, str]]]:

@@ -6,7 +6,7 @@ Frozen values with their equations. Codes and time steps are computed by `spikel
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.drivers import CurrentDriver, Driver, Fade, Injection, OrdinalDriver
 from spikelca.model.inputs import AnalogInput, PoissonInput, SpikingResidual
-from spikelca.model.neurons import RateNeuron, SpikingNeuron
+from spikelca.model.neurons import Neuron, RateNeuron, SpikingNeuron
 from spikelca.model.plasticity import Contrast, Hebbian, IdleAtoms, PlasticityState
 from spikelca.model.transfer import HardThreshold, SoftThreshold, Transfer
 from spikelca.model.waveforms import (
@@ -35,6 +35,7 @@ __all__ = [
     "Hebbian",
     "IdleAtoms",
     "Injection",
+    "Neuron",
     "Noise",
     "OrdinalDriver",
     "PlasticityState",

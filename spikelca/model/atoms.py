@@ -61,12 +61,12 @@ def normalise_stacked(
     return [phi * scale.astype(phi.dtype)[:, None] for phi in atoms]
 
 
-def gram_matrix(dictionaries: Sequence[Dictionary]) -> FloatArray:
+def gram_matrix(atoms: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
     """Compute ``sum_i w_i Phi_i^T Phi_i``, exactly symmetric: (n_neurons, n_neurons)."""
-    dtype = dictionaries[0].atoms.dtype
-    gram = np.zeros((dictionaries[0].n_neurons,) * 2, dtype=dtype)
-    for d in dictionaries:
-        gram += dtype.type(d.weight) * (d.atoms @ d.atoms.T)
+    n_neurons, dtype = len(atoms[0]), atoms[0].dtype
+    gram = np.zeros((n_neurons, n_neurons), dtype=dtype)
+    for phi, weight in zip(atoms, weights, strict=True):
+        gram += dtype.type(weight) * (phi @ phi.T)
     return np.asarray((gram + gram.T) * dtype.type(0.5))
 
 

@@ -13,7 +13,31 @@ from spikelca.utils.validation import check_positive, to_positive_seconds
 
 
 @dataclass(frozen=True)
-class RateNeuron:
+class Neuron:
+    """Base class of neurons: a membrane time constant.
+
+    A subclass describes a neuron; an engine that implements its equations lists it in
+    `Engine.neurons`.
+
+    Parameters
+    ----------
+    tau : float or Brian2 quantity, default=10 ms
+        Membrane time constant.
+
+    Examples
+    --------
+    >>> issubclass(RateNeuron, Neuron) and issubclass(SpikingNeuron, Neuron)
+    True
+    """
+
+    tau: float = 10e-3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tau", to_positive_seconds(self.tau, "tau"))
+
+
+@dataclass(frozen=True)
+class RateNeuron(Neuron):
     """Leaky integrator with a graded output.
 
     ::
@@ -45,14 +69,9 @@ class RateNeuron:
     0.02
     """
 
-    tau: float = 10e-3
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "tau", to_positive_seconds(self.tau, "tau"))
-
 
 @dataclass(frozen=True)
-class SpikingNeuron:
+class SpikingNeuron(Neuron):
     """Leaky dendrite u that charges a non-leaky spike generator v.
 
     ::
@@ -94,12 +113,11 @@ class SpikingNeuron:
     -0.05
     """
 
-    tau: float = 10e-3
     quantum: float = 0.02
     floor: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tau", to_positive_seconds(self.tau, "tau"))
+        super().__post_init__()
         object.__setattr__(self, "quantum", check_positive(self.quantum, "quantum"))
         floor = -self.quantum if self.floor is None else float(self.floor)
         if not -math.inf < floor <= 0:
@@ -110,6 +128,3 @@ class SpikingNeuron:
     def v_floor(self) -> float:
         """The lower bound of v, with the default resolved."""
         return -self.quantum if self.floor is None else self.floor
-
-
-Neuron = RateNeuron | SpikingNeuron

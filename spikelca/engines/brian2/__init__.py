@@ -7,7 +7,7 @@ engine is first used.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,25 +26,11 @@ from spikelca.engines.postprocess import (
 )
 from spikelca.engines.problem import Problem
 from spikelca.engines.response import RECORDABLE, Response, Spikes
-from spikelca.model.inputs import PoissonInput
-from spikelca.model.neurons import SpikingNeuron
+from spikelca.model.inputs import AnalogInput, PoissonInput, SpikingResidual
+from spikelca.model.neurons import RateNeuron, SpikingNeuron
+from spikelca.model.transfer import HardThreshold, SoftThreshold
 from spikelca.utils.system import available_bytes, format_bytes
 from spikelca.utils.validation import FloatArray
-
-
-def rows_of(problem: Problem, rows: NDArray[np.int64]) -> Problem:
-    """Return the problem of some consecutive samples."""
-    n, waveform, record = problem.n_samples, problem.waveform, problem.record
-    selected = np.isin(record.samples, rows)
-    return replace(
-        problem,
-        inputs=tuple(p.select(rows[0], rows[-1] + 1) for p in problem.inputs),
-        current=problem.current[rows] if len(problem.current) == n else problem.current,
-        allowed=None if problem.allowed is None else problem.allowed[rows],
-        waveform=waveform[:, rows] if waveform is not None and waveform.shape[1] == n else waveform,
-        start={name: values[rows] for name, values in (problem.start or {}).items()},
-        record=replace(record, samples=record.samples[selected] - rows[0]),
-    )
 
 
 def is_reusable(problem: Problem) -> bool:
@@ -164,6 +150,9 @@ class Brian2Engine(Engine):
     batch_size: int = BATCH_SAMPLES
     name = "brian2"
     float64_only = True
+    neurons = (RateNeuron, SpikingNeuron)
+    transfers = (SoftThreshold, HardThreshold)
+    input_kinds = (AnalogInput, PoissonInput, SpikingResidual)
 
     def __post_init__(self) -> None:
         if self.target not in ("numpy", "cython"):
@@ -203,7 +192,7 @@ class Brian2Engine(Engine):
         circuit: Brian2Circuit | None = None
         for first in range(0, problem.n_samples, self.batch_size):
             rows = np.arange(first, min(first + self.batch_size, problem.n_samples))
-            batch = rows_of(problem, rows)
+            batch = problem.select(rows)
             if circuit is None or len(rows) < self.batch_size or not is_reusable(problem):
                 circuit = self.build(batch)
                 circuit.network.store()

@@ -9,12 +9,18 @@ from spikelca.engines.numba.simulate.run import run_numba
 from spikelca.engines.online import OnlineResult, OnlineRule
 from spikelca.engines.problem import Problem
 from spikelca.engines.response import Response
+from spikelca.model.inputs import AnalogInput, PoissonInput, SpikingResidual
+from spikelca.model.neurons import RateNeuron, SpikingNeuron
+from spikelca.model.transfer import HardThreshold, SoftThreshold
 
 
 class NumbaEngine(Engine):
     """Compiled kernels on blocks of samples, in parallel threads."""
 
     name = "numba"
+    neurons = (RateNeuron, SpikingNeuron)
+    transfers = (SoftThreshold, HardThreshold)
+    input_kinds = (AnalogInput, PoissonInput, SpikingResidual)
 
     def encode(self, problem: Problem, tol: float, max_iter: int) -> Response:
         """Compute the steady-state codes, for a soft threshold by an active-set method."""

@@ -30,7 +30,7 @@ from spikelca.engines.numba.encode.hard_threshold import (
 from spikelca.engines.numba.encode.linalg import GAP, RESIDUAL, ROUNDS
 from spikelca.engines.numba.jit.layout import pad_gram_rows, padded_neurons, tile_synapses
 from spikelca.engines.numba.jit.parallel import parallel_for
-from spikelca.engines.problem import Coupling, Problem
+from spikelca.engines.problem import Problem
 from spikelca.engines.response import Response
 from spikelca.metrics import STRICT_TOL, converged, stopping_value
 from spikelca.model.transfer import SoftThreshold
@@ -40,45 +40,6 @@ from spikelca.utils.validation import FloatArray
 def unconverged(response: Response, tol: float) -> NDArray[np.int64]:
     """List the samples whose gap (or residual, without a gap) is not within the tolerance."""
     return np.flatnonzero(~(stopping_value(response.residual, response.gap, tol) <= tol))
-
-
-def widen(problem: Problem) -> Problem:
-    """Convert a problem to float64, and compute its Gram matrix in that precision."""
-    if problem.dtype == np.float64:
-        return problem
-
-    def to_float64(x: Any) -> Any:
-        return None if x is None else np.asarray(x, dtype=np.float64)
-
-    inputs = tuple(
-        replace(p, stimulus=to_float64(p.stimulus)).with_atoms(to_float64(p.atoms))
-        for p in problem.inputs
-    )
-    gram = np.asarray(sum(p.weight * (p.atoms @ p.atoms.T) for p in inputs))
-    gram = 0.5 * (gram + gram.T) + problem.gain * np.eye(len(gram))
-    start = None if problem.start is None else {k: to_float64(v) for k, v in problem.start.items()}
-    return replace(problem, inputs=inputs, coupling=Coupling(gram), start=start)
-
-
-def select_samples(problem: Problem, rows: NDArray[np.int64]) -> Problem:
-    """Return the problem of some of the samples."""
-    if len(rows) == problem.n_samples:
-        return problem
-
-    def pick(x: Any) -> Any:
-        return None if x is None else x[rows]
-
-    inputs = tuple(replace(p, stimulus=p.stimulus[rows]) for p in problem.inputs)
-    start = None if problem.start is None else {k: v[rows] for k, v in problem.start.items()}
-    shared = len(problem.current) == 1
-    return replace(
-        problem,
-        inputs=inputs,
-        current=problem.current if shared else problem.current[rows],
-        allowed=pick(problem.allowed),
-        offset=pick(problem.offset),
-        start=start,
-    )
 
 
 def merge_response(update: Response, response: Response, rows: NDArray[np.int64]) -> None:
@@ -107,17 +68,17 @@ def encode(problem: Problem, tol: float, max_iter: int) -> Response:
     is_soft = isinstance(problem.transfer, SoftThreshold)
     solve = solve_active_set if is_soft else solve_hard_threshold
     # The tolerance is below the precision of float32.
-    solved = widen(problem) if tol < STRICT_TOL else problem
+    solved = problem.astype(np.float64) if tol < STRICT_TOL else problem
     response = solve(solved, tol, max_iter)
     if not converged(response.residual, response.gap, tol):
         pending = unconverged(response, tol)
         if is_soft:
             pending = pending[np.asarray(response.n_iter)[pending] < max_iter]
-            remaining = widen(select_samples(solved, pending))
+            remaining = solved.select(pending).astype(np.float64)
             update = solve_exact_active_set(remaining, response, pending, tol, max_iter)
             merge_response(update, response, pending)
         elif solved.dtype == np.float32:
-            remaining = widen(select_samples(solved, pending))
+            remaining = solved.select(pending).astype(np.float64)
             update = solve_hard_threshold(remaining, tol, max_iter)
             merge_response(update, response, pending)
     return replace(response, code=response.code.astype(problem.dtype, copy=False))
