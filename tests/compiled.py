@@ -49,7 +49,7 @@ def code_of_simulation():
         tile_lateral(np.eye(64, dtype=np.float32)),
     )
     values = (0, one, many, one, tiles, params, 1, traces, np.array([-1]), one, one,
-              np.zeros(65, np.int64), workspace)  # fmt: skip
+              workspace)  # fmt: skip
     function.compile(tuple(numba.typeof(value) for value in values))
     (code,) = function.inspect_llvm().values()
     return code

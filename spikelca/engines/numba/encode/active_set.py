@@ -52,7 +52,6 @@ from spikelca.engines.numba.encode.linalg import (
 )
 from spikelca.engines.numba.jit.compile import (
     dispatch_precision,
-    float_tuple,
     jit,
     readonly_array,
     writable_array,
@@ -86,6 +85,51 @@ UPDATED, FULL, STUCK = 0, 1, 2
 no active neuron can be replaced."""
 
 
+class SolverSettings(NamedTuple):
+    """Parameters of a solver.
+
+    Attributes
+    ----------
+    lam : float
+        Threshold.
+    tol : float
+        Largest relative duality gap.
+    residual_tol : float
+        Largest residual, in units of the threshold.
+    dependence_tol : float
+        Largest squared distance of an atom from the span of the active atoms, relative to its
+        squared norm, for which it is treated as linearly dependent.
+    max_iter : int
+        Largest number of rounds.
+    """
+
+    lam: float
+    tol: float
+    residual_tol: float
+    dependence_tol: float
+    max_iter: int
+
+
+class SampleInput(NamedTuple):
+    """Input of one sample.
+
+    Attributes
+    ----------
+    b, upper, lower : (n_padded,)
+        Feed-forward drive, and thresholds of both signs.
+    min_threshold : float
+        Smallest of these thresholds.
+    x2 : float
+        ``sum_i w_i |x_i|^2``.
+    """
+
+    b: FloatArray
+    upper: FloatArray
+    lower: FloatArray
+    min_threshold: float
+    x2: float
+
+
 class ActiveSetWorkspace(NamedTuple):
     """Workspace of one thread: arrays of the active neurons, then arrays of all neurons."""
 
@@ -113,6 +157,12 @@ def make_active_set_workspace(
     Q, sign, a, target, gradient, w, t, c, excess = allocate_aligned(shapes, dtype)
     active, candidates = np.empty(max_active, np.int64), np.empty(n_padded + 1, np.int64)
     return ActiveSetWorkspace(Q, active, sign, a, target, gradient, w, t, c, excess, candidates)
+
+
+def solver_settings_type() -> Any:
+    """Return the Numba type of `SolverSettings`."""
+    fields = (*4 * (types.float64,), types.int64)
+    return types.NamedTuple(fields, SolverSettings)  # type: ignore[no-untyped-call]
 
 
 def active_set_workspace_type(real: Any) -> Any:
@@ -356,17 +406,9 @@ def evaluate(
 
 @jit("fast", inline="numba")
 def active_set_sample(
-    b: FloatArray,
+    sample: SampleInput,
     gram: FloatArray,
-    upper: FloatArray,
-    lower: FloatArray,
-    min_threshold: float,
-    lam: float,
-    x2: float,
-    tol: float,
-    residual_tol: float,
-    max_iter: int,
-    singular_tol: Any,
+    settings: SolverSettings,
     workspace: ActiveSetWorkspace,
     n: int,
     report: FloatArray,
@@ -375,10 +417,13 @@ def active_set_sample(
 
     ``report`` receives the relative gap, the residual and the number of rounds.
     """
+    b, upper, lower = sample.b, sample.upper, sample.lower
+    min_threshold, x2, tol = sample.min_threshold, sample.x2, settings.tol
+    singular_tol = b.dtype.type(settings.dependence_tol)
     lowest_energy, n_stalled, is_stuck = np.inf, 0, False
     fraction = b.dtype.type(CANDIDATE_FRACTION)
     # Without a dual point (a current above the threshold) the residual decides.
-    limit = residual_tol if min_threshold > 0 else tol
+    limit = settings.residual_tol if min_threshold > 0 else tol
     while True:
         compute_residual_correlation(b, gram, workspace.active, workspace.a, n, workspace.c)
         compute_excess(workspace.c, upper, lower, workspace.excess)
@@ -390,9 +435,9 @@ def active_set_sample(
         report[GAP] = np.nan
         if min_threshold > 0:
             report[GAP] = gap_from_products(x2, ab, ac, cost, 1.0 + violation / min_threshold)
-        report[RESIDUAL] = violation / lam
+        report[RESIDUAL] = violation / settings.lam
         is_converged = report[RESIDUAL] <= limit and not report[GAP] > tol
-        if is_converged or is_stuck or report[ROUNDS] >= max_iter:
+        if is_converged or is_stuck or report[ROUNDS] >= settings.max_iter:
             return n
         report[ROUNDS] += 1
         energy = 0.5 * (x2 - ab - ac) + cost
@@ -424,7 +469,6 @@ def active_set_sample(
 
 def _signature(real: Any) -> tuple[Any, ...]:
     matrix, float64_vector = readonly_array(real, 2), readonly_array(types.float64, 1)
-    settings = float_tuple(4)
     return (
         matrix,
         matrix,
@@ -432,8 +476,7 @@ def _signature(real: Any) -> tuple[Any, ...]:
         matrix,
         float64_vector,
         float64_vector,
-        settings,
-        types.int64,
+        solver_settings_type(),
         types.boolean,
         active_set_workspace_type(real),
         writable_array(real, 2),
@@ -449,8 +492,7 @@ def active_set_rows(
     lower: FloatArray,
     min_threshold: FloatArray,
     x2: FloatArray,
-    settings: tuple[float, float, float, float],
-    max_iter: int,
+    settings: SolverSettings,
     is_warm: bool,
     workspace: ActiveSetWorkspace,
     code: FloatArray,
@@ -470,11 +512,7 @@ def active_set_rows(
         Smallest of these thresholds.
     x2 : (n_rows,)
         ``sum_i w_i |x_i|^2``.
-    settings : (lam, tol, residual_tol, dependence_tol)
-        Threshold; largest gap; largest residual in units of the threshold; and largest squared
-        distance of an atom from the span of the active atoms, relative to its squared norm, for
-        which it is treated as linearly dependent.
-    max_iter : int
+    settings : SolverSettings
     is_warm : bool
         Whether ``code`` contains an initial code.
     workspace : ActiveSetWorkspace
@@ -483,32 +521,17 @@ def active_set_rows(
     reports : (n_rows, 3)
         Receives gap, residual and rounds.
     """
-    lam, tol, residual_tol, dependence_tol = settings
     b, gram = skip_refcount(b), skip_refcount(gram)
     upper, lower = skip_refcount(upper), skip_refcount(lower)
     min_threshold, x2 = skip_refcount(min_threshold), skip_refcount(x2)
     workspace, code = skip_refcount(workspace), skip_refcount(code)
     reports = skip_refcount(reports)
-    singular_tol = b.dtype.type(dependence_tol)
+    singular_tol = b.dtype.type(settings.dependence_tol)
     for row in range(b.shape[0]):
         bound, n = row if upper.shape[0] > 1 else 0, INDEX_0
         if is_warm:
             n = warm_start(gram, code[row], singular_tol, workspace)
-        n = active_set_sample(
-            b[row],
-            gram,
-            upper[bound],
-            lower[bound],
-            min_threshold[bound],
-            lam,
-            x2[row],
-            tol,
-            residual_tol,
-            max_iter,
-            singular_tol,
-            workspace,
-            n,
-            reports[row],
-        )
+        sample = SampleInput(b[row], upper[bound], lower[bound], min_threshold[bound], x2[row])
+        n = active_set_sample(sample, gram, settings, workspace, n, reports[row])
         for p in range(n):
             code[row, workspace.active[p]] = workspace.a[p]

@@ -47,8 +47,11 @@ from spikelca.engines.numba.encode.active_set import (
     STUCK,
     UPDATED,
     ActiveSetWorkspace,
+    SampleInput,
+    SolverSettings,
     active_set_workspace_type,
     evaluate,
+    solver_settings_type,
 )
 from spikelca.engines.numba.encode.cholesky import (
     append,
@@ -70,7 +73,6 @@ from spikelca.engines.numba.encode.linalg import (
 )
 from spikelca.engines.numba.jit.compile import (
     dispatch_precision,
-    float_tuple,
     jit,
     readonly_array,
     writable_array,
@@ -196,17 +198,9 @@ def warm_start_factor(
 
 @jit("fast", inline="numba")
 def exact_active_set_sample(
-    b: FloatArray,
+    sample: SampleInput,
     gram: FloatArray,
-    upper: FloatArray,
-    lower: FloatArray,
-    min_threshold: float,
-    lam: float,
-    x2: float,
-    tol: float,
-    residual_tol: float,
-    dependence_tol: float,
-    max_iter: int,
+    settings: SolverSettings,
     workspace: ActiveSetWorkspace,
     n: int,
     report: FloatArray,
@@ -216,10 +210,12 @@ def exact_active_set_sample(
     ``report`` receives the relative gap, the residual and the number of rounds, including
     the previous rounds that it contains.
     """
+    b, upper, lower = sample.b, sample.upper, sample.lower
+    min_threshold, x2, tol = sample.min_threshold, sample.x2, settings.tol
     least_energy, least_violation, n_stalled, is_stuck = np.inf, np.inf, 0, False
     at_minimum = n == 0
     # Without a dual point (a current above the threshold) the residual decides.
-    limit = residual_tol if min_threshold > 0 else tol
+    limit = settings.residual_tol if min_threshold > 0 else tol
     while True:
         compute_residual_correlation(b, gram, workspace.active, workspace.a, n, workspace.c)
         compute_excess(workspace.c, upper, lower, workspace.excess)
@@ -230,9 +226,9 @@ def exact_active_set_sample(
         report[GAP] = np.nan
         if min_threshold > 0:
             report[GAP] = gap_from_products(x2, ab, ac, cost, 1.0 + violation / min_threshold)
-        report[RESIDUAL] = violation / lam
+        report[RESIDUAL] = violation / settings.lam
         is_converged = report[RESIDUAL] <= limit and not report[GAP] > tol
-        if is_converged or is_stuck or report[ROUNDS] >= max_iter:
+        if is_converged or is_stuck or report[ROUNDS] >= settings.max_iter:
             return n
         report[ROUNDS] += 1
         energy = 0.5 * (x2 - ab - ac) + cost
@@ -243,8 +239,9 @@ def exact_active_set_sample(
         least_energy, least_violation = min(least_energy, energy), min(least_violation, violation)
         if at_minimum and excess > 0:
             status, n = add_neuron(
-                gram, upper, lower, np.argmax(workspace.excess), dependence_tol, workspace, n
-            )
+                gram, upper, lower, np.argmax(workspace.excess), settings.dependence_tol,
+                workspace, n,
+            )  # fmt: skip
             # The code has changed even if the neuron was not added: evaluate it once more.
             is_stuck = status == STUCK
         n = n if is_stuck else move_to_minimum(workspace, n)
@@ -260,8 +257,7 @@ def _signature(real: Any) -> tuple[Any, ...]:
         matrix,
         float64_vector,
         float64_vector,
-        float_tuple(4),
-        types.int64,
+        solver_settings_type(),
         active_set_workspace_type(real),
         writable_array(real, 2),
         writable_array(types.float64, 2),
@@ -276,24 +272,20 @@ def exact_active_set_rows(
     lower: FloatArray,
     min_threshold: FloatArray,
     x2: FloatArray,
-    settings: tuple[float, float, float, float],
-    max_iter: int,
+    settings: SolverSettings,
     workspace: ActiveSetWorkspace,
     code: FloatArray,
     reports: FloatArray,
 ) -> None:
     """Encode every row from its initial code; the arguments are those of `active_set_rows`."""
-    lam, tol, residual_tol, dependence_tol = settings
     b, gram = skip_refcount(b), skip_refcount(gram)
     upper, lower = skip_refcount(upper), skip_refcount(lower)
     min_threshold, x2 = skip_refcount(min_threshold), skip_refcount(x2)
     workspace, code, reports = skip_refcount(workspace), skip_refcount(code), skip_refcount(reports)
     for row in range(b.shape[0]):
         bound = row if upper.shape[0] > 1 else 0
-        n = warm_start_factor(gram, code[row], dependence_tol, workspace)
-        n = exact_active_set_sample(
-            b[row], gram, upper[bound], lower[bound], min_threshold[bound], lam, x2[row], tol,
-            residual_tol, dependence_tol, max_iter, workspace, n, reports[row],
-        )  # fmt: skip
+        n = warm_start_factor(gram, code[row], settings.dependence_tol, workspace)
+        sample = SampleInput(b[row], upper[bound], lower[bound], min_threshold[bound], x2[row])
+        n = exact_active_set_sample(sample, gram, settings, workspace, n, reports[row])
         for p in range(n):
             code[row, workspace.active[p]] = workspace.a[p]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from spikelca.engines.numba.encode.active_set import (
     ActiveSetWorkspace,
+    SolverSettings,
     active_set_rows,
     make_active_set_workspace,
 )
@@ -87,18 +88,18 @@ def encode(problem: Problem, tol: float, max_iter: int) -> Response:
 def solve_active_set(problem: Problem, tol: float, max_iter: int) -> Response:
     """Compute soft-threshold codes by the fast active-set method."""
     upper, lower, min_threshold = _thresholds(problem)
-    settings = (problem.transfer.threshold, tol, _residual_tol(tol), DEPENDENCE_TOL[problem.dtype])
+    n_rounds = min(max_iter, MAX_FAST_ROUNDS, 2 * problem.n_neurons)
+    settings = _make_settings(problem, tol, n_rounds)
     code, reports, is_warm = _initial_code(problem)
     if is_warm:
         _clip_start(code, upper, lower)
     gram, drive = problem.coupling.derived.get(pad_gram_rows), make_drive(problem)
-    n_rounds = min(max_iter, MAX_FAST_ROUNDS, 2 * problem.n_neurons)
 
     def run_block(rows: slice, workspaces: tuple[DriveWorkspace, ActiveSetWorkspace]) -> None:
         (b, x2), bound = drive(rows, workspaces[0]), _shared_or_own_rows(upper, rows)
         active_set_rows(
-            b, gram, upper[bound], lower[bound], min_threshold[bound], x2, settings, n_rounds,
-            is_warm, workspaces[1], code[rows], reports[rows],
+            b, gram, upper[bound], lower[bound], min_threshold[bound], x2, settings, is_warm,
+            workspaces[1], code[rows], reports[rows],
         )  # fmt: skip
 
     parallel_for(
@@ -131,7 +132,7 @@ def solve_exact_active_set(
         Largest number of rounds, including those of ``reached``.
     """
     upper, lower, min_threshold = _thresholds(problem)
-    settings = (problem.transfer.threshold, tol, _residual_tol(tol), DEPENDENCE_TOL[problem.dtype])
+    settings = _make_settings(problem, tol, max_iter)
     code, reports = reached.code[rows].astype(np.float64), np.zeros((len(rows), 3))
     reports[:, ROUNDS] = n_previous = np.asarray(reached.n_iter)[rows]
     gram, drive = problem.coupling.derived.get(pad_gram_rows), make_drive(problem)
@@ -139,7 +140,7 @@ def solve_exact_active_set(
     def run_block(rows: slice, workspaces: tuple[DriveWorkspace, ActiveSetWorkspace]) -> None:
         (b, x2), bound = drive(rows, workspaces[0]), _shared_or_own_rows(upper, rows)
         exact_active_set_rows(
-            b, gram, upper[bound], lower[bound], min_threshold[bound], x2, settings, max_iter,
+            b, gram, upper[bound], lower[bound], min_threshold[bound], x2, settings,
             workspaces[1], code[rows], reports[rows],
         )  # fmt: skip
 
@@ -235,8 +236,11 @@ def _shared_or_own_rows(bounds: FloatArray, rows: slice) -> slice:
     return slice(0, 1) if len(bounds) == 1 else rows
 
 
-def _residual_tol(tol: float) -> float:
-    return tol if tol < STRICT_TOL else np.inf
+def _make_settings(problem: Problem, tol: float, max_iter: int) -> SolverSettings:
+    # Below STRICT_TOL the residual is tested as well as the gap.
+    residual_tol = tol if tol < STRICT_TOL else np.inf
+    dependence_tol = DEPENDENCE_TOL[problem.dtype]
+    return SolverSettings(problem.transfer.threshold, tol, residual_tol, dependence_tol, max_iter)
 
 
 def _initial_code(problem: Problem) -> tuple[FloatArray, NDArray[np.float64], bool]:

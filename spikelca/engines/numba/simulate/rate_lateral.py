@@ -84,6 +84,8 @@ class SpanWorkspace(NamedTuple):
         Outputs of the tracked neurons.
     is_active, active_list : (width,)
         Whether a tracked neuron is active at any step of the span; the list of these neurons.
+    active : (n_neurons + 1,)
+        List of active neurons, see `apply_transfer`.
     """
 
     threshold: FloatArray
@@ -103,6 +105,7 @@ class SpanWorkspace(NamedTuple):
     outputs: FloatArray
     is_active: Any
     active_list: Any
+    active: Any
 
 
 def make_span_workspace(n_neurons: int, dtype: np.dtype[Any]) -> SpanWorkspace:
@@ -131,6 +134,7 @@ def make_span_workspace(n_neurons: int, dtype: np.dtype[Any]) -> SpanWorkspace:
         outputs=zeros(SPAN_STEPS, width),
         is_active=np.zeros(width, np.int32),
         active_list=np.zeros(width + 1, np.uintp),
+        active=np.zeros(n_neurons + 1, np.int64),
     )
 
 
@@ -394,7 +398,6 @@ def record_span(
     traces: TraceBuffers,
     trace_index: int,
     a: FloatArray,
-    active: Any,
     workspace: SpanWorkspace,
 ) -> None:
     """Record the valid steps of a span."""
@@ -403,7 +406,7 @@ def record_span(
     for t in range(n_valid):
         if (step + t) % traces.every == 0:
             time, u = (step + t) // traces.every, workspace.u[t, : a.shape[0]]
-            apply_transfer(u, allowed, params, a, active)
+            apply_transfer(u, allowed, params, a, workspace.active)
             record(traces.u, time, trace_index, u, traces.neurons)
             record(traces.a, time, trace_index, a, traces.neurons)
 
@@ -452,7 +455,6 @@ def rate_lateral(
     trace_indices: Any,
     u: FloatArray,
     a: FloatArray,
-    active: Any,
     workspace: SpanWorkspace,
 ) -> None:
     """Integrate ``u' = k (b + d - L a - u) + u`` of some samples, in place.
@@ -461,7 +463,7 @@ def rate_lateral(
     """
     b, waveform = skip_refcount(b), skip_refcount(waveform)
     allowed, tiles = skip_refcount(allowed), skip_refcount(tiles)
-    u, a, active = skip_refcount(u), skip_refcount(a), skip_refcount(active)
+    u, a = skip_refcount(u), skip_refcount(a)
     workspace, traces = skip_refcount(workspace), skip_refcount(traces)
     is_time_varying, width = int(waveform.shape[0] > 0), tiles.shape[2]
     for row in range(b.shape[0]):
@@ -482,10 +484,9 @@ def rate_lateral(
                 n_valid = min(FALLBACK_STEPS, span)
                 integrate_stepwise(tiles, is_time_varying, params, n_valid, workspace)
             record_span(
-                params, allowed[row], step, n_valid, traces, trace_indices[row], a[row], active,
-                workspace,
-            )  # fmt: skip
+                params, allowed[row], step, n_valid, traces, trace_indices[row], a[row], workspace
+            )
             shift_span(params.k, n_valid, workspace)
             step += n_valid
         u[row] = workspace.u[0, : u.shape[1]]
-        apply_transfer(u[row], allowed[row], params, a[row], active)
+        apply_transfer(u[row], allowed[row], params, a[row], workspace.active)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from spikelca.engines.numba.jit.compile import jit
 from spikelca.engines.numba.simulate.recording import (
     RateParams,
+    ResidualInput,
+    Scratch,
+    State,
+    Synapses,
     TraceBuffers,
     apply_transfer,
     is_recorded,
@@ -19,31 +21,26 @@ from spikelca.utils.validation import FloatArray
 
 @jit("strict", from_python=True)
 def rate_residual(
-    x: FloatArray,
-    current: FloatArray,
-    waveform: FloatArray,
-    allowed: Any,
-    phi: FloatArray,
-    input_offsets: Any,
-    weights: FloatArray,
+    inputs: ResidualInput,
+    synapses: Synapses,
     params: RateParams,
     n_steps: int,
     traces: TraceBuffers,
     trace_index: int,
-    r: FloatArray,
-    s: FloatArray,
-    u: FloatArray,
+    state: State,
     a: FloatArray,
-    feedforward: FloatArray,
-    active: Any,
+    scratch: Scratch,
 ) -> None:
     """Integrate ``r' = k (x - Phi a - r) + r`` and ``s' = k (a + d - s) + s``, in place.
 
     On return, u and a belong to the final state.
     """
+    x, current, waveform, allowed = inputs.x, inputs.current, inputs.waveform, inputs.allowed
+    u, s, r = state.u, state.s, state.r
+    phi, active = synapses.phi, scratch.active
     recording = is_recorded(traces, trace_index)
     for step in range(n_steps):
-        membrane_from_residual(r, phi, input_offsets, weights, s, feedforward, u)
+        membrane_from_residual(synapses, state, scratch.total)
         n = apply_transfer(u, allowed, params, a, active)
         if recording and step % traces.every == 0:
             time = step // traces.every
@@ -62,5 +59,5 @@ def rate_residual(
             if waveform.shape[0] > 0:
                 total += waveform[step, j]
             s[j] = params.k * (total - s[j]) + s[j]
-    membrane_from_residual(r, phi, input_offsets, weights, s, feedforward, u)
+    membrane_from_residual(synapses, state, scratch.total)
     apply_transfer(u, allowed, params, a, active)

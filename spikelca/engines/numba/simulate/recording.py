@@ -1,4 +1,7 @@
-"""Parts of the simulation kernels that several of them share: transfer function, drive, traces."""
+"""Parts of the simulation kernels that several of them share.
+
+Arguments of the kernels, grouped in named tuples; transfer function, drive and traces.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,80 @@ class RateParams(NamedTuple):
     hard: bool
     two_sided: bool
     self_gain: Any
+
+
+class LateralInput(NamedTuple):
+    """Input of one sample with lateral wiring.
+
+    Attributes
+    ----------
+    b : (n_neurons,)
+        Feed-forward drive and constant current.
+    waveform : (n_steps or 0, n_neurons)
+        Time-varying current, of length zero if there is none.
+    allowed : (n_neurons,)
+        One, or zero where a driver clamps the code.
+    """
+
+    b: FloatArray
+    waveform: FloatArray
+    allowed: FloatArray
+
+
+class ResidualInput(NamedTuple):
+    """Input of one sample with residual wiring.
+
+    Attributes
+    ----------
+    x : (n_inputs,)
+        Stimulus, all modalities concatenated.
+    current : (n_neurons,)
+        Constant current.
+    waveform, allowed
+        As in `LateralInput`.
+    """
+
+    x: FloatArray
+    current: FloatArray
+    waveform: FloatArray
+    allowed: FloatArray
+
+
+class Synapses(NamedTuple):
+    """Feed-forward synapses of all modalities.
+
+    Attributes
+    ----------
+    phi : (n_inputs, n_neurons)
+    input_offsets : (n_modalities + 1,)
+        Index of the first input of each modality.
+    weights : (n_modalities,)
+        Zero for input cells that charge v instead of u.
+    """
+
+    phi: FloatArray
+    input_offsets: Any
+    weights: FloatArray
+
+
+class State(NamedTuple):
+    """State of one sample, changed in place: u, v and s (n_neurons,), r (n_inputs,)."""
+
+    u: FloatArray
+    v: FloatArray
+    s: FloatArray
+    r: FloatArray
+
+
+class Scratch(NamedTuple):
+    """Workspace of one thread: outputs and sums (n_neurons,), and a list of neurons.
+
+    The list is one element longer than the number of neurons, see `apply_transfer`.
+    """
+
+    a: FloatArray
+    total: FloatArray
+    active: Any
 
 
 class TraceBuffers(NamedTuple):
@@ -105,16 +182,10 @@ def apply_transfer(
 
 
 @jit("strict", from_python=True)
-def membrane_from_residual(
-    r: FloatArray,
-    phi: FloatArray,
-    input_offsets: Any,
-    weights: FloatArray,
-    s: FloatArray,
-    feedforward: FloatArray,
-    u: FloatArray,
-) -> None:
+def membrane_from_residual(synapses: Synapses, state: State, feedforward: FloatArray) -> None:
     """Compute ``u = sum_i w_i Phi_i^T r_i + s``, input by input in ascending order."""
+    phi, input_offsets, weights = synapses.phi, synapses.input_offsets, synapses.weights
+    u, s, r = state.u, state.s, state.r
     zero = u.dtype.type(0)
     for i in range(weights.shape[0]):
         for j in range(u.shape[0]):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +17,18 @@ from spikelca.engines.numba.jit.parallel import no_workspace, parallel_for
 from spikelca.engines.numba.simulate.rate_lateral import make_span_workspace, rate_lateral
 from spikelca.engines.numba.simulate.rate_residual import rate_residual
 from spikelca.engines.numba.simulate.recording import (
+    LateralInput,
     RateParams,
+    ResidualInput,
+    Scratch,
+    State,
+    Synapses,
     TraceBuffers,
     accumulate_drive,
     membrane_from_residual,
 )
 from spikelca.engines.numba.simulate.spiking import (
-    SpikeCounters,
+    SpikeOutput,
     SpikingParams,
     make_input_spikes,
     spiking_lateral,
@@ -90,6 +94,11 @@ class RunArrays:
     traces: TraceBuffers
     trace_indices: NDArray[np.int64]
     spike_logs: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+
+    @property
+    def synapses(self) -> Synapses:
+        """The synapses as an argument of the kernels."""
+        return Synapses(self.phi, self.input_offsets, self.weights)
 
 
 def run_numba(problem: Problem) -> Response:
@@ -239,12 +248,23 @@ def make_spiking_params(problem: Problem) -> SpikingParams:
     )
 
 
-def make_spike_counters(run: RunArrays, row: int) -> SpikeCounters:
-    """Make the spike counters of a sample, as views of the arrays of the run."""
+def make_spike_output(run: RunArrays, row: int) -> SpikeOutput:
+    """Make the spike counters of a sample, as views of the arrays of the run, and its log."""
     p = run.problem
-    return SpikeCounters(
-        p.window_start_step, p.n_steps, run.weighted_counts[row], run.counts[row], run.totals[row]
-    )
+    log = np.empty((INITIAL_LOG_SIZE + p.n_neurons if p.record.spikes else 0, 2), np.int64)
+    counters = run.weighted_counts[row], run.counts[row], run.totals[row]
+    return SpikeOutput(p.window_start_step, p.n_steps, *counters, log)
+
+
+def make_residual_input(run: RunArrays, row: int) -> ResidualInput:
+    """Make the input of a sample with residual wiring."""
+    waveform = sample_waveform(run.problem, row)
+    return ResidualInput(run.x[row], run.current[row], waveform, run.allowed[row])
+
+
+def sample_state(run: RunArrays, row: int) -> State:
+    """Return the state of a sample, as views of the arrays of the run."""
+    return State(*(run.state[name][row] for name in ("u", "v", "s", "r")))
 
 
 def compute_total_drive(run: RunArrays, start: int, stop: int) -> FloatArray:
@@ -262,103 +282,83 @@ def sample_waveform(problem: Problem, row: int) -> FloatArray:
     return np.ascontiguousarray(problem.waveform[:, 0 if shared else row], problem.dtype)
 
 
-def _allocate_scratch(problem: Problem) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
-    m = problem.n_neurons
-    # One element more than neurons, see `apply_transfer`.
-    return np.zeros(m, problem.dtype), np.zeros(m, problem.dtype), np.zeros(m + 1, np.int64)
+def _allocate_scratch(problem: Problem) -> Scratch:
+    m, dtype = problem.n_neurons, problem.dtype
+    return Scratch(np.zeros(m, dtype), np.zeros(m, dtype), np.zeros(m + 1, np.int64))
 
 
 def run_rate_lateral(run: RunArrays, start: int, stop: int) -> None:
     """Simulate rate neurons with lateral wiring."""
     p, rows = run.problem, slice(start, stop)
     tiles = p.coupling.derived.get(tile_lateral)
-    b, active = compute_total_drive(run, start, stop), _allocate_scratch(p)[2]
+    b = compute_total_drive(run, start, stop)
     workspace = make_span_workspace(p.n_neurons, p.dtype)
     waveform = np.zeros((0, 1, 1)) if p.waveform is None else p.waveform
     waveform = np.ascontiguousarray(waveform, p.dtype)
     rate_lateral(
         start, b, waveform, run.allowed[rows], tiles, make_rate_params(p), p.n_steps, run.traces,
-        run.trace_indices[rows], run.state["u"][rows], run.code[rows], active, workspace,
+        run.trace_indices[rows], run.state["u"][rows], run.code[rows], workspace,
     )  # fmt: skip
 
 
 def run_rate_residual(run: RunArrays, start: int, stop: int) -> None:
     """Simulate rate neurons with residual wiring."""
-    p, params, state = run.problem, make_rate_params(run.problem), run.state
-    _, feedforward, active = _allocate_scratch(p)
+    p, params, scratch = run.problem, make_rate_params(run.problem), _allocate_scratch(run.problem)
     for row in range(start, stop):
         rate_residual(
-            run.x[row], run.current[row], sample_waveform(p, row), run.allowed[row], run.phi,
-            run.input_offsets, run.weights, params, p.n_steps, run.traces, run.trace_indices[row],
-            state["r"][row], state["s"][row], state["u"][row], run.code[row], feedforward, active,
+            make_residual_input(run, row), run.synapses, params, p.n_steps, run.traces,
+            run.trace_indices[row], sample_state(run, row), run.code[row], scratch,
         )  # fmt: skip
 
 
 def run_spiking_lateral(run: RunArrays, start: int, stop: int) -> None:
     """Simulate spiking neurons with lateral wiring."""
-    p, params, state = run.problem, make_spiking_params(run.problem), run.state
+    p, params = run.problem, make_spiking_params(run.problem)
     # L is exactly symmetric, so that its rows can replace its columns.
     inhibition = p.coupling.inhibition(params.theta)
-    b, (a, c, fired) = compute_total_drive(run, start, stop), _allocate_scratch(p)
+    b, scratch = compute_total_drive(run, start, stop), _allocate_scratch(p)
     for row in range(start, stop):
-        input_spikes = make_input_spikes(
-            p, row, run.input_offsets, state["p"][row], run.input_counts[row]
-        )
-
-        def advance(
-            step: int, log: Any, n_logged: int, row: int = row, input_spikes: Any = input_spikes
-        ) -> Any:
-            return spiking_lateral(
-                b[row - start], sample_waveform(p, row), run.allowed[row], run.phi, input_spikes,
-                inhibition, params, step, p.n_steps, run.traces, run.trace_indices[row],
-                state["u"][row], state["v"][row], a, c, fired, make_spike_counters(run, row), log,
-                p.record.spikes, n_logged,
-            )  # fmt: skip
-
-        run.spike_logs[row] = run_with_growing_log(advance, p)
+        sample = LateralInput(b[row - start], sample_waveform(p, row), run.allowed[row])
+        simulate_spikes(run, row, spiking_lateral, sample, inhibition, params, scratch)
 
 
 def run_spiking_residual(
     run: RunArrays, start: int, stop: int, learning_rates: FloatArray | None = None
 ) -> None:
     """Simulate spiking neurons with residual wiring; for learning rates see the kernel."""
-    p, params, state = run.problem, make_spiking_params(run.problem), run.state
-    a, feedforward, fired = _allocate_scratch(p)
+    p, params = run.problem, make_spiking_params(run.problem)
+    scratch = _allocate_scratch(p)
     learning_rates = np.zeros((0, p.n_neurons)) if learning_rates is None else learning_rates
     for row in range(start, stop):
-        input_spikes = make_input_spikes(
-            p, row, run.input_offsets, state["p"][row], run.input_counts[row]
-        )
+        sample = make_residual_input(run, row)
+        simulate_spikes(run, row, spiking_residual, sample, learning_rates, params, scratch)
+        membrane_from_residual(run.synapses, sample_state(run, row), scratch.total)
 
-        def advance(
-            step: int, log: Any, n_logged: int, row: int = row, input_spikes: Any = input_spikes
-        ) -> Any:
-            return spiking_residual(
-                run.x[row], run.current[row], sample_waveform(p, row), run.allowed[row], run.phi,
-                run.input_offsets, run.weights, input_spikes, learning_rates, params, step,
-                p.n_steps, run.traces, run.trace_indices[row], state["r"][row], state["s"][row],
-                state["u"][row], state["v"][row], a, feedforward, fired,
-                make_spike_counters(run, row), log, p.record.spikes, n_logged,
-            )  # fmt: skip
 
-        run.spike_logs[row] = run_with_growing_log(advance, p)
-        membrane_from_residual(
-            state["r"][row], run.phi, run.input_offsets, run.weights, state["s"][row], feedforward,
-            state["u"][row],
+def simulate_spikes(
+    run: RunArrays,
+    row: int,
+    kernel: Callable[..., tuple[int, int]],
+    sample: LateralInput | ResidualInput,
+    weights: FloatArray,
+    params: SpikingParams,
+    scratch: Scratch,
+) -> None:
+    """Run one sample to its end, and double the capacity of the spike log when it is full.
+
+    ``weights`` is the inhibition of the lateral kernel, or the learning rates of the residual one.
+    """
+    charges, counts = run.state["p"][row], run.input_counts[row]
+    input_spikes = make_input_spikes(run.problem, row, run.input_offsets, charges, counts)
+    output, state, step, n_logged = make_spike_output(run, row), sample_state(run, row), 0, 0
+    while True:
+        step, n_logged = kernel(
+            sample, run.synapses, input_spikes, weights, params, step, run.traces,
+            run.trace_indices[row], state, scratch, output, n_logged,
         )  # fmt: skip
-
-
-def run_with_growing_log(
-    advance: Callable[[int, Any, int], tuple[int, int]], problem: Problem
-) -> NDArray[np.int64]:
-    """Run one sample to its end, and double the capacity of the spike log when it is full."""
-    log = np.empty(
-        (INITIAL_LOG_SIZE + problem.n_neurons if problem.record.spikes else 0, 2), np.int64
-    )
-    step, n_logged = advance(0, log, 0)
-    while step < problem.n_steps:
-        larger = np.empty((2 * len(log), 2), np.int64)
-        larger[:n_logged] = log[:n_logged]
-        log = larger
-        step, n_logged = advance(step, log, n_logged)
-    return log[:n_logged].copy()
+        if step == run.problem.n_steps:
+            break
+        larger = np.empty((2 * len(output.log), 2), np.int64)
+        larger[:n_logged] = output.log[:n_logged]
+        output = output._replace(log=larger)
+    run.spike_logs[row] = output.log[:n_logged].copy()

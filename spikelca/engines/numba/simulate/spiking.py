@@ -18,6 +18,11 @@ from numpy.typing import NDArray
 
 from spikelca.engines.numba.jit.compile import jit
 from spikelca.engines.numba.simulate.recording import (
+    LateralInput,
+    ResidualInput,
+    Scratch,
+    State,
+    Synapses,
     TraceBuffers,
     is_recorded,
     membrane_from_residual,
@@ -172,23 +177,27 @@ class SpikingParams(NamedTuple):
     self_gain: float
 
 
-class SpikeCounters(NamedTuple):
-    """Spike counters of one sample: (n_neurons,) each.
+class SpikeOutput(NamedTuple):
+    """Spike counters and spike log of one sample, changed in place.
 
     Attributes
     ----------
-    window_start, window_end : int
-        First step of the read-out window, and first step after it.
-    weighted : spikes of the window, weighted by `Clock.taper`
-    counts : spikes of the window
-    totals : spikes of the whole run
+    window_start, n_steps : int
+        First step of the read-out window, and number of steps of the run.
+    weighted, counts : (n_neurons,)
+        Number of spikes in the window, weighted by `Clock.taper` and not weighted.
+    totals : (n_neurons,)
+        Number of spikes in the whole run.
+    log : (capacity, 2)
+        Step and neuron of each spike; of capacity zero if spikes are not recorded.
     """
 
     window_start: int
-    window_end: int
+    n_steps: int
     weighted: Any
     counts: Any
     totals: Any
+    log: Any
 
 
 @jit("strict")
@@ -208,67 +217,62 @@ def integrate_v(u: FloatArray, v: FloatArray, allowed: FloatArray, params: Spiki
 
 @jit("strict")
 def emit_spikes(
-    v: FloatArray,
-    params: SpikingParams,
-    n: int,
-    step: int,
-    counters: SpikeCounters,
-    fired: Any,
-    spike_log: Any,
-    log_spikes: bool,
-    n_logged: int,
+    v: FloatArray, theta: float, n: int, step: int, output: SpikeOutput, fired: Any, n_logged: int
 ) -> int:
     """Find the n neurons that fire, count and log their spikes; return the length of the log."""
-    n_found, j, in_window = 0, 0, step >= counters.window_start
-    weight = (step - counters.window_start + 1) * (counters.window_end - step) if in_window else 0
+    n_found, j, in_window = 0, 0, step >= output.window_start
+    weight = (step - output.window_start + 1) * (output.n_steps - step) if in_window else 0
     while n_found < n:
-        if v[j] >= params.theta:
+        if v[j] >= theta:
             fired[n_found] = j
             n_found += 1
-            counters.totals[j] += 1
-            counters.weighted[j] += weight
-            counters.counts[j] += in_window
-            if log_spikes:
-                spike_log[n_logged, 0], spike_log[n_logged, 1] = step, j
+            output.totals[j] += 1
+            output.weighted[j] += weight
+            output.counts[j] += in_window
+            if output.log.shape[0] > 0:
+                output.log[n_logged, 0], output.log[n_logged, 1] = step, j
                 n_logged += 1
         j += 1
     return n_logged
 
 
+@jit("strict")
+def is_log_full(output: SpikeOutput, n_logged: int) -> bool:
+    """Whether the spikes of one more step might not fit into the log."""
+    capacity = output.log.shape[0]
+    return capacity > 0 and n_logged + output.totals.shape[0] > capacity
+
+
 @jit("strict", from_python=True)
 def spiking_lateral(
-    b: FloatArray,
-    waveform: FloatArray,
-    allowed: FloatArray,
-    phi: FloatArray,
+    inputs: LateralInput,
+    synapses: Synapses,
     input_spikes: InputSpikes,
     inhibition: FloatArray,
     params: SpikingParams,
     start: int,
-    n_steps: int,
     traces: TraceBuffers,
     trace_index: int,
-    u: FloatArray,
-    v: FloatArray,
-    a: FloatArray,
-    c: FloatArray,
-    fired: Any,
-    counters: SpikeCounters,
-    spike_log: Any,
-    log_spikes: bool,
+    state: State,
+    scratch: Scratch,
+    output: SpikeOutput,
     n_logged: int,
 ) -> tuple[int, int]:
     """Integrate ``u' = k (b + d - u) + u``, with ``u -= L_j theta`` on a spike of j.
 
     ``inhibition[j]`` is ``L_j theta``. Returns the step that was reached and the length of the log.
     """
+    b, waveform, allowed = inputs.b, inputs.waveform, inputs.allowed
+    u, v, c, fired = state.u, state.v, scratch.total, scratch.active
     # Optional parts are tested here and below, because an empty call takes a tenth of a step.
     next_event, recording = first_event(input_spikes, start), is_recorded(traces, trace_index)
-    for step in range(start, n_steps):
-        if log_spikes and n_logged + u.shape[0] > spike_log.shape[0]:
+    for step in range(start, output.n_steps):
+        if is_log_full(output, n_logged):
             return step, n_logged
         if recording and step % traces.every == 0:
-            record_neurons(traces, step // traces.every, trace_index, u, v, allowed, params, a)
+            record_neurons(
+                traces, step // traces.every, trace_index, state, allowed, params, scratch.a
+            )
         # v first, because it depends on the old u. Then u, and spikes in ascending order.
         n = integrate_v(u, v, allowed, params)
         if waveform.shape[0] > 0:
@@ -279,17 +283,15 @@ def spiking_lateral(
             for j in range(u.shape[0]):
                 u[j] = params.k * (b[j] - u[j]) + u[j]
         if next_event < input_spikes.steps.shape[0]:
-            next_event = deliver_to_dendrites(input_spikes, next_event, step, phi, u)
+            next_event = deliver_to_dendrites(input_spikes, next_event, step, synapses.phi, u)
         if n > 0:
-            n_logged = emit_spikes(
-                v, params, n, step, counters, fired, spike_log, log_spikes, n_logged
-            )
+            n_logged = emit_spikes(v, params.theta, n, step, output, fired, n_logged)
             for m in range(n):
                 row = inhibition[fired[m]]
                 v[fired[m]] -= params.theta
                 for j in range(u.shape[0]):
                     u[j] -= row[j]
-    return n_steps, n_logged
+    return output.n_steps, n_logged
 
 
 @jit("strict")
@@ -297,13 +299,13 @@ def record_neurons(
     traces: TraceBuffers,
     time: int,
     trace_index: int,
-    u: FloatArray,
-    v: FloatArray,
+    state: State,
     allowed: FloatArray,
     params: SpikingParams,
     a: FloatArray,
 ) -> None:
     """Record u, v and a = T(u)."""
+    u, v = state.u, state.v
     if traces.a.shape[0] > 0:
         for j in range(u.shape[0]):
             a[j] = allowed[j] * (u[j] - params.shift) if u[j] > params.lam else 0.0
@@ -314,18 +316,14 @@ def record_neurons(
 
 @jit("strict")
 def apply_plasticity(
-    phi: FloatArray,
-    r: FloatArray,
-    input_offsets: Any,
-    learning_rates: FloatArray,
-    fired: Any,
-    n: int,
+    synapses: Synapses, r: FloatArray, learning_rates: FloatArray, fired: Any, n: int
 ) -> None:
     """Apply ``Phi_j += eta_j theta r`` for each spike of a neuron j, modality by modality.
 
     ``learning_rates`` contains ``eta_j theta``: (n_modalities, n_neurons), or (0, n_neurons)
     without plasticity.
     """
+    phi, input_offsets = synapses.phi, synapses.input_offsets
     for i in range(learning_rates.shape[0]):
         for m in range(n):
             rate = learning_rates[i, fired[m]]
@@ -335,30 +333,17 @@ def apply_plasticity(
 
 @jit("strict", from_python=True)
 def spiking_residual(
-    x: FloatArray,
-    current: FloatArray,
-    waveform: FloatArray,
-    allowed: FloatArray,
-    phi: FloatArray,
-    input_offsets: Any,
-    weights: FloatArray,
+    inputs: ResidualInput,
+    synapses: Synapses,
     input_spikes: InputSpikes,
     learning_rates: FloatArray,
     params: SpikingParams,
     start: int,
-    n_steps: int,
     traces: TraceBuffers,
     trace_index: int,
-    r: FloatArray,
-    s: FloatArray,
-    u: FloatArray,
-    v: FloatArray,
-    a: FloatArray,
-    feedforward: FloatArray,
-    fired: Any,
-    counters: SpikeCounters,
-    spike_log: Any,
-    log_spikes: bool,
+    state: State,
+    scratch: Scratch,
+    output: SpikeOutput,
     n_logged: int,
 ) -> tuple[int, int]:
     """Integrate ``r' = k (x - r) + r``, with plasticity and feedback on each spike.
@@ -367,18 +352,23 @@ def spiking_residual(
     ``s_j += theta``. Returns the step that was reached and the length of the log. On return, u
     belongs to the start of the last step.
     """
+    x, current, waveform, allowed = inputs.x, inputs.current, inputs.waveform, inputs.allowed
+    phi, input_offsets, fired = synapses.phi, synapses.input_offsets, scratch.active
+    v, s, r = state.v, state.s, state.r
     next_event, recording = first_event(input_spikes, start), is_recorded(traces, trace_index)
     has_signed = input_spikes.quanta.shape[0] > 0
-    for step in range(start, n_steps):
-        if log_spikes and n_logged + u.shape[0] > spike_log.shape[0]:
+    for step in range(start, output.n_steps):
+        if is_log_full(output, n_logged):
             return step, n_logged
-        membrane_from_residual(r, phi, input_offsets, weights, s, feedforward, u)
+        membrane_from_residual(synapses, state, scratch.total)
         if recording and step % traces.every == 0:
-            record_neurons(traces, step // traces.every, trace_index, u, v, allowed, params, a)
+            record_neurons(
+                traces, step // traces.every, trace_index, state, allowed, params, scratch.a
+            )
             record(traces.s, step // traces.every, trace_index, s, traces.neurons)
             record_all(traces.r, step // traces.every, trace_index, r)
         # v and p first, because they depend on the old u and r; see `spikelca.engines.base`.
-        n = integrate_v(u, v, allowed, params)
+        n = integrate_v(state.u, v, allowed, params)
         if has_signed:
             integrate_inputs(input_spikes, input_offsets, params.k, r)
         for p in range(r.shape[0]):
@@ -391,13 +381,11 @@ def spiking_residual(
         if next_event < input_spikes.steps.shape[0]:
             next_event = deliver_to_inputs(input_spikes, next_event, step, r)
         if n > 0:
-            n_logged = emit_spikes(
-                v, params, n, step, counters, fired, spike_log, log_spikes, n_logged
-            )
+            n_logged = emit_spikes(v, params.theta, n, step, output, fired, n_logged)
         if has_signed:
             deliver_to_generators(input_spikes, input_offsets, phi, allowed, v)
         if n > 0:
-            apply_plasticity(phi, r, input_offsets, learning_rates, fired, n)
+            apply_plasticity(synapses, r, learning_rates, fired, n)
             for m in range(n):
                 v[fired[m]] -= params.theta
                 s[fired[m]] += params.self_gain * params.theta
@@ -405,4 +393,4 @@ def spiking_residual(
                     r[p] -= phi[p, fired[m]] * params.theta
         if input_spikes.floor > -np.inf:
             clip_at_floor(v, input_spikes.floor)
-    return n_steps, n_logged
+    return output.n_steps, n_logged
