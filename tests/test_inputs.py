@@ -72,6 +72,17 @@ def test_mean_of_random_spikes_is_the_stimulus():
     assert steps.max() < n_steps
 
 
+@pytest.mark.parametrize("engine", ["numba", "brian2", "reference"])
+@pytest.mark.parametrize("wiring", ["lateral", "residual"])
+def test_poisson_inputs_add_no_current(wiring, engine):
+    rare = PoissonInput(1e4, seed=0)
+    circuit = with_inputs(random_circuit(SPIKING, wiring=wiring), rare, rare)
+    response = circuit.simulate(random_stimuli(circuit), 0.02, 4e-4, engine=engine)
+    assert not response.events["synaptic_events"].any()
+    charged = [name for name, values in response.state.items() if values.any()]
+    assert charged == ["v"]  # v falls to its floor without an input
+
+
 def test_zero_input_never_fires():
     _, fired = PoissonInput(0.02, seed=5).draw_spikes(np.array([0.0, 0.3, -0.0]), 0.02, 5000, 0)
     assert set(fired) == {1}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from circuits import RATE, SPIKING, random_circuit, random_stimuli
@@ -211,6 +213,14 @@ def test_learning_keeps_the_precision():
     circuit = random_circuit(SPIKING, wiring="residual", dtype=np.float32)
     learned, _ = circuit.learn_in_simulation(random_stimuli(circuit), 0.05, 4e-4)
     assert learned.dtype == np.float32
+
+
+def test_learning_computes_in_float64():
+    circuit = random_circuit(RATE, wiring="residual", dtype=np.float32)
+    X = {name: x.astype(np.float32) for name, x in random_stimuli(circuit).items()}
+    dictionaries = [replace(d, atoms=d.atoms.astype(float)) for d in circuit.dictionaries]
+    expected = circuit.replace(dictionaries=dictionaries).learn_in_simulation(X, 0.02, 4e-4)[1]
+    assert_equal(circuit.learn_in_simulation(X, 0.02, 4e-4)[1], expected)
 
 
 def test_circuits_that_cannot_learn_raise():
