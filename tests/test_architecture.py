@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent / "spikelca"
 MAP = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
 MAX_FILE_LINES = 400  # code, without docstrings, comments and blank lines
 MAX_BODY_LINES = 45
+MAX_KERNEL_ARGUMENTS = 12
 
 # Bottom first. Packages and modules of one line do not import each other.
 FLOORS = """
@@ -248,6 +249,18 @@ def count_code_lines(source: str) -> int:
         line for t in tokens if t.type not in skipped for line in range(t.start[0], t.end[0] + 1)
     }
     return len(code - prose)
+
+
+def test_kernels_have_at_most_twelve_arguments():
+    n_arguments = {
+        f"{module}.{node.name}": len(node.args.args)
+        for module, path in MODULES.items()
+        if module.startswith("engines.numba")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.decorator_list
+    }
+    assert len(n_arguments) > 60
+    assert not {name: n for name, n in n_arguments.items() if n > MAX_KERNEL_ARGUMENTS}
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -41,10 +41,13 @@ def _describe_installation() -> list[tuple[str, Any]]:
     import os
 
     from spikelca.datasets.load import FOLDER_VARIABLE
+    from spikelca.engines.numba.jit.intrinsics import USE_SIMD
     from spikelca.utils.system import versions
 
     folder = os.environ.get(FOLDER_VARIABLE, "not set: 'mnist' would be downloaded")
-    return [*versions().items(), ("cores", os.cpu_count()), (FOLDER_VARIABLE, folder)]
+    loops = "SIMD" if USE_SIMD else "plain loops"
+    facts = [("cores", os.cpu_count()), ("kernels", loops), (FOLDER_VARIABLE, folder)]
+    return [*versions().items(), *facts]
 
 
 def _describe_file(name: str) -> list[tuple[str, Any]]:

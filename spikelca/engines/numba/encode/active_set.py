@@ -50,6 +50,7 @@ from spikelca.engines.numba.encode.linalg import (
     remove_from_inverse,
     schur_complement,
 )
+from spikelca.engines.numba.jit import plain_loops
 from spikelca.engines.numba.jit.compile import (
     dispatch_precision,
     jit,
@@ -220,14 +221,14 @@ def line_search(workspace: ActiveSetWorkspace, n: int) -> int:
         n = remove_atom(workspace, n, leaving)
 
 
-@jit("fast", inline="llvm")
-def list_candidates(cutoff: Any, workspace: ActiveSetWorkspace) -> int:
+@jit("fast", inline="llvm", plain=plain_loops.list_candidates)
+def list_candidates(cutoff: Any, excess: FloatArray, candidates: Any) -> int:
     """List the inactive neurons with an excess of at least `cutoff`; return their number."""
-    n, width, threshold = 0, vector_width(workspace.excess), broadcast(workspace.excess, cutoff)
-    for start in range(0, workspace.excess.shape[0], width):
-        mask = mask_ge(load(workspace.excess, start), threshold)
+    n, width, threshold = 0, vector_width(excess), broadcast(excess, cutoff)
+    for start in range(0, excess.shape[0], width):
+        mask = mask_ge(load(excess, start), threshold)
         while mask != 0:
-            workspace.candidates[n] = start + ctz(mask)
+            candidates[n] = start + ctz(mask)
             mask &= mask - 1
             n += 1
     return n
@@ -257,7 +258,7 @@ def add_atoms(
     """
     one, dependent = workspace.c.dtype.type(1), NO_INDEX
     keep = cutoff * workspace.c.dtype.type(KEEP_FRACTION)
-    for k in range(list_candidates(cutoff, workspace)):
+    for k in range(list_candidates(cutoff, workspace.excess, workspace.candidates)):
         j = workspace.candidates[k]
         side = one if workspace.c[j] - upper[j] >= -workspace.c[j] - lower[j] else -one
         gradient = side * workspace.excess[j]
@@ -404,6 +405,33 @@ def evaluate(
     return ab, ac, cost, max_gradient
 
 
+@jit("fast", inline="llvm")
+def update_report(
+    sample: SampleInput,
+    settings: SolverSettings,
+    ab: float,
+    ac: float,
+    cost: float,
+    violation: float,
+    report: FloatArray,
+) -> bool:
+    """Write gap and residual of a code into its report; return whether it has converged.
+
+    ``ab``, ``ac`` and ``cost`` are results of `evaluate`; ``violation`` is the largest amount by
+    which a neuron violates the conditions of the optimum.
+    """
+    # The dual point is the residual, scaled until |c_j| <= t_j for all neurons. Without one (a
+    # current above the threshold) the residual decides.
+    has_dual_point = sample.min_threshold > 0
+    report[GAP] = np.nan
+    if has_dual_point:
+        dual_norm = 1.0 + violation / sample.min_threshold
+        report[GAP] = gap_from_products(sample.x2, ab, ac, cost, dual_norm)
+    report[RESIDUAL] = violation / settings.lam
+    limit = settings.residual_tol if has_dual_point else settings.tol
+    return report[RESIDUAL] <= limit and not report[GAP] > settings.tol
+
+
 @jit("fast", inline="numba")
 def active_set_sample(
     sample: SampleInput,
@@ -418,30 +446,23 @@ def active_set_sample(
     ``report`` receives the relative gap, the residual and the number of rounds.
     """
     b, upper, lower = sample.b, sample.upper, sample.lower
-    min_threshold, x2, tol = sample.min_threshold, sample.x2, settings.tol
     singular_tol = b.dtype.type(settings.dependence_tol)
     lowest_energy, n_stalled, is_stuck = np.inf, 0, False
     fraction = b.dtype.type(CANDIDATE_FRACTION)
-    # Without a dual point (a current above the threshold) the residual decides.
-    limit = settings.residual_tol if min_threshold > 0 else tol
     while True:
         compute_residual_correlation(b, gram, workspace.active, workspace.a, n, workspace.c)
         compute_excess(workspace.c, upper, lower, workspace.excess)
         ab, ac, cost, max_gradient = evaluate(b, upper, lower, workspace, n)
         excess = max_element(workspace.excess)
-        # The dual point is the residual, scaled until |c_j| <= t_j for all neurons. An active
-        # neuron that is not at its minimum violates this as an inactive one does.
+        # An active neuron that is not at its minimum counts like an inactive one that should be.
         violation = max(np.float64(excess), max_gradient, 0.0)
-        report[GAP] = np.nan
-        if min_threshold > 0:
-            report[GAP] = gap_from_products(x2, ab, ac, cost, 1.0 + violation / min_threshold)
-        report[RESIDUAL] = violation / settings.lam
-        is_converged = report[RESIDUAL] <= limit and not report[GAP] > tol
+        is_converged = update_report(sample, settings, ab, ac, cost, violation, report)
         if is_converged or is_stuck or report[ROUNDS] >= settings.max_iter:
             return n
         report[ROUNDS] += 1
-        energy = 0.5 * (x2 - ab - ac) + cost
-        n_stalled = 0 if energy < lowest_energy * (1.0 - MIN_PROGRESS * tol) else n_stalled + 1
+        energy = 0.5 * (sample.x2 - ab - ac) + cost
+        has_progress = energy < lowest_energy * (1.0 - MIN_PROGRESS * settings.tol)
+        n_stalled = 0 if has_progress else n_stalled + 1
         if n_stalled >= MAX_STALLED_ROUNDS:
             return n
         # Without progress either the inverse is inaccurate, or neurons that were added together

@@ -17,6 +17,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from spikelca.engines.numba.jit import plain_loops
 from spikelca.engines.numba.jit.compile import (
     dispatch_precision,
     jit,
@@ -37,7 +38,7 @@ from spikelca.engines.numba.jit.layout import allocate_aligned
 from spikelca.utils.validation import FloatArray
 
 
-@jit("fast")
+@jit("fast", plain=plain_loops.list_nonzero)
 def list_nonzero(X: FloatArray, row: int, weight: Any, nonzero: Any, values: FloatArray) -> int:
     """List the nonzero inputs of a row and their weighted values; return their number."""
     n, n_inputs, width, x = 0, X.shape[1], vector_width(X), X[row]
@@ -56,7 +57,7 @@ def list_nonzero(X: FloatArray, row: int, weight: Any, nonzero: Any, values: Flo
     return n
 
 
-@jit("fast")
+@jit("fast", plain=plain_loops.accumulate_tile)
 def accumulate_tile(
     tile: FloatArray, counts: Any, nonzero: Any, values: FloatArray, b: FloatArray, start: int
 ) -> None:

@@ -52,6 +52,7 @@ from spikelca.engines.numba.encode.active_set import (
     active_set_workspace_type,
     evaluate,
     solver_settings_type,
+    update_report,
 )
 from spikelca.engines.numba.encode.cholesky import (
     append,
@@ -61,14 +62,11 @@ from spikelca.engines.numba.encode.cholesky import (
     solve_upper,
 )
 from spikelca.engines.numba.encode.linalg import (
-    GAP,
     INDEX_0,
     NO_INDEX,
-    RESIDUAL,
     ROUNDS,
     compute_excess,
     compute_residual_correlation,
-    gap_from_products,
     max_element,
 )
 from spikelca.engines.numba.jit.compile import (
@@ -211,27 +209,19 @@ def exact_active_set_sample(
     the previous rounds that it contains.
     """
     b, upper, lower = sample.b, sample.upper, sample.lower
-    min_threshold, x2, tol = sample.min_threshold, sample.x2, settings.tol
     least_energy, least_violation, n_stalled, is_stuck = np.inf, np.inf, 0, False
     at_minimum = n == 0
-    # Without a dual point (a current above the threshold) the residual decides.
-    limit = settings.residual_tol if min_threshold > 0 else tol
     while True:
         compute_residual_correlation(b, gram, workspace.active, workspace.a, n, workspace.c)
         compute_excess(workspace.c, upper, lower, workspace.excess)
         ab, ac, cost, max_gradient = evaluate(b, upper, lower, workspace, n)
         excess = max_element(workspace.excess)
-        # See `active_set_sample`.
         violation = max(excess, max_gradient, 0.0)
-        report[GAP] = np.nan
-        if min_threshold > 0:
-            report[GAP] = gap_from_products(x2, ab, ac, cost, 1.0 + violation / min_threshold)
-        report[RESIDUAL] = violation / settings.lam
-        is_converged = report[RESIDUAL] <= limit and not report[GAP] > tol
+        is_converged = update_report(sample, settings, ab, ac, cost, violation, report)
         if is_converged or is_stuck or report[ROUNDS] >= settings.max_iter:
             return n
         report[ROUNDS] += 1
-        energy = 0.5 * (x2 - ab - ac) + cost
+        energy = 0.5 * (sample.x2 - ab - ac) + cost
         has_progress = energy < least_energy or violation < least_violation
         n_stalled = 0 if has_progress else n_stalled + 1
         if n_stalled >= MAX_STALLED_ROUNDS:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from spikelca.engines.numba.jit import plain_loops
 from spikelca.engines.numba.jit.compile import jit
 from spikelca.engines.numba.jit.intrinsics import (
     broadcast,
@@ -45,7 +46,7 @@ def padded_lanes(n: int) -> int:
     return (n + MAX_LANES - 1) // MAX_LANES * MAX_LANES
 
 
-@jit("fast", inline="llvm")
+@jit("fast", inline="llvm", plain=plain_loops.matvec)
 def matvec(rows: FloatArray, x: FloatArray, n: int, width: int, y: FloatArray) -> None:
     """Compute ``y = sum_q x_q rows_q`` over n rows of a width: ``Q x`` for a symmetric Q.
 
@@ -67,7 +68,7 @@ def matvec(rows: FloatArray, x: FloatArray, n: int, width: int, y: FloatArray) -
         store(y, start, fma(fma(y0, one, y1), one, fma(y2, one, y3)))
 
 
-@jit("fast", inline="llvm")
+@jit("fast", inline="llvm", plain=plain_loops.rank_one_update)
 def rank_one_update(Q: FloatArray, t: FloatArray, scale: Any, n: int) -> None:
     """Compute ``Q += scale t t'``."""
     stride = Q.shape[1]
@@ -76,6 +77,13 @@ def rank_one_update(Q: FloatArray, t: FloatArray, scale: Any, n: int) -> None:
         for p in range(n):
             offset = p * stride + start
             store(Q, offset, fma(load(Q, offset), scale * t[p], vector))
+
+
+@jit("fast", inline="llvm", plain=plain_loops.copy_row)
+def copy_row(source: FloatArray, target: FloatArray, n: int) -> None:
+    """Copy n elements, in whole vectors."""
+    for start in range(0, padded_lanes(n), vector_width(source)):
+        store(target, start, load(source, start))
 
 
 @jit("fast", inline="llvm")
@@ -116,22 +124,20 @@ def append_to_inverse(
 def remove_from_inverse(Q: FloatArray, active: Any, n: int, p: int, t: FloatArray) -> None:
     """Remove active neuron p; the last active neuron moves to its index."""
     last, row = n - 1, Q[p]
-    for start in range(0, padded_lanes(n), vector_width(Q)):
-        store(t, start, load(row, start))
+    copy_row(row, t, n)
     # The same formula backwards: t is column p of Q, and the inverse of the block without neuron p
     # is Q - t t' / t_p. This sets row and column p to zero, and the last ones are moved there.
     rank_one_update(Q, t, t.dtype.type(-1) / t[p], n)
     if p != last:
         end = Q[last]
-        for start in range(0, padded_lanes(n), vector_width(Q)):
-            store(row, start, load(end, start))
+        copy_row(end, row, n)
         for q in range(n):
             Q[q, p] = row[q]
         row[p] = end[last]
         active[p] = active[last]
 
 
-@jit("fast", inline="llvm")
+@jit("fast", inline="llvm", plain=plain_loops.compute_excess)
 def compute_excess(c: FloatArray, upper: FloatArray, lower: FloatArray, excess: FloatArray) -> None:
     """Compute by how much each neuron is driven beyond its thresholds; negative if it is not."""
     for start in range(0, c.shape[0], vector_width(c)):
@@ -140,7 +146,7 @@ def compute_excess(c: FloatArray, upper: FloatArray, lower: FloatArray, excess: 
         store(excess, start, maximum(above, below))
 
 
-@jit("fast", inline="llvm")
+@jit("fast", inline="llvm", plain=plain_loops.max_element)
 def max_element(values: FloatArray) -> Any:
     """Compute the largest of values that fill whole groups of four vectors.
 
@@ -182,7 +188,7 @@ def gap_from_products(x2: float, ab: float, ac: float, cost: float, dual_norm: f
     return max((primal - scale * xr + 0.5 * scale * scale * r2) / primal, 0.0)
 
 
-@jit("fast", inline="llvm")
+@jit("fast", inline="llvm", plain=plain_loops.compute_residual_correlation)
 def compute_residual_correlation(
     b: FloatArray, gram: FloatArray, active: Any, a: FloatArray, n: int, c: FloatArray
 ) -> None:

@@ -27,6 +27,7 @@ import numpy as np
 from numba import types
 
 from spikelca._version import __version__
+from spikelca.engines.numba.jit.intrinsics import USE_SIMD
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -51,7 +52,7 @@ def digest_sources(folder: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-_SOURCE_DIGEST = digest_sources(Path(__file__).parent.parent)
+_SOURCE_DIGEST = digest_sources(Path(__file__).parent.parent) + ("" if USE_SIMD else "_plain")
 
 
 def jit(
@@ -59,6 +60,7 @@ def jit(
     inline: Literal["llvm", "numba"] | None = None,
     *,
     from_python: bool = False,
+    plain: Callable[..., Any] | None = None,
 ) -> Callable[[Function], Function]:
     """Decorate a kernel that is compiled for the types of its arguments.
 
@@ -72,11 +74,16 @@ def jit(
         a function with a single caller, which Numba compiles as a part of that caller.
     from_python : bool, default=False
         Whether Python can call the kernel. The wrapper doubles the compilation time.
+    plain : callable, optional
+        Twin of a kernel with SIMD intrinsics, compiled instead of it if these are not used.
     """
     options = dict(_INLINE[inline])
     if not from_python:
         options["no_cpython_wrapper"] = True
-    return lambda function: _compile(function, _FASTMATH[fastmath], **options)
+    use_plain = plain is not None and not USE_SIMD
+    return lambda function: _compile(
+        plain if use_plain else function, _FASTMATH[fastmath], **options
+    )
 
 
 def _compile(function: Any, fastmath: Any, signature: Any = None, **options: Any) -> Any:

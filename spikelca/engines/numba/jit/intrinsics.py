@@ -21,13 +21,19 @@ These functions do not check what they are given:
 * `skip_refcount` must be applied to arguments only. An array that the kernel itself allocates would
   be freed while in use.
 * `ctz` is undefined for zero.
+
+They use internals of Numba (`numba.core.cgutils`, models of types), and are tested with the
+versions from `TESTED_NUMBA[0]` up to, but not including, `TESTED_NUMBA[1]`. With another version,
+or if the environment variable SPIKELCA_SIMD is 0, `plain_loops.py` is compiled instead.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
+import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -35,6 +41,21 @@ from numba.extending import intrinsic, models, register_model
 
 CACHE_LINE = 64
 """Bytes of a cache line, and of a vector."""
+
+TESTED_NUMBA = (0, 62), (0, 69)
+"""The first tested version of Numba, and the first version that was not tested."""
+
+SIMD_VARIABLE = "SPIKELCA_SIMD"
+
+
+def is_simd_supported(version: str, setting: str) -> bool:
+    """Whether to use the intrinsics with a version of Numba and a value of SPIKELCA_SIMD."""
+    release = tuple(int(part) for part in version.split(".")[:2])
+    return setting != "0" and TESTED_NUMBA[0] <= release < TESTED_NUMBA[1]
+
+
+USE_SIMD = is_simd_supported(numba.__version__, os.environ.get(SIMD_VARIABLE, ""))
+"""Whether kernels are compiled with SIMD intrinsics, or as plain loops."""
 
 
 class SimdVector(types.Type):
@@ -262,6 +283,9 @@ def skip_refcount(typingctx: Any, value: Any) -> Any:
     """Return the same array, or the same tuple of arrays, without reference counting."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if not USE_SIMD:
+            context.nrt.incref(builder, value, args[0])
+            return args[0]
         return _drop_meminfo(context, builder, value, args[0])
 
     return value(value), build

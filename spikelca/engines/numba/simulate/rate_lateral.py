@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from spikelca.engines.numba.jit import plain_loops
 from spikelca.engines.numba.jit.compile import jit
 from spikelca.engines.numba.jit.intrinsics import (
     any_gt,
@@ -31,6 +32,7 @@ from spikelca.engines.numba.jit.intrinsics import (
     neg,
     skip_refcount,
     store,
+    vector_width,
 )
 from spikelca.engines.numba.jit.layout import aligned_zeros, padded_neurons
 from spikelca.engines.numba.simulate.recording import (
@@ -234,43 +236,46 @@ def compute_output(
             a[i] += u[i] + shift if -u[i] > threshold[i] else zero
 
 
+@jit("fma", inline="llvm", plain=plain_loops.advance_tracked)
+def advance_tracked(k: Any, a: FloatArray, n: int, workspace: SpanWorkspace) -> None:
+    """Take one step of the n tracked neurons, with their outputs a."""
+    u, block, drive = workspace.tracked_u, workspace.tracked_block, workspace.tracked_input
+    width = vector_width(u)
+    # Four vectors of potentials at a time: their sums over the active neurons stay in registers.
+    # Silent tracked neurons contribute a product with zero, which changes nothing.
+    for start in range(0, n, 4 * width):
+        p, q, r = start + width, start + 2 * width, start + 3 * width
+        c0, c1, c2, c3 = load(drive, start), load(drive, p), load(drive, q), load(drive, r)
+        for i in range(n):
+            row = i * MAX_TRACKED
+            c0 = fma(c0, a[i], load(block, row + start))
+            c1 = fma(c1, a[i], load(block, row + p))
+            c2 = fma(c2, a[i], load(block, row + q))
+            c3 = fma(c3, a[i], load(block, row + r))
+        store(u, start, euler_step(load(u, start), k, c0))
+        store(u, p, euler_step(load(u, p), k, c1))
+        store(u, q, euler_step(load(u, q), k, c2))
+        store(u, r, euler_step(load(u, r), k, c3))
+
+
 @jit("fma", inline="llvm")
 def integrate_tracked(
-    params: RateParams,
-    is_time_varying: int,
-    span: int,
-    n: int,
-    width: int,
-    workspace: SpanWorkspace,
+    params: RateParams, is_time_varying: int, span: int, n: int, workspace: SpanWorkspace
 ) -> None:
     """Integrate the tracked neurons, and store their outputs at the start of each step.
 
     Outputs are set to zero after the end of the span, up to a multiple of four steps.
     """
-    u, block, drive = workspace.tracked_u, workspace.tracked_block, workspace.tracked_input
+    drive = workspace.tracked_input
     for t in range(span):
         a = workspace.outputs[t]
-        compute_output(params, u, workspace.tracked_threshold, n, a)
+        compute_output(params, workspace.tracked_u, workspace.tracked_threshold, n, a)
         if t + 1 == span:
             break
         # A constant drive is copied once, at the first step.
         for i in range(n if is_time_varying or t == 0 else 0):
             drive[i] = workspace.c[t * is_time_varying, workspace.tracked[i]]
-        # Four vectors of potentials at a time: their sums over the active neurons stay in
-        # registers. Silent tracked neurons contribute a product with zero, which changes nothing.
-        for start in range(0, n, 4 * width):
-            p, q, r = start + width, start + 2 * width, start + 3 * width
-            c0, c1, c2, c3 = load(drive, start), load(drive, p), load(drive, q), load(drive, r)
-            for i in range(n):
-                row = i * MAX_TRACKED
-                c0 = fma(c0, a[i], load(block, row + start))
-                c1 = fma(c1, a[i], load(block, row + p))
-                c2 = fma(c2, a[i], load(block, row + q))
-                c3 = fma(c3, a[i], load(block, row + r))
-            store(u, start, euler_step(load(u, start), params.k, c0))
-            store(u, p, euler_step(load(u, p), params.k, c1))
-            store(u, q, euler_step(load(u, q), params.k, c2))
-            store(u, r, euler_step(load(u, r), params.k, c3))
+        advance_tracked(params.k, a, n, workspace)
     for t in range(span, -(-span // 4) * 4):
         workspace.outputs[t, :n] = 0
 
@@ -292,7 +297,7 @@ def list_active(span: int, n: int, workspace: SpanWorkspace) -> int:
     return np.int64(count)
 
 
-@jit("fma", inline="llvm")
+@jit("fma", inline="llvm", plain=plain_loops.integrate_all)
 def integrate_all(
     tiles: FloatArray,
     is_time_varying: int,
@@ -341,6 +346,30 @@ def integrate_all(
         workspace.mispredicted[tile] = any_gt(high, load(threshold, start))
 
 
+@jit("fma", inline="llvm", plain=plain_loops.advance_all)
+def advance_all(
+    tiles: FloatArray, k: Any, c: FloatArray, u: FloatArray, new_u: FloatArray, n: int,
+    workspace: SpanWorkspace,
+) -> None:  # fmt: skip
+    """Take one step of all neurons, with the outputs of the n active ones."""
+    n_rows, width, a = tiles.shape[1], tiles.shape[2], workspace.outputs[0]
+    next_tile = n_rows * width
+    for start in range(0, u.shape[0], 4 * width):
+        p, q, r = start + width, start + 2 * width, start + 3 * width
+        c0, c1, c2, c3 = load(c, start), load(c, p), load(c, q), load(c, r)
+        for i in range(n):
+            output = a[workspace.active_list[i]]
+            row = start * n_rows + np.int64(workspace.active_list[i]) * width
+            c0 = fma(c0, output, load(tiles, row))
+            c1 = fma(c1, output, load(tiles, row + next_tile))
+            c2 = fma(c2, output, load(tiles, row + 2 * next_tile))
+            c3 = fma(c3, output, load(tiles, row + 3 * next_tile))
+        store(new_u, start, euler_step(load(u, start), k, c0))
+        store(new_u, p, euler_step(load(u, p), k, c1))
+        store(new_u, q, euler_step(load(u, q), k, c2))
+        store(new_u, r, euler_step(load(u, r), k, c3))
+
+
 @jit("fma", inline="llvm")
 def integrate_stepwise(
     tiles: FloatArray,
@@ -350,26 +379,12 @@ def integrate_stepwise(
     workspace: SpanWorkspace,
 ) -> None:
     """Integrate the same equation in single steps, with the outputs of all active neurons."""
-    n_rows, width = tiles.shape[1], tiles.shape[2]
-    row_width, next_tile, a = workspace.u.shape[1], n_rows * width, workspace.outputs[0]
+    row_width, a = workspace.u.shape[1], workspace.outputs[0]
     for t in range(n_steps):
         c, u, new_u = workspace.c[t * is_time_varying], workspace.u[t], workspace.u[t + 1]
         compute_output(params, u, workspace.threshold, row_width, a)
         n = list_active(1, row_width, workspace)
-        for start in range(0, row_width, 4 * width):
-            p, q, r = start + width, start + 2 * width, start + 3 * width
-            c0, c1, c2, c3 = load(c, start), load(c, p), load(c, q), load(c, r)
-            for i in range(n):
-                output = a[workspace.active_list[i]]
-                row = start * n_rows + np.int64(workspace.active_list[i]) * width
-                c0 = fma(c0, output, load(tiles, row))
-                c1 = fma(c1, output, load(tiles, row + next_tile))
-                c2 = fma(c2, output, load(tiles, row + 2 * next_tile))
-                c3 = fma(c3, output, load(tiles, row + 3 * next_tile))
-            store(new_u, start, euler_step(load(u, start), params.k, c0))
-            store(new_u, p, euler_step(load(u, p), params.k, c1))
-            store(new_u, q, euler_step(load(u, q), params.k, c2))
-            store(new_u, r, euler_step(load(u, r), params.k, c3))
+        advance_all(tiles, params.k, c, u, new_u, n, workspace)
 
 
 @jit("fma", inline="llvm")
@@ -476,7 +491,7 @@ def rate_lateral(
             if n_predicted <= MAX_TRACKED:
                 n = update_tracked(tiles, n, n_predicted, workspace)
                 load_tracked(n, workspace)
-                integrate_tracked(params, is_time_varying, span, n, width, workspace)
+                integrate_tracked(params, is_time_varying, span, n, workspace)
                 n_active = list_active(span, n, workspace)
                 integrate_all(tiles, is_time_varying, params, span, n_active, workspace)
                 n_valid = count_valid_steps(params.two_sided, span, width, workspace)
