@@ -39,8 +39,8 @@ readout circuit
 modelfile
 learning interop
 distributed
-estimators plotting benchmarks
-persistence
+estimators plotting
+persistence benchmarks
 <the package itself>
 experiments
 cli
@@ -287,7 +287,7 @@ def test_levels_ascend_from_utils_to_cli():
 def list_blocks(heading: str) -> list[str]:
     """The code blocks of a section of the architecture page."""
     [section] = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", MAP, re.M | re.S)
-    return re.findall(r"^```\n(.*?)^```", section, re.M | re.S)
+    return re.findall(r"^```(?:text)?\n(.*?)^```", section, re.M | re.S)
 
 
 def test_map_draws_layers_in_import_order():

@@ -190,6 +190,15 @@ def test_scaling_divides_by_samples(fake_clock):
     assert scaling.time_single_sample(make_problem(5), True).value.median == pytest.approx(2e6)
 
 
+def test_estimators_are_compared_with_their_circuit(fake_clock):
+    problem = make_problem(5)
+    X = np.random.default_rng(2).random((500, 16)).astype(np.float32)
+    rows = list(scaling.time_estimators(problem, X, True))
+    assert [row.measure.split()[4] for row in rows] == ["LCACoder.transform", "LinkedLCA.transform"]
+    for row, model in zip(rows, ("encode", "encode"), strict=True):
+        assert row.value.median == pytest.approx(row.times["transform"] - row.times[model])
+
+
 def test_memory_is_peak_without_codes(monkeypatch):
     class Peak:
         peak = 3 << 30

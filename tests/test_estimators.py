@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from copy import deepcopy
 
 import numpy as np
@@ -18,6 +19,7 @@ from spikelca import Fade, IdleAtoms, LCACoder, LinkedLCA, OrdinalDriver
 from spikelca.datasets import linked_bars
 from spikelca.learning import learn
 from spikelca.metrics import block_selectivity
+from spikelca.model.atoms import gram_matrix
 from spikelca.model.drivers import Driver, Injection
 
 
@@ -175,6 +177,65 @@ def test_partial_fit_takes_the_steps_of_learn(X, y, fitted):
     assert lca.n_redrawn_ > 0
     stacked = np.hstack([d.atoms for d in circuit.dictionaries])
     assert np.array_equal(lca.components_, stacked)
+
+
+PARAMETERS = {
+    "threshold": 0.2, "transfer": "hard", "two_sided": True, "neuron": "spiking",
+}  # fmt: skip
+
+
+def fitted_estimators(X):
+    yield make().fit(X), X[:4, :16] - 0.1  # signed, for two-sided codes
+    atoms = np.random.default_rng(0).random((9, X.shape[1]))
+    yield LCACoder(atoms / np.linalg.norm(atoms, axis=1, keepdims=True)).fit(X), X[:4] - 0.1
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_circuit_is_kept_until_a_parameter_changes(X, name, monkeypatch):
+    n_made = [0]
+
+    def count(atoms, weights):
+        n_made[0] += 1
+        return gram_matrix(atoms, weights)
+
+    for model, rows in fitted_estimators(X):
+        monkeypatch.setattr("spikelca.circuit.circuit.gram_matrix", gram_matrix)
+        first = model.transform(rows)
+        monkeypatch.setattr("spikelca.circuit.circuit.gram_matrix", count)
+        n_made[0] = 0
+        np.testing.assert_array_equal(model.transform(rows), first)
+        assert n_made[0] == 0
+        model.set_params(**{name: PARAMETERS[name]})
+        changed = model.transform(rows)
+        assert n_made[0] == 1
+        assert not np.array_equal(changed, first)
+        fresh = pickle.loads(pickle.dumps(model))
+        np.testing.assert_array_equal(fresh.transform(rows), changed)
+
+
+def test_kept_circuit_follows_atoms_and_precision(X):
+    (linked, part), (coder, rows) = fitted_estimators(X)
+    before = coder.transform(rows)
+    assert coder.transform(rows.astype(np.float32)).dtype == np.float32
+    coder.set_params(dictionary=coder.dictionary[::-1].copy())
+    np.testing.assert_allclose(coder.transform(rows), before[:, ::-1], atol=1e-3)
+    before = linked.transform(part)
+    linked.partial_fit(X)
+    expected = linked.circuit_.without_drivers().observe("bars").encode({"bars": part}).code
+    np.testing.assert_array_equal(linked.transform(part), expected)
+    assert not np.array_equal(expected, before)
+    linked.set_params(observe="marks")
+    marks = X[:4, 16:]
+    expected = linked.circuit_.without_drivers().observe("marks").encode({"marks": marks}).code
+    np.testing.assert_array_equal(linked.transform(marks), expected)
+
+
+def test_encode_returns_codes_of_transform_with_gaps(X):
+    for model, rows in fitted_estimators(X):
+        response = model.encode(rows)
+        np.testing.assert_array_equal(response.code, model.transform(rows))
+        assert response.gap.max() <= model.tol
+        assert len(response.residual) == len(rows)
 
 
 def test_pipeline_and_grid_search_work(X, y):

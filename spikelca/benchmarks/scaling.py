@@ -6,22 +6,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from spikelca.benchmarks.encode import encode_task, make_circuit
 from spikelca.benchmarks.measure import Quartiles, Row, fix_threads, meets_target, time_interleaved
 from spikelca.benchmarks.peers import LassoProblem, product_task
+from spikelca.circuit import Circuit
 from spikelca.engines.numba.jit.parallel import max_threads
+from spikelca.estimators import LCACoder, LinkedLCA
+from spikelca.model import Dictionary, RateNeuron, SoftThreshold
 from spikelca.utils.validation import FloatArray
 
 
 def scaling_suite(problem: LassoProblem, X_train: FloatArray, quick: bool) -> Iterator[Row]:
     """Yield the rows of the suite as they are measured."""
     yield time_single_sample(problem, quick)
+    yield from time_estimators(problem, X_train, quick)
     yield from time_threads(problem, quick)
     yield from time_batches(problem, quick)
     yield from time_neurons(problem, X_train, quick)
@@ -40,6 +46,41 @@ def time_single_sample(problem: LassoProblem, quick: bool) -> Row:
     value = Quartiles.of(seconds * 1e6)
     return Row("scaling", "latency of a batch of one", value, "us", "<= 150",
                meets_target(value.median, "<= 150"))  # fmt: skip
+
+
+def time_estimators(problem: LassoProblem, X_train: FloatArray, quick: bool) -> Iterator[Row]:
+    """Measure what `transform` of one row takes in addition to `Circuit.encode`."""
+    rows, row = X_train[np.linalg.norm(X_train, axis=1) > 0], problem.X[:1]
+    part = np.ascontiguousarray(row[:, :-1])
+    for n in (64,) if quick else (256, 2048):
+        atoms = np.unique(rows[:n], axis=0)
+        atoms = atoms / np.linalg.norm(atoms, axis=1, keepdims=True)
+        coder = LCACoder(atoms, threshold=problem.lam).fit(row)
+        linked = LinkedLCA(
+            n, {"x": row.shape[1] - 1, "y": 1}, observe="x", threshold=problem.lam, n_epochs=1,
+            random_state=0,
+        ).fit(rows[: max(n, 250)])  # fmt: skip
+        for name, model, x in (("LCACoder", coder, row), ("LinkedLCA", linked, part)):
+            with fix_threads(1):
+                circuit = inference_circuit(model)
+                stimuli = {circuit.dictionaries[0].name: x}
+                tasks: dict[str, Callable[[], Any]] = {
+                    "transform": partial(model.transform, x),
+                    "encode": partial(circuit.encode, stimuli),
+                }
+                seconds = time_interleaved(tasks, 100 if quick else 1000, time.perf_counter)
+            extra = Quartiles.of((seconds["transform"] - seconds["encode"]) * 1e6)
+            times = {task: float(np.median(s)) * 1e6 for task, s in seconds.items()}
+            yield Row("scaling", f"one row, {n} atoms: {name}.transform less encode", extra, "us",
+                      "<= 150", meets_target(extra.median, "<= 150"), times=times)  # fmt: skip
+
+
+def inference_circuit(model: LCACoder | LinkedLCA) -> Circuit:
+    """Return the circuit that `transform` of an estimator encodes with."""
+    if isinstance(model, LinkedLCA):
+        return model.circuit_.without_drivers().observe("x")
+    atoms = np.asarray(model.dictionary, dtype=np.float32)
+    return Circuit(RateNeuron(), SoftThreshold(model.threshold), [Dictionary("x", atoms)])
 
 
 def time_threads(problem: LassoProblem, quick: bool) -> Iterator[Row]:

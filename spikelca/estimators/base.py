@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -59,6 +60,36 @@ def compute_sparse_codes(
     if isinstance(circuit.neuron, RateNeuron):
         return encode_sparse(circuit.compile, stimuli, circuit.dtype, get_engine(engine), tol)
     return sparse.csr_array(compute_codes(circuit, stimuli, tol, engine, duration))
+
+
+_CIRCUITS: WeakKeyDictionary[Any, tuple[tuple[Any, ...], Circuit]] = WeakKeyDictionary()
+"""The last inference circuit of each estimator, and the values from which it was made. It is not an
+attribute, because `transform` must not change the estimator."""
+
+
+def keep_circuit(
+    estimator: BaseEstimator, source: Any, values: tuple[Any, ...], make: Callable[[], Circuit]
+) -> Circuit:
+    """Return the inference circuit of an estimator, made again if its parameters have changed.
+
+    A circuit computes its Gram matrix and memory layouts once, which takes many times as long as
+    encoding one sample.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+    source : object
+        Learned circuit or given atoms, compared by identity.
+    values : tuple
+        Parameters, compared by value.
+    make : callable
+        Makes the circuit.
+    """
+    key, circuit = _CIRCUITS.get(estimator, ((), None))
+    if circuit is None or key[0] is not source or key[1:] != values:
+        circuit = make()
+        _CIRCUITS[estimator] = ((source, *values), circuit)
+    return circuit
 
 
 class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -126,6 +157,10 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         )
         check_finite(checked, "X")
         return checked
+
+    def _make_validator(self) -> Self:
+        """Make an estimator without parameters, on which scikit-learn stores feature names."""
+        return object.__new__(type(self))
 
     @staticmethod
     def _to_dense(codes: Any) -> FloatArray:

@@ -7,12 +7,11 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from spikelca.circuit import Circuit
-from spikelca.engines import Engine
-from spikelca.estimators.base import _BaseLCA
+from spikelca.engines import Engine, Response
+from spikelca.estimators.base import _BaseLCA, keep_circuit
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.neurons import Neuron
 from spikelca.utils.validation import FloatArray
@@ -24,7 +23,8 @@ class LCACoder(_BaseLCA):
     Parameters
     ----------
     dictionary : (n_components, n_features) array, or callable
-        Atoms, or a function from the number of features to atoms (for example ``numpy.eye``).
+        Atoms, or a function from the number of features to atoms (for example ``numpy.eye``). The
+        circuit made of them is kept: replace the array (``set_params``), do not change it in place.
     threshold : float, default=0.1
         lam, not scaled by the number of features.
     transfer : {"soft", "hard"}, default="soft"
@@ -71,10 +71,15 @@ class LCACoder(_BaseLCA):
         self.duration = duration
         self.sparse_output = sparse_output
 
-    def _make_circuit(self, X: FloatArray) -> Circuit:
-        atoms = self.dictionary(X.shape[1]) if callable(self.dictionary) else self.dictionary
-        atoms = np.asarray(atoms, dtype=X.dtype)
-        circuit = Circuit(self._make_neuron(), self._make_transfer(), [Dictionary("x", atoms)])
+    def _inference_circuit(self, X: FloatArray) -> Circuit:
+        neuron, transfer = self._make_neuron(), self._make_transfer()
+
+        def make() -> Circuit:
+            atoms = self.dictionary(X.shape[1]) if callable(self.dictionary) else self.dictionary
+            return Circuit(neuron, transfer, [Dictionary("x", np.asarray(atoms, dtype=X.dtype))])
+
+        values = (neuron, transfer, X.dtype, X.shape[1] if callable(self.dictionary) else None)
+        circuit = keep_circuit(self, self.dictionary, values, make)
         if circuit.dictionaries[0].n_inputs != X.shape[1]:
             raise ValueError(
                 f"X has {X.shape[1]} features, but {type(self).__name__} is expecting "
@@ -100,8 +105,8 @@ class LCACoder(_BaseLCA):
         ValueError
             If the dictionary has another number of features than X, or X is not finite.
         """
-        validator = clone(self)
-        circuit = self._make_circuit(self._validate(X, validator))
+        validator = self._make_validator()
+        circuit = self._inference_circuit(self._validate(X, validator))
         self._copy_feature_names(validator)
         self.n_components_ = circuit.n_neurons
         return self
@@ -117,9 +122,27 @@ class LCACoder(_BaseLCA):
         -------
         (n_samples, n_components), in the precision of X
         """
+        checked = self._validate_unfitted(X)
+        return self._encode(self._inference_circuit(checked), {"x": checked})
+
+    def encode(self, X: ArrayLike) -> Response:
+        """Compute the steady-state codes with their duality gaps, see `Circuit.encode`.
+
+        Parameters
+        ----------
+        X : (n_samples, n_features)
+
+        Returns
+        -------
+        Response
+            With ``code``, ``gap``, ``residual`` and ``n_iter``.
+        """
+        checked = self._validate_unfitted(X)
+        return self._inference_circuit(checked).encode({"x": checked}, self.tol, engine=self.engine)
+
+    def _validate_unfitted(self, X: ArrayLike) -> FloatArray:
         is_fitted = hasattr(self, "n_features_in_")
-        checked = self._validate(X, None if is_fitted else clone(self), values=False)
-        return self._encode(self._make_circuit(checked), {"x": checked})
+        return self._validate(X, None if is_fitted else self._make_validator(), values=False)
 
     def inverse_transform(self, X: ArrayLike) -> FloatArray:
         """Reconstruct samples from codes, ``Phi a``.

@@ -9,13 +9,13 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from spikelca.circuit import Circuit
-from spikelca.engines import Engine, get_engine
-from spikelca.estimators.base import _BaseLCA
+from spikelca.engines import Engine, Response, get_engine
+from spikelca.estimators.base import _BaseLCA, keep_circuit
 from spikelca.estimators.samples import (
     Stimuli,
     count_samples,
@@ -213,7 +213,7 @@ class LinkedLCA(_BaseLCA):
             parameters.
         """
         self._check_counts("n_components", "n_epochs", "batch_size")
-        validator = clone(self)
+        validator = self._make_validator()
         stimuli = self._split(X, validator, keep=True)
         labels, classes = encode_labels(self.driver, y, count_samples(stimuli), None)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
@@ -286,7 +286,7 @@ class LinkedLCA(_BaseLCA):
         """
         self._check_counts("n_components", "n_epochs", "batch_size")
         first = not hasattr(self, "circuit_")
-        validator = clone(self) if first else None
+        validator = self._make_validator() if first else None
         stimuli = self._split(X, validator)
         classes = classes if first else getattr(self, "classes_", None)
         labels, classes = encode_labels(self.driver, y, count_samples(stimuli), classes)
@@ -369,12 +369,11 @@ class LinkedLCA(_BaseLCA):
     def _validate_observed(self, X: ArrayLike) -> dict[str, FloatArray]:
         names = self._observed_names(self.circuit_)
         widths = {name: self.circuit_.dictionary(name).n_inputs for name in names}
-        observed = None
-        if len(names) < len(self.circuit_.widths):
-            observed = self._validate(X, clone(self), values=False)
-        if observed is None or observed.shape[1] == self.n_features_in_:
+        shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+        if len(names) == len(self.circuit_.widths) or shape[1:] == (self.n_features_in_,):
             stimuli = split_columns(self._validate(X, values=False), self.circuit_.widths)
             return {name: stimuli[name] for name in names}
+        observed = self._validate(X, self._make_validator(), values=False)
         if observed.shape[1] != sum(widths.values()):
             raise ValueError(
                 f"X has {observed.shape[1]} features, but {type(self).__name__} is expecting "
@@ -400,9 +399,32 @@ class LinkedLCA(_BaseLCA):
         """
         check_is_fitted(self, "circuit_")
         stimuli = self._validate_observed(X)
-        circuit = self.circuit_.without_drivers().observe(*stimuli)
-        circuit = circuit._replace(neuron=self._make_neuron(), transfer=self._make_transfer())
-        return self._encode(circuit, stimuli)
+        return self._encode(self._inference_circuit(*stimuli), stimuli)
+
+    def encode(self, X: ArrayLike) -> Response:
+        """Compute the steady-state codes with their duality gaps, see `Circuit.encode`.
+
+        Parameters
+        ----------
+        X : as for `transform`, but not a Dask array
+
+        Returns
+        -------
+        Response
+            With ``code``, ``gap``, ``residual`` and ``n_iter``.
+        """
+        check_is_fitted(self, "circuit_")
+        stimuli = self._validate_observed(X)
+        return self._inference_circuit(*stimuli).encode(stimuli, self.tol, engine=self.engine)
+
+    def _inference_circuit(self, *observed: str) -> Circuit:
+        neuron, transfer = self._make_neuron(), self._make_transfer()
+
+        def make() -> Circuit:
+            circuit = self.circuit_.without_drivers().observe(*observed)
+            return circuit._replace(neuron=neuron, transfer=transfer)
+
+        return keep_circuit(self, self.circuit_, (observed, neuron, transfer), make)
 
     def inverse_transform(self, X: ArrayLike, modality: str | None = None) -> FloatArray:
         """Reconstruct a modality from codes.
