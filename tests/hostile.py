@@ -49,7 +49,7 @@ def put(path, value):
 M = ("model", "model")
 ATOMS = 1  # index of the first atoms; the array of a driver's waveform has index 0
 HOSTILE = {
-    "a newer schema": (put(["schema"], 3), "schema version 3.*Update spikelca"),
+    "a newer schema": (put(["schema"], 4), "schema version 4.*Update spikelca"),
     "no schema": (put(["schema"], None), "schema version .* got None"),
     "a schema before the first": (put(["schema"], 0), "schema version .* got 0"),
     "a schema that is true": (put(["schema"], True), "schema version .* got True"),

@@ -40,7 +40,7 @@ def make_circuit(dtype=np.float32, **params):
             Dictionary("fixed", atoms(6, 3, dtype, seed=1), 1.0, None, SpikingResidual(0.1)),
         ],
         "drivers": [
-            OrdinalDriver(2, reading="clamp", fade=Fade(0.1, 0.9)),
+            OrdinalDriver(2, mode="clamp", fade=Fade(0.1, 0.9)),
             CurrentDriver(WAVE, neurons=[4, 1], samples=[0]),
         ],
         "wiring": "residual",

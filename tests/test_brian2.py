@@ -51,8 +51,8 @@ DRIVERS = {
     "none": (),
     "shared wave": (CurrentDriver(Sine(0.05, 30.0), neurons=[1, 2]), CurrentDriver(0.02)),
     "wave of each sample": (CurrentDriver(Noise(0.03, seed=2), samples=[0, 2]),),
-    "clamp": (OrdinalDriver(2, reading="clamp"),),
-    "linked": (OrdinalDriver(2, reading="linked"),),
+    "clamp": (OrdinalDriver(2, mode="clamp"),),
+    "linked": (OrdinalDriver(2, mode="linked"),),
 }
 
 

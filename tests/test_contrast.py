@@ -80,7 +80,7 @@ def test_step_without_free_phase_is_equation_four():
     clamped = circuit.encode(x, TOL, labels=labels).code
     free = free_phase_code(circuit, x, ("written", "printed"), TOL, "numba")
     hebb = circuit.learn_step(x, clamped)
-    found = step(circuit, x, clamped, free, ("written", "printed"), Contrast(amount=0.0))
+    found = step(circuit, x, clamped, free, ("written", "printed"), Contrast(kappa=0.0))
     for name in circuit.widths:
         wanted = hebb.dictionary(name).atoms
         np.testing.assert_allclose(found.dictionary(name).atoms, wanted, atol=1e-14)
@@ -90,7 +90,7 @@ def test_observed_atoms_rest_where_phases_agree():
     x = {"written": unit((20, 8), 2), "printed": unit((20, 4), 3)}
     circuit = linked()
     free = free_phase_code(circuit, x, ("written",), TOL, "numba")
-    found = step(circuit, x, free, free, ("written",), Contrast(amount=1.0, recall=1.0))
+    found = step(circuit, x, free, free, ("written",), Contrast(kappa=1.0, recall_rate=1.0))
     before, after = (normalize(c.dictionary("written").atoms) for c in (circuit, found))
     np.testing.assert_allclose(after, before, atol=1e-14)
     moved = found.dictionary("printed").atoms - circuit.dictionary("printed").atoms
@@ -150,7 +150,8 @@ def test_run_resumed_within_contrast_is_bit_identical(tmp_path):
 
     def model():
         return LinkedLCA(20, {"pixels": 64, "label": 10}, observe="pixels", n_epochs=4,
-                         batch_size=50, contrast=Contrast(share=0.5), random_state=0)  # fmt: skip
+                         batch_size=50, random_state=0,
+                         contrast=Contrast(fraction=0.5))  # fmt: skip
 
     whole = model().fit(Z, y[:300])
     path, part = tmp_path / "mark", model()
@@ -177,7 +178,7 @@ def test_run_resumed_within_contrast_is_bit_identical(tmp_path):
 
 
 def test_estimator_with_contrast_is_saved_and_loaded(tmp_path):
-    model = fitted(Contrast(amount=0.9, share=0.5, rate=0.5))
+    model = fitted(Contrast(kappa=0.9, fraction=0.5, rate=0.5))
     save(model, tmp_path / "model.spikelca")
     assert load(tmp_path / "model.spikelca").contrast == Contrast(0.9, 0.5, 0.5)
 
@@ -188,12 +189,12 @@ def test_estimator_with_contrast_is_saved_and_loaded(tmp_path):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"amount": 1.1},
-        {"amount": np.nan},
-        {"share": 0.0},
-        {"share": 2.0},
+        {"kappa": 1.1},
+        {"kappa": np.nan},
+        {"fraction": 0.0},
+        {"fraction": 2.0},
         {"rate": 0.0},
-        {"recall": -1},
+        {"recall_rate": -1},
     ],
 )
 def test_contrast_out_of_range_is_rejected(wrong):
@@ -210,10 +211,9 @@ def test_contrast_with_identical_phases_is_rejected():
 def test_batch_without_all_modalities_is_rejected():
     circuit = linked()
     batches = [({"written": unit((5, 8), 1)}, None)]
+    contrast = Contrast(fraction=1.0)
     with pytest.raises(ValueError, match="all modalities"):
-        list(
-            learn(circuit, batches, n_batches=1, contrast=Contrast(share=1.0), observe=["written"])
-        )
+        list(learn(circuit, batches, n_batches=1, contrast=contrast, observe=["written"]))
 
 
 def test_each_modality_has_its_own_rate():
@@ -234,17 +234,17 @@ def test_each_modality_has_its_own_rate():
     np.testing.assert_allclose(after, before, atol=1e-9)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.25, 1.0])
-def test_contrast_rate_falls_linearly_over_its_share(share):
-    contrast, left = Contrast(share=share), np.linspace(0.99, 0.0, 12)
-    found = [contrast.strength(1 - share * part) for part in left]
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 1.0])
+def test_contrast_rate_falls_linearly_over_its_share(fraction):
+    contrast, left = Contrast(fraction=fraction), np.linspace(0.99, 0.0, 12)
+    found = [contrast.strength(1 - fraction * part) for part in left]
     np.testing.assert_allclose(found, left, atol=1e-12)
-    assert share == 1 or contrast.strength(0.999 * (1 - share)) == 0
+    assert fraction == 1 or contrast.strength(0.999 * (1 - fraction)) == 0
 
 
 def test_usage_decays_with_the_longest_memory():
     x = {"written": unit((20, 8), 2), "printed": unit((20, 4), 3)}
-    parts = [Dictionary(d.name, d.atoms, d.weight, Hebbian(memory=m)) for d, m in
+    parts = [Dictionary(d.name, d.atoms, d.weight, Hebbian(decay=m)) for d, m in
              zip(linked().dictionaries, (0.25, 0.5), strict=True)]  # fmt: skip
     circuit = Circuit(RateNeuron(), SoftThreshold(0.05), parts)
     code = circuit.encode(x).code

@@ -145,9 +145,9 @@ def test_free_memory_is_read_only_when_recording(monkeypatch):
 
 
 @pytest.mark.parametrize("two_sided", [False, True])
-@pytest.mark.parametrize("reading", [None, "current", "clamp", "linked"])
-def test_run_certificates_equal_those_of_public_functions(two_sided, reading):
-    drivers = () if reading is None else (OrdinalDriver(2, reading=reading),)
+@pytest.mark.parametrize("mode", [None, "current", "clamp", "linked"])
+def test_run_certificates_equal_those_of_public_functions(two_sided, mode):
+    drivers = () if mode is None else (OrdinalDriver(2, mode=mode),)
     circuit = random_circuit(
         transfer=SoftThreshold(0.1, two_sided), drivers=drivers, dtype=np.float32
     )

@@ -155,20 +155,20 @@ def test_atom_without_activity_does_not_change():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_long_inactive_atom_stays_finite_and_unchanged(dtype):
     activity = Activity.from_code(np.ones((1, 2), dtype))
-    state = PlasticityState.initial(2).update(activity, memory=0.5)
+    state = PlasticityState.initial(2).update(activity, decay=0.5)
     code, atoms = np.array([[1.0, 0.0]], dtype), np.eye(2, dtype=dtype)
     for _ in range(1200):
-        state = state.update(Activity.from_code(code), memory=0.5)
-        moved = Hebbian(memory=0.5).step(atoms, code.T @ np.ones((1, 2), dtype), state.usage)
+        state = state.update(Activity.from_code(code), decay=0.5)
+        moved = Hebbian(decay=0.5).step(atoms, code.T @ np.ones((1, 2), dtype), state.usage)
         np.testing.assert_array_equal(moved[1], [0, 1])
     assert np.isfinite(moved).all()
 
 
 def test_usage_is_a_decayed_sum_of_squared_activity():
     state = PlasticityState.initial(2)
-    state = state.update(Activity.from_code(np.array([[1.0, 2.0], [3.0, 0.0]])), memory=0.5)
+    state = state.update(Activity.from_code(np.array([[1.0, 2.0], [3.0, 0.0]])), decay=0.5)
     np.testing.assert_array_equal(state.usage, [10, 4])
-    state = state.update(Activity.from_code(np.array([[0.0, 1.0]])), memory=0.5)
+    state = state.update(Activity.from_code(np.array([[0.0, 1.0]])), decay=0.5)
     np.testing.assert_array_equal(state.usage, [5, 3])
 
 
@@ -182,7 +182,7 @@ def test_silence_counts_presentations_since_last_output():
 
 
 @pytest.mark.parametrize(
-    "parts", [{"rate": 0}, {"rate": np.nan}, {"memory": 1}, {"memory": -0.1}, {"memory": np.nan}]
+    "parts", [{"rate": 0}, {"rate": np.nan}, {"decay": 1}, {"decay": -0.1}, {"decay": np.nan}]
 )
 def test_rule_out_of_range_is_rejected(parts):
     with pytest.raises(ValueError, match=f"{next(iter(parts))} must be"):

@@ -388,7 +388,7 @@ def test_missing_extra_reports_install_command(monkeypatch, images, capsys, miss
 
 def test_ordinal_driver_uses_labels_on_workers(X):
     y = np.array(["odd", "even"])[np.arange(90) % 2]
-    make = {"driver": OrdinalDriver(2, reading="clamp")}
+    make = {"driver": OrdinalDriver(2, mode="clamp")}
     there = steered(**make).fit(da.from_array(X, chunks=(20, 8)), y)
     assert_same_circuit(there.circuit_, steered(**make).fit(X, y).circuit_)
     assert list(there.classes_) == ["even", "odd"]

@@ -129,7 +129,7 @@ def name_exists(name):
 
 def test_new_names_in_changes_exist():
     page = (ROOT / "docs" / "changes.md").read_text(encoding="utf-8")
-    [section] = re.findall(r"^## Renamed public names\n(.*?)(?=^## |\Z)", page, re.M | re.S)
+    [section] = re.findall(r"^### Renamed public names\n(.*?)(?=^## |\Z)", page, re.M | re.S)
     rows = re.findall(r"^\| .*`.* \| (.*`.*) \|$", section, re.M)
     names = [name for row in rows for name in re.findall(r"`([\w.]+)`", row)]
     assert len(names) > 50

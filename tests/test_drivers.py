@@ -20,7 +20,7 @@ from spikelca import (
 from spikelca.model.drivers import Injection
 from spikelca.model.waveforms import Array, Callable, Noise
 
-READINGS = ["current", "linked", "clamp"]
+MODES = ["current", "linked", "clamp"]
 LABELS = [1, 0]
 
 
@@ -53,7 +53,7 @@ def test_current_excites_own_block_and_inhibits_others():
 
 def test_linked_is_third_modality_with_identity_dictionary():
     g = 0.5
-    injection = driver(reading="linked", gain=g).inject(LABELS, 2, 5)
+    injection = driver(mode="linked", gain=g).inject(LABELS, 2, 5)
     third = g * np.array([[0, 0, 1, 1, 0], [1, 1, 0, 0, 0]])
     phi = g * np.eye(5)
     np.testing.assert_allclose(injection.current, third @ phi.T)
@@ -66,7 +66,7 @@ def test_linked_code_equals_circuit_with_third_dictionary():
     atoms = rng.random((n, 8))
     x, labels = rng.random((4, 8)), np.array([0, 1, 0, 1])
     neuron, transfer = RateNeuron(), SoftThreshold(0.3)
-    ordinal = OrdinalDriver(n_classes=2, reading="linked", gain=g)
+    ordinal = OrdinalDriver(n_classes=2, mode="linked", gain=g)
     driven = Circuit(neuron, transfer, [Dictionary("x", atoms)], [ordinal])
     explicit = Circuit(neuron, transfer, [Dictionary("x", atoms), Dictionary("d", g * np.eye(n))])
     third = g * (labels[:, None] == ordinal.neuron_classes(n))
@@ -75,14 +75,14 @@ def test_linked_code_equals_circuit_with_third_dictionary():
 
 
 def test_clamp_holds_other_blocks_at_zero():
-    injection = driver(reading="clamp").inject(LABELS, 2, 5)
+    injection = driver(mode="clamp").inject(LABELS, 2, 5)
     expected = [[False, False, True, True, True], [True, True, False, False, True]]
     np.testing.assert_array_equal(injection.allowed, expected)
     assert not injection.current.any()
 
 
 def test_clamped_code_equals_circuit_without_other_neurons():
-    full = circuit(4, drivers=[driver(reading="clamp")])
+    full = circuit(4, drivers=[driver(mode="clamp")])
     x = np.random.default_rng(1).random((2, 8))
     code = full.encode({"x": x}, 1e-12, labels=LABELS).code
     for row, neurons in enumerate([[2, 3], [0, 1]]):
@@ -96,12 +96,10 @@ def test_clamped_code_equals_circuit_without_other_neurons():
 
 
 def test_drivers_add_up():
-    both = driver(excitation=0.05).inject(LABELS, 2, 5) + driver(reading="clamp").inject(
-        LABELS, 2, 5
-    )
+    both = driver(excitation=0.05).inject(LABELS, 2, 5) + driver(mode="clamp").inject(LABELS, 2, 5)
     np.testing.assert_array_equal(both.current[0], [-0.3, -0.3, 0.05, 0.05, 0])
     np.testing.assert_array_equal(both.allowed[0], [False, False, True, True, True])
-    linked = driver(reading="linked", gain=0.5).inject(LABELS, 2, 5)
+    linked = driver(mode="linked", gain=0.5).inject(LABELS, 2, 5)
     twice = linked + linked
     assert twice.gain == 0.5
     np.testing.assert_array_equal(twice.offset, 2 * linked.offset)
@@ -109,19 +107,19 @@ def test_drivers_add_up():
     np.testing.assert_array_equal(nothing.offset, linked.offset)
 
 
-@pytest.mark.parametrize("reading", READINGS)
-def test_without_drivers_gives_undriven_code(reading):
-    driven = circuit(drivers=[driver(reading=reading, excitation=0.05)])
+@pytest.mark.parametrize("mode", MODES)
+def test_without_drivers_gives_undriven_code(mode):
+    driven = circuit(drivers=[driver(mode=mode, excitation=0.05)])
     x = {"x": np.random.default_rng(1).random((2, 8))}
     plain = circuit().encode(x).code
     np.testing.assert_array_equal(driven.without_drivers().encode(x).code, plain)
     assert not np.array_equal(driven.encode(x, labels=LABELS).code, plain)
 
 
-@pytest.mark.parametrize("reading", READINGS)
-def test_missing_labels_are_rejected(reading):
+@pytest.mark.parametrize("mode", MODES)
+def test_missing_labels_are_rejected(mode):
     with pytest.raises(ValueError, match="without_drivers"):
-        circuit(drivers=[driver(reading=reading)]).encode({"x": np.ones((2, 8))})
+        circuit(drivers=[driver(mode=mode)]).encode({"x": np.ones((2, 8))})
 
 
 @pytest.mark.parametrize(
@@ -158,7 +156,7 @@ def test_excitation_above_threshold_is_rejected(excitation):
 @pytest.mark.parametrize("inhibition", [0.1, 0.2])
 def test_two_sided_inhibition_above_threshold_is_rejected(kind, inhibition):
     push, phi = driver(excitation=0.0, inhibition=inhibition), [Dictionary("x", np.eye(5))]
-    with pytest.raises(ValueError, match=r"two-sided.*reading='clamp'"):
+    with pytest.raises(ValueError, match=r"two-sided.*mode='clamp'"):
         Circuit(RateNeuron(), kind(0.1, two_sided=True), phi, [push])
     X, y = np.eye(4), [0, 0, 1, 1]
     signed = LinkedLCA(4, threshold=0.1, two_sided=True, driver=push, random_state=0)
@@ -169,9 +167,9 @@ def test_two_sided_inhibition_above_threshold_is_rejected(kind, inhibition):
 
 
 @pytest.mark.parametrize("kind", [SoftThreshold, HardThreshold])
-@pytest.mark.parametrize("reading", ["current", "clamp"])
-def test_two_sided_neuron_without_input_stays_silent(kind, reading):
-    steering = driver(reading=reading, excitation=0.09, inhibition=0.09)
+@pytest.mark.parametrize("mode", ["current", "clamp"])
+def test_two_sided_neuron_without_input_stays_silent(kind, mode):
+    steering = driver(mode=mode, excitation=0.09, inhibition=0.09)
     blank = {"x": np.zeros((2, 5))}
     seeing = Circuit(
         RateNeuron(), kind(0.1, two_sided=True), [Dictionary("x", np.eye(5))], [steering]
@@ -183,7 +181,7 @@ def test_two_sided_neuron_without_input_stays_silent(kind, reading):
 @pytest.mark.parametrize(
     "params",
     [
-        {"reading": "nudge"},
+        {"mode": "nudge"},
         {"n_classes": 0},
         {"block": 0},
         {"excitation": -0.1},
@@ -209,7 +207,7 @@ def test_fade_falls_linearly_to_its_floor():
     np.testing.assert_allclose(strengths, [1, 0.6, 0.2, 0.2, 0.2])
 
 
-def test_faded_driver_keeps_reading_and_loses_strength():
+def test_faded_driver_keeps_mode_and_loses_strength():
     strong = driver(excitation=0.04, gain=0.8, fade=Fade(floor=0.5, until=0.5))
     assert strong.at_progress(0.0) == replace(strong, fade=None)
     weak = strong.at_progress(0.5)
@@ -219,7 +217,7 @@ def test_faded_driver_keeps_reading_and_loses_strength():
 
 
 def test_clamp_is_released_at_end_of_fade():
-    clamp = driver(reading="clamp", fade=Fade(until=0.5))
+    clamp = driver(mode="clamp", fade=Fade(until=0.5))
     assert clamp.at_progress(0.49).inject(LABELS, 2, 5).allowed is not None
     free = clamp.at_progress(0.5).inject(LABELS, 2, 5)
     assert free.allowed is None
@@ -227,7 +225,7 @@ def test_clamp_is_released_at_end_of_fade():
 
 
 def test_circuit_fades_all_drivers_in_a_copy():
-    driven = circuit(drivers=[driver(fade=Fade()), driver(reading="clamp")])
+    driven = circuit(drivers=[driver(fade=Fade()), driver(mode="clamp")])
     faded = driven._at_progress(1.0)
     assert faded.drivers[0].inhibition == 0
     assert faded.drivers[1] is driven.drivers[1]

@@ -30,8 +30,8 @@ SIDES = pytest.mark.parametrize("two_sided", [False, True], ids=["one-sided", "t
 DRIVERS = {
     "none": (),
     "current": (OrdinalDriver(4, excitation=0.05, inhibition=0.2),),
-    "linked": (OrdinalDriver(4, reading="linked", gain=0.2),),
-    "clamp": (OrdinalDriver(4, reading="clamp"),),
+    "linked": (OrdinalDriver(4, mode="linked", gain=0.2),),
+    "clamp": (OrdinalDriver(4, mode="clamp"),),
 }
 DRIVEN = pytest.mark.parametrize("driver", DRIVERS)
 

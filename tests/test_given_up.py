@@ -21,7 +21,7 @@ LABELS = np.arange(12) % 4
 DRIVERS = {
     "none": (),
     "current": (OrdinalDriver(4, excitation=0.03, inhibition=0.05),),
-    "clamp": (OrdinalDriver(4, reading="clamp"),),
+    "clamp": (OrdinalDriver(4, mode="clamp"),),
 }
 WORLDS = [
     ("random", "none"),

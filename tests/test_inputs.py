@@ -126,7 +126,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("drivers", [(), (OrdinalDriver(2, reading="clamp"),)], ids=["", "clamp"])
+@pytest.mark.parametrize("drivers", [(), (OrdinalDriver(2, mode="clamp"),)], ids=["", "clamp"])
 @pytest.mark.parametrize("two_sided", [False, True], ids=["one-sided", "signed codes"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_engines_fire_the_same_spikes(kind, two_sided, drivers):

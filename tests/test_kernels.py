@@ -299,12 +299,12 @@ def test_blocks_cover_all_samples_and_raise_errors(n_threads, monkeypatch):
 
 
 @pytest.mark.parametrize("two_sided", [False, True])
-@pytest.mark.parametrize("reading", [None, "current", "linked", "clamp"])
-def test_hard_threshold_codes_equal_the_reference(reading, two_sided):
+@pytest.mark.parametrize("mode", [None, "current", "linked", "clamp"])
+def test_hard_threshold_codes_equal_the_reference(mode, two_sided):
     atoms, X = make_data(40, 30, 20, dtype=np.float64)
     drivers, labels = (), None
-    if reading is not None:
-        drivers, labels = [OrdinalDriver(4, reading=reading, excitation=0.05)], np.arange(20) % 4
+    if mode is not None:
+        drivers, labels = [OrdinalDriver(4, mode=mode, excitation=0.05)], np.arange(20) % 4
     circuit = make_circuit(atoms, HardThreshold(0.2, two_sided), drivers)
     fast = circuit.encode({"x": X}, tol=1e-6, labels=labels)
     reference = circuit.encode({"x": X}, tol=1e-6, labels=labels, engine="reference")

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from spikelca import (
     Dictionary,
     Fade,
     HardThreshold,
+    Hebbian,
     OrdinalDriver,
     RateNeuron,
     SoftThreshold,
@@ -38,7 +40,7 @@ DT, DURATION = 1e-4, 50 * SPIKING.tau
 DRIVERS = {
     "none": (),
     "current": (OrdinalDriver(n_classes=2, excitation=0.05, inhibition=0.1),),
-    "linked": (OrdinalDriver(n_classes=3, reading="linked", gain=0.3),),
+    "linked": (OrdinalDriver(n_classes=3, mode="linked", gain=0.3),),
     "electrode": (CurrentDriver(0.07, neurons=[1, 4]), OrdinalDriver(n_classes=2)),
 }
 
@@ -182,7 +184,7 @@ UNSUPPORTED = {
     "signed": (lambda: spiking(transfer=SoftThreshold(0.1, True)), r"no sign.*-atoms"),
     "residual": (lambda: spiking(wiring="residual"), r"'residual'.*wiring='lateral'"),
     "clamp": (
-        lambda: spiking(drivers=(OrdinalDriver(n_classes=2, reading="clamp"),)),
+        lambda: spiking(drivers=(OrdinalDriver(n_classes=2, mode="clamp"),)),
         r"clamps.*without_drivers",
     ),
 }
@@ -232,7 +234,7 @@ def change(graph, name):
         "dt": lambda: metadata.update(dt=-1.0),
         "dt of words": lambda: metadata.update(dt="soon"),
         "a word of the circuit": lambda: metadata.update(
-            circuit=metadata["circuit"].replace('"memory": 0.95', '"memory": 0.9')
+            circuit=metadata["circuit"].replace('"decay": 0.95', '"decay": 0.9')
         ),
         "precision": lambda: setattr(
             node["lateral"], "weight", node["lateral"].weight.astype(np.float16)
@@ -269,6 +271,17 @@ def test_changed_graph_is_rejected(name):
 
 
 # ------------------------------------------------------------------------------- invalid files
+
+
+def test_graph_of_schema_1_is_read():
+    path = Path(__file__).with_name("data") / "circuit_schema1.nir"
+    circuit = read_nir(path)
+    assert circuit.dictionaries[0].plasticity == Hebbian(0.5, 0.9)
+    assert circuit.neuron.quantum == 0.05
+    graph = nir.read(path)
+    graph.metadata["circuit"] = graph.metadata["circuit"].replace("Hebbian", "Hebbian ")
+    with pytest.raises(ValueError, match=r"metadata|Hebbian"):
+        from_nir(graph)
 
 
 def test_newer_schema_is_named_in_error():

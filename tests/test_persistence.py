@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,11 +22,14 @@ from sklearn.pipeline import make_pipeline
 
 from spikelca import (
     Circuit,
+    Contrast,
     CurrentDriver,
     Dictionary,
     Fade,
+    Hebbian,
     IdleAtoms,
     LCACoder,
+    LinkedLCA,
     OrdinalDriver,
     RateNeuron,
     SoftThreshold,
@@ -264,10 +268,63 @@ def test_zipfile_and_numpy_read_the_file(path, saved):
         assert archive.testzip() is None
         assert archive.namelist()[0] == "manifest.json"
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
-        assert json.loads(archive.read("manifest.json"))["schema"] == 2
+        assert json.loads(archive.read("manifest.json"))["schema"] == 3
     with np.load(path, allow_pickle=False) as arrays:
         stored = arrays["circuit.dictionaries.0.atoms"]
     assert np.array_equal(stored, make_circuit().dictionaries[0].atoms)
+
+
+DATA = Path(__file__).with_name("data")
+
+
+def random_atoms():
+    A = np.random.default_rng(0).random((6, 5))
+    return A / np.linalg.norm(A, axis=1, keepdims=True)
+
+
+def test_circuit_of_schema_2_is_read():
+    A, X = random_atoms(), Dictionary
+    phi = A.astype(np.float32)
+    dictionaries = [X("x", phi[:, :3], 1.0, Hebbian(0.5, 0.9)), X("y", phi[:, 3:], 2.0, None)]
+    ordinal = OrdinalDriver(3, mode="linked", gain=0.3, fade=Fade(0.5, 0.6))
+    drivers = [ordinal, CurrentDriver(waveforms.Noise(0.01, 2))]
+    expected = Circuit(RateNeuron(0.02), SoftThreshold(0.1), dictionaries, drivers)
+    assert_same_circuit(load(DATA / "circuit_schema2.spikelca"), expected)
+
+
+def make_schema_2_estimator():
+    contrast = Contrast(0.5, 0.25, 0.3)
+    driver = OrdinalDriver(2, mode="clamp", fade=Fade())
+    return LinkedLCA(6, {"x": 3, "y": 2}, observe="x", driver=driver, plasticity=Hebbian(0.8, 0.9),
+                     contrast=contrast, threshold=0.05, batch_size=10, random_state=0)  # fmt: skip
+
+
+def test_estimator_of_schema_2_is_read():
+    model = load(DATA / "linked_schema2.spikelca")
+    assert model.get_params() == make_schema_2_estimator().get_params()
+    assert model.circuit_.drivers[0].mode == "clamp"
+    assert model.transform(random_atoms()[:, :3]).shape == (6, 6)
+
+
+def test_checkpoint_of_schema_2_is_resumed(tmp_path):
+    X = np.random.default_rng(0)
+    X.random((6, 5))
+    X = X.random((40, 5))
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    y, checkpoint = np.arange(40) % 2, tmp_path / "checkpoint"
+    checkpoint.write_bytes((DATA / "checkpoint_schema2").read_bytes())
+    model = make_schema_2_estimator().fit(X, y, checkpoint=checkpoint, resume=True)
+    saved = load(DATA / "linked_schema2.spikelca")
+    assert_same_circuit(model.circuit_, saved.circuit_)
+
+
+def test_old_and_new_field_together_are_rejected():
+    fields = {"rate": 1.0, "memory": 0.5}
+    data = {"value": "Hebbian", "fields": fields}
+    assert from_json(data, "x", ArrayStore()) == Hebbian(1.0, 0.5)
+    data["fields"] = fields | {"decay": fields["memory"]}
+    with pytest.raises(ValueError, match="must have the entries"):
+        from_json(data, "x", ArrayStore())
 
 
 def test_file_of_schema_1_is_read(path):

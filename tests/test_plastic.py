@@ -51,8 +51,8 @@ def assert_equal(first, second):
 DRIVERS = {
     "none": (),
     "current": (OrdinalDriver(2),),
-    "clamp": (OrdinalDriver(2, reading="clamp"),),
-    "linked": (OrdinalDriver(2, reading="linked"),),
+    "clamp": (OrdinalDriver(2, mode="clamp"),),
+    "linked": (OrdinalDriver(2, mode="linked"),),
 }
 
 
@@ -144,7 +144,7 @@ def test_ordinal_driver_orders_ten_blocks(digits, seed):
 def test_learning_rate_decreases_with_usage():
     """For one neuron and one image, H is the decayed sum of squared activities."""
     circuit = Circuit(RATE, SoftThreshold(0.1), [Dictionary("x", [[0.6, 0.8]])], wiring="residual")
-    first, result = circuit.learn_in_simulation({"x": [[0.6, 0.8]] * 3}, 0.3, 5e-4, memory=0.5)
+    first, result = circuit.learn_in_simulation({"x": [[0.6, 0.8]] * 3}, 0.3, 5e-4, decay=0.5)
     a = result.code[:, 0]
     expected = 0.5 * (0.5 * (0.5 * 0 + a[0] ** 2) + a[1] ** 2) + a[2] ** 2
     assert first.plasticity.usage[0] == pytest.approx(expected, rel=1e-12)

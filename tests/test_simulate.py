@@ -32,8 +32,8 @@ DRIVERS = {
         CurrentDriver(Noise(0.03, seed=2), samples=[1, 3]),
     ),
     "current": (OrdinalDriver(2),),
-    "clamp": (OrdinalDriver(2, reading="clamp"),),
-    "linked": (OrdinalDriver(2, reading="linked"),),
+    "clamp": (OrdinalDriver(2, mode="clamp"),),
+    "linked": (OrdinalDriver(2, mode="linked"),),
 }
 LABELS = [0, 1, 1, 0, 1]
 

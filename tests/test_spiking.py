@@ -90,7 +90,7 @@ def test_silent_neuron_stops_at_its_floor():
 
 
 def test_clamped_neuron_never_fires():
-    driver = OrdinalDriver(2, reading="clamp")
+    driver = OrdinalDriver(2, mode="clamp")
     circuit = random_circuit(SPIKING, drivers=(driver,), n_neurons=10)
     response = circuit.simulate(random_stimuli(circuit), 0.1, 4e-4, labels=[0, 1, 1, 0, 1])
     assert not response.code[1, :5].any()

@@ -549,7 +549,7 @@ class Circuit:
         dt: Any | None = None,
         *,
         rate: float = 1.0,
-        memory: float = 0.995,
+        decay: float = 0.995,
         labels: ArrayLike | None = None,
         engine: str | Engine = "numba",
         **options: Any,
@@ -572,7 +572,7 @@ class Circuit:
             eta per presentation, for dictionaries with a plasticity. As in `Hebbian`, the step of
             neuron j is ``rate / H_j`` with H_j a decayed sum of its squared activity; one is a full
             Newton step along each single atom.
-        memory : float in [0, 1), default=0.995
+        decay : float in [0, 1), default=0.995
             Decay factor of H per presentation.
         labels : (n_samples,) int, optional
         engine : {"numba", "brian2"} or Engine, default="numba"
@@ -594,7 +594,7 @@ class Circuit:
             presentation,
             dt,
             rate,
-            memory,
+            decay,
             self.plasticity,
             **options,
         )

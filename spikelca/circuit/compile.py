@@ -79,7 +79,7 @@ def expand_on_off(problem: Problem) -> Problem:
     if problem.gain and problem.residual_wiring:
         raise NotImplementedError(
             "wiring must be 'lateral' for signed spiking codes with a linked driver, got "
-            "'residual'. Use Circuit(..., wiring='lateral'), or another reading of the driver."
+            "'residual'. Use Circuit(..., wiring='lateral'), or another mode of the driver."
         )
     G, d, allowed, record = problem.gram, problem.current, problem.allowed, problem.record
     waveform, neurons = problem.waveform, record.neurons

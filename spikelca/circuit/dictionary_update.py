@@ -53,8 +53,8 @@ def update_atoms(
     plastic = [d for d in observed if d.name in statistics.sums.correlation]
     if not plastic:
         return [d.atoms for d in dictionaries], replace(state, redrawn=0)
-    memory = max(d.plasticity.memory for d in plastic if d.plasticity is not None)
-    state = state.update(statistics.sums.activity, memory)
+    decay = max(d.plasticity.decay for d in plastic if d.plasticity is not None)
+    state = state.update(statistics.sums.activity, decay)
     old, atoms = observed_atoms(observed, len(dictionaries)), {}
     for d in plastic:
         assert d.plasticity is not None

@@ -25,7 +25,7 @@ def run_online(
     presentation: Any,
     dt: Any | None,
     rate: float,
-    memory: float,
+    decay: float,
     state: PlasticityState,
     *,
     start: Mapping[str, FloatArray] | None = None,
@@ -42,7 +42,7 @@ def run_online(
     """
     engine.check(problem)
     # `Hebbian` checks the rate and the decay.
-    rule = Hebbian(rate, memory)
+    rule = Hebbian(rate, decay)
     if not problem.residual_wiring:
         raise ValueError(
             "wiring must be 'residual' for learning in simulation, got 'lateral'. Synapses learn "
@@ -64,7 +64,7 @@ def run_online(
     run = replace(run, start=set_initial_state(select_presentation(run, 0), start).start)
     plastic = {d.name: d.plasticity is not None for d in dictionaries}
     rates = np.array([rule.rate if plastic[p.name] else 0.0 for p in run.inputs])
-    result = engine.learn_online(run, OnlineRule(rates, rule.memory, state.usage))
+    result = engine.learn_online(run, OnlineRule(rates, rule.decay, state.usage))
     dtype = dictionaries[0].atoms.dtype
     learned = tuple(
         d._with_atoms(result.atoms[d.name].astype(dtype)) if d.name in result.atoms else d

@@ -68,7 +68,7 @@ class Settings:
         fade = None if self.fade_floor == 1 else Fade(self.fade_floor, self.fade_until)
         return OrdinalDriver(
             n_classes,
-            reading=self.driver_mode,
+            mode=self.driver_mode,
             excitation=self.excitation * threshold,
             inhibition=self.inhibition * threshold,
             gain=self.gain * threshold**0.5,

@@ -65,7 +65,7 @@ from spikelca.utils.atomic_write import write_atomic
 from spikelca.utils.optional import require
 from spikelca.utils.validation import FloatArray, to_positive_seconds
 
-FORMAT, SCHEMA = "spikelca-circuit", 1
+FORMAT, SCHEMA = "spikelca-circuit", 2
 
 
 def describe_circuit(circuit: Circuit, dt: float) -> dict[str, Any]:
@@ -108,10 +108,14 @@ def describe_circuit(circuit: Circuit, dt: float) -> dict[str, Any]:
     }
 
 
-def serialise_circuit(circuit: Circuit) -> dict[str, Any]:
-    """Convert the circuit to text, digest and arrays without atoms, which are in the graph."""
+def serialise_circuit(circuit: Circuit, text: str | None = None) -> dict[str, Any]:
+    """Convert the circuit to text, digest and arrays without atoms, which are in the graph.
+
+    ``text`` replaces the text, for a circuit that was read from the text of an earlier schema.
+    """
     arrays = ArrayStore()
-    text = json.dumps(circuit_to_json(circuit, "circuit", arrays), allow_nan=False)
+    data = circuit_to_json(circuit, "circuit", arrays)
+    text = json.dumps(data, allow_nan=False) if text is None else text
     digest = hashlib.sha256(text.encode())
     for array in arrays.arrays.values():
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -388,10 +392,11 @@ def from_nir(graph: Any) -> Circuit:
             "other tools are not supported, because NIR does not mark dictionaries, thresholds "
             "and inhibition."
         )
-    if metadata.get("schema") != SCHEMA:
+    schema = metadata.get("schema")
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
         raise ValueError(
-            f"The schema version must be {SCHEMA} for spikelca {__version__}, got "
-            f"{str(metadata.get('schema'))[:20]}. Update spikelca, or export the circuit again."
+            f"The schema version must be at most {SCHEMA} for spikelca {__version__}, got "
+            f"{str(schema)[:20]}. Update spikelca, or export the circuit again."
         )
     if not isinstance(metadata.get("dt"), float):
         raise ValueError(
@@ -401,7 +406,10 @@ def from_nir(graph: Any) -> Circuit:
         circuit = circuit_from_graph(graph, metadata)
     except (TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"invalid circuit in the metadata ({error}).") from error
-    check_graph(graph, to_nir(circuit, metadata["dt"]))
+    expected = to_nir(circuit, metadata["dt"])
+    if schema < SCHEMA:
+        expected.metadata |= {"schema": schema, **serialise_circuit(circuit, metadata["circuit"])}
+    check_graph(graph, expected)
     return circuit
 
 

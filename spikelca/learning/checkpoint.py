@@ -33,6 +33,7 @@ from spikelca.modelfile import (
     circuit_to_json,
     model_file_errors,
     read_archive,
+    rename_old_fields,
     rng_from_json,
     rng_to_json,
     to_json,
@@ -199,6 +200,7 @@ class Checkpoint:
         return None
 
     def _check_run_id(self, run_id: Mapping[str, str]) -> None:
+        run_id = {name: rename_in_text(text) for name, text in run_id.items()}
         names = sorted(n for n in {*run_id, *self.run_id} if run_id.get(n) != self.run_id.get(n))
         if names:
             differences = "; ".join(
@@ -278,6 +280,14 @@ def to_text(value: Any, name: str) -> str:
     arrays = ArrayStore()
     text = json.dumps(to_json(value, name, arrays))
     return " ".join([text, *(digest_array(array) for array in arrays.arrays.values())])
+
+
+def rename_in_text(text: str) -> str:
+    """Replace the old names of fields in a text from `to_text`."""
+    if not text.startswith(("{", "[")):
+        return text
+    data, end = json.JSONDecoder(object_hook=rename_old_fields).raw_decode(text)
+    return json.dumps(data) + text[end:]
 
 
 def digest_array(array: NDArray[Any] | None) -> str:

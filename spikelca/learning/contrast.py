@@ -99,9 +99,9 @@ def contrastive_step(
     plastic = [d for d in circuit.dictionaries if d.plasticity is not None]
     if not plastic:
         return circuit
-    memory = max(d.plasticity.memory for d in plastic if d.plasticity is not None)
+    decay = max(d.plasticity.decay for d in plastic if d.plasticity is not None)
     assert circuit.plasticity is not None
-    state = circuit.plasticity.update(clamped.activity, memory)
+    state = circuit.plasticity.update(clamped.activity, decay)
     updated = [
         _contrastive_atoms(d, clamped, free, d.name in observed, contrast, strength, state)
         for d in plastic
@@ -128,8 +128,8 @@ def _contrastive_atoms(
     assert d.plasticity is not None
     rate = d.plasticity.rate * contrast.rate * strength
     if is_observed:
-        kappa = d.atoms.dtype.type(contrast.amount)
+        kappa = d.atoms.dtype.type(contrast.kappa)
         correlation = clamped.correlation[d.name] - kappa * free.correlation[d.name]
     else:
-        correlation, rate = free.correlation[d.name], rate * contrast.recall
+        correlation, rate = free.correlation[d.name], rate * contrast.recall_rate
     return replace(d.plasticity, rate=rate).step(d.atoms, correlation, state.usage)

@@ -295,7 +295,7 @@ class OrdinalDriver(Driver):
         Number of classes.
     block : int, optional
         Neurons per class (default: ``n_neurons // n_classes``).
-    reading : {"current", "linked", "clamp"}, default="current"
+    mode : {"current", "linked", "clamp"}, default="current"
         Interpretation of the third input, see `spikelca.model.drivers`.
     excitation : float, default=0.01
         Current into the block of the sample's class ("current"). Keep it below the threshold.
@@ -324,15 +324,15 @@ class OrdinalDriver(Driver):
 
     n_classes: int = 10
     block: int | None = None
-    reading: str = "current"
+    mode: str = "current"
     excitation: float = 0.01
     inhibition: float = 0.05
     gain: float = 0.2
     fade: Fade | None = None
 
     def __post_init__(self) -> None:
-        if self.reading not in _MODES:
-            raise ValueError(f"reading must be one of {list(_MODES)}, got {self.reading!r}.")
+        if self.mode not in _MODES:
+            raise ValueError(f"mode must be one of {list(_MODES)}, got {self.mode!r}.")
         object.__setattr__(self, "n_classes", check_integer(self.n_classes, "n_classes", 1))
         if self.block is not None:
             object.__setattr__(self, "block", check_integer(self.block, "block", 1))
@@ -379,7 +379,7 @@ class OrdinalDriver(Driver):
                 f"{self.n_classes} classes with blocks of {max(block, 1)}, got {n_neurons}. "
                 "Use more neurons or a smaller block."
             )
-        if self.reading == "current":
+        if self.mode == "current":
             self._check_subthreshold(transfer)
 
     def _check_subthreshold(self, transfer: Transfer) -> None:
@@ -393,17 +393,17 @@ class OrdinalDriver(Driver):
             raise ValueError(
                 f"inhibition must be below the threshold {lam} in a two-sided circuit, got "
                 f"{self.inhibition}. A larger current alone would activate neurons without input "
-                "(u < -lam). Use a smaller inhibition, or reading='clamp'."
+                "(u < -lam). Use a smaller inhibition, or mode='clamp'."
             )
 
     def at_progress(self, progress: float) -> OrdinalDriver:
         if self.fade is None:
             return self
         strength = self.fade.strength(progress)
-        is_released = self.reading == "clamp" and progress >= self.fade.until
+        is_released = self.mode == "clamp" and progress >= self.fade.until
         return replace(
             self,
-            reading="current" if is_released else self.reading,
+            mode="current" if is_released else self.mode,
             excitation=0.0 if is_released else self.excitation * strength,
             inhibition=0.0 if is_released else self.inhibition * strength,
             gain=self.gain * strength,
@@ -427,7 +427,7 @@ class OrdinalDriver(Driver):
             )
         neuron_classes = self.neuron_classes(n_neurons)
         in_block = check_labels(labels, n_samples, self.n_classes)[:, None] == neuron_classes
-        return _MODES[self.reading](self, in_block, (neuron_classes >= 0) & ~in_block)
+        return _MODES[self.mode](self, in_block, (neuron_classes >= 0) & ~in_block)
 
 
 def _inject_current(

@@ -25,34 +25,34 @@ from spikelca.utils.validation import FloatArray, check_integer, check_number, c
 
 @dataclass(frozen=True)
 class Hebbian:
-    """``Phi_i[j] += rate / H_j * sum_samples a_j (X_i - Phi_i a)``,  ``H <- memory H + sum a^2``.
+    """``Phi_i[j] += rate / H_j * sum_samples a_j (X_i - Phi_i a)``,  ``H <- decay H + sum a^2``.
 
     Parameters
     ----------
     rate : float, default=1.0
         eta, the learning rate. One is a full Newton step along each single atom.
-    memory : float in [0, 1), default=0.95
+    decay : float in [0, 1), default=0.95
         Decay factor of ``H`` per batch.
 
     Raises
     ------
     ValueError
-        If the rate is not > 0, or memory is outside [0, 1).
+        If the rate is not > 0, or the decay is outside [0, 1).
 
     Examples
     --------
-    >>> Hebbian(rate=0.5).memory
+    >>> Hebbian(rate=0.5).decay
     0.95
     """
 
     rate: float = 1.0
-    memory: float = 0.95
+    decay: float = 0.95
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rate", check_positive(self.rate, "rate"))
-        object.__setattr__(self, "memory", check_number(self.memory, "memory"))
-        if not 0 <= self.memory < 1:
-            raise ValueError(f"memory must be a number in [0, 1), got {self.memory}.")
+        object.__setattr__(self, "decay", check_number(self.decay, "decay"))
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"decay must be a number in [0, 1), got {self.decay}.")
 
     def step(self, atoms: FloatArray, correlation: FloatArray, usage: FloatArray) -> FloatArray:
         """Compute the atoms after one batch, not yet normalised.
@@ -134,7 +134,7 @@ class PlasticityState:
     Examples
     --------
     >>> activity = Activity.from_code(np.array([[0.5, 0.0]] * 2))
-    >>> state = PlasticityState.initial(2).update(activity, memory=0.9)
+    >>> state = PlasticityState.initial(2).update(activity, decay=0.9)
     >>> state.usage, state.silent
     (array([0.5, 0. ]), array([0, 2]))
     """
@@ -157,13 +157,13 @@ class PlasticityState:
         """
         return cls(np.zeros(n_neurons), np.zeros(n_neurons, dtype=np.int64))
 
-    def update(self, batch: Activity, memory: float) -> PlasticityState:
+    def update(self, batch: Activity, decay: float) -> PlasticityState:
         """Return the state after a batch of codes.
 
         Parameters
         ----------
         batch : Activity
-        memory : float in [0, 1)
+        decay : float in [0, 1)
             Decay factor of ``H``.
 
         Returns
@@ -171,7 +171,7 @@ class PlasticityState:
         PlasticityState
         """
         silent = batch.silent_after(self.silent)
-        return PlasticityState(memory * self.usage + batch.squares, silent)
+        return PlasticityState(decay * self.usage + batch.squares, silent)
 
     def reset(self, neurons: NDArray[np.int64]) -> PlasticityState:
         """Return the state after some atoms were re-initialised, with their history cleared.
@@ -288,13 +288,13 @@ class Contrast:
 
     Parameters
     ----------
-    amount : float in [0, 1], default=0.95
+    kappa : float in [0, 1], default=0.95
         kappa, the weight of the free phase, which is subtracted.
-    share : float in (0, 1], default=0.25
+    fraction : float in (0, 1], default=0.25
         Final fraction of the training run that is contrastive.
     rate : float, default=1.0
         Factor on the rate of the Hebbian rule; it decreases to zero at the end.
-    recall : float, default=0.04
+    recall_rate : float, default=0.04
         rho, a further factor for modalities that are not observed. They learn slowly, because the
         step vanishes once the free code reconstructs them without error.
 
@@ -305,25 +305,25 @@ class Contrast:
 
     Examples
     --------
-    >>> contrast = Contrast(share=0.5)
+    >>> contrast = Contrast(fraction=0.5)
     >>> contrast.strength(0.25), contrast.strength(0.5), contrast.strength(0.75)
     (0.0, 1.0, 0.5)
     """
 
-    amount: float = 0.95
-    share: float = 0.25
+    kappa: float = 0.95
+    fraction: float = 0.25
     rate: float = 1.0
-    recall: float = 0.04
+    recall_rate: float = 0.04
 
     def __post_init__(self) -> None:
-        for name in ("rate", "recall"):
+        for name in ("rate", "recall_rate"):
             object.__setattr__(self, name, check_positive(getattr(self, name), name))
-        for name in ("amount", "share"):
+        for name in ("kappa", "fraction"):
             object.__setattr__(self, name, check_number(getattr(self, name), name))
-        if not (0 <= self.amount <= 1 and 0 < self.share <= 1):
+        if not (0 <= self.kappa <= 1 and 0 < self.fraction <= 1):
             raise ValueError(
-                "amount must be in [0, 1] and share in (0, 1], "
-                f"got amount={self.amount} and share={self.share}."
+                "kappa must be in [0, 1] and fraction in (0, 1], "
+                f"got kappa={self.kappa} and fraction={self.fraction}."
             )
 
     def strength(self, progress: float) -> float:
@@ -338,5 +338,5 @@ class Contrast:
         -------
         float
         """
-        start = 1 - self.share
-        return 0.0 if progress < start else max(1 - progress, 0.0) / self.share
+        start = 1 - self.fraction
+        return 0.0 if progress < start else max(1 - progress, 0.0) / self.fraction

@@ -27,7 +27,13 @@ from spikelca.modelfile.circuits import (
     rng_from_json,
     rng_to_json,
 )
-from spikelca.modelfile.values import ArrayStore, from_json, to_json, unpack
+from spikelca.modelfile.values import (
+    ArrayStore,
+    from_json,
+    rename_old_fields,
+    to_json,
+    unpack,
+)
 
 __all__ = [
     "ArrayStore",
@@ -37,6 +43,7 @@ __all__ = [
     "from_json",
     "model_file_errors",
     "read_archive",
+    "rename_old_fields",
     "rng_from_json",
     "rng_to_json",
     "to_json",

@@ -49,7 +49,7 @@ from spikelca.modelfile.zip_format import (
 )
 from spikelca.utils.atomic_write import write_atomic
 
-FORMAT, SCHEMA = "spikelca-model", 2
+FORMAT, SCHEMA = "spikelca-model", 3
 CHUNK_BYTES = 1 << 20
 
 

@@ -117,14 +117,14 @@ SERIALISABLE: Mapping[type, Mapping[str, Types]] = {
     AnalogInput: {},
     PoissonInput: {"quantum": _NUMBER, "seed": _INT},
     SpikingResidual: {"threshold": _NUMBER},
-    Hebbian: {"rate": _NUMBER, "memory": _NUMBER},
-    Contrast: {"amount": _NUMBER, "share": _NUMBER, "rate": _NUMBER, "recall": _NUMBER},
+    Hebbian: {"rate": _NUMBER, "decay": _NUMBER},
+    Contrast: {"kappa": _NUMBER, "fraction": _NUMBER, "rate": _NUMBER, "recall_rate": _NUMBER},
     IdleAtoms: {"source": (str,), "patience": _NUMBER},
     Fade: {"floor": _NUMBER, "until": _NUMBER},
     OrdinalDriver: {
         "n_classes": _INT,
         "block": _OPTIONAL_INT,
-        "reading": (str,),
+        "mode": (str,),
         "excitation": _NUMBER,
         "inhibition": _NUMBER,
         "gain": _NUMBER,
@@ -142,6 +142,13 @@ SERIALISABLE: Mapping[type, Mapping[str, Types]] = {
 """Frozen values that a model file can contain, and the types of their fields."""
 
 _BY_NAME = {cls.__name__: cls for cls in SERIALISABLE}
+
+OLD_FIELDS: Mapping[type, Mapping[str, str]] = {
+    OrdinalDriver: {"reading": "mode"},
+    Hebbian: {"memory": "decay"},
+    Contrast: {"amount": "kappa", "share": "fraction", "recall": "recall_rate"},
+}
+"""Names of fields in files up to schema 2, and their present names."""
 
 
 def unpack(data: Any, path: str, *names: str) -> list[Any]:
@@ -312,6 +319,15 @@ def _random_state_from_json(state: Any, path: str, arrays: ArrayStore) -> np.ran
     return random_state
 
 
+def rename_old_fields(data: dict[str, Any]) -> dict[str, Any]:
+    """Replace the old names of fields in the JSON of a value; other JSON objects are unchanged."""
+    cls, fields = _BY_NAME.get(str(data.get("value"))), data.get("fields")
+    new_names = OLD_FIELDS.get(cls, {}) if cls is not None else {}
+    if not isinstance(fields, dict) or set(fields) & set(new_names.values()):
+        return data
+    return {**data, "fields": {new_names.get(key, key): value for key, value in fields.items()}}
+
+
 def _value_from_json(name: Any, fields: Any, path: str, arrays: ArrayStore) -> Any:
     cls = _BY_NAME.get(name) if isinstance(name, str) else None
     if cls is None:
@@ -319,7 +335,7 @@ def _value_from_json(name: Any, fields: Any, path: str, arrays: ArrayStore) -> A
             f"{path} must be a value of one of {list(_BY_NAME)}, got {str(name)[:40]!r}."
         )
     types = SERIALISABLE[cls]
-    items = unpack(fields, path, *types)
+    items = unpack(rename_old_fields({"value": name, "fields": fields})["fields"], path, *types)
     values = {
         field_name: from_json(item, f"{path}.{field_name}", arrays)
         for field_name, item in zip(types, items, strict=True)
