@@ -50,9 +50,10 @@ def encode_in_chunks(
     """
     n_samples = len(next(iter(stimuli.values())))
     total: Response | None = None
-    for rows, chunk in iter_encoded_chunks(
-        compile_chunk, stimuli, labels, start, dtype, engine, tol, max_iter
-    ):
+    check_settings(tol, max_iter)
+    for rows, problem in iter_chunks(compile_chunk, stimuli, labels, start, dtype):
+        engine.check(problem)
+        chunk = engine.encode(problem, tol, max_iter)
         if rows.stop - rows.start == n_samples:
             total = chunk
         else:
@@ -76,9 +77,10 @@ def encode_sparse(
 
     codes, total = [], None
     n_samples = len(next(iter(stimuli.values())))
-    for rows, chunk in iter_encoded_chunks(
-        compile_chunk, stimuli, None, None, dtype, engine, tol, max_iter
-    ):
+    check_settings(tol, max_iter)
+    for rows, problem in iter_chunks(compile_chunk, stimuli, None, None, dtype):
+        engine.check(problem)
+        chunk = engine.encode(problem, tol, max_iter)
         codes.append(sparse.csr_array(chunk.code))
         report = replace(chunk, code=chunk.code[:, :0])
         total = _allocate_like(report, n_samples) if total is None else total
@@ -88,21 +90,25 @@ def encode_sparse(
     return sparse.vstack(codes, format="csr")
 
 
-def iter_encoded_chunks(
+def check_settings(tol: float, max_iter: int) -> None:
+    """Raise ValueError for an invalid tolerance or number of iterations."""
+    if not (math.isfinite(tol) and tol > 0):
+        raise ValueError(f"tol must be a finite number > 0, got {tol}.")
+    if not (isinstance(max_iter, (int, np.integer)) and max_iter >= 1):
+        raise ValueError(f"max_iter must be a whole number > 0, got {max_iter!r}.")
+
+
+def iter_chunks(
     compile_chunk: Callable[..., Problem],
     stimuli: Mapping[str, NDArray[Any]],
     labels: ArrayLike | None,
     start: NDArray[Any] | None,
     dtype: np.dtype[Any],
-    engine: Engine,
-    tol: float,
-    max_iter: int,
-) -> Iterator[tuple[slice, Response]]:
-    """Encode one chunk after the other; yields its rows and its response."""
-    if not (math.isfinite(tol) and tol > 0):
-        raise ValueError(f"tol must be a finite number > 0, got {tol}.")
-    if not (isinstance(max_iter, (int, np.integer)) and max_iter >= 1):
-        raise ValueError(f"max_iter must be a whole number > 0, got {max_iter!r}.")
+) -> Iterator[tuple[slice, Problem]]:
+    """Check and compile one chunk after the other; yields its rows and its problem.
+
+    Pages of memory maps are released after the chunk has been used.
+    """
     n_samples = len(next(iter(stimuli.values())))
     numbers = _check_rows(labels, "labels", n_samples)
     initial_codes = _check_rows(start, "start", n_samples)
@@ -113,9 +119,7 @@ def iter_encoded_chunks(
         if initial_codes is not None:
             state = {"a": check_matrix(initial_codes[rows], "start", None, dtype, first)}
         chunk_labels = None if numbers is None else numbers[rows]
-        problem = compile_chunk(checked, chunk_labels, start=state)
-        engine.check(problem)
-        yield rows, engine.encode(problem, tol, max_iter)
+        yield rows, compile_chunk(checked, chunk_labels, start=state)
         for X in stimuli.values():
             out_of_core.release_pages(X, rows)
 

@@ -41,25 +41,23 @@ def compute_codes(
     tol: float,
     engine: str | Engine,
     duration: float | None,
-) -> FloatArray:
-    """Compute steady-state codes of a rate circuit, simulated codes of a spiking one."""
-    if isinstance(circuit.neuron, RateNeuron):
-        return circuit.encode(stimuli, tol, engine=engine).code
-    duration = 20 * circuit.neuron.tau if duration is None else duration
-    return circuit.simulate(stimuli, duration, engine=engine).code
-
-
-def compute_sparse_codes(
-    circuit: Circuit,
-    stimuli: Mapping[str, FloatArray],
-    tol: float,
-    engine: str | Engine,
-    duration: float | None,
+    sparse_output: bool,
 ) -> Any:
-    """Compute the same codes as a sparse array; steady-state codes chunk by chunk."""
-    if isinstance(circuit.neuron, RateNeuron):
-        return encode_sparse(circuit.compile, stimuli, circuit.dtype, get_engine(engine), tol)
-    return sparse.csr_array(compute_codes(circuit, stimuli, tol, engine, duration))
+    """Compute steady-state codes of a rate circuit, simulated codes of a spiking one.
+
+    They have the precision of the stimuli. Sparse steady-state codes are computed chunk by chunk.
+    """
+    dtype, is_rate = next(iter(stimuli.values())).dtype, isinstance(circuit.neuron, RateNeuron)
+    if is_rate and sparse_output:
+        engine = get_engine(engine)
+        code = encode_sparse(circuit.compile, stimuli, circuit.dtype, engine, tol)
+    elif is_rate:
+        code = circuit.encode(stimuli, tol, engine=engine).code
+    else:
+        duration = 20 * circuit.neuron.tau if duration is None else duration
+        code = circuit.simulate(stimuli, duration, engine=engine).code
+        code = sparse.csr_array(code) if sparse_output else code
+    return code.astype(dtype, copy=False)
 
 
 _CIRCUITS: WeakKeyDictionary[Any, tuple[tuple[Any, ...], Circuit]] = WeakKeyDictionary()
@@ -113,18 +111,23 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         make_transfer = _lookup(_TRANSFERS, self.transfer, "transfer")
         return make_transfer(self.threshold, self.two_sided)
 
-    def _encode(self, circuit: Circuit, stimuli: Mapping[str, FloatArray]) -> FloatArray:
-        """Compute codes in the precision of the stimuli, sparse with ``sparse_output``."""
-        function = compute_sparse_codes if self.sparse_output else compute_codes
-        run = partial(function, tol=self.tol, engine=self.engine, duration=self.duration)
+    def _code_function(self, stimuli: Mapping[str, Any]) -> Callable[..., FloatArray]:
+        """Return the function from circuit and stimuli to codes, lazy for Dask arrays."""
+        compute = partial(
+            compute_codes,
+            tol=self.tol,
+            engine=self.engine,
+            duration=self.duration,
+            sparse_output=self.sparse_output,
+        )
         if not any(is_dask(X) for X in stimuli.values()):
-            return run(circuit, stimuli).astype(next(iter(stimuli.values())).dtype, copy=False)
+            return compute
         if self.sparse_output:
             raise ValueError(
                 "sparse_output must be False for a Dask array, got True. The codes of a Dask array "
                 "are a dense Dask array: use sparse_output=False, or arrays in memory."
             )
-        return encode_lazily(circuit, stimuli, run)
+        return partial(encode_lazily, codes=compute)
 
     def _check_counts(self, *names: str) -> None:
         for name in names:

@@ -123,7 +123,8 @@ class LCACoder(_BaseLCA):
         (n_samples, n_components), in the precision of X
         """
         checked = self._validate_unfitted(X)
-        return self._encode(self._inference_circuit(checked), {"x": checked})
+        stimuli = {"x": checked}
+        return self._code_function(stimuli)(self._inference_circuit(checked), stimuli)
 
     def encode(self, X: ArrayLike) -> Response:
         """Compute the steady-state codes with their duality gaps, see `Circuit.encode`.

@@ -23,8 +23,8 @@ from spikelca.estimators.samples import (
     iter_batches,
     make_batch,
     make_initial_circuit,
+    make_progress_bar,
     resume_or_start,
-    show_progress,
     split_columns,
     split_modalities,
 )
@@ -226,10 +226,18 @@ class LinkedLCA(_BaseLCA):
         make_circuit = partial(self._make_initial_circuit, stimuli, labels, schedule.rng)
         state = first = resume_or_start(schedule, make_circuit, target, resume)
         schedule.restore(first)
+        batches = (make_batch(stimuli, labels, rows) for rows in schedule.batches(first.n_steps))
+        steps = self._learn_batches(
+            first.circuit, batches, schedule.n_batches, first.n_steps, schedule.rng
+        )
         try:
-            for state in self._iter_states(schedule, first, stimuli, labels):
-                if target is not None:
-                    target.write_if_due(state)
+            with make_progress_bar(schedule.n_batches, first.n_steps, self.verbose) as bar:
+                for circuit, progress in steps:
+                    n_redrawn = state.n_redrawn + progress.redrawn
+                    state = schedule.snapshot(circuit, progress.batch, n_redrawn)
+                    if target is not None:
+                        target.write_if_due(state)
+                    bar.update()
         except (KeyboardInterrupt, OSError):
             self._set_state(state, schedule, classes, validator)
             if target is not None:
@@ -245,18 +253,6 @@ class LinkedLCA(_BaseLCA):
             ignored.remove("observe")
         params = {n: v for n, v in self.get_params(deep=False).items() if n not in ignored}
         return params | {"engine": get_engine(self.engine).name}
-
-    def _iter_states(
-        self, schedule: BatchSchedule, state: LearningState, stimuli: Stimuli, labels: Any
-    ) -> Iterator[LearningState]:
-        """Learn from a state to the last batch; yields the state after each batch."""
-        batches = (make_batch(stimuli, labels, rows) for rows in schedule.batches(state.n_steps))
-        redrawn = state.n_redrawn
-        for circuit, progress in self._learn_batches(
-            state.circuit, batches, schedule.n_batches, state.n_steps, schedule.rng
-        ):
-            redrawn += progress.redrawn
-            yield schedule.snapshot(circuit, progress.batch, redrawn)
 
     def _set_state(
         self, state: LearningState, schedule: BatchSchedule, classes: Any, validator: BaseEstimator
@@ -297,8 +293,11 @@ class LinkedLCA(_BaseLCA):
             rng, circuit = self._rng, self.circuit_
         steps, redrawn = (0, 0) if first else (self.n_steps_, self.n_redrawn_)
         batches = iter_batches(stimuli, labels, self.batch_size)
-        for new_circuit, progress in self._learn_batches(circuit, batches, None, steps, rng):
-            circuit, steps, redrawn = new_circuit, progress.batch, redrawn + progress.redrawn
+        learned = self._learn_batches(circuit, batches, None, steps, rng)
+        with make_progress_bar(None, steps, self.verbose) as bar:
+            for new_circuit, progress in learned:
+                circuit, steps, redrawn = new_circuit, progress.batch, redrawn + progress.redrawn
+                bar.update()
         if validator is not None:
             self._copy_feature_names(validator)
         self._set_fitted(circuit, classes, rng, 1 if first else self.n_iter_ + 1, steps, redrawn)
@@ -332,7 +331,7 @@ class LinkedLCA(_BaseLCA):
     ) -> Iterator[tuple[Circuit, Progress]]:
         # A tolerance below the noise of the batches has no benefit; transform uses self.tol.
         tol = max(self.tol, 1e-3)
-        steps = learn(
+        return learn(
             circuit,
             batches,
             n_batches=n_batches,
@@ -343,7 +342,6 @@ class LinkedLCA(_BaseLCA):
             contrast=None if n_batches is None else self.contrast,
             observe=self._observed_names(circuit),
         )
-        return show_progress(steps, n_batches, first, self.verbose)
 
     def _set_fitted(
         self,
@@ -399,7 +397,7 @@ class LinkedLCA(_BaseLCA):
         """
         check_is_fitted(self, "circuit_")
         stimuli = self._validate_observed(X)
-        return self._encode(self._inference_circuit(*stimuli), stimuli)
+        return self._code_function(stimuli)(self._inference_circuit(*stimuli), stimuli)
 
     def encode(self, X: ArrayLike) -> Response:
         """Compute the steady-state codes with their duality gaps, see `Circuit.encode`.

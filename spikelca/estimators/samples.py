@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 
 from spikelca.circuit import Circuit
 from spikelca.distributed import DaskSamples, is_dask
-from spikelca.learning import Progress
 from spikelca.learning.checkpoint import BatchSchedule, Checkpoint, LearningState
 from spikelca.learning.loop import Batch
 from spikelca.model.atoms import draw_initial_atoms
@@ -79,20 +78,13 @@ def iter_batches(stimuli: Stimuli, labels: Any, batch_size: int) -> Iterator[Bat
                 release_pages(X, rows)
 
 
-def show_progress(
-    steps: Iterator[tuple[Circuit, Progress]], n_batches: int | None, first: int, verbose: bool
-) -> Iterator[tuple[Circuit, Progress]]:
-    """Yield the steps of a training run, with a progress bar on a terminal if ``verbose``."""
+def make_progress_bar(n_batches: int | None, first: int, verbose: bool) -> Any:
+    """Make a progress bar of a training run, shown on a terminal if ``verbose``."""
     from tqdm import tqdm
 
-    yield from tqdm(
-        steps,
-        "learn",
-        n_batches,
-        initial=first,
-        unit="batch",
-        leave=False,
-        disable=None if verbose else True,
+    disable = None if verbose else True
+    return tqdm(
+        desc="learn", total=n_batches, initial=first, unit="batch", leave=False, disable=disable
     )
 
 

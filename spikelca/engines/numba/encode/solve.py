@@ -9,7 +9,6 @@ codes that do not converge in float32 are computed again in float64.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,8 +32,7 @@ from spikelca.engines.numba.jit.layout import pad_gram_rows, padded_neurons, til
 from spikelca.engines.numba.jit.parallel import parallel_for
 from spikelca.engines.problem import Problem
 from spikelca.engines.response import Response
-from spikelca.metrics import STRICT_TOL, converged, stopping_value
-from spikelca.model.transfer import SoftThreshold
+from spikelca.metrics import STRICT_TOL, stopping_value
 from spikelca.utils.validation import FloatArray
 
 
@@ -62,27 +60,6 @@ MAX_ACTIVE = 512
 
 MAX_FAST_ROUNDS = 64
 """Number of rounds after which a sample continues with the method that always terminates."""
-
-
-def encode(problem: Problem, tol: float, max_iter: int) -> Response:
-    """Compute the steady-state code of each sample, see `Engine.encode`."""
-    is_soft = isinstance(problem.transfer, SoftThreshold)
-    solve = solve_active_set if is_soft else solve_hard_threshold
-    # The tolerance is below the precision of float32.
-    solved = problem.astype(np.float64) if tol < STRICT_TOL else problem
-    response = solve(solved, tol, max_iter)
-    if not converged(response.residual, response.gap, tol):
-        pending = unconverged(response, tol)
-        if is_soft:
-            pending = pending[np.asarray(response.n_iter)[pending] < max_iter]
-            remaining = solved.select(pending).astype(np.float64)
-            update = solve_exact_active_set(remaining, response, pending, tol, max_iter)
-            merge_response(update, response, pending)
-        elif solved.dtype == np.float32:
-            remaining = solved.select(pending).astype(np.float64)
-            update = solve_hard_threshold(remaining, tol, max_iter)
-            merge_response(update, response, pending)
-    return replace(response, code=response.code.astype(problem.dtype, copy=False))
 
 
 def solve_active_set(problem: Problem, tol: float, max_iter: int) -> Response:

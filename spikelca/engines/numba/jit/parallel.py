@@ -82,16 +82,19 @@ def parallel_for(
     n_threads = min(numba.get_num_threads(), n_max) if n_max > 1 else 1
     n_blocks = 4 * n_threads if n_threads > 1 else 1
     n_rows = max(min(MAX_BLOCK_SAMPLES, -(-n_samples // n_blocks)), 1)
-    starts = iter(range(0, n_samples, n_rows))
+    starts = range(0, n_samples, n_rows)
+    blocks = iter([slice(start, min(start + n_rows, n_samples)) for start in starts])
+    if n_threads == 1:
+        with borrow_workspace(make_workspace, n_rows, *size) as workspace:
+            for rows in blocks:
+                body(rows, workspace)
+        return
 
     def run_blocks() -> None:
         with borrow_workspace(make_workspace, n_rows, *size) as workspace:
-            for start in starts:
-                body(slice(start, min(start + n_rows, n_samples)), workspace)
+            for rows in blocks:
+                body(rows, workspace)
 
-    if n_threads == 1:
-        run_blocks()
-        return
     with ThreadPoolExecutor(n_threads) as pool:
         for future in [pool.submit(run_blocks) for _ in range(n_threads)]:
             future.result()

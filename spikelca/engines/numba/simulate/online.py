@@ -27,6 +27,9 @@ from spikelca.engines.problem import Problem
 from spikelca.engines.response import Spikes
 from spikelca.model.neurons import SpikingNeuron
 
+FIRST_ROW = slice(0, 1)
+"""The only row of the arrays, which contain one sample at a time."""
+
 
 def learn_online(problem: Problem, rule: OnlineRule) -> OnlineResult:
     """Present all samples one after the other, see `Engine.learn_online`."""
@@ -39,10 +42,11 @@ def learn_online(problem: Problem, rule: OnlineRule) -> OnlineResult:
     for sample in range(n):
         load_sample(run, problem, sample)
         if isinstance(neuron, SpikingNeuron):
-            run_spiking_residual(run, 0, 1, spike_learning_rates(problem, rule))
+            rates = spike_learning_rates(problem, rule)
+            run_spiking_residual(run, FIRST_ROW, learning_rates=rates)
             spike_logs.append(run.spike_logs[0])
         else:
-            run_rate_residual(run, 0, 1)
+            run_rate_residual(run, FIRST_ROW)
         r = [run.state["r"][0, start:stop] for start, stop in _input_ranges(run)]
         outputs[sample], weighted_counts[sample] = run.code[0], run.weighted_counts[0]
         errors.append(squared_errors(r))

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.engines.numba.jit.layout import tile_lateral
-from spikelca.engines.numba.jit.parallel import no_workspace, parallel_for
 from spikelca.engines.numba.simulate.rate_lateral import make_span_workspace, rate_lateral
 from spikelca.engines.numba.simulate.rate_residual import rate_residual
 from spikelca.engines.numba.simulate.recording import (
@@ -99,17 +98,6 @@ class RunArrays:
     def synapses(self) -> Synapses:
         """The synapses as an argument of the kernels."""
         return Synapses(self.phi, self.input_offsets, self.weights)
-
-
-def run_numba(problem: Problem) -> Response:
-    """Integrate the equations of the circuit over time, see `Engine.simulate`."""
-    run, is_spiking = allocate_run(problem), isinstance(problem.neuron, SpikingNeuron)
-    if problem.residual_wiring:
-        body = run_spiking_residual if is_spiking else run_rate_residual
-    else:
-        body = run_spiking_lateral if is_spiking else run_rate_lateral
-    parallel_for(lambda rows, _: body(run, rows.start, rows.stop), problem.n_samples, no_workspace)
-    return make_response(run)
 
 
 def make_response(run: RunArrays) -> Response:
@@ -267,11 +255,11 @@ def sample_state(run: RunArrays, row: int) -> State:
     return State(*(run.state[name][row] for name in ("u", "v", "s", "r")))
 
 
-def compute_total_drive(run: RunArrays, start: int, stop: int) -> FloatArray:
+def compute_total_drive(run: RunArrays, rows: slice) -> FloatArray:
     """Compute the constant part of ``b + d`` of some samples."""
-    b = run.drive[start:stop]
-    accumulate_drive(run.x[start:stop], run.phi, run.input_offsets, run.weights, b)
-    return b + run.current[start:stop]
+    b = run.drive[rows]
+    accumulate_drive(run.x[rows], run.phi, run.input_offsets, run.weights, b)
+    return b + run.current[rows]
 
 
 def sample_waveform(problem: Problem, row: int) -> FloatArray:
@@ -287,49 +275,52 @@ def _allocate_scratch(problem: Problem) -> Scratch:
     return Scratch(np.zeros(m, dtype), np.zeros(m, dtype), np.zeros(m + 1, np.int64))
 
 
-def run_rate_lateral(run: RunArrays, start: int, stop: int) -> None:
+def run_rate_lateral(run: RunArrays, rows: slice, workspace: None = None) -> None:
     """Simulate rate neurons with lateral wiring."""
-    p, rows = run.problem, slice(start, stop)
+    p = run.problem
     tiles = p.coupling.derived.get(tile_lateral)
-    b = compute_total_drive(run, start, stop)
-    workspace = make_span_workspace(p.n_neurons, p.dtype)
+    b = compute_total_drive(run, rows)
+    span_workspace = make_span_workspace(p.n_neurons, p.dtype)
     waveform = np.zeros((0, 1, 1)) if p.waveform is None else p.waveform
     waveform = np.ascontiguousarray(waveform, p.dtype)
     rate_lateral(
-        start, b, waveform, run.allowed[rows], tiles, make_rate_params(p), p.n_steps, run.traces,
-        run.trace_indices[rows], run.state["u"][rows], run.code[rows], workspace,
+        rows.start, b, waveform, run.allowed[rows], tiles, make_rate_params(p), p.n_steps,
+        run.traces, run.trace_indices[rows], run.state["u"][rows], run.code[rows], span_workspace,
     )  # fmt: skip
 
 
-def run_rate_residual(run: RunArrays, start: int, stop: int) -> None:
+def run_rate_residual(run: RunArrays, rows: slice, workspace: None = None) -> None:
     """Simulate rate neurons with residual wiring."""
     p, params, scratch = run.problem, make_rate_params(run.problem), _allocate_scratch(run.problem)
-    for row in range(start, stop):
+    for row in range(rows.start, rows.stop):
         rate_residual(
             make_residual_input(run, row), run.synapses, params, p.n_steps, run.traces,
             run.trace_indices[row], sample_state(run, row), run.code[row], scratch,
         )  # fmt: skip
 
 
-def run_spiking_lateral(run: RunArrays, start: int, stop: int) -> None:
+def run_spiking_lateral(run: RunArrays, rows: slice, workspace: None = None) -> None:
     """Simulate spiking neurons with lateral wiring."""
     p, params = run.problem, make_spiking_params(run.problem)
     # L is exactly symmetric, so that its rows can replace its columns.
     inhibition = p.coupling.inhibition(params.theta)
-    b, scratch = compute_total_drive(run, start, stop), _allocate_scratch(p)
-    for row in range(start, stop):
-        sample = LateralInput(b[row - start], sample_waveform(p, row), run.allowed[row])
+    b, scratch = compute_total_drive(run, rows), _allocate_scratch(p)
+    for row in range(rows.start, rows.stop):
+        sample = LateralInput(b[row - rows.start], sample_waveform(p, row), run.allowed[row])
         simulate_spikes(run, row, spiking_lateral, sample, inhibition, params, scratch)
 
 
 def run_spiking_residual(
-    run: RunArrays, start: int, stop: int, learning_rates: FloatArray | None = None
+    run: RunArrays,
+    rows: slice,
+    workspace: None = None,
+    learning_rates: FloatArray | None = None,
 ) -> None:
     """Simulate spiking neurons with residual wiring; for learning rates see the kernel."""
     p, params = run.problem, make_spiking_params(run.problem)
     scratch = _allocate_scratch(p)
     learning_rates = np.zeros((0, p.n_neurons)) if learning_rates is None else learning_rates
-    for row in range(start, stop):
+    for row in range(rows.start, rows.stop):
         sample = make_residual_input(run, row)
         simulate_spikes(run, row, spiking_residual, sample, learning_rates, params, scratch)
         membrane_from_residual(run.synapses, sample_state(run, row), scratch.total)
