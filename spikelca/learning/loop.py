@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from spikelca.circuit import Circuit
 from spikelca.circuit.batch_statistics import BatchStatistics, BatchSums, make_statistics
@@ -22,7 +22,7 @@ from spikelca.engines import Engine, get_engine
 from spikelca.learning.contrast import check_contrast, contrastive_step, free_phase_code
 from spikelca.model.plasticity import Contrast
 from spikelca.utils.system import single_blas_thread
-from spikelca.utils.validation import FloatArray, check_stimuli
+from spikelca.utils.validation import FloatArray, check_shapes
 
 
 class RemoteBatch(ABC):
@@ -191,9 +191,14 @@ def _batch_statistics(
 ) -> BatchStatistics:
     if isinstance(stimuli, RemoteBatch):
         return stimuli.compute_statistics(circuit, labels, tol, engine)
-    checked = check_stimuli(stimuli, circuit.widths, circuit.dtype)
-    code = circuit.encode(checked, tol, labels=labels, engine=engine).code
-    return make_statistics(circuit.dictionaries, checked, code)
+    arrays = check_shapes(stimuli, circuit.widths)
+    code = circuit.encode(arrays, tol, labels=labels, engine=engine).code  # checks the values
+    return make_statistics(circuit.dictionaries, as_precision(arrays, circuit.dtype), code)
+
+
+def as_precision(arrays: Mapping[str, NDArray[Any]], dtype: np.dtype[Any]) -> dict[str, FloatArray]:
+    """Convert the stimuli of a batch, whose values have been checked, to a precision."""
+    return {name: np.asarray(X, dtype=dtype) for name, X in arrays.items()}
 
 
 def _free_phase_sums(
@@ -203,11 +208,11 @@ def _free_phase_sums(
     tol: float,
     engine: Engine,
 ) -> BatchSums:
-    """Compute the sums of a batch with the codes of the free phase."""
+    """Compute the sums of a batch, which has been checked, with the codes of the free phase."""
     assert not isinstance(stimuli, RemoteBatch)
-    checked = check_stimuli(stimuli, circuit.widths, circuit.dtype)
-    code = free_phase_code(circuit, checked, observe, tol, engine)
-    return make_statistics(circuit.dictionaries, checked, code).sums
+    arrays = as_precision(check_shapes(stimuli, circuit.widths), circuit.dtype)
+    code = free_phase_code(circuit, arrays, observe, tol, engine)
+    return make_statistics(circuit.dictionaries, arrays, code).sums
 
 
 def _make_progress(circuit: Circuit, sums: BatchSums, batch: int) -> Progress:
