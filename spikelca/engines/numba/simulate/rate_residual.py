@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spikelca.engines.numba.jit.compile import jit
+from spikelca.engines.numba.jit.intrinsics import skip_refcount
 from spikelca.engines.numba.simulate.recording import (
     RateParams,
     ResidualInput,
@@ -35,6 +36,8 @@ def rate_residual(
 
     On return, u and a belong to the final state.
     """
+    inputs, synapses, state = skip_refcount(inputs), skip_refcount(synapses), skip_refcount(state)
+    traces, a, scratch = skip_refcount(traces), skip_refcount(a), skip_refcount(scratch)
     x, current, waveform, allowed = inputs.x, inputs.current, inputs.waveform, inputs.allowed
     u, s, r = state.u, state.s, state.r
     phi, active = synapses.phi, scratch.active
