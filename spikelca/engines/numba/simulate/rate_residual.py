@@ -36,8 +36,9 @@ def rate_residual(
 
     On return, u and a belong to the final state.
     """
-    inputs, synapses, state = skip_refcount(inputs), skip_refcount(synapses), skip_refcount(state)
-    traces, a, scratch = skip_refcount(traces), skip_refcount(a), skip_refcount(scratch)
+    inputs, synapses, traces, state, a, scratch = skip_refcount(
+        (inputs, synapses, traces, state, a, scratch)
+    )
     x, current, waveform, allowed = inputs.x, inputs.current, inputs.waveform, inputs.allowed
     u, s, r = state.u, state.s, state.r
     phi, active = synapses.phi, scratch.active

@@ -263,10 +263,9 @@ def spiking_lateral(
 
     ``inhibition[j]`` is ``L_j theta``. Returns the step that was reached and the length of the log.
     """
-    inputs, state, scratch = skip_refcount(inputs), skip_refcount(state), skip_refcount(scratch)
-    synapses, inhibition = skip_refcount(synapses), skip_refcount(inhibition)
-    input_spikes, traces = skip_refcount(input_spikes), skip_refcount(traces)
-    output = skip_refcount(output)
+    inputs, synapses, input_spikes, inhibition, traces, state, scratch, output = skip_refcount(
+        (inputs, synapses, input_spikes, inhibition, traces, state, scratch, output)
+    )
     b, waveform, allowed = inputs.b, inputs.waveform, inputs.allowed
     u, v, c, fired = state.u, state.v, scratch.total, scratch.active
     # Optional parts are tested here and below, because an empty call takes a tenth of a step.
@@ -357,10 +356,9 @@ def spiking_residual(
     ``s_j += theta``. Returns the step that was reached and the length of the log. On return, u
     belongs to the start of the last step.
     """
-    inputs, state, scratch = skip_refcount(inputs), skip_refcount(state), skip_refcount(scratch)
-    synapses, learning_rates = skip_refcount(synapses), skip_refcount(learning_rates)
-    input_spikes, traces = skip_refcount(input_spikes), skip_refcount(traces)
-    output = skip_refcount(output)
+    inputs, synapses, input_spikes, traces, state, scratch, output = skip_refcount(
+        (inputs, synapses, input_spikes, traces, state, scratch, output)
+    )
     x, current, waveform, allowed = inputs.x, inputs.current, inputs.waveform, inputs.allowed
     phi, input_offsets, fired = synapses.phi, synapses.input_offsets, scratch.active
     v, s, r = state.v, state.s, state.r
