@@ -37,7 +37,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def package(tmp_path):
-    """A copy of the compiler module, with a kernel that calls a kernel of another file."""
+    """A copy of the compiler modules, with a kernel that calls a kernel of another file."""
     source, package_copy = Path(spikelca.__file__).parent, tmp_path / "spikelca"
     numba = package_copy / "engines" / "numba"
     folders = (package_copy, package_copy / "engines", numba, numba / "jit", numba / "encode")
@@ -45,7 +45,8 @@ def package(tmp_path):
         folder.mkdir()
         (folder / "__init__.py").touch()
     shutil.copy(source / "_version.py", package_copy)
-    shutil.copy(source / "engines" / "numba" / "jit" / "compile.py", numba / "jit")
+    for name in ("compile.py", "intrinsics.py"):
+        shutil.copy(source / "engines" / "numba" / "jit" / name, numba / "jit")
     (numba / "outer.py").write_text(OUTER)
     (numba / "encode" / "inner.py").write_text(INNER.format(factor=2))
     return package_copy
