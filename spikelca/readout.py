@@ -92,7 +92,7 @@ def tapered(response: Response, window: float | None = None) -> FloatArray:
         clock.dt / response.tau
     )
     n_samples, n_cells = response.counts.shape
-    weighted_counts = spikes.weighted_counts(n_samples, n_cells, weights)
+    weighted_counts = spikes.weighted_counts(n_samples, n_cells, weights, clock.first_step)
     return _merge_on_off(response, response.quantum * weighted_counts / weight_sum)
 
 
@@ -131,7 +131,9 @@ def exponential(response: Response, tau: Any | None = None) -> FloatArray:
     weights *= response.quantum * response.tau / clock.dt / weights.sum()
     shape = response.counts.shape
     index = spikes.sample * shape[1] + spikes.neuron
-    total = np.bincount(index, weights=weights[spikes.step], minlength=shape[0] * shape[1])
+    total = np.bincount(
+        index, weights=weights[spikes.step - clock.first_step], minlength=shape[0] * shape[1]
+    )
     return _merge_on_off(response, total.reshape(shape))
 
 
@@ -169,6 +171,7 @@ def membrane(response: Response, transfer: Transfer, window: float = DEFAULT_WIN
     if "u" not in response.traces or response.clock is None:
         raise ValueError("The response must contain the trace of u. Simulate with record=('u',).")
     steps = np.rint(response.times / response.clock.dt).astype(np.int64)
+    steps -= response.clock.first_step
     weights = response.clock.taper(window)[steps]
     if not weights.any():
         raise ValueError(
@@ -204,7 +207,9 @@ def latency(response: Response) -> NDArray[np.float64]:
     spikes, clock = _require_spikes(response)
     assert response.counts is not None
     first = np.full(response.counts.shape, np.inf)
-    np.minimum.at(first, (spikes.sample, spikes.neuron), spikes.step * clock.dt)
+    np.minimum.at(
+        first, (spikes.sample, spikes.neuron), (spikes.step - clock.first_step) * clock.dt
+    )
     return first
 
 

@@ -486,7 +486,8 @@ class Circuit:
         samples: ArrayLike | None = None,
         window: float = DEFAULT_WINDOW,
         labels: ArrayLike | None = None,
-        start: Mapping[str, FloatArray] | None = None,
+        start: Response | Mapping[str, FloatArray] | None = None,
+        t_start: Any | None = None,
     ) -> Response:
         """Integrate the equations over time and record traces and spikes.
 
@@ -513,8 +514,12 @@ class Circuit:
             Read-out window, the final fraction of the run; see `spikelca.readout`.
         labels : (n_samples,) int, optional
             Class numbers for drivers that need them.
-        start : mapping, optional
-            ``state`` of an earlier response, to continue from it.
+        start : Response or its ``state``, optional
+            Response to continue from: its state, its time and its dt (if ``dt`` is None). Drivers,
+            noise and random input spikes continue, and a run in pieces is bit-identical to one
+            run. A mapping of arrays starts at time zero.
+        t_start : float or Brian2 quantity, optional
+            Time of the start in seconds, a multiple of dt (default: the time of ``start``, or 0).
 
         Returns
         -------
@@ -535,6 +540,7 @@ class Circuit:
             duration,
             dt,
             start=start,
+            t_start=t_start,
             record=record,
             every=every,
             neurons=neurons,
@@ -555,6 +561,9 @@ class Circuit:
         **options: Any,
     ) -> tuple[Self, OnlineResult]:
         """Learn in simulation, with plastic synapses and no reset between the samples.
+
+        Time, drivers and noise continue from one presentation to the next; an index into the
+        ``samples`` of a driver is the number of a presentation.
 
         The change of a synapse depends only on the error of its input and the activity of its
         neuron (Eq. 4). At the end of each presentation the stacked atoms are normalised and the
@@ -577,7 +586,7 @@ class Circuit:
         labels : (n_samples,) int, optional
         engine : {"numba", "brian2"} or Engine, default="numba"
         **options
-            ``window``, ``record=("spikes",)`` and ``start`` as in `simulate`.
+            ``window``, ``record=("spikes",)``, ``start`` and ``t_start`` as in `simulate`.
 
         Returns
         -------
@@ -590,6 +599,7 @@ class Circuit:
         learned, result = run_online(
             self._compile_static(stimuli, labels),
             self.dictionaries,
+            self.drivers,
             get_engine(engine),
             presentation,
             dt,
@@ -626,8 +636,8 @@ class Circuit:
         target : {"numpy", "cython"}, default="numpy"
             Code generation target of Brian2.
         **options
-            ``record``, ``every``, ``neurons``, ``samples`` and ``start`` as in `simulate`; recorded
-            traces become state monitors.
+            ``record``, ``every``, ``neurons``, ``samples``, ``start`` and ``t_start`` as in
+            `simulate`; recorded traces become state monitors.
 
         Returns
         -------

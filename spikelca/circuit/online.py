@@ -2,25 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from spikelca.circuit.compile import needs_on_off
-from spikelca.circuit.simulation import prepare_run, set_initial_state
-from spikelca.engines import Engine, OnlineResult, OnlineRule, Problem
-from spikelca.engines.online import select_presentation
+from spikelca.circuit.simulation import (
+    add_currents,
+    check_saturation,
+    prepare_run,
+    read_start,
+    set_initial_state,
+)
+from spikelca.engines import Engine, OnlineResult, OnlineRule, Problem, State
 from spikelca.model.dictionary import Dictionary
+from spikelca.model.drivers import Driver
 from spikelca.model.inputs import PoissonInput
 from spikelca.model.plasticity import Activity, Hebbian, PlasticityState
-from spikelca.utils.validation import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Presentations(Sequence[Problem]):
+    """The problems of the presentations of a run, made when they are needed.
+
+    Time and time-varying currents continue from one presentation to the next. An index into the
+    samples of a driver is the number of a presentation.
+
+    Parameters
+    ----------
+    problem : Problem
+        With all samples, and the clock of the first presentation.
+    drivers : sequence of Driver
+        All drivers; the currents of time-varying drivers are added to each presentation.
+    start : State
+        Initial state of the first presentation.
+    """
+
+    problem: Problem
+    drivers: Sequence[Driver]
+    start: State
+
+    def __len__(self) -> int:
+        return self.problem.n_samples
+
+    def __getitem__(self, index: Any) -> Any:
+        clock, number = self.problem.clock, range(len(self))[index]
+        assert clock is not None
+        clock = replace(clock, first_step=clock.first_step + number * clock.n_steps)
+        problem = add_currents(self.problem, clock, self.drivers).select(np.array([number]))
+        record = replace(problem.record, samples=np.zeros(0, np.int64))
+        return set_initial_state(replace(problem, record=record), self.start)
 
 
 def run_online(
     problem: Problem,
     dictionaries: Sequence[Dictionary],
+    drivers: Sequence[Driver],
     engine: Engine,
     presentation: Any,
     dt: Any | None,
@@ -28,7 +67,7 @@ def run_online(
     decay: float,
     state: PlasticityState,
     *,
-    start: Mapping[str, FloatArray] | None = None,
+    start: Any = None,
     **options: Any,
 ) -> tuple[dict[str, Any], OnlineResult]:
     """Present the samples one after the other and return the changed fields of the circuit.
@@ -60,11 +99,20 @@ def run_online(
             f"Learning in simulation is not supported for PoissonInput, got {poisson_inputs}. Use "
             "AnalogInput or SpikingResidual."
         )
-    run = prepare_run(problem, (), True, presentation, dt, **options)
-    run = replace(run, start=set_initial_state(select_presentation(run, 0), start).start)
+    first = read_start(start)
+    time = replace(first, arrays={})
+    run = prepare_run(problem, drivers, True, presentation, dt, start=time, **options)
+    assert run.clock is not None
+    without_currents = replace(run, current=problem.current, waveform=None)
+    presentations = Presentations(without_currents, drivers, first)
+    if run.waveform is not None:
+        for each in presentations:
+            check_saturation(each)
     plastic = {d.name: d.plasticity is not None for d in dictionaries}
     rates = np.array([rule.rate if plastic[p.name] else 0.0 for p in run.inputs])
-    result = engine.learn_online(run, OnlineRule(rates, rule.decay, state.usage))
+    result = engine.learn_online(presentations, OnlineRule(rates, rule.decay, state.usage))
+    end_step = run.clock.first_step + len(presentations) * run.clock.n_steps
+    result = replace(result, state=State(result.state, end_step, run.clock.dt))
     dtype = dictionaries[0].atoms.dtype
     learned = tuple(
         d._with_atoms(result.atoms[d.name].astype(dtype)) if d.name in result.atoms else d

@@ -11,8 +11,9 @@ so the strongest drive and the largest input are checked, and the default step a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from spikelca.engines import (
     Problem,
     Record,
     Response,
+    State,
 )
 from spikelca.engines.problem import InputPopulation
 from spikelca.model.drivers import CurrentDriver, Driver
@@ -35,12 +37,15 @@ from spikelca.model.neurons import SpikingNeuron
 from spikelca.model.transfer import HardThreshold, SoftThreshold
 from spikelca.utils.system import available_bytes, format_bytes
 from spikelca.utils.validation import (
-    FloatArray,
     as_float,
     check_finite,
     check_indices,
     to_positive_seconds,
+    to_seconds,
 )
+
+MAX_TIME_ERROR = 1e-6
+"""Largest difference between the start of a run and a multiple of dt, as a fraction of dt."""
 
 MAX_STEP_REDUCTIONS = 8
 """Maximum number of times the default step is shortened until the waveforms fit."""
@@ -68,7 +73,8 @@ def run_simulation(
     """
     engine.check(problem)
     run = prepare_run(problem, drivers, engine.float64_only, duration, dt, **options)
-    response = engine.simulate(run)
+    assert run.clock is not None
+    response = set_time(engine.simulate(run), run.clock)
     return merge_on_off(response, problem.astype(np.float64)) if needs_on_off(problem) else response
 
 
@@ -79,15 +85,65 @@ def prepare_run(
     duration: Any,
     dt: Any | None,
     *,
-    start: Mapping[str, FloatArray] | None = None,
+    start: Any = None,
+    t_start: Any | None = None,
     **recording: Any,
 ) -> Problem:
     """Add clock, waveforms, recording, ON and OFF cells and initial state to a problem."""
     check_spiking_inputs(problem)
     if float64 or isinstance(problem.neuron, SpikingNeuron):
         problem = problem.astype(np.float64)
-    run = set_recording(add_clock(problem, duration, dt, drivers), **recording)
-    return set_initial_state(expand_on_off(run) if needs_on_off(run) else run, start)
+    state = read_start(start)
+    dt = state.dt if dt is None else dt
+    run = add_clock(problem, duration, dt, drivers, partial(find_first_step, state, t_start))
+    run = set_recording(run, **recording)
+    return set_initial_state(expand_on_off(run) if needs_on_off(run) else run, state)
+
+
+def read_start(start: Any) -> State:
+    """Return the initial state of a response, a state, a mapping of arrays, or None.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
+    """
+    state = getattr(start, "state", start)
+    if not isinstance(state, Mapping | None):
+        raise TypeError(
+            f"start must be a response, its state or a mapping of arrays, got "
+            f"{type(start).__name__}. Use start=response."
+        )
+    return state if isinstance(state, State) else State(state or {})
+
+
+def find_first_step(state: State, t_start: Any | None, dt: float) -> int:
+    """Return the number of steps of dt before the run, from the state or the time of its start.
+
+    Raises
+    ------
+    ValueError
+        If the start is not a multiple of dt.
+    """
+    if t_start is None and dt == state.dt:
+        return state.step
+    time = state.step * (state.dt or 0.0) if t_start is None else to_seconds(t_start, "t_start")
+    step = round(time / dt)
+    if step < 0 or abs(step * dt - time) > MAX_TIME_ERROR * dt:
+        raise ValueError(
+            f"The start of the run must be a multiple of dt >= 0, got {time:.6g} s and a dt of "
+            f"{dt:.6g} s. Use the dt of the state, or another t_start."
+        )
+    return step
+
+
+def set_time(response: Response, clock: Clock) -> Response:
+    """Return a response whose state has its time, and whose spikes count steps from time zero."""
+    spikes = response.spikes
+    if spikes is not None and clock.first_step:
+        spikes = replace(spikes, step=spikes.step + clock.first_step)
+    state = State(response.state, clock.end_step, clock.dt)
+    return replace(response, state=state, spikes=spikes)
 
 
 def static_drivers(drivers: Sequence[Driver]) -> tuple[Driver, ...]:
@@ -96,9 +152,15 @@ def static_drivers(drivers: Sequence[Driver]) -> tuple[Driver, ...]:
 
 
 def add_clock(
-    problem: Problem, duration: Any, dt: Any | None, drivers: Sequence[Driver] = ()
+    problem: Problem,
+    duration: Any,
+    dt: Any | None,
+    drivers: Sequence[Driver] = (),
+    first_step: Callable[[float], int] = lambda dt: 0,
 ) -> Problem:
     """Add the clock and the currents of time-varying drivers to a problem.
+
+    ``first_step`` returns the number of steps before the run for a dt.
 
     Raises
     ------
@@ -106,11 +168,11 @@ def add_clock(
         If the duration is shorter than a step, the step is beyond the stability limit, or a
         spiking neuron would saturate.
     """
-    clock = make_clock(problem, duration, dt)
+    clock = make_clock(problem, duration, dt, first_step)
     run = add_currents(problem, clock, drivers)
     # With a shorter step a waveform may reach a higher value, which requires a shorter step again.
     for _ in range(MAX_STEP_REDUCTIONS if dt is None else 0):
-        shorter = make_clock(problem, duration, default_k(run) * problem.neuron.tau)
+        shorter = make_clock(problem, duration, default_k(run) * problem.neuron.tau, first_step)
         if shorter.dt >= clock.dt * (1 - 1e-9) or shorter.n_steps > MAX_WINDOW_STEPS:
             break
         clock = shorter
@@ -134,7 +196,9 @@ def add_currents(problem: Problem, clock: Clock, drivers: Sequence[Driver]) -> P
     return replace(problem, clock=clock, current=current, waveform=waveform)
 
 
-def make_clock(problem: Problem, duration: Any, dt: Any | None) -> Clock:
+def make_clock(
+    problem: Problem, duration: Any, dt: Any | None, first_step: Callable[[float], int]
+) -> Clock:
     """Make the clock of a run; if dt is None, with the default step."""
     tau, duration = problem.neuron.tau, to_positive_seconds(duration, "duration")
     dt = default_k(problem) * tau if dt is None else to_positive_seconds(dt, "dt")
@@ -146,7 +210,7 @@ def make_clock(problem: Problem, duration: Any, dt: Any | None) -> Clock:
         )
     if duration < dt * (1 - 1e-9):
         raise ValueError(f"duration must be at least one step of {dt:.3g} s, got {duration:.3g} s.")
-    return Clock(dt, round(duration / dt))
+    return Clock(dt, round(duration / dt), first_step(dt))
 
 
 def set_recording(
@@ -228,7 +292,7 @@ def expected_spikes(problem: Problem) -> int:
     return int(min(spikes, problem.n_samples * problem.n_neurons) * problem.clock.n_steps)
 
 
-def set_initial_state(problem: Problem, start: Mapping[str, FloatArray] | None) -> Problem:
+def set_initial_state(problem: Problem, start: State) -> Problem:
     """Check the initial state and add it to a problem.
 
     Raises
@@ -236,7 +300,7 @@ def set_initial_state(problem: Problem, start: Mapping[str, FloatArray] | None) 
     ValueError
         If a variable is unknown, has another shape, or is not finite.
     """
-    if start is None:
+    if not start:
         return problem
     widths = {"u": problem.n_neurons, **problem.state_widths()}
     checked = {}

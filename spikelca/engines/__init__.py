@@ -15,6 +15,7 @@ from spikelca.engines.response import (
     Record,
     Response,
     Spikes,
+    State,
 )
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Record",
     "Response",
     "Spikes",
+    "State",
     "get_engine",
 ]
 

@@ -25,6 +25,7 @@ recorded steps, at ``times = step * dt``. Spike times are step indices.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from spikelca.engines.problem import Coupling, InputPopulation, Problem
@@ -123,13 +124,14 @@ class Engine(ABC):
             With a clock.
         """
 
-    def learn_online(self, problem: Problem, rule: Any) -> Any:
+    def learn_online(self, presentations: Sequence[Problem], rule: Any) -> Any:
         """Simulate with plastic synapses, one sample after the other.
 
         Parameters
         ----------
-        problem : Problem
-            With residual wiring and in float64; its clock is that of one presentation.
+        presentations : sequence of Problem
+            With one sample each, residual wiring and in float64. Currents and clock differ between
+            presentations; the initial state is that of the first one.
         rule : OnlineRule
             Learning rates and decay.
 

@@ -113,13 +113,6 @@ class OnlineResult:
     spikes: Spikes | None = None
 
 
-def select_presentation(problem: Problem, sample: int) -> Problem:
-    """Return the problem of a single presentation, with the initial state of the whole run."""
-    record = replace(problem.record, samples=np.zeros(0, np.int64))
-    alone = replace(problem, start=None, record=record).select(np.array([sample]))
-    return replace(alone, start=problem.start)
-
-
 def spike_learning_rates(problem: Problem, rule: OnlineRule) -> FloatArray:
     """Compute ``eta theta`` per spike, so that the spikes add up to ``eta_ij a_j r_i``."""
     neuron = problem.neuron

@@ -104,7 +104,7 @@ class InputPopulation:
         return self.input_kind.threshold if isinstance(self.input_kind, SpikingResidual) else 0.0
 
     def spike_events(
-        self, row: int, k: float, n_steps: int
+        self, row: int, k: float, clock: Clock
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
         """Draw the random spikes of a sample.
 
@@ -114,18 +114,19 @@ class InputPopulation:
             Index of the sample.
         k : float
             dt / tau.
-        n_steps : int
+        clock : Clock
 
         Returns
         -------
         steps, inputs, quanta : (n_spikes,)
-            Step, input cell and signed charge of each spike, in ascending order of the steps.
+            Step of the run, input cell and signed charge of each spike, in ascending order of the
+            steps.
         """
         if not isinstance(self.input_kind, PoissonInput):
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
         x = self.stimulus[row]
         number = row if self.sample_numbers is None else int(self.sample_numbers[row])
-        steps, inputs = self.input_kind.draw_spikes(x, k, n_steps, number)
+        steps, inputs = self.input_kind.draw_spikes(x, k, clock.n_steps, number, clock.first_step)
         return steps, inputs, self.quantum * np.sign(x)[inputs]
 
 

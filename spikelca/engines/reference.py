@@ -44,7 +44,7 @@ from spikelca.engines.postprocess import (
     make_spiking_response,
 )
 from spikelca.engines.problem import InputPopulation, Problem
-from spikelca.engines.response import Response, Spikes
+from spikelca.engines.response import Clock, Response, Spikes
 from spikelca.model.inputs import AnalogInput, PoissonInput, SpikingResidual
 from spikelca.model.neurons import RateNeuron, SpikingNeuron
 from spikelca.model.transfer import HardThreshold, SoftThreshold
@@ -56,14 +56,15 @@ InputSigns = list[NDArray[np.int8]]
 
 def draw_input_signs(problem: Problem) -> InputSigns:
     """Draw the random spikes of the whole run; those of residual neurons are filled in later."""
-    return [_draw_signs(p, problem.k, problem.n_steps) for p in problem.inputs]
+    assert problem.clock is not None
+    return [_draw_signs(p, problem.k, problem.clock) for p in problem.inputs]
 
 
-def _draw_signs(population: InputPopulation, k: float, n_steps: int) -> NDArray[np.int8]:
-    n_spiking = n_steps if population.quantum else 0
+def _draw_signs(population: InputPopulation, k: float, clock: Clock) -> NDArray[np.int8]:
+    n_spiking = clock.n_steps if population.quantum else 0
     signs = np.zeros((n_spiking, *population.stimulus.shape), np.int8)
     for row in range(len(population.stimulus)):
-        steps, inputs, quanta = population.spike_events(row, k, n_steps)
+        steps, inputs, quanta = population.spike_events(row, k, clock)
         signs[steps, row, inputs] = np.sign(quanta)
     return signs
 

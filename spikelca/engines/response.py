@@ -21,6 +21,15 @@ MAX_WINDOW_STEPS = 3_000_000
 class Clock:
     """Simulated time: ``n_steps`` steps of ``dt`` seconds each.
 
+    Parameters
+    ----------
+    dt : float
+        Seconds.
+    n_steps : int
+    first_step : int, default=0
+        Number of steps before this run, if it continues an earlier one. Time zero is the start of
+        the first run.
+
     Examples
     --------
     >>> clock = Clock(dt=1e-4, n_steps=4)
@@ -32,11 +41,18 @@ class Clock:
 
     dt: float
     n_steps: int
+    first_step: int = 0
 
     @property
     def times(self) -> NDArray[np.float64]:
-        """Start of each step in seconds: (n_steps,)."""
-        return np.arange(self.n_steps, dtype=np.float64) * self.dt
+        """Start of each step in seconds, from time zero: (n_steps,)."""
+        # Products of whole numbers and dt: a run in pieces has bit-identical times.
+        return np.arange(self.first_step, self.end_step, dtype=np.float64) * self.dt
+
+    @property
+    def end_step(self) -> int:
+        """Number of steps from time zero to the end of the run."""
+        return self.first_step + self.n_steps
 
     def window_start(self, window: float) -> int:
         """Return the first step of the read-out window.
@@ -136,6 +152,46 @@ class Record:
         return len(range(0, clock.n_steps, self.every))
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class State(Mapping[str, FloatArray]):
+    """State of a simulation: arrays by name, and the time at which they hold.
+
+    Parameters
+    ----------
+    arrays : mapping of str to (n_samples, width) array
+    step : int, default=0
+        Number of steps since time zero.
+    dt : float, optional
+        Seconds per step; None if there is no time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> state = State({"u": np.zeros((2, 3))}, step=500, dt=1e-4)
+    >>> state
+    State(u (2, 3), t = 0.05 s)
+    >>> state["u"].shape, list(state)
+    ((2, 3), ['u'])
+    """
+
+    arrays: Mapping[str, FloatArray]
+    step: int = 0
+    dt: float | None = None
+
+    def __getitem__(self, name: str) -> FloatArray:
+        return self.arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def __repr__(self) -> str:
+        arrays = ", ".join(f"{name} {array.shape}" for name, array in self.items())
+        return f"State({arrays}{'' if self.dt is None else f', t = {self.step * self.dt:g} s'})"
+
+
 RECORDABLE = ("u", "a", "v", "s", "r", "current", "spikes")
 """``u`` membrane potential, ``a`` = T(u), ``v`` spike generator, ``s`` filtered output of the same
 neuron (residual wiring), ``r`` residual neurons of each modality (traces ``r:<modality>``),
@@ -151,6 +207,7 @@ class Spikes:
     Attributes
     ----------
     sample, neuron, step : (n_spikes,) int64
+        ``step`` is counted from time zero, see `Clock`.
 
     Examples
     --------
@@ -177,11 +234,14 @@ class Spikes:
         return np.bincount(index, minlength=n_samples * n_neurons).reshape(-1, n_neurons)
 
     def weighted_counts(
-        self, n_samples: int, n_neurons: int, weights: NDArray[np.int64]
+        self, n_samples: int, n_neurons: int, weights: NDArray[np.int64], first_step: int = 0
     ) -> NDArray[np.int64]:
-        """Sum the weights of the steps at which each neuron spikes: (n_samples, n_neurons)."""
+        """Sum the weights of the steps at which each neuron spikes: (n_samples, n_neurons).
+
+        ``weights[0]`` belongs to ``first_step``.
+        """
         total = np.zeros((n_samples, n_neurons), np.int64)
-        np.add.at(total, (self.sample, self.neuron), weights[self.step])
+        np.add.at(total, (self.sample, self.neuron), weights[self.step - first_step])
         return total
 
 
@@ -201,12 +261,13 @@ class Response:
         because a current is above the threshold.
     n_iter : (n_samples,) int64, optional
         Number of rounds of the solver, or of integration steps.
-    state : mapping of str to array
-        Final state, which can be passed as ``start`` of the next call.
+    state : State
+        Final state. The next call continues from it with ``start=response`` or
+        ``start=response.state``.
     traces : mapping of str to array
         (n_times, n_samples, n_neurons) for each recorded name.
     times : (n_times,) float64
-        Seconds.
+        Seconds of the values of the traces, from time zero.
     spikes : Spikes, optional
     counts : (n_samples, n_cells) int64, optional
         Number of spikes in the read-out window. Each neuron is one cell; with signed codes it is
@@ -274,5 +335,6 @@ class Response:
                     f"`window` must be {self.window}, the window of the simulation, got {window}. "
                     "Simulate with record=('spikes',) to choose another window afterwards."
                 )
-            counts = self.spikes.counts(counts.shape[0], counts.shape[1], start)
+            first = self.clock.first_step + start
+            counts = self.spikes.counts(counts.shape[0], counts.shape[1], first)
         return np.asarray(counts / ((self.clock.n_steps - start) * self.clock.dt))

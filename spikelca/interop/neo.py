@@ -129,6 +129,7 @@ def _annotations(response: Response) -> dict[str, Any]:
     parameters = {
         "dt": response.clock.dt,
         "n_steps": response.clock.n_steps,
+        "first_step": response.clock.first_step,
         "tau": response.tau,
         "quantum": response.quantum,
         "window": response.window,
@@ -176,8 +177,8 @@ def _spike_trains(neo: Any, response: Response) -> Iterator[list[Any]]:
             neo.SpikeTrain(
                 times[offsets[start + cell] : offsets[start + cell + 1]],
                 units="s",
-                t_start=0.0,
-                t_stop=clock.n_steps * clock.dt,
+                t_start=clock.first_step * clock.dt,
+                t_stop=clock.end_step * clock.dt,
                 sampling_rate=1 / clock.dt * _quantities().Hz,
                 name=f"cell {cell}",
                 sample=sample,
@@ -204,7 +205,7 @@ def _analog_signals(
         yield neo.AnalogSignal(
             trace[:, row],
             units="dimensionless",
-            t_start=0.0 * _quantities().s,
+            t_start=times[0] * _quantities().s,
             sampling_period=period * _quantities().s,
             name=name,
             array_annotations=annotations,
@@ -223,7 +224,8 @@ def _read_train(train: Any, clock: Clock) -> NDArray[np.int64]:
     if not {"sample", "cell"} <= annotations.keys():
         raise ValueError("Spike trains must be from to_neo, with the annotations sample and cell.")
     is_off_grid = np.abs(times - step * clock.dt) > 1e-6 * clock.dt
-    if is_off_grid.any() or (step < 0).any() or (step >= clock.n_steps).any():
+    is_outside = (step < clock.first_step) | (step >= clock.end_step)
+    if is_off_grid.any() or is_outside.any():
         raise ValueError(
             f"Spike times of cell {annotations['cell']} must be multiples of the step of "
             f"{clock.dt:.3g} s within the run."

@@ -79,9 +79,12 @@ class PoissonInput:
         object.__setattr__(self, "seed", check_integer(self.seed, "seed", 0))
 
     def draw_spikes(
-        self, x: FloatArray, k: Any, n_steps: int, sample: int
+        self, x: FloatArray, k: Any, n_steps: int, sample: int, first_step: int = 0
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw the step and input of each spike of one sample, sorted by step, then input.
+
+        Steps are drawn in blocks that start at multiples of `STEPS_PER_DRAW`, each from a stream of
+        its own, so that a run in pieces has the same spikes as one run.
 
         Parameters
         ----------
@@ -91,18 +94,24 @@ class PoissonInput:
         n_steps : int
         sample : int
             Sample number, which with the seed determines the stream.
+        first_step : int, default=0
+            Number of steps before the run.
 
         Returns
         -------
         steps, inputs : (n_spikes,) int64
+            Steps are counted from the start of the run.
         """
         probability = k * np.abs(x) / self.quantum
         nonzero = np.flatnonzero(probability)
-        rng, steps, inputs = np.random.default_rng([self.seed, sample]), [], []
-        for start in range(0, n_steps, STEPS_PER_DRAW):
-            n_drawn = min(STEPS_PER_DRAW, n_steps - start)
-            step, index = np.nonzero(rng.random((n_drawn, len(nonzero))) < probability[nonzero])
-            steps.append(step + start)
+        steps, inputs, end = [], [], first_step + n_steps
+        for block in range(first_step // STEPS_PER_DRAW, -(-end // STEPS_PER_DRAW)):
+            rng, start = np.random.default_rng([self.seed, sample, block]), block * STEPS_PER_DRAW
+            n_drawn = min(STEPS_PER_DRAW, end - start)
+            fires = rng.random((n_drawn, len(nonzero))) < probability[nonzero]
+            n_before = max(first_step - start, 0)
+            step, index = np.nonzero(fires[n_before:])
+            steps.append(step + (start + n_before - first_step))
             inputs.append(nonzero[index])
         return np.concatenate(steps), np.concatenate(inputs)
 

@@ -27,6 +27,9 @@ from spikelca.utils.validation import (
 
 Shape = tuple[int, int]
 
+VALUES_PER_DRAW = 256
+"""Number of values of noise that are drawn from one random stream."""
+
 
 class Waveform(ABC):
     """A current as a function of time.
@@ -141,7 +144,7 @@ class Pulse(Waveform):
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         # Times are multiples of the step; the slack absorbs their rounding error.
-        slack = 1e-9 * (times[1] - times[0]) if len(times) > 1 else 0.0
+        slack = 4 * np.finfo(np.float64).eps * np.abs(times)
         on = (times >= self.start - slack) & (times < self.stop - slack)
         return _broadcast(np.where(on, self.height, 0.0))
 
@@ -239,8 +242,14 @@ class Noise(Waveform):
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         index = _sample_index(times, self.hold)
-        noise = np.random.default_rng(self.seed).normal(0.0, self.sd, (index[-1] + 1, *shape))
-        return noise[index]
+        first, last = index[0] // VALUES_PER_DRAW, index[-1] // VALUES_PER_DRAW
+        noise = np.concatenate([self._draw(block, shape) for block in range(first, last + 1)])
+        return noise[index - first * VALUES_PER_DRAW]
+
+    def _draw(self, block: int, shape: Shape) -> FloatArray:
+        """Draw the values of a block of intervals, which is the same in a run in pieces."""
+        rng = np.random.default_rng([self.seed, block])
+        return rng.normal(0.0, self.sd, (VALUES_PER_DRAW, *shape))
 
 
 @dataclass(frozen=True, eq=False)

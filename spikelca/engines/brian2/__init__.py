@@ -7,6 +7,7 @@ engine is first used.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,9 +167,9 @@ class Brian2Engine(Engine):
             "circuit.simulate(..., engine='brian2')."
         )
 
-    def learn_online(self, problem: Problem, rule: OnlineRule) -> OnlineResult:
+    def learn_online(self, presentations: Sequence[Problem], rule: OnlineRule) -> OnlineResult:
         """Simulate with plastic synapses, one sample after the other."""
-        return learn_online(problem, rule, code_object_class(self.target))
+        return learn_online(presentations, rule, code_object_class(self.target))
 
     def build(self, problem: Problem) -> Brian2Circuit:
         """Make the live objects of a problem with a clock, and set its stimuli."""

@@ -66,7 +66,8 @@ def _make_spike_generator(
     brian2: Any, problem: Problem, p: InputPopulation, name: str, clock: Any, code: Any
 ) -> Any:
     n_samples, n_inputs = p.stimulus.shape
-    events = [p.spike_events(row, problem.k, problem.n_steps) for row in range(n_samples)]
+    assert problem.clock is not None
+    events = [p.spike_events(row, problem.k, problem.clock) for row in range(n_samples)]
     steps = np.concatenate([steps for steps, _, _ in events])
     cells = np.concatenate([inputs + row * n_inputs for row, (_, inputs, _) in enumerate(events)])
     order = np.lexsort((cells, steps))

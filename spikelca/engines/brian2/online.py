@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,6 @@ from spikelca.engines.online import (
     end_presentation,
     make_result,
     mean_activity,
-    select_presentation,
     spike_learning_rates,
     squared_errors,
 )
@@ -28,12 +29,16 @@ from spikelca.model.neurons import SpikingNeuron
 from spikelca.utils.validation import FloatArray
 
 
-def learn_online(problem: Problem, rule: OnlineRule, code: Any) -> OnlineResult:
+def learn_online(presentations: Sequence[Problem], rule: OnlineRule, code: Any) -> OnlineResult:
     """Present all samples one after the other, see `Engine.learn_online`."""
+    problem, waveform = presentations[0], None
     assert problem.clock is not None
-    circuit = build_network(select_presentation(problem, 0), code)
+    if problem.waveform is not None:
+        # A TimedArray cannot be replaced while the network runs.
+        waveform = np.concatenate([each.waveform for each in presentations])
+    circuit = build_network(replace(problem, waveform=waveform), code)
     circuit.set_state(problem.start or {})
-    run = OnlineRun(circuit, problem, rule)
+    run = OnlineRun(circuit, presentations, rule)
     brian2 = import_brian2()
     with use_preferences():
         operation = brian2.NetworkOperation(
@@ -43,7 +48,7 @@ def learn_online(problem: Problem, rule: OnlineRule, code: Any) -> OnlineResult:
             name="spikelca_boundary*",
         )
     circuit.add(operation)
-    circuit.run(problem.n_samples * problem.n_steps * problem.clock.dt)
+    circuit.run(len(presentations) * problem.n_steps * problem.clock.dt)
     run.end_presentation()
     return run.result()
 
@@ -51,13 +56,16 @@ def learn_online(problem: Problem, rule: OnlineRule, code: Any) -> OnlineResult:
 class OnlineRun:
     """The operation between presentations, and the values that it records."""
 
-    def __init__(self, circuit: Brian2Circuit, problem: Problem, rule: OnlineRule) -> None:
+    def __init__(
+        self, circuit: Brian2Circuit, presentations: Sequence[Problem], rule: OnlineRule
+    ) -> None:
         self.circuit = circuit
-        self.problem = problem
+        self.presentations = presentations
+        self.problem = presentations[0]
         self.rule = rule
         self.presentation = -1
-        self.previous_counts = np.zeros(problem.n_neurons, np.int64)
-        self.outputs = np.zeros((problem.n_samples, problem.n_neurons))
+        self.previous_counts = np.zeros(self.problem.n_neurons, np.int64)
+        self.outputs = np.zeros((len(presentations), self.problem.n_neurons))
         self.errors: list[list[float]] = []
 
     def weights(self) -> list[FloatArray]:
@@ -68,8 +76,7 @@ class OnlineRun:
         """Update the synapses after a presentation, then set the next sample."""
         if self.presentation >= 0:
             r = [self.circuit.variable(f"r:{p.name}")[0] for p in self.problem.inputs]
-            problem = select_presentation(self.problem, self.presentation)
-            a = compute_output(problem, self.membrane())[0]
+            a = compute_output(self.presentations[self.presentation], self.membrane())[0]
             self.outputs[self.presentation] = a
             self.errors.append(squared_errors(r))
             self.rule = end_presentation(
@@ -80,8 +87,8 @@ class OnlineRun:
                 mean_activity(self.problem, a, self.new_spike_counts()),
             )
         self.presentation += 1
-        if self.presentation < self.problem.n_samples:
-            self.circuit.set_stimuli(select_presentation(self.problem, self.presentation))
+        if self.presentation < len(self.presentations):
+            self.circuit.set_stimuli(self.presentations[self.presentation])
             self.set_learning_rates()
 
     def new_spike_counts(self) -> NDArray[np.int64]:
@@ -110,7 +117,7 @@ class OnlineRun:
 
     def result(self) -> OnlineResult:
         """Make the result after the last presentation."""
-        problem, n = self.problem, self.problem.n_samples
+        problem, n = self.problem, len(self.presentations)
         state = {name: self.circuit.variable(name).copy() for name in problem.state_widths()}
         weighted_counts, spikes = np.zeros((n, problem.n_neurons), np.int64), None
         if isinstance(problem.neuron, SpikingNeuron):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -72,6 +73,6 @@ class NumbaEngine(Engine):
         parallel_for(partial(simulate_rows, run), problem.n_samples, no_workspace)
         return make_response(run)
 
-    def learn_online(self, problem: Problem, rule: OnlineRule) -> OnlineResult:
+    def learn_online(self, presentations: Sequence[Problem], rule: OnlineRule) -> OnlineResult:
         """Simulate with plastic synapses, one sample after the other."""
-        return learn_online(problem, rule)
+        return learn_online(presentations, rule)

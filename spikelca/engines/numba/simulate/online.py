@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -19,7 +21,6 @@ from spikelca.engines.online import (
     end_presentation,
     make_result,
     mean_activity,
-    select_presentation,
     spike_learning_rates,
     squared_errors,
 )
@@ -31,16 +32,16 @@ FIRST_ROW = slice(0, 1)
 """The only row of the arrays, which contain one sample at a time."""
 
 
-def learn_online(problem: Problem, rule: OnlineRule) -> OnlineResult:
+def learn_online(presentations: Sequence[Problem], rule: OnlineRule) -> OnlineResult:
     """Present all samples one after the other, see `Engine.learn_online`."""
-    n, neuron = problem.n_samples, problem.neuron
-    run = allocate_run(select_presentation(problem, 0))
+    problem, n = presentations[0], len(presentations)
+    run, neuron = allocate_run(problem), problem.neuron
     outputs = np.zeros((n, problem.n_neurons))
     weighted_counts = np.zeros((n, problem.n_neurons), np.int64)
     weights = [run.phi[start:stop] for start, stop in _input_ranges(run)]
     errors, spike_logs = [], []
-    for sample in range(n):
-        load_sample(run, problem, sample)
+    for sample, presentation in enumerate(presentations):
+        run = load_presentation(run, presentation)
         if isinstance(neuron, SpikingNeuron):
             rates = spike_learning_rates(problem, rule)
             run_spiking_residual(run, FIRST_ROW, learning_rates=rates)
@@ -62,13 +63,14 @@ def learn_online(problem: Problem, rule: OnlineRule) -> OnlineResult:
     )
 
 
-def load_sample(run: RunArrays, problem: Problem, sample: int) -> None:
-    """Replace the stimuli, currents and clamps by those of a sample, and reset the counters."""
-    run.x[0] = np.concatenate([p.constant_input[sample] for p in problem.inputs])
-    run.current[0] = problem.current[sample if len(problem.current) > 1 else 0]
-    run.allowed[0] = 1.0 if problem.allowed is None else problem.allowed[sample]
+def load_presentation(run: RunArrays, problem: Problem) -> RunArrays:
+    """Return the run with stimulus, currents and clamps of a presentation, and reset counters."""
+    run.x[0] = np.concatenate([p.constant_input[0] for p in problem.inputs])
+    run.current[0] = problem.current[0]
+    run.allowed[0] = 1.0 if problem.allowed is None else problem.allowed[0]
     for counter in (run.weighted_counts, run.counts, run.totals):
         counter[:] = 0
+    return replace(run, problem=problem)
 
 
 def _input_ranges(run: RunArrays) -> list[tuple[int, int]]:

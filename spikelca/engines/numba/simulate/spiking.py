@@ -76,9 +76,9 @@ def make_input_spikes(
     """Draw the random spikes of a sample, and collect its signed residual neurons."""
     if not problem.has_spiking_inputs:
         return NO_INPUT_SPIKES
-    events = [
-        population.spike_events(row, problem.k, problem.n_steps) for population in problem.inputs
-    ]
+    assert problem.clock is not None
+    k, clock = problem.k, problem.clock
+    events = [population.spike_events(row, k, clock) for population in problem.inputs]
     steps = np.concatenate([steps for steps, _, _ in events])
     inputs = np.concatenate(
         [i + offset for (_, i, _), offset in zip(events, input_offsets[:-1], strict=True)]
