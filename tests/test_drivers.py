@@ -17,6 +17,7 @@ from spikelca import (
     RateNeuron,
     SoftThreshold,
 )
+from spikelca.circuit.dictionary_update import eligible_samples
 from spikelca.model.drivers import Injection
 from spikelca.model.waveforms import Array, Callable, Noise
 
@@ -205,6 +206,15 @@ def test_fade_falls_linearly_to_its_floor():
     fade = Fade(floor=0.2, until=0.5)
     strengths = [fade.strength(progress) for progress in (0, 0.25, 0.5, 0.75, 1)]
     np.testing.assert_allclose(strengths, [1, 0.6, 0.2, 0.2, 0.2])
+
+
+def test_assignment_does_not_depend_on_other_drivers():
+    ordinal, current = OrdinalDriver(2, block=2), CurrentDriver(0.01)
+    alone = eligible_samples([ordinal], [0, 1], 2, 4)
+    assert not alone.all()
+    for drivers in ([ordinal, current], [current, ordinal]):
+        np.testing.assert_array_equal(eligible_samples(drivers, [0, 1], 2, 4), alone)
+    assert eligible_samples([current], [0, 1], 2, 4) is None
 
 
 def test_faded_driver_keeps_mode_and_loses_strength():

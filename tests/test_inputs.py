@@ -58,12 +58,12 @@ def mean_gap(circuit, X, **options):
 
 
 def test_mean_of_random_spikes_is_the_stimulus():
-    """Within four standard errors of the binomial count, for each of 400 inputs."""
+    """Within four standard errors of the Poisson count, for each of 400 inputs."""
     theta, k, n_steps = 0.02, 0.02, 20_000
     x = np.linspace(-0.6, 0.6, 400) * np.array([1.0, 0.01] * 200)
     steps, fired = PoissonInput(theta, seed=5).draw_spikes(x, k, n_steps, 0)
-    counts, chance = np.bincount(fired, minlength=400), k * np.abs(x) / theta
-    error = (counts - n_steps * chance) / np.sqrt(n_steps * chance * (1 - chance))
+    counts, mean = np.bincount(fired, minlength=400), n_steps * k * np.abs(x) / theta
+    error = (counts - mean) / np.sqrt(mean)
     assert np.abs(error).max() < 4
     # The errors are those of independent draws, without a bias and with the same variance.
     assert abs(error.mean()) < 4 / np.sqrt(400)
@@ -83,22 +83,41 @@ def test_poisson_inputs_add_no_current(wiring, engine):
     assert charged == ["v"]  # v falls to its floor without an input
 
 
+@pytest.mark.parametrize("wiring", ["lateral", "residual"])
+@pytest.mark.parametrize("k", [0.001, 0.02, 0.5, None])
+def test_variance_of_silent_potentials_is_that_of_poisson_input(k, wiring):
+    """Within three standard errors of q / (2 - k) sum_j w^2 Phi_ij^2 |x_j|, for any step."""
+    n_samples, quantum, atoms = 3000, 0.05, np.array([[0.6, 0.8, 0.0], [0.0, -0.6, 0.8]])
+    x = np.array([0.5, -0.3, 0.9])
+    dictionary = Dictionary("x", atoms, inputs=PoissonInput(quantum, seed=1))
+    circuit = Circuit(SpikingNeuron(), SoftThreshold(10.0), [dictionary], wiring=wiring)
+    X = {"x": np.tile(x, (n_samples, 1))}
+    response = circuit.simulate(X, 20 * 0.01, None if k is None else k * 0.01)
+    k = response.clock.dt / 0.01
+    u = response.state["u"] if wiring == "lateral" else response.state["r:x"] @ atoms.T
+    expected = quantum / (2 - k) * (atoms**2 @ np.abs(x))
+    error = (u.var(axis=0) - expected) / (expected * np.sqrt(2 / n_samples))
+    assert np.abs(error).max() < 3
+    assert np.abs(u.mean(axis=0) - atoms @ x).max() < 4 * np.sqrt(expected.max() / n_samples)
+
+
 def test_zero_input_never_fires():
     _, fired = PoissonInput(0.02, seed=5).draw_spikes(np.array([0.0, 0.3, -0.0]), 0.02, 5000, 0)
     assert set(fired) == {1}
 
 
-def test_spikes_depend_on_seed_and_sample_index(monkeypatch):
+def test_spikes_depend_on_seed_and_sample_index():
     x = np.full(7, 0.4)
     first = PoissonInput(0.1, seed=3).draw_spikes(x, 0.1, 3000, 2)
     for seed, sample, n_steps, equal in ((3, 2, 3000, True), (4, 2, 3000, False),
                                          (3, 1, 3000, False)):  # fmt: skip
         other = PoissonInput(0.1, seed).draw_spikes(x, 0.1, n_steps, sample)
         assert all(np.array_equal(a, b) for a, b in zip(first, other, strict=True)) == equal
-    monkeypatch.setattr("spikelca.model.inputs.STEPS_PER_DRAW", 11)
-    again = PoissonInput(0.1, seed=3).draw_spikes(x, 0.1, 3000, 2)
-    for one, other in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one, other)
+    pieces = [
+        np.add(PoissonInput(0.1, seed=3).draw_spikes(x, 0.1, n_steps, 2, start), [[start], [0]])
+        for start, n_steps in ((0, 1), (1, 1500), (1501, 1499))
+    ]
+    np.testing.assert_array_equal(first, np.concatenate(pieces, axis=1))
 
 
 def test_signed_residual_neurons_conserve_charge():
@@ -291,12 +310,12 @@ def test_signed_inputs_follow_images_without_reset(digits):
 # ---------------------------------------------------------------- invalid arguments
 
 
-@pytest.mark.parametrize("kind", [PoissonInput(0.01, 0), SpikingResidual(0.01)], ids=repr)
-def test_saturating_input_cells_raise_with_a_remedy(kind):
-    circuit = with_inputs(random_circuit(SPIKING, wiring="residual"), kind, AnalogInput())
+def test_saturating_input_cells_raise_with_a_remedy():
+    circuit = random_circuit(SPIKING, wiring="residual")
+    circuit = with_inputs(circuit, SpikingResidual(0.01), AnalogInput())
     X = random_stimuli(circuit)
     peak = X["a"].max()
-    with pytest.raises(ValueError, match=rf"spikes of at least {0.04 * peak:.3g} .*a dt of at"):
+    with pytest.raises(ValueError, match=rf"of at least {0.04 * peak:.3g}, or a dt of at"):
         circuit.simulate(X, 0.1, 4e-4)
     automatic = circuit.simulate(X, 0.05)
     assert automatic.clock.dt <= 0.01 / peak * TAU * 1.001

@@ -39,6 +39,7 @@ PLAIN = [
     waveforms.Noise(0.5, 3, 0.25),
     waveforms.Array(np.array([0.5, 0.25]), 0.125),
     waveforms.Sum(waveforms.Constant(0.5), waveforms.Constant(0.25)),
+    waveforms.Scaled(waveforms.Constant(0.5), 0.25),
     Dictionary("x", np.eye(2), 0.5),
 ]
 TIMES = {"tau", "start", "stop", "hold", "dt"}

@@ -74,12 +74,12 @@ def update_atoms(
 def eligible_samples(
     drivers: Sequence[Driver], labels: ArrayLike | None, n_samples: int, n_neurons: int
 ) -> NDArray[np.bool_] | None:
-    """Return the samples that a driver assigns to each neuron, None if no driver assigns any."""
-    assignment = None
-    for driver in drivers:
-        if labels is not None:
-            assignment = driver.assignment(labels, n_samples, n_neurons)
-    return assignment
+    """Return the samples that all drivers assign to each neuron, None if none assigns any."""
+    if labels is None:
+        return None
+    assignments = (driver.assignment(labels, n_samples, n_neurons) for driver in drivers)
+    given = [assignment for assignment in assignments if assignment is not None]
+    return np.logical_and.reduce(given) if given else None
 
 
 def remaining_norm(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,6 +56,21 @@ class Presentations(Sequence[Problem]):
         return set_initial_state(replace(problem, record=record), self.start)
 
 
+ONLINE_OPTIONS = ("window", "record", "t_start")
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise ValueError for an option of `Circuit.simulate` that has no effect in learning."""
+    unsupported = [name for name in options if name not in ONLINE_OPTIONS]
+    names = [name for name in options.get("record", ()) if name != "spikes"]
+    if unsupported or names:
+        raise ValueError(
+            "learn_in_simulation must have only the options window, record=('spikes',), start and "
+            f"t_start, got {unsupported or f'record={names}'}. Use circuit.simulate with the "
+            "learned circuit to record traces."
+        )
+
+
 def run_online(
     problem: Problem,
     dictionaries: Sequence[Dictionary],
@@ -99,6 +114,7 @@ def run_online(
             f"Learning in simulation is not supported for PoissonInput, got {poisson_inputs}. Use "
             "AnalogInput or SpikingResidual."
         )
+    check_options(options)
     first = read_start(start)
     time = replace(first, arrays={})
     run = prepare_run(problem, drivers, True, presentation, dt, start=time, **options)

@@ -35,6 +35,7 @@ from spikelca.engines.problem import InputPopulation
 from spikelca.model.drivers import CurrentDriver, Driver
 from spikelca.model.neurons import SpikingNeuron
 from spikelca.model.transfer import HardThreshold, SoftThreshold
+from spikelca.model.waveforms import Waveform
 from spikelca.utils.system import available_bytes, format_bytes
 from spikelca.utils.validation import (
     as_float,
@@ -168,11 +169,13 @@ def add_clock(
         If the duration is shorter than a step, the step is beyond the stability limit, or a
         spiking neuron would saturate.
     """
-    clock = make_clock(problem, duration, dt, first_step)
+    resolution = min((resolution_of(d) for d in drivers), default=math.inf)
+    clock = make_clock(problem, duration, dt, first_step, resolution)
     run = add_currents(problem, clock, drivers)
     # With a shorter step a waveform may reach a higher value, which requires a shorter step again.
     for _ in range(MAX_STEP_REDUCTIONS if dt is None else 0):
-        shorter = make_clock(problem, duration, default_k(run) * problem.neuron.tau, first_step)
+        default_dt = min(default_k(run) * problem.neuron.tau, resolution)
+        shorter = make_clock(problem, duration, default_dt, first_step)
         if shorter.dt >= clock.dt * (1 - 1e-9) or shorter.n_steps > MAX_WINDOW_STEPS:
             break
         clock = shorter
@@ -196,12 +199,23 @@ def add_currents(problem: Problem, clock: Clock, drivers: Sequence[Driver]) -> P
     return replace(problem, clock=clock, current=current, waveform=waveform)
 
 
+def resolution_of(driver: Driver) -> float:
+    """Return the longest step in seconds that resolves the current of a driver."""
+    waveform = getattr(driver, "waveform", None)
+    return waveform.resolution if isinstance(waveform, Waveform) else math.inf
+
+
 def make_clock(
-    problem: Problem, duration: Any, dt: Any | None, first_step: Callable[[float], int]
+    problem: Problem,
+    duration: Any,
+    dt: Any | None,
+    first_step: Callable[[float], int],
+    resolution: float = math.inf,
 ) -> Clock:
-    """Make the clock of a run; if dt is None, with the default step."""
+    """Make the clock of a run; if dt is None, with the default step, at most ``resolution``."""
     tau, duration = problem.neuron.tau, to_positive_seconds(duration, "duration")
-    dt = default_k(problem) * tau if dt is None else to_positive_seconds(dt, "dt")
+    default_dt = min(default_k(problem) * tau, resolution)
+    dt = default_dt if dt is None else to_positive_seconds(dt, "dt")
     limit = problem.coupling.step_limit
     if dt / tau >= limit:
         raise ValueError(
@@ -327,7 +341,7 @@ def default_k(problem: Problem) -> float:
             *(
                 p.quantum / peak_stimulus(p)
                 for p in problem.inputs
-                if p.quantum and peak_stimulus(p)
+                if not p.charges_dendrite and peak_stimulus(p)
             ),
         ]
     )
@@ -371,18 +385,17 @@ def check_saturation(problem: Problem) -> None:
 
 
 def check_input_saturation(problem: Problem) -> None:
-    """Raise ValueError if an input neuron would have to fire more than once per step."""
+    """Raise ValueError if a residual neuron would have to fire more than once per step."""
     assert problem.clock is not None
     k, tau = problem.clock.dt / problem.neuron.tau, problem.neuron.tau
     for p in problem.inputs:
         peak = peak_stimulus(p)
-        if p.quantum and k * peak > p.quantum * (1 + 1e-9):
+        if not p.charges_dendrite and k * peak > p.quantum * (1 + 1e-9):
             raise ValueError(
                 f"The inputs of {p.name!r} must be at most {p.quantum / k:.3g} (one spike per "
                 f"step) with spikes of {p.quantum:.3g} and dt {problem.clock.dt:.3g} s ({k:.3g} "
-                f"tau), got {peak:.3g}. Use spikes of at least {k * peak:.3g} (quantum of "
-                "PoissonInput, threshold of SpikingResidual), or a dt of at most "
-                f"{p.quantum / peak * tau:.3g} s."
+                f"tau), got {peak:.3g}. Use SpikingResidual(threshold=...) of at least "
+                f"{k * peak:.3g}, or a dt of at most {p.quantum / peak * tau:.3g} s."
             )
 
 

@@ -27,7 +27,6 @@ __all__ = [
     "encode_with_certificates",
     "is_dask",
     "read_lazily",
-    "require",
     "to_memory",
     "write_zarr",
 ]

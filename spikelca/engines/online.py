@@ -9,7 +9,7 @@ neuron.
     spiking   on a spike of j:                 Phi_i[:, j] += eta_ij theta r_i       (in the engine)
     both      at the end of a presentation:    H_j <- decay H_j + a_j^2
     rate      then:                            Phi_i[:, j] += eta_ij a_j r_i
-    both      then the stacked atoms are normalised, and after that the sample is replaced:
+    both      then the plastic part of the stacked atoms is normalised, and the sample replaced:
               an update after the replacement would use the error of the next sample
 
 As in the batch rule (`spikelca.model.plasticity`) every neuron has its own learning rate, which
@@ -170,31 +170,38 @@ def end_presentation(
     if not isinstance(problem.neuron, SpikingNeuron):
         for eta, phi, error in zip(updated.learning_rates, weights, r, strict=True):
             phi += error[:, None] * (eta * a)
-    normalise_weights(problem, weights)
+    normalise_weights(problem, weights, rule.rates > 0)
     return updated
 
 
-def normalise_weights(problem: Problem, weights: Sequence[FloatArray]) -> None:
-    """Normalise the stacked atoms to unit norm, in place.
+def normalise_weights(
+    problem: Problem, weights: Sequence[FloatArray], plastic: NDArray[np.bool_]
+) -> None:
+    """Scale the plastic part of the stacked atoms to unit norm of the whole, in place.
+
+    As in the batch rule, the plastic part of an atom keeps its norm if the norm of the fixed part
+    alone is one or more.
 
     Raises
     ------
     FloatingPointError
         If the atoms are no longer finite.
     """
-    squares = np.zeros(problem.n_neurons)
+    squares = {True: np.zeros(problem.n_neurons), False: np.zeros(problem.n_neurons)}
     with np.errstate(over="ignore", invalid="ignore"):
-        for p, phi in zip(problem.inputs, weights, strict=True):
+        for p, phi, is_plastic in zip(problem.inputs, weights, plastic.tolist(), strict=True):
             for row in phi:
-                squares += p.weight * (row * row)
-    norms = np.sqrt(squares)
+                squares[is_plastic] += p.weight * (row * row)
+    norms, fixed = np.sqrt(squares[True]), squares[False]
     if not np.isfinite(norms).all():
         raise FloatingPointError(
             "cannot continue learning: the weights grew without bound. Use a smaller rate or dt."
         )
-    scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
-    for phi in weights:
-        phi *= scale
+    radius = np.where(fixed < 1, np.sqrt(np.maximum(1 - fixed, 0.0)), norms)
+    scale = np.divide(radius, norms, out=np.zeros_like(norms), where=norms > 0)
+    for phi, is_plastic in zip(weights, plastic.tolist(), strict=True):
+        if is_plastic:
+            phi *= scale
 
 
 def squared_errors(r: Sequence[FloatArray]) -> list[float]:

@@ -24,6 +24,8 @@ def compute_certificates(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     """Compute the fixed-point residual and the relative duality gap of each sample.
 
+    They refer to the current at the end of the run.
+
     Parameters
     ----------
     problem : Problem
@@ -37,7 +39,7 @@ def compute_certificates(
     gap : (n_samples,) or None
         None unless the transfer function is `SoftThreshold`.
     """
-    transfer, d, allowed = problem.transfer, problem.current, problem.allowed
+    transfer, d, allowed = problem.transfer, problem.final_current, problem.allowed
     a, b = code.astype(np.float64, copy=False), drive.astype(np.float64, copy=False)
     c = residual_correlation(b, problem.gram, a)
     residual = compute_residual(transfer, c + d, a, allowed)

@@ -419,6 +419,11 @@ class Problem:
         """Return the time-varying driver current of a step: (1 or n_samples, n_neurons)."""
         return np.zeros((1, 1), self.dtype) if self.waveform is None else self.waveform[step]
 
+    @property
+    def final_current(self) -> FloatArray:
+        """Driver current at the last step: (1 or n_samples, n_neurons)."""
+        return self.current if self.waveform is None else self.current + self.waveform[-1]
+
     def stimulus_energy(self) -> NDArray[np.float64]:
         """Compute ``sum_i w_i |x_i|^2``, drivers included: (n_samples,), float64."""
         total = np.zeros(self.n_samples)

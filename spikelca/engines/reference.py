@@ -50,8 +50,8 @@ from spikelca.model.neurons import RateNeuron, SpikingNeuron
 from spikelca.model.transfer import HardThreshold, SoftThreshold
 from spikelca.utils.validation import FloatArray
 
-InputSigns = list[NDArray[np.int8]]
-"""For each modality the sign of each spike, zero for none: (n_steps, n_samples, n_inputs)."""
+InputSigns = list[NDArray[np.int16]]
+"""For each modality the signed number of spikes: (n_steps, n_samples, n_inputs)."""
 
 
 def draw_input_signs(problem: Problem) -> InputSigns:
@@ -60,12 +60,12 @@ def draw_input_signs(problem: Problem) -> InputSigns:
     return [_draw_signs(p, problem.k, problem.clock) for p in problem.inputs]
 
 
-def _draw_signs(population: InputPopulation, k: float, clock: Clock) -> NDArray[np.int8]:
+def _draw_signs(population: InputPopulation, k: float, clock: Clock) -> NDArray[np.int16]:
     n_spiking = clock.n_steps if population.quantum else 0
-    signs = np.zeros((n_spiking, *population.stimulus.shape), np.int8)
+    signs = np.zeros((n_spiking, *population.stimulus.shape), np.int16)
     for row in range(len(population.stimulus)):
         steps, inputs, quanta = population.spike_events(row, k, clock)
-        signs[steps, row, inputs] = np.sign(quanta)
+        np.add.at(signs[:, row], (steps, inputs), np.sign(quanta).astype(np.int16))
     return signs
 
 
@@ -93,8 +93,10 @@ def deliver_spikes(population: InputPopulation, signs: Any, target: FloatArray) 
     """Add the charge of input spikes to the targets of their synapses, in place."""
     charge = population.weight * population.quantum
     for i in np.flatnonzero(signs.any(axis=0)):
-        spiking = signs[:, i] != 0
-        target[spiking] += population.synapses[i] * (charge * signs[spiking, i])[:, None]
+        for spike in range(np.abs(signs[:, i]).max()):  # one after the other, as in every engine
+            spiking = np.abs(signs[:, i]) > spike
+            sign = np.sign(signs[spiking, i])
+            target[spiking] += population.synapses[i] * (charge * sign)[:, None]
 
 
 State = dict[str, FloatArray]
@@ -128,7 +130,7 @@ def simulate(problem: Problem) -> Response:
     state["u"] = compute_membrane(problem, state)
     weighted_counts = np.tensordot(problem.taper, fired, axes=1)
     counts, totals = fired[problem.window_start_step :].sum(axis=0), fired.sum(axis=0)
-    input_counts = np.hstack([np.count_nonzero(signs, axis=0) for signs in input_signs])
+    input_counts = np.hstack([np.abs(signs).sum(axis=0, dtype=np.int64) for signs in input_signs])
     return make_spiking_response(
         problem, weighted_counts, counts, totals, spikes, state, traces, input_counts
     )
@@ -227,7 +229,9 @@ def _step_spiking_residual(
             fire_residual_neurons(population, state, k, signs[step])
             deliver_to_generators(population, signs[step], p.allowed, new_v)
         elif population.quantum:
-            new_r += signs[step] * population.quantum
+            for spike in range(np.abs(signs[step]).max()):
+                fires = np.abs(signs[step]) > spike
+                new_r += np.where(fires, np.sign(signs[step]) * population.quantum, 0.0)
     for population, r in zip(p.inputs, residuals, strict=True):
         for j in np.flatnonzero(fired[step].any(axis=0)):
             r[fired[step, :, j]] -= population.atoms[j] * theta

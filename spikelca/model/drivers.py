@@ -21,6 +21,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -195,7 +196,7 @@ class CurrentDriver(Driver):
 
     def __post_init__(self) -> None:
         if not isinstance(self.waveform, Waveform):
-            object.__setattr__(self, "waveform", Constant(self.waveform))
+            object.__setattr__(self, "waveform", _as_constant(self.waveform))
         for name in ("neurons", "samples"):
             indices = getattr(self, name)
             if indices is not None:
@@ -237,6 +238,20 @@ class CurrentDriver(Driver):
         current = np.zeros((len(times), 1 if self.samples is None else n_samples, n_neurons))
         current[:, samples[:, None], neurons] = values
         return current
+
+
+def _as_constant(value: Any) -> Constant:
+    """Return a number as a waveform; the error for other values names the waveform to use."""
+    if callable(value):
+        raise TypeError(
+            f"waveform must be a Waveform or a number, got {value!r}. Use Callable(function)."
+        )
+    if np.ndim(value):
+        raise TypeError(
+            f"waveform must be a Waveform or a number, got an array of shape {np.shape(value)}. "
+            "Use Array(values, dt=...)."
+        )
+    return Constant(value)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ SpikingResidual  spikes that encode the residual ``r = x - Phi a``       a delay
                                                                          quantum of the residual
 ===============  ======================================================  ==========================
 
-Spikes are signed, as those of a pair of ON and OFF cells. Input neurons fire at most once per step,
-so ``quantum >= (dt / tau) max |x|`` must hold; otherwise the run raises ValueError. Spiking inputs
-require a circuit of spiking neurons.
+Spikes are signed, as those of a pair of ON and OFF cells. Spiking inputs require a circuit of
+spiking neurons. A `SpikingResidual` neuron fires at most once per step, so that
+``threshold >= (dt / tau) max |x|`` must hold; otherwise the run raises ValueError.
 """
 
 from __future__ import annotations
@@ -46,7 +46,14 @@ class AnalogInput:
 
 @dataclass(frozen=True)
 class PoissonInput:
-    """Random spikes: an input fires in a step with probability ``(dt / tau) |x| / quantum``.
+    """Random spikes of a Poisson process with the rate ``|x| / (quantum tau)``.
+
+    The number of spikes of an input in a step has a Poisson distribution with the mean
+    ``(dt / tau) |x| / quantum``, so that rate and noise do not depend on the step. While the
+    neurons of the code are silent, their potentials have the variance (lateral wiring,
+    ``k = dt / tau``)::
+
+        Var u_j = quantum / (2 - k) sum_i w^2 Phi_ij^2 |x_i|
 
     A spike adds ``quantum sign(x)`` to the dendrites u (lateral wiring) or to the residual neuron r
     (residual wiring), where it decays with tau.
@@ -83,6 +90,8 @@ class PoissonInput:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw the step and input of each spike of one sample, sorted by step, then input.
 
+        An input that fires several times in a step is listed several times.
+
         Steps are drawn in blocks that start at multiples of `STEPS_PER_DRAW`, each from a stream of
         its own, so that a run in pieces has the same spikes as one run.
 
@@ -102,17 +111,19 @@ class PoissonInput:
         steps, inputs : (n_spikes,) int64
             Steps are counted from the start of the run.
         """
-        probability = k * np.abs(x) / self.quantum
-        nonzero = np.flatnonzero(probability)
+        mean = k * np.abs(x) / self.quantum
+        nonzero = np.flatnonzero(mean)
         steps, inputs, end = [], [], first_step + n_steps
         for block in range(first_step // STEPS_PER_DRAW, -(-end // STEPS_PER_DRAW)):
             rng, start = np.random.default_rng([self.seed, sample, block]), block * STEPS_PER_DRAW
             n_drawn = min(STEPS_PER_DRAW, end - start)
-            fires = rng.random((n_drawn, len(nonzero))) < probability[nonzero]
+            counts = rng.poisson(mean[nonzero], (n_drawn, len(nonzero)))
             n_before = max(first_step - start, 0)
-            step, index = np.nonzero(fires[n_before:])
-            steps.append(step + (start + n_before - first_step))
-            inputs.append(nonzero[index])
+            counts = counts[n_before:]
+            step, index = np.nonzero(counts)
+            copies = counts[step, index]
+            steps.append(np.repeat(step + (start + n_before - first_step), copies))
+            inputs.append(np.repeat(nonzero[index], copies))
         return np.concatenate(steps), np.concatenate(inputs)
 
 

@@ -1,13 +1,15 @@
 """Waveforms: the currents of drivers as functions of time.
 
 Each is a frozen value with one method, ``values(times, shape)``: the current at each time for each
-of ``shape = (n_rows, n_neurons)`` neurons. Waveforms can be added:
-``Sine(0.1, 20.0) + Noise(0.02, seed=1)``.
+of ``shape = (n_rows, n_neurons)`` neurons. Waveforms can be added, subtracted and scaled, also with
+numbers: ``0.1 + 2 * Sine(0.1, 20.0) - Noise(0.02, seed=1)``.
 Currents have the unit of the membrane potential, times are seconds.
 """
 
 from __future__ import annotations
 
+import math
+import numbers
 from abc import ABC, abstractmethod
 from collections import abc
 from dataclasses import dataclass
@@ -27,6 +29,9 @@ from spikelca.utils.validation import (
 
 Shape = tuple[int, int]
 
+STEPS_PER_PERIOD = 20
+"""Number of steps that resolve a period of a sine."""
+
 VALUES_PER_DRAW = 256
 """Number of values of noise that are drawn from one random stream."""
 
@@ -34,14 +39,19 @@ VALUES_PER_DRAW = 256
 class Waveform(ABC):
     """A current as a function of time.
 
-    A subclass defines `values`; addition is inherited.
+    A subclass defines `values`, and `resolution` if it changes fast; arithmetic is inherited.
 
     Examples
     --------
-    >>> total = Constant(0.1) + Pulse(0.5, start=1.0, stop=2.0)
+    >>> total = 0.1 + 2 * Pulse(0.25, start=1.0, stop=2.0)
     >>> total.values(np.array([0.0, 1.0]), (1, 1)).ravel()
     array([0.1, 0.6])
     """
+
+    @property
+    def resolution(self) -> float:
+        """Longest step in seconds that resolves the waveform; infinity for any step."""
+        return math.inf
 
     @abstractmethod
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
@@ -59,9 +69,33 @@ class Waveform(ABC):
         array that broadcasts to ``(n_times, *shape)``
         """
 
-    def __add__(self, other: Waveform) -> Waveform:
-        """Return the sum of two waveforms."""
-        return Sum(self, other)
+    def __add__(self, other: Any) -> Waveform:
+        """Return the sum with a waveform or a number."""
+        if isinstance(other, Waveform):
+            return Sum(self, other)
+        return (
+            Sum(self, Constant(float(other))) if isinstance(other, numbers.Real) else NotImplemented
+        )
+
+    def __radd__(self, other: float) -> Waveform:
+        # `sum` starts from zero.
+        return self if other == 0 else self + other
+
+    def __mul__(self, factor: Any) -> Waveform:
+        """Return the waveform multiplied by a number."""
+        return Scaled(self, float(factor)) if isinstance(factor, numbers.Real) else NotImplemented
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Waveform:
+        return Scaled(self, -1.0)
+
+    def __sub__(self, other: Waveform | float) -> Waveform:
+        """Return the difference to a waveform or a number."""
+        return self + -other
+
+    def __rsub__(self, other: float) -> Waveform:
+        return -self + other
 
 
 def _broadcast(values: FloatArray) -> FloatArray:
@@ -88,6 +122,44 @@ class Sum(Waveform):
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         return np.asarray(self.first.values(times, shape) + self.second.values(times, shape))
+
+    @property
+    def resolution(self) -> float:
+        return min(self.first.resolution, self.second.resolution)
+
+
+@dataclass(frozen=True)
+class Scaled(Waveform):
+    """A waveform multiplied by a number, as returned by ``*``.
+
+    Parameters
+    ----------
+    waveform : Waveform
+    factor : float
+
+    Raises
+    ------
+    ValueError
+        If the factor is not finite.
+
+    Examples
+    --------
+    >>> Scaled(Constant(0.25), 2.0).values(np.zeros(1), (1, 1)).item()
+    0.5
+    """
+
+    waveform: Waveform
+    factor: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "factor", check_number(self.factor, "factor"))
+
+    def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
+        return np.asarray(self.factor * self.waveform.values(times, shape))
+
+    @property
+    def resolution(self) -> float:
+        return self.waveform.resolution
 
 
 @dataclass(frozen=True)
@@ -148,6 +220,10 @@ class Pulse(Waveform):
         on = (times >= self.start - slack) & (times < self.stop - slack)
         return _broadcast(np.where(on, self.height, 0.0))
 
+    @property
+    def resolution(self) -> float:
+        return (self.stop - self.start) / 2
+
 
 @dataclass(frozen=True)
 class Ramp(Waveform):
@@ -175,6 +251,10 @@ class Ramp(Waveform):
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         fraction = np.clip((times - self.start) / (self.stop - self.start), 0.0, 1.0)
         return _broadcast(self.height * fraction)
+
+    @property
+    def resolution(self) -> float:
+        return (self.stop - self.start) / 2
 
 
 @dataclass(frozen=True)
@@ -205,6 +285,10 @@ class Sine(Waveform):
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         return _broadcast(self.amplitude * np.sin(2 * np.pi * self.frequency * times + self.phase))
+
+    @property
+    def resolution(self) -> float:
+        return 1 / (STEPS_PER_PERIOD * abs(self.frequency)) if self.frequency else math.inf
 
 
 @dataclass(frozen=True)
@@ -245,6 +329,10 @@ class Noise(Waveform):
         first, last = index[0] // VALUES_PER_DRAW, index[-1] // VALUES_PER_DRAW
         noise = np.concatenate([self._draw(block, shape) for block in range(first, last + 1)])
         return noise[index - first * VALUES_PER_DRAW]
+
+    @property
+    def resolution(self) -> float:
+        return self.hold
 
     def _draw(self, block: int, shape: Shape) -> FloatArray:
         """Draw the values of a block of intervals, which is the same in a run in pieces."""
@@ -306,6 +394,10 @@ class Array(Waveform):
                 f"{wide.shape[1]} sample(s)."
             )
         return wide[index]
+
+    @property
+    def resolution(self) -> float:
+        return self.dt
 
 
 @dataclass(frozen=True)

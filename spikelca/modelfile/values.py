@@ -138,6 +138,7 @@ SERIALISABLE: Mapping[type, Mapping[str, Types]] = {
     waveforms.Noise: {"sd": _NUMBER, "seed": _INT, "hold": _NUMBER},
     waveforms.Array: {"array": (np.ndarray,), "dt": _NUMBER},
     waveforms.Sum: {"first": _WAVEFORM, "second": _WAVEFORM},
+    waveforms.Scaled: {"waveform": _WAVEFORM, "factor": _NUMBER},
 }
 """Frozen values that a model file can contain, and the types of their fields."""
 

@@ -65,16 +65,12 @@ def make_poisson_inputs(
 def _make_spike_generator(
     brian2: Any, problem: Problem, p: InputPopulation, name: str, clock: Any, code: Any
 ) -> Any:
-    n_samples, n_inputs = p.stimulus.shape
-    assert problem.clock is not None
-    events = [p.spike_events(row, problem.k, problem.clock) for row in range(n_samples)]
-    steps = np.concatenate([steps for steps, _, _ in events])
-    cells = np.concatenate([inputs + row * n_inputs for row, (_, inputs, _) in enumerate(events)])
-    order = np.lexsort((cells, steps))
+    steps, cells, copies = _list_random_spikes(problem, p)
+    n_copies = count_copies(copies)
     return brian2.SpikeGeneratorGroup(
-        n_samples * n_inputs,
-        cells[order],
-        steps[order] * clock.dt_ * brian2.second,
+        p.stimulus.size * n_copies,
+        cells * n_copies + copies,
+        steps * clock.dt_ * brian2.second,
         clock=clock,
         name=f"spikelca_random_{name}*",
         codeobj_class=code,
@@ -82,16 +78,44 @@ def _make_spike_generator(
     )
 
 
+def _list_random_spikes(
+    problem: Problem, p: InputPopulation
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """List step, cell and copy of the random spikes of all samples, sorted by step and cell.
+
+    A generator fires a cell at most once per step, so that each cell has copies: the second spike
+    in a step is that of copy 1, the third that of copy 2.
+    """
+    assert problem.clock is not None
+    n_samples, n_inputs = p.stimulus.shape
+    events = [p.spike_events(row, problem.k, problem.clock) for row in range(n_samples)]
+    steps = np.concatenate([steps for steps, _, _ in events])
+    cells = np.concatenate([inputs + row * n_inputs for row, (_, inputs, _) in enumerate(events)])
+    order = np.lexsort((cells, steps))
+    steps, cells = steps[order], cells[order]
+    is_first = np.ones(len(steps), bool)
+    is_first[1:] = (np.diff(steps) != 0) | (np.diff(cells) != 0)
+    index = np.arange(len(steps))
+    return steps, cells, index - np.maximum.accumulate(np.where(is_first, index, 0))
+
+
+def count_copies(copies: NDArray[np.int64]) -> int:
+    """Return the number of copies of each cell."""
+    return int(copies.max(initial=0)) + 1
+
+
 def _connect_inputs(synapses: Any, problem: Problem, p: InputPopulation) -> None:
-    """Connect every input cell that may fire to its targets."""
-    charge = p.quantum * np.sign(p.stimulus)
+    """Connect every copy of every input cell that may fire to its targets."""
+    charge, n_copies = p.quantum * np.sign(p.stimulus), len(synapses.source) // p.stimulus.size
     sample, cell = np.nonzero(charge)
     if not len(cell):
         # Brian2 takes no empty list; a synapse without weight does nothing.
         sample, cell = np.zeros(1, np.int64), np.zeros(1, np.int64)
-    source = sample * p.stimulus.shape[1] + cell
+    sample, cell = np.repeat(sample, n_copies), np.repeat(cell, n_copies)
+    target = sample * p.stimulus.shape[1] + cell
+    source = target * n_copies + np.arange(len(target)) % n_copies
     if problem.residual_wiring:
-        synapses.connect(i=source, j=source, namespace={})
+        synapses.connect(i=source, j=target, namespace={})
         weights: FloatArray = charge[sample, cell]
     else:
         targets = sample[:, None] * problem.n_neurons + np.arange(problem.n_neurons)
@@ -113,7 +137,9 @@ def count_input_spikes(problem: Problem, monitors: Mapping[str, Any]) -> NDArray
     """Count the spikes of every input cell: (n_samples, n_inputs), modality after modality."""
     shapes = [p.stimulus.shape for p in problem.inputs]
     counts = [
-        np.asarray(monitors[f"input spikes:{p.name}"].count[:], np.int64).reshape(shape)
+        np.asarray(monitors[f"input spikes:{p.name}"].count[:], np.int64)
+        .reshape(*shape, -1)
+        .sum(axis=-1)
         if p.quantum
         else np.zeros(shape, np.int64)
         for p, shape in zip(problem.inputs, shapes, strict=True)

@@ -1,0 +1,157 @@
+"""Currents of drivers: arithmetic of waveforms, the automatic step, and certificates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from circuits import RATE, SPIKING, random_circuit, random_stimuli
+
+from spikelca import (
+    Circuit,
+    CurrentDriver,
+    Dictionary,
+    SoftThreshold,
+    SpikingNeuron,
+    load,
+    save,
+)
+from spikelca.model import Array, Callable, Constant, Noise, Pulse, Ramp, Sine
+
+TIMES = np.arange(40) * 1e-3
+WAVES = {
+    "constant": Constant(0.3),
+    "pulse": Pulse(0.5, 0.01, 0.02),
+    "ramp": Ramp(1.0, 0.0, 0.03),
+    "sine": Sine(0.2, 40.0),
+    "noise": Noise(0.1, seed=1),
+    "array": Array(np.linspace(0, 1, 40), 1e-3),
+}
+
+
+def values(wave):
+    return np.broadcast_to(wave.values(TIMES, (2, 3)), (40, 2, 3))
+
+
+@pytest.mark.parametrize("name", WAVES)
+def test_waveforms_form_an_algebra(name):
+    wave, sine = WAVES[name], WAVES["sine"]
+    v, s = values(wave), values(sine)
+    for result, expected in (
+        (wave + sine, v + s), (wave + 0.25, v + 0.25), (0.25 + wave, 0.25 + v), (-wave, -v),
+        (2 * wave, 2 * v), (wave * np.float32(2), 2 * v), (wave - sine, v - s),
+        (1 - wave, 1 - v), (wave - 1, v - 1), (sum([wave, sine, sine]), v + s + s),
+    ):  # fmt: skip
+        np.testing.assert_allclose(values(result), expected, atol=1e-15)
+
+
+@pytest.mark.parametrize("wrong", ["1", None, [0.1, 0.2]])
+def test_arithmetic_with_other_types_raises_at_once(wrong):
+    for operation in (lambda: Sine(0.1, 5.0) + wrong, lambda: Sine(0.1, 5.0) * wrong):
+        with pytest.raises(TypeError):
+            operation()
+    with pytest.raises(ValueError, match="factor"):
+        np.nan * Sine(0.1, 5.0)
+
+
+def test_driver_of_function_or_array_names_the_waveform():
+    with pytest.raises(TypeError, match=r"Use Callable\(function\)"):
+        CurrentDriver(lambda t: 0.1)
+    with pytest.raises(TypeError, match=r"shape \(100,\). Use Array"):
+        CurrentDriver(np.ones(100))
+
+
+def test_scaled_waveform_is_saved_and_loaded(tmp_path):
+    driver = CurrentDriver(0.1 - 2 * Sine(0.05, 5.0), neurons=[1])
+    save(random_circuit(drivers=[driver]), tmp_path / "m")
+    assert load(tmp_path / "m").drivers == (driver,)
+
+
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+@pytest.mark.parametrize("wave", [
+    Pulse(0.05, 0.0105, 0.0107), 2 * Pulse(0.02, 0.0105, 0.0107),
+    Array(np.r_[np.zeros(105), 0.05, np.zeros(400)], 1e-4), Sine(0.05, 2000.0),
+    Noise(0.05, seed=0, hold=1e-4), Ramp(0.05, 0.01, 0.01002),
+])  # fmt: skip
+def test_automatic_step_resolves_every_waveform(wave, neuron):
+    circuit = random_circuit(neuron, drivers=[CurrentDriver(wave, neurons=[0])])
+    response = circuit.simulate(random_stimuli(circuit, 1), 0.03, record=("current",))
+    assert response.clock.dt <= wave.resolution
+    assert np.abs(response.traces["current"]).max() > 0.02
+
+
+def test_function_and_constant_do_not_limit_the_step():
+    dt = []
+    for drivers in ((), (CurrentDriver(0.01),), (CurrentDriver(Callable(lambda t: 0.01)),)):
+        circuit = random_circuit(RATE, drivers=drivers)
+        dt.append(circuit.simulate(random_stimuli(circuit), 0.02).clock.dt)
+    assert dt[0] == dt[1] == dt[2]
+
+
+@pytest.mark.parametrize("engine", ["numba", "reference", "brian2"])
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+def test_certificates_use_the_current_at_the_end(neuron, engine):
+    responses = []
+    for wave in (0.05, Pulse(0.05, 0.0, 10.0)):
+        circuit = random_circuit(neuron, drivers=[CurrentDriver(wave, neurons=[0, 3])])
+        X = random_stimuli(circuit)
+        responses.append(circuit.simulate(X, 1.2, 4e-4, engine=engine))
+    constant, pulse = responses
+    np.testing.assert_array_equal(constant.code, pulse.code)
+    np.testing.assert_allclose(constant.residual, pulse.residual, atol=1e-12)
+    np.testing.assert_allclose(constant.gap, pulse.gap, atol=1e-12)
+    assert constant.gap.max() < (1e-4 if neuron is RATE else 0.1)
+
+
+@pytest.mark.parametrize("engine", ["numba", "brian2"])
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+def test_fixed_dictionary_never_changes(neuron, engine):
+    circuit = random_circuit(neuron, wiring="residual")
+    fixed, plastic = circuit.dictionaries
+    fixed = Dictionary(fixed.name, fixed.atoms, fixed.weight, plasticity=None)
+    circuit = circuit.replace(dictionaries=[fixed, plastic])
+    X = random_stimuli(circuit)
+    learned, _ = circuit.learn_in_simulation(X, 0.05, 4e-4, engine=engine)
+    np.testing.assert_array_equal(learned.dictionaries[0].atoms, fixed.atoms)
+    assert not np.array_equal(learned.dictionaries[1].atoms, plastic.atoms)
+    squares = sum(d.weight * (d.atoms**2).sum(axis=1) for d in learned.dictionaries)
+    np.testing.assert_allclose(squares, 1, rtol=1e-12)
+
+
+@pytest.mark.parametrize("options", [
+    {"record": ("u",)}, {"record": ("u", "spikes")}, {"neurons": [1]}, {"samples": [0]},
+    {"every": 2},
+])  # fmt: skip
+def test_records_without_effect_raise_in_learning(options):
+    circuit = random_circuit(SPIKING, wiring="residual")
+    with pytest.raises(ValueError, match="learn_in_simulation must have only"):
+        circuit.learn_in_simulation(random_stimuli(circuit), 0.02, 4e-4, **options)
+
+
+def test_independent_loop_gives_the_same_spikes_with_a_driver():
+    """Forward Euler in the documented order, in plain NumPy, for one sample."""
+    atoms = np.random.default_rng(0).random((6, 8))
+    atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+    x, dt, tau, theta, lam = np.random.default_rng(1).random(8) / 2, 2e-4, 10e-3, 0.03, 0.1
+    wave = 0.1 + Sine(0.1, 50.0) + Pulse(0.2, 0.02, 0.03)
+    u, v, k, spikes = np.zeros(6), np.zeros(6), dt / tau, []
+    b, lateral = np.zeros(6), atoms @ atoms.T - np.eye(6)
+    for value, phi in zip(x, atoms.T, strict=True):
+        b += value * phi
+    for step in range(500):
+        t = step * dt
+        d = np.where(np.arange(6) < 3, 0.1 + 0.1 * np.sin(2 * np.pi * 50 * t), 0.0)
+        d[:3] += 0.2 * (100 <= step < 150)
+        new_v = k * np.where((u > lam) | (v > -theta), u - lam, 0.0) + v
+        u = k * ((b + d) - u) + u
+        for j in np.flatnonzero(new_v >= theta):
+            spikes.append((j, step))
+            u -= lateral[:, j] * theta
+        v = np.where(new_v >= theta, new_v - theta, new_v)
+    driver = CurrentDriver(wave, neurons=[0, 1, 2])
+    dictionaries = [Dictionary("x", atoms)]
+    circuit = Circuit(SpikingNeuron(tau, theta), SoftThreshold(lam), dictionaries, [driver])
+    response = circuit.simulate({"x": x[None]}, 0.1, dt, record=("spikes",))
+    found = list(zip(response.spikes.neuron.tolist(), response.spikes.step.tolist(), strict=True))
+    assert found == spikes
+    assert len(spikes) > 100
+    np.testing.assert_allclose(response.state["u"][0], u, atol=1e-12)
