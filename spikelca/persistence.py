@@ -138,7 +138,7 @@ def load(path: str | os.PathLike[str]) -> Model:
 
 
 def _class_by_name(kind: str) -> type:
-    # Importing scikit-learn takes time, which saving a circuit does not need.
+    # scikit-learn is slow to import and not required to save a circuit.
     if kind == "Circuit":
         return Circuit
     from spikelca import estimators

@@ -205,7 +205,7 @@ class Response:
         ``max_j |T(b + d - L a) - a|_j / threshold``: zero at a fixed point of the circuit.
     gap : (n_samples,) float64, optional
         Relative duality gap ``(P - D) / P`` (soft threshold); NaN where no dual point is known,
-        because a current is above the threshold.
+        because a current is at or above the threshold.
     n_iter : (n_samples,) int64, optional
         Number of rounds of the solver, or of integration steps.
     state : mapping of str to array

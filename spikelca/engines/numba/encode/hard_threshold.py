@@ -172,7 +172,7 @@ def hard_residual(
     """
     c, residual = workspace.c, workspace.c.dtype.type(0)
     for p in range(n):
-        # b + d - L a = c + a, of which T keeps the whole value or nothing.
+        # T returns b + d - L a = c + a unchanged if it is beyond a threshold, otherwise zero.
         j, a = workspace.active[p], workspace.a[p]
         stays_active = c[j] + a > upper[j] or -c[j] - a > lower[j]
         residual = max(residual, abs(c[j]) if stays_active else abs(a))

@@ -1,4 +1,4 @@
-"""Encoding with the fast engine: the order of the solvers, and their arrays.
+"""Encoding with the Numba engine: the order of the solvers, and their arrays.
 
 Soft-threshold codes are computed by a fast active-set method in the precision of the circuit, which
 converges for nearly all samples. The other samples (with coherent atoms, or a tolerance that

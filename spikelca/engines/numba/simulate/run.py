@@ -1,4 +1,4 @@
-"""Simulation with the fast engine: the arrays of the kernels, and the response from them.
+"""Simulation with the Numba engine: the arrays of the kernels, and the response from them.
 
 Samples do not interact. Blocks of samples run in parallel threads, and results do not depend on the
 number of threads.
