@@ -43,7 +43,7 @@ from spikelca.utils.validation import (
 )
 
 MAX_STEP_REDUCTIONS = 8
-"""Maximum number of times the default step is shortened until the waveforms fit."""
+"""Maximum number of times that the default step is shortened for high waveforms."""
 
 
 def run_simulation(
@@ -307,7 +307,7 @@ def check_saturation(problem: Problem) -> None:
 
 
 def check_input_saturation(problem: Problem) -> None:
-    """Raise ValueError if an input neuron would have to fire more than once per step."""
+    """Raise ValueError if an input cell would have to fire more than once per step."""
     assert problem.clock is not None
     k, tau = problem.clock.dt / problem.neuron.tau, problem.neuron.tau
     for p in problem.inputs:

@@ -1,10 +1,10 @@
-"""Input neurons: the form in which a stimulus x reaches the circuit.
+"""Input cells: the form in which a stimulus x enters the circuit.
 
 `Dictionary.inputs` selects the kind of an input population (default: analog). The time average of
 the input is x for all kinds.
 
 ===============  ======================================================  ==========================
-kind             output of an input neuron                               error
+kind             output of an input cell                                 error
 ===============  ======================================================  ==========================
 AnalogInput      a constant current                                      none
 PoissonInput     random spikes at the rate ``|x| / (quantum tau)``       noise, smaller for longer
@@ -13,7 +13,7 @@ SpikingResidual  spikes that encode the residual ``r = x - Phi a``       a delay
                                                                          quantum of the residual
 ===============  ======================================================  ==========================
 
-Spikes are signed, as those of a pair of ON and OFF cells. Input neurons fire at most once per step,
+Spikes are signed, as those of a pair of ON and OFF cells. Input cells fire at most once per step,
 so ``quantum >= (dt / tau) max |x|`` must hold; otherwise the run raises ValueError. Spiking inputs
 require a circuit of spiking neurons.
 """
@@ -48,8 +48,9 @@ class AnalogInput:
 class PoissonInput:
     """Random spikes: an input fires in a step with probability ``(dt / tau) |x| / quantum``.
 
-    A spike adds ``quantum sign(x)`` to the dendrites u (lateral wiring) or to the residual neuron r
-    (residual wiring), where it decays with tau.
+    A spike of input i adds ``quantum sign(x_i)`` to its residual neuron r_i (residual wiring), or
+    ``w Phi_ij quantum sign(x_i)`` to the dendrite u_j of every neuron (lateral wiring), where it
+    decays with tau.
 
     Parameters
     ----------
@@ -149,4 +150,4 @@ class SpikingResidual:
 
 
 Inputs = AnalogInput | PoissonInput | SpikingResidual
-"""The kinds of input neurons of a dictionary."""
+"""The kinds of input cells of a dictionary."""

@@ -123,8 +123,14 @@ class Pulse(Waveform):
     Parameters
     ----------
     height : float
-    start, stop : float
+        The current from start to stop.
+    start, stop : float or Brian2 quantity
         Seconds.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, or start is not before stop.
 
     Examples
     --------
@@ -153,8 +159,14 @@ class Ramp(Waveform):
     Parameters
     ----------
     height : float
-    start, stop : float
+        The current after stop.
+    start, stop : float or Brian2 quantity
         Seconds.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, or start is not before stop.
 
     Examples
     --------
@@ -181,10 +193,16 @@ class Sine(Waveform):
     Parameters
     ----------
     amplitude : float
+        Largest current.
     frequency : float
         Hertz.
     phase : float, default=0.0
         Radians.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite.
 
     Examples
     --------
@@ -216,8 +234,14 @@ class Noise(Waveform):
     sd : float
         Standard deviation.
     seed : int
-    hold : float, default=1 ms
-        Seconds.
+        Seed of the noise.
+    hold : float or Brian2 quantity, default=1 ms
+        Duration of each value.
+
+    Raises
+    ------
+    ValueError
+        If sd is < 0 or not finite, the seed is not a whole number >= 0, or hold is not a time > 0.
 
     Examples
     --------

@@ -86,7 +86,7 @@ def _connect_inputs(synapses: Any, problem: Problem, p: InputPopulation) -> None
     charge = p.quantum * np.sign(p.stimulus)
     sample, cell = np.nonzero(charge)
     if not len(cell):
-        # Brian2 takes no empty list; a synapse without weight does nothing.
+        # Brian2 does not accept an empty list; a synapse of weight zero has no effect.
         sample, cell = np.zeros(1, np.int64), np.zeros(1, np.int64)
     source = sample * p.stimulus.shape[1] + cell
     if problem.residual_wiring:
@@ -281,7 +281,7 @@ def _connect(synapses: Any, n_samples: int, pre: NDArray[np.int64], post: NDArra
              widths: tuple[int, ...], weights: FloatArray) -> None:  # fmt: skip
     """Make the same synapses for each sample."""
     if not len(pre):
-        # Brian2 takes no empty list; a synapse without weight does nothing.
+        # Brian2 does not accept an empty list; a synapse of weight zero has no effect.
         pre, post, weights = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1)
     block = np.arange(n_samples, dtype=np.int32)[:, None]
     sources = (pre.astype(np.int32) + block * np.int32(widths[0])).ravel()
@@ -307,7 +307,7 @@ def _make_monitors(
         )
     for p in problem.inputs:
         if p.quantum:
-            # Random spikes are emitted by the generator, not by the residual neuron behind it.
+            # Random spikes are emitted by the generator, not by its residual neuron.
             monitors[f"input spikes:{p.name}"] = brian2.SpikeMonitor(
                 {**inputs, **random}[p.name],
                 record=False,

@@ -49,7 +49,7 @@ def learn_online(problem: Problem, rule: OnlineRule, code: Any) -> OnlineResult:
 
 
 class OnlineRun:
-    """The operation between presentations, and the values that it records."""
+    """The update between presentations, called by Brian2, and the values that it records."""
 
     def __init__(self, circuit: Brian2Circuit, problem: Problem, rule: OnlineRule) -> None:
         self.circuit = circuit
