@@ -3,7 +3,7 @@ Observe a dictionary during training
 ====================================
 
 `learn` is a generator: between two batches you can plot, save or stop. Here the atoms start from
-noise; after the first batches they resemble digits, later parts that many digits have in common.
+noise. They first resemble digits, and later the parts that many digits have in common.
 """
 
 import matplotlib.pyplot as plt

@@ -1,11 +1,11 @@
-"""Save and load circuits and fitted estimators, bit for bit and without pickle.
+"""Save and load circuits and fitted estimators, bit-identically and without pickle.
 
-This module imports estimators; the file format, which checkpoints share, is in
+This module imports estimators; the file format, which checkpoints also use, is in
 `spikelca.modelfile`.
 
 A model file contains numbers and strings and no code. Files are untrusted and validated on reading:
-an invalid file raises `ModelFileError`. A model with a function as waveform or dictionary cannot be
-saved.
+an invalid file raises `ModelFileError`. A model with a function as waveform or dictionary (except
+``numpy.eye`` and ``numpy.identity``) cannot be saved.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ _FEATURE_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
 def save(model: Model, path: str | os.PathLike[str]) -> None:
     """Save a circuit or a fitted estimator.
 
-    The file is replaced atomically: after a crash, a full disk or a kill, the old file or the new
-    one is there.
+    The file is replaced atomically: after a crash, a full disk or a kill, it is the old file or
+    the new one.
 
     Parameters
     ----------
@@ -66,6 +66,8 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         a custom class.
     NotFittedError
         If a `LinkedLCA` is not fitted.
+    ValueError
+        If the model is too large for a model file.
     OSError
         If the file cannot be written.
 
@@ -92,7 +94,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Model:
-    """Load a circuit or an estimator that `save` has written, bit for bit.
+    """Load a circuit or an estimator that `save` has written, bit-identically.
 
     Parameters
     ----------
@@ -136,7 +138,7 @@ def load(path: str | os.PathLike[str]) -> Model:
 
 
 def _class_by_name(kind: str) -> type:
-    # Importing scikit-learn takes time, which saving a circuit does not need.
+    # scikit-learn is slow to import and not required to save a circuit.
     if kind == "Circuit":
         return Circuit
     from spikelca import estimators

@@ -9,6 +9,7 @@ import pytest
 
 from spikelca import (
     Circuit,
+    CurrentDriver,
     Dictionary,
     Fade,
     HardThreshold,

@@ -47,7 +47,7 @@ def learn_suite(
     from sklearn.decomposition import MiniBatchDictionaryLearning
 
     start = initial_atoms(X_train, len(problem.atoms))
-    # In float32, the coordinate descent of scikit-learn misses its tolerance and is slower.
+    # In float32, the coordinate descent of scikit-learn does not reach its tolerance and is slower.
     X_double = X_train.astype(np.float64)
     peer_atoms: list[Any] = []
 

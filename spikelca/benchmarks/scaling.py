@@ -49,7 +49,7 @@ def time_single_sample(problem: LassoProblem, quick: bool) -> Row:
 
 
 def time_estimators(problem: LassoProblem, X_train: FloatArray, quick: bool) -> Iterator[Row]:
-    """Measure what `transform` of one row takes in addition to `Circuit.encode`."""
+    """Measure the time of `transform` of one row in addition to that of `Circuit.encode`."""
     rows, row = X_train[np.linalg.norm(X_train, axis=1) > 0], problem.X[:1]
     part = np.ascontiguousarray(row[:, :-1])
     for n in (64,) if quick else (256, 2048):

@@ -2,7 +2,7 @@
 
 Images have unit norm, dt is tau / 50 and the duration 20 tau, so that codes are within a few 1e-4
 of the optimum. Times are wall-clock times of complete calls: Brian2 builds its objects, both
-compute certificates, and code is compiled before. A single image takes about 1 ms, which is too
+compute certificates, and code is compiled beforehand. A single image takes about 1 ms, which is too
 short to measure on a shared machine, so a round consists of several calls.
 """
 
@@ -72,7 +72,7 @@ def time_full_set(problem: LassoProblem) -> Row:
         gap = run()[0].gap
         before = time.process_time()
         seconds = time_interleaved({"ours": run}, 3, time.perf_counter)["ours"]
-        # Each round is one call; one more is not measured.
+        # `time_interleaved` makes one call more than the rounds that it measures.
         processor_time = (time.process_time() - before) / (len(seconds) + 1)
     assert gap is not None
     value = Quartiles.of(seconds)

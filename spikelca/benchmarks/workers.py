@@ -1,8 +1,8 @@
-"""Suite ``workers``: one Dask worker compared with two, and the costs for a model of scaling.
+"""Suite ``workers``: one Dask worker compared with two, and parameters of a model of scaling.
 
 Both clusters exist at the same time and run in interleaved rounds; samples and codes are in the
-memory of the workers. Workers are compared in wall-clock time; the costs of client and scheduler,
-which share this process, are processor times. `docs/scaling.md` extrapolates these costs to larger
+memory of the workers. Workers are compared in wall-clock time; the times of client and scheduler,
+which share this process, are processor times. ``docs/scaling.md`` extrapolates them to larger
 clusters.
 """
 

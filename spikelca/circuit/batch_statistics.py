@@ -1,9 +1,9 @@
 """Sufficient statistics of a batch, summed over fixed blocks in a fixed pairwise order.
 
-The step of Eq. 4 requires only sums over the samples: ``a (x) r`` for every modality that learns,
-``a^2``, and when each neuron was last active. A floating-point sum depends on its order, so the
-order is fixed. A batch is split into blocks of `BLOCK_SAMPLES` consecutive samples, each block is
-summed separately, and the sums of neighbouring blocks are added pairwise::
+The step of Eq. 4 requires only sums over the samples: the outer product ``a (x) r`` for every
+modality that learns, ``a^2``, and when each neuron was last active. A floating-point sum depends on
+its order, so the order is fixed. A batch is split into blocks of `BLOCK_SAMPLES` consecutive
+samples, each block is summed separately, and the sums of neighbouring blocks are added pairwise::
 
     blocks    0   1   2   3   4
     sums      (0 + 1) + 2     3 + 4

@@ -70,19 +70,20 @@ class Circuit:
 
     Parameters
     ----------
-    neuron : RateNeuron or SpikingNeuron
+    neuron : RateNeuron, SpikingNeuron or another Neuron
         Neuron model.
-    transfer : SoftThreshold or HardThreshold
+    transfer : SoftThreshold, HardThreshold or another Transfer
         Transfer function from membrane potential to output.
     dictionaries : sequence of Dictionary
-        One for each modality, all with the same number of neurons.
+        One for each modality, all with the same number of neurons. The atoms are used as given; a
+        stacked atom of unit norm has no self-inhibition.
     drivers : sequence of Driver, default=()
         External currents and class-wise bias currents.
     wiring : {"lateral", "residual"}, default="lateral"
         Lateral inhibition between the neurons, or an input population of residual neurons
         ``r = x - Phi a``. Both are equal in exact arithmetic.
     idle : IdleAtoms, default=IdleAtoms()
-        Re-initialisation of atoms that are no longer active in training.
+        Re-initialisation of atoms that are inactive for long in training.
     plasticity : PlasticityState, optional
         State of the learning rule (default: the initial state).
 
@@ -280,6 +281,11 @@ class Circuit:
         Returns
         -------
         (n_neurons,) float64
+
+        Raises
+        ------
+        ValueError
+            If a modality is unknown.
         """
         observed = [self.dictionary(name) for name in modalities]
         return stacked_norms([d.atoms for d in observed], [d.weight for d in observed])
@@ -298,6 +304,11 @@ class Circuit:
         Returns
         -------
         (n_samples, n_neurons)
+
+        Raises
+        ------
+        ValueError
+            If a stimulus or a label does not fit the circuit, or a current varies over time.
         """
         problem = self.compile(check_stimuli(stimuli, self.widths, self.dtype), labels)
         return np.asarray(problem.drive() + problem.current.astype(self.dtype))
@@ -319,6 +330,11 @@ class Circuit:
         Returns
         -------
         (n_samples, n_inputs)
+
+        Raises
+        ------
+        ValueError
+            If a modality is unknown, or the code does not fit the circuit.
         """
         d = self.dictionary(modality)
         a = check_matrix(code, "code", self.n_neurons, self.dtype)
@@ -337,6 +353,11 @@ class Circuit:
         Returns
         -------
         (n_samples,) float64
+
+        Raises
+        ------
+        ValueError
+            If a stimulus or the code does not fit the circuit.
         """
         checked = check_stimuli(stimuli, self.widths, self.dtype)
         n_samples = len(next(iter(checked.values())))
@@ -359,6 +380,11 @@ class Circuit:
         Returns
         -------
         Problem
+
+        Raises
+        ------
+        ValueError
+            If a modality is unknown, or a driver requires labels or has a time-varying current.
         """
         names = set(stimuli)
         if len(names) < len(self.dictionaries):
@@ -395,7 +421,7 @@ class Circuit:
             Class numbers for drivers that need them.
         engine : {"numba", "reference"} or Engine, default="numba"
         max_iter : int, default=100_000
-            Maximum number of iterations per sample.
+            Maximum number of rounds of the solver, or of integration steps, per sample.
         start : (n_samples, n_neurons), optional
             Initial codes (warm start), for example those of the previous frame.
 
@@ -412,7 +438,10 @@ class Circuit:
         Raises
         ------
         ValueError
-            If a stimulus or a label does not fit the circuit.
+            If a stimulus or a label does not fit the circuit, or a current varies over time.
+        NotImplementedError
+            If the engine does not support `encode`, or a type of neuron, transfer function or
+            inputs.
         """
         arrays = check_shapes(stimuli, self.widths)
         observed = self.observe(*arrays)
@@ -446,6 +475,11 @@ class Circuit:
         -------
         Circuit
             With stacked atoms of unit norm.
+
+        Raises
+        ------
+        ValueError
+            If a stimulus, the code or a label does not fit the circuit.
         """
         checked = check_stimuli(stimuli, self.widths, self.dtype)
         codes = check_code(code, len(next(iter(checked.values()))), self.n_neurons, self.dtype)
@@ -530,6 +564,8 @@ class Circuit:
         ValueError
             If an input does not fit the circuit, the step is beyond the stability limit, or a
             spiking neuron would saturate.
+        NotImplementedError
+            If the engine does not support a type of neuron, transfer function or inputs.
         MemoryError
             If the recording does not fit into memory; raised before the run.
         """
@@ -576,7 +612,7 @@ class Circuit:
         presentation : float or Brian2 quantity, default=0.15
             Duration of one presentation in seconds.
         dt : float or Brian2 quantity, optional
-            Integration step in seconds.
+            Integration step in seconds (default: as in `simulate`).
         rate : float, default=1.0
             eta per presentation, for dictionaries with a plasticity. As in `Hebbian`, the step of
             neuron j is ``rate / H_j`` with H_j a decayed sum of its squared activity; one is a full
@@ -594,6 +630,14 @@ class Circuit:
             With the learned atoms and H, from which a further call continues.
         result : OnlineResult
             Codes, errors and spikes of the presentations, and the final state.
+
+        Raises
+        ------
+        ValueError
+            If an input does not fit the circuit, or the wiring is not "residual".
+        NotImplementedError
+            For engines without plastic synapses, signed codes of spiking neurons, and Poisson
+            inputs.
         """
         assert self.plasticity is not None
         learned, result = run_online(
@@ -644,6 +688,13 @@ class Circuit:
         Brian2Circuit
             With ``network``, ``population``, ``inputs``, ``synapses``, ``lateral``, ``monitors``,
             ``equations``, ``add(obj)`` and ``run(duration)``.
+
+        Raises
+        ------
+        ValueError, NotImplementedError, MemoryError
+            As `simulate`.
+        ImportError
+            If Brian2 cannot be imported.
         """
         if stimuli is None:
             stimuli = {name: np.zeros((n_samples, width)) for name, width in self.widths.items()}

@@ -1,6 +1,6 @@
 """One learning step on linked dictionaries: Hebbian rule, idle atoms, normalisation.
 
-Dictionaries of other modalities and those without plasticity keep their atoms unchanged. The
+Dictionaries without stimuli in the batch or without plasticity keep their atoms unchanged. The
 plastic rows of each stacked atom are scaled so that the whole stacked atom has norm one.
 """
 

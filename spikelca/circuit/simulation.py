@@ -49,7 +49,7 @@ MAX_TIME_ERROR = 1e-6
 """Largest difference between the start of a run and a multiple of dt, as a fraction of dt."""
 
 MAX_STEP_REDUCTIONS = 8
-"""Maximum number of times the default step is shortened until the waveforms fit."""
+"""Maximum number of times that the default step is shortened for high waveforms."""
 
 
 def run_simulation(

@@ -1,7 +1,7 @@
 """The 1,797 handwritten digits of scikit-learn, with 8x8 pixels, available offline.
 
-They are not MNIST: they have other writers and 17 grey levels (0 to 16), and are easier to
-classify. They allow every experiment to run without a download.
+They are not MNIST: they were written by other people, have 17 grey levels (0 to 16), and are easier
+to classify. With them, every experiment runs without a download.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ An IDX file is a short header and a block of numbers, all big-endian::
                 0x0D float32, 0x0E float64
     byte  3     number of dimensions d
     then        d sizes, 4 bytes each
-    then        the product of the sizes many numbers, last index fastest
+    then        the numbers, as many as the product of the sizes, last index fastest
 
 The images of MNIST are a (n, 28, 28) block of unsigned bytes, its labels a (n,) block. Files are
 untrusted: the declared size is compared with the size of the file before memory is allocated, a

@@ -56,6 +56,8 @@ def read_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
     ------
     DataError
         If the file is not one complete array of real numbers.
+    OSError
+        If the file does not exist or cannot be opened.
 
     Examples
     --------
@@ -88,6 +90,8 @@ def read_npz(path: str | os.PathLike[str], key: str = "") -> NDArray[Any]:
     ------
     DataError
         If there is no such array, or the file is damaged.
+    OSError
+        If the file does not exist or cannot be opened.
 
     Examples
     --------
@@ -118,7 +122,7 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[A
 
 @contextmanager
 def data_errors(path: str | os.PathLike[str], advice: str) -> Iterator[None]:
-    """Convert the errors of damaged files to a DataError that names the file."""
+    """Convert the errors of damaged files to a DataError with the name of the file."""
     try:
         yield
     except (DataError, FileNotFoundError, PermissionError, IsADirectoryError):
@@ -192,6 +196,8 @@ class RowFile:
     DataError
         If the file is not one complete array of real numbers in C order with at least two
         dimensions.
+    OSError
+        If the file does not exist or cannot be opened.
 
     Examples
     --------

@@ -8,8 +8,8 @@ Workers call the same functions as a single machine, so the results are bit-iden
   `spikelca.circuit.batch_statistics`; workers encode and sum them, the sums are added in the fixed
   pairwise order, and the learning step is taken in this process.
 
-A task computes in one thread, because the worker has a thread pool of its own. A circuit is one key
-of the graph; like a block, it is computed again if it is lost with a worker.
+A task computes in one thread, because the worker has its own thread pool. A circuit is one key of
+the graph; like a block, it is computed again if it is lost with a worker.
 """
 
 from __future__ import annotations

@@ -69,6 +69,10 @@ def get_engine(engine: str | Engine) -> Engine:
     ----------
     engine : {"numba", "brian2", "reference"} or Engine
 
+    Returns
+    -------
+    Engine
+
     Raises
     ------
     ValueError

@@ -13,8 +13,8 @@ The order of one step, the same for every engine
 1. summed inputs and currents, from the state at the start of the step;
 2. forward Euler for r, u, v, s and p, all from old values;
 3. threshold on the new v, and on the new p of spiking input cells;
-4. synapses, spikes in ascending index: those of input cells, modality by modality; then those of
-   the neurons, lateral inhibition, or learning and then feedback;
+4. synapses, in ascending index of the spikes: first the spikes of input cells, modality by
+   modality, then those of the neurons (lateral inhibition; or learning, then feedback);
 5. reset: ``v -= theta``, ``s += theta``, ``p -= sign(p) threshold``;
 6. with input cells that charge v directly: v is clipped at its floor.
 
@@ -50,12 +50,13 @@ class Engine(ABC):
     Attributes
     ----------
     name : str
+        Name in error messages.
     float64_only : bool
-        Whether every simulation of this engine is in float64, whatever the precision of the
+        Whether every simulation of this engine is in float64, regardless of the precision of the
         circuit.
     neurons, transfers, input_kinds : tuple of type
-        The types that the engine implements, empty for any type. A subclass of one of them may
-        have other equations, and is another type.
+        Types of neurons, transfer functions and inputs that the engine implements, empty for any
+        type. A subclass of one of them may have other equations, so it counts as another type.
 
     Examples
     --------
@@ -112,6 +113,11 @@ class Engine(ABC):
             Largest duality gap (soft threshold) or fixed-point residual (hard threshold).
         max_iter : int
             Largest number of rounds of the solver, or of integration steps.
+
+        Returns
+        -------
+        Response
+            With ``code``, ``residual``, ``gap`` and ``n_iter``.
         """
 
     @abstractmethod
@@ -122,6 +128,10 @@ class Engine(ABC):
         ----------
         problem : Problem
             With a clock.
+
+        Returns
+        -------
+        Response
         """
 
     def learn_online(self, presentations: Sequence[Problem], rule: Any) -> Any:

@@ -6,16 +6,17 @@ neuron.
 
 ::
 
-    spiking   on a spike of j:                 Phi_i[:, j] += eta_ij theta r_i       (in the engine)
+    spiking   on a spike of j (in the engine): Phi_i[:, j] += eta_ij (theta tau / T) r_i
     both      at the end of a presentation:    H_j <- decay H_j + a_j^2
     rate      then:                            Phi_i[:, j] += eta_ij a_j r_i
     both      then the plastic part of the stacked atoms is normalised, and the sample replaced:
               an update after the replacement would use the error of the next sample
 
-As in the batch rule (`spikelca.model.plasticity`) every neuron has its own learning rate, which
-depends only on its own activity: ``eta_ij = rate_i / (H_j + INITIAL_USAGE)``. It is small for atoms
-that are often active and large for rare ones. It decreases from presentation to presentation, until
-the decay of H balances the new activity.
+with the duration T of a presentation. For a constant error, the spikes of a presentation add up to
+``eta_ij a_j r_i``. As in the batch rule (`spikelca.model.plasticity`), every neuron has its own
+learning rate, which depends only on its own activity: ``eta_ij = rate_i / (H_j + INITIAL_USAGE)``.
+It is small for atoms that are often active and large for rare ones. It decreases from presentation
+to presentation, until the decay of H balances the new activity.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class OnlineRule:
     Parameters
     ----------
     rates : (n_modalities,)
-        Zero for synapses that do not learn.
+        Learning rate of each modality, zero for synapses that do not learn.
     decay : float in [0, 1)
         Factor of H per presentation.
     usage : (n_neurons,)
@@ -114,7 +115,11 @@ class OnlineResult:
 
 
 def spike_learning_rates(problem: Problem, rule: OnlineRule) -> FloatArray:
-    """Compute ``eta theta`` per spike, so that the spikes add up to ``eta_ij a_j r_i``."""
+    """Compute the learning rate per spike, ``eta theta tau / T``: (n_modalities, n_neurons).
+
+    T is the duration of a presentation. The rates of n spikes add up to eta times the activity
+    ``n theta tau / T``.
+    """
     neuron = problem.neuron
     assert isinstance(neuron, SpikingNeuron)
     return rule.learning_rates / presentation_length(problem) * neuron.quantum

@@ -57,7 +57,7 @@ def make_rate_response(
 ) -> Response:
     """Make the response of a rate circuit: the code of its last state, and its duality gap.
 
-    ``drive`` is b, if it has been computed before.
+    ``drive`` is b, if it has already been computed.
     """
     assert problem.clock is not None
     b = problem.drive() if drive is None else drive

@@ -1,7 +1,7 @@
 """The reference engine: an executable specification in plain NumPy, one line per equation.
 
-It is not optimised. Where another engine disagrees with it, this engine and the optimality
-conditions (KKT, energy) decide which of them is correct.
+It is not optimised. Other engines are tested against it and against the optimality conditions (KKT,
+energy).
 
 One step of each circuit; the order of its parts is described in `spikelca.engines.base`::
 
@@ -16,11 +16,12 @@ One step of each circuit; the order of its parts is described in `spikelca.engin
 
 
 with ``k = dt / tau``. A linked driver of gain g reduces the effect of a neuron on its own ``s`` by
-``g^2``, as its identity dictionary would. Spiking input cells (`spikelca.model.inputs`)::
+``g^2``, as its identity dictionary would. Spiking input cells (`spikelca.model.inputs`), with the
+charge q of one spike::
 
-    random              lateral:   on a spike of i:  u += Phi_i^T (w q sign(x_i))
+    PoissonInput        lateral:   on a spike of i:  u += Phi_i^T (w q sign(x_i))
                         residual:  on a spike of i:  r_i += q sign(x_i)
-    signed residual     p' = k r + p,  spike when |p| >= q,  p -= q sign(p)
+    SpikingResidual     p' = k r + p,  spike when |p| >= q,  p -= q sign(p)
                         on a spike of i:  v += Phi_i^T (w q sign(p_i)),  and v >= floor
 
 Spikes are added one by one, in ascending order of the inputs. The order of all products and sums is

@@ -24,8 +24,9 @@ class Clock:
     Parameters
     ----------
     dt : float
-        Seconds.
+        Integration step in seconds.
     n_steps : int
+        Number of steps of the run.
     first_step : int, default=0
         Number of steps before this run, if it continues an earlier one. Time zero is the start of
         the first run.
@@ -258,7 +259,7 @@ class Response:
         ``max_j |T(b + d - L a) - a|_j / threshold``: zero at a fixed point of the circuit.
     gap : (n_samples,) float64, optional
         Relative duality gap ``(P - D) / P`` (soft threshold); NaN where no dual point is known,
-        because a current is above the threshold.
+        because a current is at or above the threshold.
     n_iter : (n_samples,) int64, optional
         Number of rounds of the solver, or of integration steps.
     state : State
@@ -267,18 +268,21 @@ class Response:
     traces : mapping of str to array
         (n_times, n_samples, n_neurons) for each recorded name.
     times : (n_times,) float64
-        Seconds of the values of the traces, from time zero.
+        Start of each recorded step in seconds, from time zero.
     spikes : Spikes, optional
+        Single spikes, if they were recorded.
     counts : (n_samples, n_cells) int64, optional
         Number of spikes in the read-out window. Each neuron is one cell; with signed codes it is
         a pair of ON and OFF cells, and the OFF cells of all neurons follow the ON cells.
     clock : Clock, optional
+        Simulated time of a simulation.
     quantum, tau : float, optional
-        Parameters of the spiking neuron.
+        Parameters of the spiking neuron, tau in seconds.
     window : float, optional
         Length of the window of ``counts``, as a fraction of the run.
     events : mapping of str to (n_samples,) int64
-        Number of "spikes" and "synaptic_events" in the whole run (spiking circuits).
+        Number of "spikes" and "synaptic_events" in the whole run (spiking circuits), and of
+        "input_spikes" with spiking inputs.
 
     Examples
     --------

@@ -68,7 +68,7 @@ attribute, because `transform` must not change the estimator."""
 def keep_circuit(
     estimator: BaseEstimator, source: Any, values: tuple[Any, ...], make: Callable[[], Circuit]
 ) -> Circuit:
-    """Return the inference circuit of an estimator, made again if its parameters have changed.
+    """Return the inference circuit of an estimator, kept until parameters or atoms change.
 
     A circuit computes its Gram matrix and memory layouts once, which takes many times as long as
     encoding one sample.

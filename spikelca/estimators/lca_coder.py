@@ -24,14 +24,18 @@ class LCACoder(_BaseLCA):
     ----------
     dictionary : (n_components, n_features) array, or callable
         Atoms, or a function from the number of features to atoms (for example ``numpy.eye``). The
-        circuit made of them is kept: replace the array (``set_params``), do not change it in place.
+        circuit with these atoms is kept between calls. To change them, pass another array to
+        ``set_params``; changes in place have no effect.
     threshold : float, default=0.1
         lam, not scaled by the number of features.
     transfer : {"soft", "hard"}, default="soft"
+        Transfer function.
     two_sided : bool, default=False
         Signed codes.
     neuron : {"rate", "spiking"} or neuron, default="rate"
+        Neuron model of `transform`.
     engine : {"numba", "reference", "brian2"} or Engine, default="numba"
+        Engine that computes the codes.
     tol : float, default=1e-4
         Tolerance of the steady-state code, see `Circuit.encode`.
     duration : float, optional
@@ -39,6 +43,11 @@ class LCACoder(_BaseLCA):
     sparse_output : bool, default=False
         Return codes as a ``scipy.sparse.csr_array``, computed chunk by chunk with memory
         proportional to the number of active neurons.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Number of neurons (only after `fit`, which is not required).
 
     Examples
     --------
@@ -117,10 +126,18 @@ class LCACoder(_BaseLCA):
         Parameters
         ----------
         X : (n_samples, n_features)
+            An out-of-core array (memory map, `RowFile`, HDF5, Zarr) is read chunk by chunk; the
+            codes of a Dask array are a Dask array that is computed chunk by chunk.
 
         Returns
         -------
-        (n_samples, n_components), in the precision of X
+        (n_samples, n_components)
+            In the precision of X; a ``csr_array`` with ``sparse_output``.
+
+        Raises
+        ------
+        ValueError
+            If the dictionary has another number of features than X, or X is not finite.
         """
         checked = self._validate_unfitted(X)
         stimuli = {"x": checked}
@@ -129,9 +146,12 @@ class LCACoder(_BaseLCA):
     def encode(self, X: ArrayLike) -> Response:
         """Compute the steady-state codes with their duality gaps, see `Circuit.encode`.
 
+        The codes do not depend on the neuron model.
+
         Parameters
         ----------
         X : (n_samples, n_features)
+            As for `transform`, but not a Dask array.
 
         Returns
         -------

@@ -83,7 +83,7 @@ class LinkedLCA(_BaseLCA):
     sparse_output : bool, default=False
         Return codes as a ``scipy.sparse.csr_array``, computed chunk by chunk with memory
         proportional to the number of active neurons.
-    random_state : int, RandomState or None
+    random_state : int, RandomState or None, default=None
         Seed of the initial atoms, the order of the samples and new atoms for idle neurons.
     verbose : bool, default=False
         Show a progress bar on a terminal.
@@ -273,12 +273,18 @@ class LinkedLCA(_BaseLCA):
         X : (n_samples, n_features)
             As for `fit`.
         y : (n_samples,), optional
+            Class of each sample, required and used by an ordinal driver only.
         classes : (n_classes,), optional
             All classes, required at the first call if its y does not contain each of them.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If an input or a parameter is invalid.
         """
         self._check_counts("n_components", "n_epochs", "batch_size")
         first = not hasattr(self, "circuit_")
@@ -394,6 +400,13 @@ class LinkedLCA(_BaseLCA):
         -------
         (n_samples, n_components)
             In the precision of X; a ``csr_array`` with ``sparse_output``.
+
+        Raises
+        ------
+        ValueError
+            If X is not finite, or has another number of columns.
+        NotFittedError
+            If the estimator is not fitted.
         """
         check_is_fitted(self, "circuit_")
         stimuli = self._validate_observed(X)
@@ -401,6 +414,8 @@ class LinkedLCA(_BaseLCA):
 
     def encode(self, X: ArrayLike) -> Response:
         """Compute the steady-state codes with their duality gaps, see `Circuit.encode`.
+
+        The codes do not depend on the neuron model.
 
         Parameters
         ----------

@@ -59,7 +59,7 @@ class SummaryRow:
     active : str
         Mean number of active neurons, "" for raw pixels.
     gap : str
-        Largest relative duality gap, "" where there is none.
+        Relative duality gap (`Row.gap`), the largest over the seeds; "" where there is none.
     paper : list of str
         Accuracies of the paper on MNIST.
     """

@@ -82,7 +82,7 @@ class Settings:
         return Contrast(self.contrast_kappa, self.contrast_fraction)
 
     def as_dict(self) -> dict[str, Any]:
-        """Entry of ``results.json``."""
+        """Return the settings for ``results.json``."""
         return asdict(self)
 
 

@@ -84,7 +84,7 @@ class Table:
     models: dict[str, LinkedLCA] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Entries of ``results.json``."""
+        """Return the entries of ``results.json``."""
         return {
             "rows": [asdict(row) for row in self.rows],
             "recall": {name: float(np.mean(values)) for name, values in self.recall.items()},

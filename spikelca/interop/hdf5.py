@@ -22,7 +22,7 @@ def check_hdf5(path: str | os.PathLike[str]) -> None:
     Raises
     ------
     ValueError
-        If it is not.
+        If it is not such a file.
     OSError
         If the file cannot be opened.
     """

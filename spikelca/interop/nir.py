@@ -14,14 +14,15 @@ node                equation in NIR                                     paramete
 ``dendrite``  LI    tau du'/dt = -u' + I;  u' = u - lam                 tau, R = 1, v_leak = 0
 ``generator`` IF    dv/dt = R u';  a spike when v > v_threshold         R = 1, theta tau
 ``lateral``         I = W z  (an Affine without bias)                   W = -(theta tau / dt) L
-``input``           stimulus of the first modality, as u                (n_inputs,)
-``drivers``         driver current, as u; only if there are drivers     (n_neurons,)
+``input``           stimulus of the first modality                      (n_inputs,)
+``drivers``         driver current, only if there are drivers           (n_neurons,)
 ==================  ==================================================  ========================
 
-A modality of weight ``w_i`` other than 1 has an additional ``Scale``. The state of the generator is
-v tau, so that R = 1, because several readers ignore other values of R (and a ``Linear`` in a loop).
-A spike is a one that lasts for one step ``dt``, as in all time-stepped simulators. Therefore the
-lateral weights contain the factor ``tau / dt``, and one spike lowers u by ``theta L``.
+Stimuli and currents have the unit of u. A modality with a weight ``w_i`` other than 1 has an
+additional ``Scale``. The state of the generator is v tau, so that R = 1, because several readers
+ignore other values of R. ``lateral`` is an ``Affine``, because some readers ignore a ``Linear`` in
+a loop. A spike is the value 1 during one step ``dt``, as in all time-stepped simulators. Therefore
+the lateral weights contain the factor ``tau / dt``, and one spike lowers u by ``theta L``.
 
 NIR leaves three properties unspecified. They are stored as node metadata; a reader that ignores
 them computes a different code:
@@ -356,7 +357,7 @@ def write_nir(circuit: Circuit, path: str | os.PathLike[str], dt: Any) -> None:
 
 
 def from_nir(graph: Any) -> Circuit:
-    """Restore the circuit of a graph from `to_nir`, bit for bit.
+    """Restore the circuit of a graph from `to_nir`, bit-identically.
 
     Parameters
     ----------
@@ -414,7 +415,7 @@ def from_nir(graph: Any) -> Circuit:
 
 
 def read_nir(path: str | os.PathLike[str]) -> Circuit:
-    """Read the circuit of a file from `write_nir`, bit for bit.
+    """Read the circuit of a file from `write_nir`, bit-identically.
 
     NIR files are HDF5, whose reader is not safe for untrusted files; use `spikelca.load` for
     those.

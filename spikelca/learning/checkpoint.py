@@ -144,7 +144,7 @@ class Checkpoint:
     every : int
         Number of batches between two writes.
     params : mapping of str to value
-        Parameters that determine the result, besides the data.
+        Parameters that determine the result, in addition to the data.
     data : mapping of str to array, or to an object with a ``digest`` method
         Samples and labels.
     n_batches : int

@@ -1,6 +1,6 @@
 """Contrastive Hebbian learning: the clamped phase against the free phase.
 
-Equation 4 uses codes inferred from all modalities with all drivers on. At inference the code is
+Eq. 4 uses codes inferred from all modalities with all drivers on. At inference the code is
 inferred from the observed modalities only, with drivers off. In the last part of a training run,
 `Contrast` uses both codes::
 

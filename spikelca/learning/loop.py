@@ -77,9 +77,9 @@ class Progress:
     n_samples : int
         Number of samples of this batch.
     active : float
-        Mean number of active neurons.
+        Mean number of active neurons per sample.
     error : mapping of modality to float
-        Mean ``|x - Phi a|^2 / |x|^2`` before the step.
+        ``sum |x - Phi a|^2 / sum |x|^2`` over the samples of this batch, before the step.
     redrawn : int, default=0
         Number of idle atoms re-initialised.
 
@@ -119,12 +119,12 @@ def learn(
         Number of batches of the whole training run, to which the strength of drivers refers (if
         None, their strength is constant).
     first : int, default=0
-        Number of batches before, when a training run is resumed.
+        Number of batches that are already learned, if a training run is resumed.
     tol : float, default=1e-3
         Tolerance of the steady-state codes, see `Circuit.encode`.
     engine : {"numba", "reference"} or Engine, default="numba"
     rng : numpy Generator, optional
-        Draws new atoms for idle neurons; if None, these are not re-initialised.
+        Draws new atoms for idle neurons; if None, idle atoms are not re-initialised.
     contrast : Contrast, optional
         Makes the last part of the training run contrastive; requires ``n_batches``.
     observe : sequence of str, default=()
@@ -138,6 +138,8 @@ def learn(
     ------
     ValueError
         If the clamped and the free phase of a contrast are identical.
+    NotImplementedError
+        With contrast, for a `RemoteBatch`.
 
     Examples
     --------

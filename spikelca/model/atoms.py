@@ -1,7 +1,7 @@
 """Stacked atoms: norms, Gram matrix, checks, initial atoms and the stability limit.
 
 The stacked atom of a neuron is ``[sqrt(w_1) Phi_1; sqrt(w_2) Phi_2; ...]``, its atoms of all
-modalities; it has unit norm.
+modalities. Learning normalises it to unit norm.
 
 Forward Euler of ``tau du/dt = -u + b - L a`` is stable for ``dt / tau < 2 / lambda_max(L + 1)``.
 Only the active neurons count, so the limit is sufficient but not tight. A larger step may diverge
@@ -206,7 +206,7 @@ def _perturb_duplicates(atoms: Mapping[str, FloatArray], rng: np.random.Generato
 
 
 MAX_STEP = 0.1
-"""Upper limit of ``dt / tau`` for the default step, whatever the spectrum."""
+"""Upper limit of ``dt / tau`` for the default step, for any Gram matrix."""
 
 
 def largest_eigenvalue(gram: FloatArray, n_iter: int = 100) -> float:

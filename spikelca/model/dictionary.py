@@ -85,7 +85,7 @@ class Dictionary:
     plasticity : Hebbian or None, default=Hebbian()
         Learning rule of these synapses; None for synapses that never change.
     inputs : AnalogInput, PoissonInput or SpikingResidual, default=AnalogInput()
-        Kind of the input neurons in a simulation. `Circuit.encode` and the batch rule use only
+        Kind of the input cells in a simulation. `Circuit.encode` and the batch rule use only
         the mean input, which is the same for all kinds.
 
     Raises

@@ -313,11 +313,11 @@ class OrdinalDriver(Driver):
     mode : {"current", "linked", "clamp"}, default="current"
         Interpretation of the third input, see `spikelca.model.drivers`.
     excitation : float, default=0.01
-        Current into the block of the sample's class ("current"). Keep it below the threshold.
+        Current into the block of the sample's class (mode "current"), below the threshold.
     inhibition : float, default=0.05
-        Current subtracted from the neurons of all other blocks ("current").
+        Current subtracted from the neurons of all other blocks (mode "current").
     gain : float, default=0.2
-        g, the gain of the identity dictionary ("linked").
+        g, the gain of the identity dictionary (mode "linked").
     fade : Fade, optional
         Strength of the driver over a training run; None for a constant driver. A clamp is not
         scaled: it holds until ``fade.until`` and is then released.

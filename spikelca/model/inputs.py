@@ -1,10 +1,10 @@
-"""Input neurons: the form in which a stimulus x reaches the circuit.
+"""Input cells: the form in which a stimulus x enters the circuit.
 
 `Dictionary.inputs` selects the kind of an input population (default: analog). The time average of
 the input is x for all kinds.
 
 ===============  ======================================================  ==========================
-kind             output of an input neuron                               error
+kind             output of an input cell                                 error
 ===============  ======================================================  ==========================
 AnalogInput      a constant current                                      none
 PoissonInput     random spikes at the rate ``|x| / (quantum tau)``       noise, smaller for longer
@@ -55,8 +55,9 @@ class PoissonInput:
 
         Var u_j = quantum / (2 - k) sum_i w^2 Phi_ij^2 |x_i|
 
-    A spike adds ``quantum sign(x)`` to the dendrites u (lateral wiring) or to the residual neuron r
-    (residual wiring), where it decays with tau.
+    A spike of input i adds ``quantum sign(x_i)`` to its residual neuron r_i (residual wiring), or
+    ``w Phi_ij quantum sign(x_i)`` to the dendrite u_j of every neuron (lateral wiring), where it
+    decays with tau.
 
     Parameters
     ----------
@@ -169,4 +170,4 @@ class SpikingResidual:
 
 
 Inputs = AnalogInput | PoissonInput | SpikingResidual
-"""The kinds of input neurons of a dictionary."""
+"""The kinds of input cells of a dictionary."""

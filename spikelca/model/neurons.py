@@ -24,6 +24,11 @@ class Neuron:
     tau : float or Brian2 quantity, default=10 ms
         Membrane time constant.
 
+    Raises
+    ------
+    ValueError
+        If tau is not a time > 0.
+
     Examples
     --------
     >>> issubclass(RateNeuron, Neuron) and issubclass(SpikingNeuron, Neuron)
@@ -77,7 +82,8 @@ class SpikingNeuron(Neuron):
     ::
 
         tau du/dt = -u + b + d(t)                    on a spike of j:  u_i -= L_ij theta
-        tau dv/dt = (u - lam) [u > lam or v > floor]
+        tau dv/dt = (u - lam) [u > lam or v > floor]     (soft threshold)
+        tau dv/dt = u [u > lam]                          (hard threshold)
         spike when v >= theta;  reset  v -= theta
         a = theta n_spikes / (window / tau)
 
@@ -105,7 +111,7 @@ class SpikingNeuron(Neuron):
     Raises
     ------
     ValueError
-        If tau or quantum is not > 0, or the floor is > 0.
+        If tau or quantum is not > 0, or the floor is > 0 or not finite.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """Plasticity: Hebbian rule, normalisation and re-initialisation of idle atoms, contrast.
 
 Eq. 4 of the paper is Hebbian: a synapse changes by the product of post-synaptic output and
-pre-synaptic error, ``dPhi_i ~ a (x) (X_i - Phi_i a)``, at the steady-state code. Three additions
-make it robust:
+pre-synaptic error, the outer product ``dPhi_i ~ a (x) (X_i - Phi_i a)``, at the steady-state code.
+Three additions make it robust:
 
 * **Step size per atom.** ``eta / H_j``, where ``H_j`` is a decayed sum of ``a_j^2``, the curvature
   of the energy along atom j. Frequently used atoms take small steps, rarely used ones large steps.
@@ -205,7 +205,7 @@ _SOURCES: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
 
 @dataclass(frozen=True)
 class IdleAtoms:
-    """When an atom counts as idle, and the source of its new values.
+    """Condition for an idle atom, and the source of its new values.
 
     Parameters
     ----------
@@ -295,8 +295,8 @@ class Contrast:
     rate : float, default=1.0
         Factor on the rate of the Hebbian rule; it decreases to zero at the end.
     recall_rate : float, default=0.04
-        rho, a further factor for modalities that are not observed. They learn slowly, because the
-        step vanishes once the free code reconstructs them without error.
+        rho, a further factor on the rate for unobserved modalities. Their step vanishes when the
+        free code reconstructs them without error.
 
     Raises
     ------

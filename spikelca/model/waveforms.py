@@ -73,9 +73,9 @@ class Waveform(ABC):
         """Return the sum with a waveform or a number."""
         if isinstance(other, Waveform):
             return Sum(self, other)
-        return (
-            Sum(self, Constant(float(other))) if isinstance(other, numbers.Real) else NotImplemented
-        )
+        if isinstance(other, numbers.Real):
+            return Sum(self, Constant(float(other)))
+        return NotImplemented
 
     def __radd__(self, other: float) -> Waveform:
         # `sum` starts from zero.
@@ -198,8 +198,14 @@ class Pulse(Waveform):
     Parameters
     ----------
     height : float
-    start, stop : float
+        The current from start to stop.
+    start, stop : float or Brian2 quantity
         Seconds.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, or start is not before stop.
 
     Examples
     --------
@@ -232,8 +238,14 @@ class Ramp(Waveform):
     Parameters
     ----------
     height : float
-    start, stop : float
+        The current after stop.
+    start, stop : float or Brian2 quantity
         Seconds.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, or start is not before stop.
 
     Examples
     --------
@@ -264,10 +276,16 @@ class Sine(Waveform):
     Parameters
     ----------
     amplitude : float
+        Largest current.
     frequency : float
         Hertz.
     phase : float, default=0.0
         Radians.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite.
 
     Examples
     --------
@@ -303,8 +321,14 @@ class Noise(Waveform):
     sd : float
         Standard deviation.
     seed : int
-    hold : float, default=1 ms
-        Seconds.
+        Seed of the noise.
+    hold : float or Brian2 quantity, default=1 ms
+        Duration of each value.
+
+    Raises
+    ------
+    ValueError
+        If sd is < 0 or not finite, the seed is not a whole number >= 0, or hold is not a time > 0.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """Circuits as JSON and arrays, and the state of random generators.
 
-A learned circuit is restored bit for bit: atoms are not normalised again, and atoms that became
-equal during learning stay equal. Shapes, precisions, drivers, the state of the learning rule and
-the finiteness of all numbers are checked.
+A learned circuit is restored bit-identically. Atoms that became equal during learning are accepted,
+although a new circuit rejects equal atoms. Shapes, precisions, drivers, the state of the learning
+rule and the finiteness of all numbers are checked.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def circuit_from_json(data: Any, path: str, arrays: ArrayStore) -> Circuit:
     for driver in drivers:
         driver.check(n_neurons, transfer)
     state = _state_from_json(fields["plasticity"], f"{path}.plasticity", arrays, n_neurons)
-    # The constructor would normalise the atoms. A circuit of one neuron checks the other fields.
+    # The constructor rejects equal atoms, so a circuit of one neuron checks the other fields.
     template = Circuit(neuron, transfer, [Dictionary("one", np.eye(1))], (), fields["wiring"], idle)
     return template._replace(dictionaries=dictionaries, drivers=drivers, plasticity=state)
 

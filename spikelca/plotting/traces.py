@@ -23,7 +23,7 @@ from spikelca.plotting.style import (
 )
 
 MAX_COLOURED = 8
-"""Default number of coloured neurons; the tenth class colour is the grey of the others."""
+"""Default number of coloured neurons. The tenth class colour is grey, as are the other neurons."""
 
 
 def draw_membrane(

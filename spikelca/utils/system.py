@@ -2,8 +2,8 @@
 
 Training consists of thousands of small matrix products. Several BLAS threads would spend most of
 their time waiting for each other, and the rounding of a sum would depend on their number; so BLAS
-is limited to one thread. Kernels, products and solvers release the interpreter's lock, so two
-threads can run two training runs at a time, with results bit-identical to those of a single run.
+is limited to one thread. Kernels, products and solvers release the GIL, so two threads can run two
+training runs at a time, with results bit-identical to those of a single run.
 """
 
 from __future__ import annotations

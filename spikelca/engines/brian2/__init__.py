@@ -141,10 +141,13 @@ class Brian2Engine(Engine):
 
     Raises
     ------
+    ValueError
+        If the target is unknown or the batch size is below one.
     ImportError
-        If Brian2 cannot be imported.
+        If Brian2 cannot be imported; raised by a run.
     RuntimeError
-        If the target is "cython" and the compiler does not work. The target is never changed.
+        If the target is "cython" and the compiler does not work; raised by a run. The target is
+        never changed.
     """
 
     target: str = "numpy"

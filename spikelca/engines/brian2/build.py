@@ -109,7 +109,7 @@ def _connect_inputs(synapses: Any, problem: Problem, p: InputPopulation) -> None
     charge, n_copies = p.quantum * np.sign(p.stimulus), len(synapses.source) // p.stimulus.size
     sample, cell = np.nonzero(charge)
     if not len(cell):
-        # Brian2 takes no empty list; a synapse without weight does nothing.
+        # Brian2 does not accept an empty list; a synapse of weight zero has no effect.
         sample, cell = np.zeros(1, np.int64), np.zeros(1, np.int64)
     sample, cell = np.repeat(sample, n_copies), np.repeat(cell, n_copies)
     target = sample * p.stimulus.shape[1] + cell
@@ -308,7 +308,7 @@ def _connect(synapses: Any, n_samples: int, pre: NDArray[np.int64], post: NDArra
              widths: tuple[int, ...], weights: FloatArray) -> None:  # fmt: skip
     """Make the same synapses for each sample."""
     if not len(pre):
-        # Brian2 takes no empty list; a synapse without weight does nothing.
+        # Brian2 does not accept an empty list; a synapse of weight zero has no effect.
         pre, post, weights = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1)
     block = np.arange(n_samples, dtype=np.int32)[:, None]
     sources = (pre.astype(np.int32) + block * np.int32(widths[0])).ravel()
@@ -334,7 +334,7 @@ def _make_monitors(
         )
     for p in problem.inputs:
         if p.quantum:
-            # Random spikes are emitted by the generator, not by the residual neuron behind it.
+            # Random spikes are emitted by the generator, not by its residual neuron.
             monitors[f"input spikes:{p.name}"] = brian2.SpikeMonitor(
                 {**inputs, **random}[p.name],
                 record=False,

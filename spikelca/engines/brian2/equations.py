@@ -122,7 +122,10 @@ CHARGE = {
 
 @dataclass(frozen=True)
 class ModelEquations:
-    """The equations of one circuit as text."""
+    """The equations of one circuit in the syntax of Brian2, as readable text by ``str``.
+
+    Attributes of tuples have one entry per modality; absent parts are None or empty.
+    """
 
     population: str
     threshold: str | None = None

@@ -43,10 +43,11 @@ class Brian2Circuit:
     lateral : brian2.Synapses or None
         L (lateral wiring).
     monitors : mapping of str to monitor
-        "spikes", and one for each recorded trace.
+        "spikes", "input spikes:<modality>" for spiking inputs, and one for each recorded trace.
     equations : str
         The model as readable text.
     clock : brian2.Clock
+        Clock of all objects, for objects that are added.
     problem : Problem
         The problem from which the objects were made.
 
@@ -92,6 +93,11 @@ class Brian2Circuit:
     def set_stimuli(self, problem: Problem) -> None:
         """Replace stimuli, constant currents and clamps, without a change of the state.
 
+        Parameters
+        ----------
+        problem : Problem
+            With the same circuit and number of samples.
+
         Raises
         ------
         NotImplementedError
@@ -113,12 +119,24 @@ class Brian2Circuit:
             self.variable("b")[:] = problem.sequential_drive() + problem.current
 
     def set_state(self, state: Mapping[str, FloatArray]) -> None:
-        """Set state variables: "u", "v", "s" and "r:<modality>"."""
+        """Set state variables by name; other names are ignored.
+
+        Parameters
+        ----------
+        state : mapping of str to (n_samples, width)
+            "u", "v", "s", "r:<modality>" and "p:<modality>", as ``Response.state``.
+        """
         for name in state.keys() & self.problem.state_widths().keys():
             self.variable(name)[:] = state[name]
 
     def variable(self, name: str) -> FloatArray:
-        """Return a live view of a variable, also "r:<modality>": (n_samples, width)."""
+        """Return a live view of a variable: (n_samples, width).
+
+        Parameters
+        ----------
+        name : str
+            Variable of the population, or "r:<modality>" or "p:<modality>" of an input population.
+        """
         group = self.inputs[name[2:]] if name[:2] in ("r:", "p:") else self.population
         values = group.variables[name.split(":")[0]].get_value()
         return np.asarray(values).reshape(self.problem.n_samples, -1)
@@ -127,6 +145,11 @@ class Brian2Circuit:
         """Return a live view of the weights: (n_samples, n_inputs, n_neurons).
 
         It is valid as long as no synapse is added.
+
+        Parameters
+        ----------
+        modality : str
+            Name of a modality (residual wiring).
         """
         weights = np.asarray(SharedMemory(self.synapses[modality].variables["w"]))
         return weights.reshape(self.problem.n_samples, -1, self.problem.n_neurons)

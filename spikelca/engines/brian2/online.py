@@ -54,7 +54,7 @@ def learn_online(presentations: Sequence[Problem], rule: OnlineRule, code: Any) 
 
 
 class OnlineRun:
-    """The operation between presentations, and the values that it records."""
+    """The update between presentations, called by Brian2, and the values that it records."""
 
     def __init__(
         self, circuit: Brian2Circuit, presentations: Sequence[Problem], rule: OnlineRule

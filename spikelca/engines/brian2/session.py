@@ -85,7 +85,7 @@ def _ignored_warnings() -> tuple[type[Warning], ...]:
 
 @contextmanager
 def use_preferences() -> Iterator[None]:
-    """A context with the preferences of the engine, which are restored at its end."""
+    """Set the preferences of the engine in a context, and restore the previous ones at its end."""
     prefs = import_brian2().prefs
     previous = {name: prefs[name] for name in PREFERENCES}
     try:

@@ -1,4 +1,4 @@
-"""The fast engine: kernels on arrays, compiled by Numba."""
+"""The Numba engine: compiled kernels on arrays, in parallel threads."""
 
 from __future__ import annotations
 

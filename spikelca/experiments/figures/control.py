@@ -1,7 +1,7 @@
 """Figure 7: accuracy and order of the code as a function of the driver strength.
 
 Short training runs and a classifier with a fixed constant show a trend; the accuracies are not
-those of Table I. They are computed on validation-out training images.
+those of Table I. They are computed on held-out training images.
 """
 
 from __future__ import annotations

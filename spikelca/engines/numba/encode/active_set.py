@@ -70,10 +70,11 @@ from spikelca.engines.numba.jit.layout import allocate_aligned, padded_neurons
 from spikelca.utils.validation import FloatArray
 
 KEEP_FRACTION = 0.5
-"""A candidate is added if its drive still exceeds its threshold by this fraction of the cutoff."""
+"""A candidate is added if its excess at the target is at least this fraction of the cutoff."""
 
 CANDIDATE_FRACTION = 0.6
-"""Cutoff of a round: candidates have at least this fraction of the largest excess."""
+"""Cutoff of a round: candidates have at least this fraction of the largest excess, the amount by
+which a neuron is driven beyond its threshold."""
 
 MAX_STALLED_ROUNDS = 10
 """Number of rounds without progress after which the method stops."""
@@ -132,7 +133,24 @@ class SampleInput(NamedTuple):
 
 
 class ActiveSetWorkspace(NamedTuple):
-    """Workspace of one thread: arrays of the active neurons, then arrays of all neurons."""
+    """Workspace of one thread: arrays of the active neurons, then arrays of all neurons.
+
+    Attributes
+    ----------
+    Q : (max_active, width)
+        Inverse of the Gram block of the active neurons, or its Cholesky factor (`cholesky.py`).
+    active : (max_active,)
+        The active neurons.
+    sign, a, target, gradient : (width,)
+        Their signs, their outputs, the outputs at the target of the line search, and the gradients
+        ``c_j - sigma_j t_j`` of the energy (with the opposite sign) at a.
+    w, t : (width,)
+        Vectors of the last update: ``G_Sj`` and ``Q G_Sj`` of the atom j that is tested.
+    c, excess : (n_padded,)
+        ``b - G a``, and the amount by which each neuron is driven beyond its threshold.
+    candidates : (n_padded + 1,)
+        Neurons that may be added in this round.
+    """
 
     Q: FloatArray
     active: Any
@@ -212,8 +230,8 @@ def line_search(workspace: ActiveSetWorkspace, n: int) -> int:
             a[p] += longest * (target[p] - a[p])
         if leaving < 0:
             return n
-        # Held at zero, this neuron changes the minimum over the others: by the block inverse,
-        # target_q decreases by Q_pq target_p / Q_pp. No linear system has to be solved.
+        # With a_p held at zero, the minimum over the others is at another place: by the formula for
+        # the inverse of a block matrix, target_q decreases by Q_pq target_p / Q_pp.
         row = workspace.Q[leaving]
         scaled = target[leaving] / row[leaving]
         for q in range(n):
@@ -332,6 +350,7 @@ def swap_atom(
         return UPDATED, n
     # Along (a_S, a_j) += step (-Q G_Sj, 1) the reconstruction is constant, and the cost decreases
     # linearly. Hence the best step is the longest one, at which the first neuron reaches zero.
+    # Per unit of the step, |a_p| decreases by fall = sigma_j t_p sigma_p.
     leaving, step = NO_INDEX, one
     for p in range(n):
         fall = side * workspace.t[p] * workspace.sign[p]
@@ -383,6 +402,8 @@ def evaluate(
 ) -> tuple[float, float, float, float]:
     """Compute the gradients of the active neurons, and the sums for the duality gap.
 
+    The gradient of neuron j is ``c_j - sigma_j t_j``, zero at the minimum over the active neurons.
+
     Returns
     -------
     ab, ac, cost : float
@@ -420,7 +441,8 @@ def update_report(
     ``ab``, ``ac`` and ``cost`` are results of `evaluate`; ``violation`` is the largest amount by
     which a neuron violates the conditions of the optimum.
     """
-    # The dual point is the residual, scaled until |c_j| <= t_j for all neurons. Without one (a
+    # The dual point is the residual, scaled until |c_j| <= t_j for all neurons. The factor
+    # 1 + violation / min t suffices, because |c_j| <= t_j + violation. Without a dual point (a
     # current above the threshold) the residual decides.
     has_dual_point = sample.min_threshold > 0
     report[GAP] = np.nan
@@ -454,7 +476,7 @@ def active_set_sample(
         compute_excess(workspace.c, upper, lower, workspace.excess)
         ab, ac, cost, max_gradient = evaluate(b, upper, lower, workspace, n)
         excess = max_element(workspace.excess)
-        # An active neuron that is not at its minimum counts like an inactive one that should be.
+        # At the optimum, gradients of active neurons are zero and no inactive neuron has an excess.
         violation = max(np.float64(excess), max_gradient, 0.0)
         is_converged = update_report(sample, settings, ab, ac, cost, violation, report)
         if is_converged or is_stuck or report[ROUNDS] >= settings.max_iter:
@@ -484,7 +506,7 @@ def active_set_sample(
         # A swap is needed only if no other neuron lowers the energy.
         if dependent >= 0 and not has_grown:
             status, n = swap_atom(b, gram, upper, lower, dependent, singular_tol, workspace, n)
-            # The code has changed even if the neuron was not added: evaluate it once more.
+            # The code has changed even if the neuron was not added: evaluate it again.
             is_stuck = status == STUCK
 
 

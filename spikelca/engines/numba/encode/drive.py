@@ -50,7 +50,7 @@ def list_nonzero(X: FloatArray, row: int, weight: Any, nonzero: Any, values: Flo
             nonzero[n], values[n] = k, weight * x[k]
             mask &= mask - 1
             n += 1
-    # Each remaining input is written; the next one overwrites it if it is zero.
+    # Each remaining input is written; if it is zero, the next one overwrites it.
     for k in range(n_whole, n_inputs):
         nonzero[n], values[n] = k, weight * x[k]
         n += x[k] != 0

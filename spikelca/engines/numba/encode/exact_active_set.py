@@ -6,12 +6,12 @@ float64, from the code that was reached. A round is one step of the method of La
 generalised to a threshold for each neuron:
 
 1. Compute ``c = b - G a`` from a alone, and stop if the duality gap allows.
-2. Add the silent neuron j that is driven furthest beyond its threshold. If its atom lies in the
-   span of the active ones, move along ``(a_S, a_j) += s (-G_SS^-1 G_Sj, 1)``, which leaves
-   the reconstruction as it is and lowers the cost, until an active neuron reaches zero; remove that
+2. Add the inactive neuron j that is driven furthest beyond its threshold. If its atom lies in the
+   span of the active ones, move along ``(a_S, a_j) += s (-G_SS^-1 G_Sj, 1)``, which leaves the
+   reconstruction unchanged and lowers the cost, until an active neuron reaches zero; remove that
    neuron, and repeat until the atom of j lies outside the span.
 3. Move from a towards the minimum of the energy over the active neurons with their signs held.
-   Where a neuron reaches zero first, remove it and move on with the others.
+   If a neuron reaches zero first, remove it and continue with the others.
 
 The first round omits step 2, because an initial code need not be at the minimum over its active
 neurons.
@@ -232,7 +232,7 @@ def exact_active_set_sample(
                 gram, upper, lower, np.argmax(workspace.excess), settings.dependence_tol,
                 workspace, n,
             )  # fmt: skip
-            # The code has changed even if the neuron was not added: evaluate it once more.
+            # The code has changed even if the neuron was not added: evaluate it again.
             is_stuck = status == STUCK
         n = n if is_stuck else move_to_minimum(workspace, n)
         at_minimum = True

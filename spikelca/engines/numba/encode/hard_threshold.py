@@ -69,6 +69,23 @@ class HardThresholdWorkspace(NamedTuple):
     """Workspace of one thread: arrays of all neurons, of the active ones, and of the tracked ones.
 
     The active neurons are the first of the tracked ones.
+
+    Attributes
+    ----------
+    u, c, excess : (n_padded,)
+        Potentials, ``b + d - G a``, and the amount by which a potential is beyond its threshold.
+    active, a : (n_padded + 1,)
+        The active neurons and their outputs.
+    Q, inverse_order : (max_tracked, width), (max_tracked,)
+        Inverse of the Gram block of the active neurons, and the order of its rows.
+    target, w, t : (width,)
+        The outputs a*, and vectors of the solver.
+    tracked, tracked_gram : (n_padded + 1,), (max_tracked, width)
+        The tracked neurons, and the Gram matrix from the active to the tracked ones.
+    tracked_u, tracked_product, filtered_a : (width,)
+        u and ``G a`` of the tracked neurons, and the filtered outputs h of the active ones.
+    traits : (4, width)
+        Constants of the tracked neurons: drive, leak and both thresholds.
     """
 
     u: FloatArray
@@ -135,7 +152,7 @@ def find_active(
         is_same &= workspace.excess[workspace.active[p]] > 0
     has_changed = not (is_same and n_active == n)
     if has_changed:
-        # Without a branch, because which neurons are active cannot be predicted.
+        # Without a branch, because the processor cannot predict which neurons are active.
         n = 0
         for j in range(workspace.u.shape[0]):
             workspace.active[n] = j
@@ -155,7 +172,7 @@ def hard_residual(
     """
     c, residual = workspace.c, workspace.c.dtype.type(0)
     for p in range(n):
-        # b + d - L a = c + a, of which T keeps the whole value or nothing.
+        # T returns b + d - L a = c + a unchanged if it is beyond a threshold, otherwise zero.
         j, a = workspace.active[p], workspace.a[p]
         stays_active = c[j] + a > upper[j] or -c[j] - a > lower[j]
         residual = max(residual, abs(c[j]) if stays_active else abs(a))
@@ -392,7 +409,7 @@ def hard_threshold_sample(
         n, has_changed = find_active(upper, lower, workspace, n)
         n_steps += 1
         n_stable = 0 if has_changed else n_stable + 1
-        # The bounds take the time of several steps, and are useless while S still changes.
+        # The bounds take the time of several steps, and are of no use while S still changes.
         if n_stable < MIN_STABLE_STEPS:
             continue
         n_stable = 0

@@ -125,8 +125,9 @@ def remove_from_inverse(Q: FloatArray, active: Any, n: int, p: int, t: FloatArra
     """Remove active neuron p; the last active neuron moves to its index."""
     last, row = n - 1, Q[p]
     copy_row(row, t, n)
-    # The same formula backwards: t is column p of Q, and the inverse of the block without neuron p
-    # is Q - t t' / t_p. This sets row and column p to zero, and the last ones are moved there.
+    # The formula of `append_to_inverse` in reverse: with column p of Q as t, the inverse of the
+    # block without neuron p is Q - t t' / t_p. Row and column p become zero, and the last ones are
+    # moved there.
     rank_one_update(Q, t, t.dtype.type(-1) / t[p], n)
     if p != last:
         end = Q[last]
@@ -139,7 +140,7 @@ def remove_from_inverse(Q: FloatArray, active: Any, n: int, p: int, t: FloatArra
 
 @jit("fast", inline="llvm", plain=plain_loops.compute_excess)
 def compute_excess(c: FloatArray, upper: FloatArray, lower: FloatArray, excess: FloatArray) -> None:
-    """Compute by how much each neuron is driven beyond its thresholds; negative if it is not."""
+    """Compute ``max(c - upper, -c - lower)``: the amount by which c is beyond a threshold."""
     for start in range(0, c.shape[0], vector_width(c)):
         vector = load(c, start)
         above, below = sub(vector, load(upper, start)), sub(neg(vector), load(lower, start))

@@ -1,9 +1,9 @@
-"""Encoding with the fast engine: the order of the solvers, and their arrays.
+"""Encoding with the Numba engine: the order of the solvers, and their arrays.
 
 Soft-threshold codes are computed by a fast active-set method in the precision of the circuit, which
-converges for nearly all samples. The others, because of coherent atoms or a tolerance that float32
-cannot reach, continue in float64 with an active-set method that always terminates. Hard-threshold
-codes that do not converge in float32 are computed again in float64.
+converges for nearly all samples. The other samples (with coherent atoms, or a tolerance that
+float32 cannot reach) continue in float64 with an active-set method that always terminates.
+Hard-threshold codes that do not converge in float32 are computed again in float64.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Compilation of kernels with Numba: without the GIL, and cached on disk where possible.
 
-Kernels are serial and release the GIL. Samples do not interact, so that blocks of samples run in
-Python threads (`parallel.py`). Hence results do not depend on the number of threads, and neither
-forks nor concurrent callers can interfere with a threading layer of Numba.
+Kernels are serial and release the GIL. Samples do not interact, so blocks of samples run in Python
+threads (`parallel.py`). Hence results do not depend on the number of threads, and the process can
+be forked and can call kernels from several threads, because no threading layer of Numba is used.
 
 Numba's cache checks the file of a cached function, but not the files of the kernels that it calls.
 After an upgrade, stale kernels could therefore remain in use. To prevent this, the name of each

@@ -13,7 +13,7 @@ it.
 
 Safety
 ------
-These functions do not check what they are given:
+These functions do not check their arguments:
 
 * `load` and `store` do not check bounds. The index counts elements in memory order, and a whole
   vector from there on must lie in the array. Arrays are therefore padded (`layout.py`).
@@ -22,7 +22,7 @@ These functions do not check what they are given:
   be freed while in use.
 * `ctz` is undefined for zero.
 
-They use internals of Numba (`numba.core.cgutils`, models of types), and are tested with the
+They use internals of Numba (`numba.core.cgutils`, models of types), and are tested with its
 versions from `TESTED_NUMBA[0]` up to, but not including, `TESTED_NUMBA[1]`. With another version,
 or if the environment variable SPIKELCA_SIMD is 0, `plain_loops.py` is compiled instead.
 """
@@ -280,7 +280,7 @@ def _drop_meminfo(context: Any, builder: Any, kind: Any, value: Any) -> Any:
 
 @simd_intrinsic
 def skip_refcount(typingctx: Any, value: Any) -> Any:
-    """Return the same array, or the same tuple of arrays, without reference counting."""
+    """Return the same array or tuple of arrays, without reference counting if `USE_SIMD`."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         if not USE_SIMD:

@@ -1,7 +1,7 @@
 """Memory layouts of the kernels: rows and tiles of whole cache lines.
 
-These arrays depend on the circuit alone and are cached with it (`DerivedArrays`). The padding
-behind the last neuron has no synapses and never becomes active.
+These arrays depend on the circuit alone and are cached with it (`DerivedArrays`). The padding after
+the last neuron has no synapses and never becomes active.
 """
 
 from __future__ import annotations
@@ -58,9 +58,10 @@ def pad_gram_rows(gram: FloatArray) -> FloatArray:
 
 
 def tile_lateral(gram: FloatArray) -> FloatArray:
-    """Store -L as tiles: the columns of a few neurons, from all presynaptic neurons, together.
+    """Store -L as tiles, one for as many postsynaptic neurons as fill a cache line.
 
-    The number of rows is odd, for the reason given in `pad_gram_rows`.
+    A tile contains their weights from all presynaptic neurons, one row for each. The number of
+    rows is odd, for the reason given in `pad_gram_rows`.
 
     Returns
     -------
@@ -77,7 +78,9 @@ def tile_lateral(gram: FloatArray) -> FloatArray:
 
 
 def tile_synapses(atoms: FloatArray) -> FloatArray:
-    """Store Phi as tiles: the synapses onto as many neurons as fill four cache lines.
+    """Store Phi as tiles, one for as many neurons as fill four cache lines.
+
+    A tile contains their synapses from all inputs, one row for each input.
 
     Returns
     -------

@@ -27,7 +27,7 @@ _pool: dict[Callable[..., Any], tuple[Any, deque[Any]]] = {}
 
 @contextmanager
 def borrow_workspace(make: Callable[..., Workspace], *size: Any) -> Iterator[Workspace]:
-    """A context with a workspace ``make(*size)`` that no other thread uses, taken from a pool.
+    """Take a workspace ``make(*size)`` from a pool for a context; no other thread uses it.
 
     Allocating memory takes longer than encoding one sample, so that workspaces are reused. The
     pool of each function `make` contains workspaces of the last size only, at most one for each
@@ -53,7 +53,7 @@ def max_threads() -> int:
 
 @contextmanager
 def limit_threads(n_threads: int) -> Iterator[None]:
-    """A context in which kernels run on at most a number of threads."""
+    """Limit the number of threads of the kernels in a context."""
     previous = numba.get_num_threads()
     numba.set_num_threads(min(n_threads, max_threads()))
     try:

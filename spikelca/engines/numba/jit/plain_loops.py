@@ -1,8 +1,8 @@
 """The kernels that use SIMD intrinsics, as plain loops.
 
-Each function is the twin of the kernel with its name, with the same arguments. The twins state what
-the SIMD kernels compute, are tested against them, and are compiled instead of them where the
-intrinsics are not used, see `intrinsics.USE_SIMD`. Results may differ in the rounding of sums.
+Each function is the twin of the kernel with the same name and arguments, whose docstring describes
+both. The twins are tested against the kernels, and are compiled instead of them if the intrinsics
+are not used (`intrinsics.USE_SIMD`). Results may differ in the rounding of sums.
 """
 
 from __future__ import annotations

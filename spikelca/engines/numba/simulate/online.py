@@ -1,4 +1,4 @@
-"""Learning in simulation with the fast engine: one sample after the other, without a reset."""
+"""Learning in simulation with the Numba engine: one sample after the other, without a reset."""
 
 from __future__ import annotations
 

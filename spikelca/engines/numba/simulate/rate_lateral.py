@@ -67,7 +67,8 @@ class SpanWorkspace(NamedTuple):
     threshold, untracked_threshold : (width,)
         Thresholds of all neurons; the same with infinity for tracked neurons.
     velocity : (width,)
-        Distance between u and the value that it approaches if its input stays constant.
+        Estimate of ``tau du/dt = b + d - L a - u``, the distance from u to the value that it
+        approaches if its input stays constant.
     c : (SPAN_STEPS, width)
         ``b + d`` at each step; only the first row if it is constant.
     u : (SPAN_STEPS + 1, width)
@@ -145,8 +146,8 @@ def predict_active(k: Any, two_sided: bool, workspace: SpanWorkspace) -> int:
     """Mark the neurons that may be active within the span; return their number."""
     n, u, velocity = 0, workspace.u[0], workspace.velocity
     fraction = velocity.dtype.type(PREDICTION_FRACTION)
-    # With constant input, u approaches its limit exponentially: after n steps it has covered
-    # 1 - (1 - k)^n of the distance. It is monotonic, so that its extremes are at both ends.
+    # With constant input, u approaches its limit exponentially: a step covers the fraction k of the
+    # distance, n steps cover 1 - (1 - k)^n. u is monotonic, so its extremes are at both ends.
     covered = velocity.dtype.type(1 - (1 - k) ** SPAN_STEPS)
     for j in range(u.shape[0]):
         end = u[j] + covered * velocity[j]
@@ -176,7 +177,8 @@ def update_tracked(tiles: FloatArray, n: int, n_predicted: int, workspace: SpanW
         workspace.untracked_threshold[neuron] = workspace.threshold[neuron]
     count = np.uintp(0)
     for j in range(workspace.predicted.shape[0]):
-        # Without a branch, because the processor cannot predict which neurons are listed.
+        # Without a branch, because the processor cannot predict which neurons are listed: every
+        # neuron is written, and the next one overwrites it unless it is listed.
         workspace.tracked[count], workspace.tile_offset[count] = j, j * width
         count += np.uintp(workspace.predicted[j])
     n = np.int64(count)
@@ -242,7 +244,7 @@ def advance_tracked(k: Any, a: FloatArray, n: int, workspace: SpanWorkspace) -> 
     u, block, drive = workspace.tracked_u, workspace.tracked_block, workspace.tracked_input
     width = vector_width(u)
     # Four vectors of potentials at a time: their sums over the active neurons stay in registers.
-    # Silent tracked neurons contribute a product with zero, which changes nothing.
+    # Silent tracked neurons contribute a product with zero, which leaves the sums unchanged.
     for start in range(0, n, 4 * width):
         p, q, r = start + width, start + 2 * width, start + 3 * width
         c0, c1, c2, c3 = load(drive, start), load(drive, p), load(drive, q), load(drive, r)
@@ -338,7 +340,7 @@ def integrate_all(
             store(u, offset + row_width, u1)
             store(u, offset + 2 * row_width, u2)
             store(u, offset + 3 * row_width, u3)
-            # The largest |u| of the span suffices to detect a misprediction.
+            # The largest u (or |u|) of the span suffices to detect a misprediction.
             high = maximum(high, maximum(maximum(u0, u1), maximum(u2, u3)))
             if params.two_sided:
                 u0, u1 = maximum(neg(u0), neg(u1)), maximum(neg(u2), neg(u3))

@@ -1,6 +1,6 @@
-"""Parts of the simulation kernels that several of them share.
+"""Shared parts of the simulation kernels: arguments, transfer function, drive and traces.
 
-Arguments of the kernels, grouped in named tuples; transfer function, drive and traces.
+Arguments of the kernels are grouped in named tuples.
 """
 
 from __future__ import annotations
@@ -12,7 +12,19 @@ from spikelca.utils.validation import FloatArray
 
 
 class RateParams(NamedTuple):
-    """Parameters of a rate neuron, in the precision of the circuit."""
+    """Parameters of a rate neuron, in the precision of the circuit.
+
+    Attributes
+    ----------
+    k : float
+        dt / tau.
+    lam : float
+        Threshold.
+    hard, two_sided : bool
+        Transfer function: hard instead of soft threshold, signed outputs.
+    self_gain : float
+        Effect of the output on s of the same neuron: 1 minus the gain of linked drivers.
+    """
 
     k: Any
     lam: Any
@@ -132,7 +144,7 @@ def accumulate_drive(
 
 @jit("strict")
 def is_recorded(traces: TraceBuffers, trace_index: int) -> bool:
-    """Whether any trace of this sample is recorded; tested once, and not at each step."""
+    """Whether any trace of this sample is recorded; tested once, not at each step."""
     length = traces.u.shape[0] + traces.v.shape[0] + traces.a.shape[0] + traces.s.shape[0]
     return trace_index >= 0 and length + traces.r.shape[0] > 0
 
@@ -174,7 +186,7 @@ def apply_transfer(
         for j in range(u.shape[0]):
             below = u[j] + shift if -u[j] > params.lam else a[j]
             a[j] = below if allowed[j] else zero
-    # Without a branch, because which neurons are active cannot be predicted.
+    # Without a branch, because the processor cannot predict which neurons are active.
     for j in range(u.shape[0]):
         active[n] = j
         n += a[j] != 0

@@ -1,4 +1,4 @@
-"""Simulation with the fast engine: the arrays of the kernels, and the response made of them.
+"""Simulation with the Numba engine: the arrays of the kernels, and the response from them.
 
 Samples do not interact. Blocks of samples run in parallel threads, and results do not depend on the
 number of threads.
@@ -50,7 +50,9 @@ class RunArrays:
 
     Attributes
     ----------
+    problem : Problem
     state : mapping of str to (n_samples, width)
+        u, v, s, and r and p of all modalities concatenated.
     x : (n_samples, n_inputs)
         Constant inputs, all modalities concatenated.
     phi : (n_inputs, n_neurons)
@@ -170,7 +172,7 @@ def stack_inputs(arrays: list[FloatArray], axis: int, writable: bool) -> FloatAr
         return np.concatenate(arrays, axis)
     stacked = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis)
     stacked = np.ascontiguousarray(stacked).view()
-    # Kernels are compiled once more for each type of array; always use the read-only one.
+    # A kernel is compiled separately for read-only and for writable arrays: always use the former.
     stacked.setflags(write=False)
     return stacked
 

@@ -168,7 +168,23 @@ def clip_at_floor(v: FloatArray, floor: float) -> None:
 
 
 class SpikingParams(NamedTuple):
-    """Parameters of a spiking neuron."""
+    """Parameters of a spiking neuron.
+
+    Attributes
+    ----------
+    k : float
+        dt / tau.
+    lam : float
+        Threshold: v is charged while ``u > lam``.
+    shift : float
+        Subtracted from u in the charge of v: lam (soft threshold), or zero (hard threshold).
+    theta : float
+        Spike quantum.
+    v_floor : float
+        Value of v down to which silent neurons discharge, infinite with a hard threshold.
+    self_gain : float
+        See `RateParams`.
+    """
 
     k: float
     lam: float
@@ -203,7 +219,7 @@ class SpikeOutput(NamedTuple):
 
 @jit("strict")
 def integrate_v(u: FloatArray, v: FloatArray, allowed: FloatArray, params: SpikingParams) -> int:
-    """Compute ``v' = k (u - lam) [u > lam or v > floor] + v``; count those that reach the quantum.
+    """Compute ``v' = k (u - lam) [u > lam or v > floor] + v``; count neurons that reach theta.
 
     With a hard threshold, v is charged by u itself (shift 0) and never discharged (infinite floor).
     """
@@ -222,6 +238,7 @@ def emit_spikes(
 ) -> int:
     """Find the n neurons that fire, count and log their spikes; return the length of the log."""
     n_found, j, in_window = 0, 0, step >= output.window_start
+    # The parabola of `Clock.taper`: (i + 1) (n - i) in step i of a window of n steps.
     weight = (step - output.window_start + 1) * (output.n_steps - step) if in_window else 0
     while n_found < n:
         if v[j] >= theta:
@@ -268,7 +285,7 @@ def spiking_lateral(
     )
     b, waveform, allowed = inputs.b, inputs.waveform, inputs.allowed
     u, v, c, fired = state.u, state.v, scratch.total, scratch.active
-    # Optional parts are tested here and below, because an empty call takes a tenth of a step.
+    # Optional parts are skipped by a test, because an empty call takes a tenth of a step.
     next_event, recording = first_event(input_spikes, start), is_recorded(traces, trace_index)
     for step in range(start, output.n_steps):
         if is_log_full(output, n_logged):
@@ -322,10 +339,10 @@ def record_neurons(
 def apply_plasticity(
     synapses: Synapses, r: FloatArray, learning_rates: FloatArray, fired: Any, n: int
 ) -> None:
-    """Apply ``Phi_j += eta_j theta r`` for each spike of a neuron j, modality by modality.
+    """Apply ``Phi_j += rate_j r`` for each spike of a neuron j, modality by modality.
 
-    ``learning_rates`` contains ``eta_j theta``: (n_modalities, n_neurons), or (0, n_neurons)
-    without plasticity.
+    ``learning_rates`` contains the rate per spike, see `spike_learning_rates`: (n_modalities,
+    n_neurons), or (0, n_neurons) without plasticity.
     """
     phi, input_offsets = synapses.phi, synapses.input_offsets
     for i in range(learning_rates.shape[0]):
