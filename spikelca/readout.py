@@ -252,8 +252,11 @@ def event_energy(
 
 
 def _require_spikes(response: Response) -> tuple[Spikes, Clock]:
-    if response.spikes is None or response.clock is None:
-        raise ValueError("The response must contain spikes. Simulate with record=('spikes',).")
+    if response.spikes is None or response.clock is None or not response.has_all_spikes:
+        raise ValueError(
+            "The response must contain the spikes of all neurons and samples. Simulate with "
+            "record=('spikes',), without neurons= and samples=."
+        )
     return response.spikes, response.clock
 
 

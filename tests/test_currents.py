@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from circuits import RATE, SPIKING, random_circuit, random_stimuli
+from circuits import RATE, SPIKING, random_circuit, random_stimuli, with_inputs
 
 from spikelca import (
     Circuit,
@@ -15,7 +15,9 @@ from spikelca import (
     load,
     save,
 )
-from spikelca.model import Array, Callable, Constant, Noise, Pulse, Ramp, Sine
+from spikelca.model import Array, Callable, Constant, Noise, PoissonInput, Pulse, Ramp, Sine
+from spikelca.plotting import draw_membrane
+from spikelca.readout import exponential, latency
 
 TIMES = np.arange(40) * 1e-3
 WAVES = {
@@ -155,3 +157,76 @@ def test_independent_loop_gives_the_same_spikes_with_a_driver():
     assert found == spikes
     assert len(spikes) > 100
     np.testing.assert_allclose(response.state["u"][0], u, atol=1e-12)
+
+
+# ---------------------------------------------------------------- what a response contains
+
+
+@pytest.mark.parametrize("engine", ["numba", "reference", "brian2"])
+@pytest.mark.parametrize("two_sided", [False, True])
+def test_spikes_are_those_of_recorded_neurons_and_samples(two_sided, engine):
+    circuit = random_circuit(SPIKING, SoftThreshold(0.1, two_sided))
+    X, options = random_stimuli(circuit), {"engine": engine, "record": ("u", "spikes")}
+    whole = circuit.simulate(X, 0.05, 4e-4, **options)
+    part = circuit.simulate(X, 0.05, 4e-4, neurons=[3, 8], samples=[1, 4], **options)
+    cells = [3, 8, 14, 19] if two_sided else [3, 8]
+    kept = np.isin(whole.spikes.neuron, cells) & np.isin(whole.spikes.sample, [1, 4])
+    assert 0 < kept.sum() < len(kept)
+    for found, expected in zip(part.spikes, whole.spikes, strict=True):
+        np.testing.assert_array_equal(found, expected[kept])
+    np.testing.assert_array_equal(part.spikes.times, part.spikes.step * 4e-4)
+    assert (part.neurons.tolist(), part.samples.tolist()) == ([3, 8], [1, 4])
+    np.testing.assert_array_equal(part.code, whole.code)
+    np.testing.assert_array_equal(part.rates(), whole.rates())
+    with pytest.raises(ValueError, match="all neurons and samples"):
+        part.rates(window=0.9)
+    for readout in (latency, exponential):
+        with pytest.raises(ValueError, match="all neurons and samples"):
+            readout(part)
+    assert whole.has_all_spikes
+    assert not part.has_all_spikes
+
+
+def test_plots_and_neo_use_recorded_neurons():
+    pytest.importorskip("neo")
+    from spikelca.interop import to_neo
+
+    circuit = random_circuit(SPIKING)
+    run = circuit.simulate(
+        random_stimuli(circuit), 0.05, 4e-4, record=("u",), neurons=[3, 8], samples=[1]
+    )
+    [signal] = to_neo(run).segments[1].analogsignals
+    assert signal.array_annotations["neuron"].tolist() == [3, 8]
+    ax = draw_membrane(run.times, run.traces["u"][:, 0], neurons=run.neurons)
+    texts = {text.get_text() for text in ax.get_legend().get_texts()}
+    assert texts == {"neuron 3", "neuron 8"}
+    with pytest.raises(ValueError, match="must have 2 numbers"):
+        draw_membrane(run.times, run.traces["u"][:, 0], neurons=[1])
+
+
+def test_repr_of_a_response_is_short():
+    circuit = random_circuit(SPIKING)
+    X = random_stimuli(circuit)
+    for response in (circuit.encode(X), circuit.simulate(X, 0.05, record=("u", "spikes"))):
+        assert len(repr(response)) < 250
+        assert "code (5, 11)" in repr(response)
+
+
+def test_live_circuit_does_not_run_beyond_its_currents():
+    from brian2 import ms
+
+    driver = CurrentDriver(Pulse(0.3, 0.0, 1.0))
+    circuit = random_circuit(SPIKING, drivers=[driver])
+    live = circuit.to_brian2(random_stimuli(circuit), dt=4e-4, duration=0.04)
+    live.run(30 * ms)
+    live.run(10 * ms)
+    with pytest.raises(ValueError, match=r"computed until 0\.04 s"):
+        live.run(1 * ms)
+    random = with_inputs(random_circuit(SPIKING), PoissonInput(0.1, 1), PoissonInput(0.1, 2))
+    live = random.to_brian2(random_stimuli(random), dt=4e-4, duration=0.04)
+    with pytest.raises(ValueError, match=r"random input spikes"):
+        live.run(0.05)
+    steady = random_circuit(SPIKING).to_brian2(random_stimuli(circuit), dt=4e-4, duration=0.01)
+    steady.run(0.05)
+    with pytest.raises(ValueError, match="record must not have 'current'"):
+        circuit.to_brian2(random_stimuli(circuit), record=("current",))

@@ -131,7 +131,7 @@ def test_unsupported_arguments_raise_with_remedy():
     with pytest.raises(ValueError, match=r"neither spikes nor traces\. Simulate with record="):
         to_neo(replace(simulate(), spikes=None, traces={}))
     with pytest.raises(ValueError, match=r"trace of 'u'.*\(3, 1\).*Pass the samples= and neurons="):
-        to_neo(simulate(neurons=[4]))
+        to_neo(simulate(neurons=[4]), neurons=[4, 5])
     with pytest.raises(ValueError, match="must be from to_neo"):
         from_neo(neo.Block())
 

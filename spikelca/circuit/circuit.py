@@ -543,7 +543,7 @@ class Circuit:
         every : int, default=1
             Recording interval in steps.
         neurons, samples : list of int, optional
-            Neurons and samples of the traces (default: all).
+            Neurons and samples of the traces and spikes (default: all).
         window : float in (0, 1], default=0.25
             Read-out window, the final fraction of the run; see `spikelca.readout`.
         labels : (n_samples,) int, optional
@@ -699,6 +699,11 @@ class Circuit:
         if stimuli is None:
             stimuli = {name: np.zeros((n_samples, width)) for name, width in self.widths.items()}
         problem = self._compile_static(stimuli, labels)
+        if "current" in options.get("record", ()):
+            raise ValueError(
+                "record must not have 'current' for Brian2 objects, which have no variable for the "
+                "currents of drivers. Use circuit.simulate(..., record=('current',))."
+            )
         engine = Brian2Engine(target)
         engine.check(problem)
         run = prepare_run(problem, self.drivers, True, duration, dt, **options)

@@ -29,6 +29,7 @@ from spikelca.engines import (
     Problem,
     Record,
     Response,
+    Spikes,
     State,
 )
 from spikelca.engines.problem import InputPopulation
@@ -75,7 +76,10 @@ def run_simulation(
     engine.check(problem)
     run = prepare_run(problem, drivers, engine.float64_only, duration, dt, **options)
     assert run.clock is not None
-    response = set_time(engine.simulate(run), run.clock)
+    response = set_time(select_spikes(engine.simulate(run), run.record), run.clock)
+    n_recorded = len(run.record.neurons) // (2 if needs_on_off(problem) else 1)
+    neurons, samples = run.record.neurons[:n_recorded], run.record.samples
+    response = replace(response, neurons=neurons, samples=samples)
     return merge_on_off(response, problem.astype(np.float64)) if needs_on_off(problem) else response
 
 
@@ -138,11 +142,21 @@ def find_first_step(state: State, t_start: Any | None, dt: float) -> int:
     return step
 
 
+def select_spikes(response: Response, record: Record) -> Response:
+    """Return a response with the spikes of the recorded neurons and samples only."""
+    spikes = response.spikes
+    if spikes is None:
+        return response
+    is_recorded = np.isin(spikes.sample, record.samples) & np.isin(spikes.neuron, record.neurons)
+    sample, neuron, step = (values[is_recorded] for values in spikes)
+    return replace(response, spikes=Spikes(sample, neuron, step))
+
+
 def set_time(response: Response, clock: Clock) -> Response:
     """Return a response whose state has its time, and whose spikes count steps from time zero."""
     spikes = response.spikes
-    if spikes is not None and clock.first_step:
-        spikes = replace(spikes, step=spikes.step + clock.first_step)
+    if spikes is not None:
+        spikes = replace(spikes, step=spikes.step + clock.first_step, dt=clock.dt)
     state = State(response.state, clock.end_step, clock.dt)
     return replace(response, state=state, spikes=spikes)
 

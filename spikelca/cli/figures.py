@@ -38,7 +38,7 @@ def draw_run(response: Response, threshold: float, title: str) -> Figure:
     if spikes is not None and response.clock is not None:
         axes[0].set_xlabel("")
         first = spikes.sample == 0
-        times, neurons = spikes.step[first] * response.clock.dt, spikes.neuron[first]
+        times, neurons = spikes.times[first], spikes.neuron[first]
         rank = rank_neurons(u[-1])
         text = f"{len(neurons)} spikes of {np.unique(neurons).size} neurons, in the colours above"
         draw_raster(times, neurons, axes[1], n_neurons=len(rank), neuron_classes=rank, title=text)

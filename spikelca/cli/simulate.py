@@ -158,7 +158,7 @@ def response_arrays(response: Any) -> dict[str, Any]:
     arrays = {"code": response.code, "times": response.times, **response.traces}
     if response.spikes is not None:
         arrays["spike_neuron"] = response.spikes.neuron
-        arrays["spike_time"] = response.spikes.step * response.clock.dt
+        arrays["spike_time"] = response.spikes.times
     return {name.replace(":", "_"): values for name, values in arrays.items()}
 
 

@@ -209,6 +209,8 @@ class Spikes:
     ----------
     sample, neuron, step : (n_spikes,) int64
         ``step`` is counted from time zero, see `Clock`.
+    dt : float, optional
+        Seconds per step.
 
     Examples
     --------
@@ -221,6 +223,14 @@ class Spikes:
     sample: NDArray[np.int64]
     neuron: NDArray[np.int64]
     step: NDArray[np.int64]
+    dt: float | None = None
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Time of each spike in seconds: (n_spikes,)."""
+        if self.dt is None:
+            raise ValueError("cannot compute times: these spikes have no dt. Use step * dt.")
+        return np.asarray(self.step * self.dt)
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         return iter((self.sample, self.neuron, self.step))
@@ -246,7 +256,7 @@ class Spikes:
         return total
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Response:
     """The response of a circuit to its stimuli.
 
@@ -280,6 +290,9 @@ class Response:
         Parameters of the spiking neuron, tau in seconds.
     window : float, optional
         Length of the window of ``counts``, as a fraction of the run.
+    neurons, samples : int arrays, optional
+        Indices of the neurons and samples in ``traces`` and ``spikes``. With signed codes, traces
+        contain the ON cells of these neurons, then their OFF cells.
     events : mapping of str to (n_samples,) int64
         Number of "spikes" and "synaptic_events" in the whole run (spiking circuits), and of
         "input_spikes" with spiking inputs.
@@ -308,6 +321,28 @@ class Response:
     tau: float | None = None
     window: float | None = None
     events: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    neurons: NDArray[np.int64] | None = None
+    samples: NDArray[np.int64] | None = None
+
+    def __repr__(self) -> str:
+        parts = [f"code {self.code.shape}", f"largest residual {self.residual.max(initial=0):.2g}"]
+        if self.gap is not None:
+            parts.append(f"largest gap {self.gap.max(initial=0):.2g}")
+        if self.clock is not None:
+            parts.append(f"{self.clock.n_steps} steps of {self.clock.dt:.3g} s")
+        parts += [f"{name} {trace.shape}" for name, trace in self.traces.items()]
+        if self.spikes is not None:
+            parts.append(f"{len(self.spikes)} spikes")
+        return f"Response({', '.join(parts)})"
+
+    @property
+    def has_all_spikes(self) -> bool:
+        """Whether the spikes of all neurons and samples were recorded."""
+        n_samples, n_neurons = self.code.shape
+        is_complete = (self.neurons is None or len(self.neurons) == n_neurons) and (
+            self.samples is None or len(self.samples) == n_samples
+        )
+        return self.spikes is not None and is_complete
 
     def rates(self, window: float | None = None) -> NDArray[np.float64]:
         """Compute the firing rates at the end of the run, in hertz: (n_samples, n_cells).
@@ -334,10 +369,11 @@ class Response:
         start = self.clock.window_start(self.window if window is None else window)
         counts = self.counts
         if start != self.clock.window_start(self.window):
-            if self.spikes is None:
+            if self.spikes is None or not self.has_all_spikes:
                 raise ValueError(
                     f"`window` must be {self.window}, the window of the simulation, got {window}. "
-                    "Simulate with record=('spikes',) to choose another window afterwards."
+                    "Simulate with record=('spikes',) and all neurons and samples to choose "
+                    "another window afterwards."
                 )
             first = self.clock.first_step + start
             counts = self.spikes.counts(counts.shape[0], counts.shape[1], first)

@@ -38,7 +38,7 @@ def to_neo(
     response : Response
         Response of a simulation that recorded spikes, traces or both.
     neurons, samples : list of int, optional
-        Neurons and samples of the traces (default: all).
+        Neurons and samples of the traces (default: those of the response).
 
     Returns
     -------
@@ -68,6 +68,8 @@ def to_neo(
             "`response` must contain spikes or traces, got neither spikes nor traces. Simulate "
             "with record=('spikes', 'u')."
         )
+    neurons = response.neurons if neurons is None else neurons
+    samples = response.samples if samples is None else samples
     recorded = check_indices(samples, len(response.code), "samples").tolist()
     cells = _cell_indices(check_indices(neurons, response.code.shape[1], "neurons"), response)
     _check_traces(response, len(recorded), len(cells))
@@ -120,7 +122,7 @@ def from_neo(block: Any) -> tuple[Spikes, Clock]:
         [np.zeros((3, 0), np.int64), *(_read_train(t, clock) for t in trains)], axis=1
     )
     sample, neuron, step = events[:, np.lexsort((events[1], events[2], events[0]))]
-    return Spikes(sample, neuron, step), clock
+    return Spikes(sample, neuron, step, clock.dt), clock
 
 
 def _annotations(response: Response) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def draw_membrane(
     ax: Axes | None = None,
     *,
     threshold: float | None = None,
+    neurons: ArrayLike | None = None,
     n_coloured: int = MAX_COLOURED,
     title: str | None = None,
 ) -> Axes:
@@ -47,6 +48,8 @@ def draw_membrane(
         Axes to draw on (default: new figure).
     threshold : float, optional
         Threshold lam, drawn dashed.
+    neurons : (n_neurons,) int, optional
+        Numbers of the neurons for the legend, as ``response.neurons`` (default: 0, 1, ...).
     n_coloured : int, default=8
         Number of neurons in colour and in the legend, those with the highest final potential.
     title : str, optional
@@ -55,6 +58,11 @@ def draw_membrane(
     Returns
     -------
     Axes
+
+    Raises
+    ------
+    ValueError
+        If an array has another number of dimensions, or ``neurons`` another length than u.
 
     Examples
     --------
@@ -65,13 +73,21 @@ def draw_membrane(
     milliseconds = check_array(times, "times", 1) * 1e3
     potentials = check_array(u, "u", 2)
     ax = get_axes(ax, (6.0, 3.2))
+    names = (
+        np.arange(potentials.shape[1]) if neurons is None else check_array(neurons, "neurons", 1)
+    )
+    if len(names) != potentials.shape[1]:
+        raise ValueError(
+            f"`neurons` must have {potentials.shape[1]} numbers, one for each column of u, got "
+            f"{len(names)}."
+        )
     order = np.argsort(-potentials[-1], kind="stable")
     faint = min(0.5, 20 / max(len(order) - n_coloured, 1))
     for neuron in order[n_coloured:]:
         ax.plot(milliseconds, potentials[:, neuron], color=GREY, linewidth=0.4, alpha=faint)
     for rank, neuron in enumerate(order[:n_coloured]):
         style: dict[str, Any] = {"color": colour_of(rank), "linewidth": 1.0}
-        ax.plot(milliseconds, potentials[:, neuron], label=f"neuron {neuron}", **style)
+        ax.plot(milliseconds, potentials[:, neuron], label=f"neuron {names[neuron]:g}", **style)
     if threshold is not None:
         ax.axhline(threshold, color=TEXT_COLOUR, linestyle="--", linewidth=1, label="threshold")
     ax.set(xlabel="time (ms)", ylabel="membrane potential u")

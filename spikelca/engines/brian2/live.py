@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -85,10 +86,33 @@ class Brian2Circuit:
             Seconds.
         namespace : mapping, optional
             Names in the equations of added objects. Variables of the caller are not used.
+
+        Raises
+        ------
+        ValueError
+            If the run ends after the time for which time-varying currents and random input spikes
+            were computed.
         """
         seconds = to_positive_seconds(duration, "duration")
+        end = self.network.t_ + seconds
+        if end > self.computed_until * (1 + 1e-9):
+            raise ValueError(
+                f"cannot run until {end:.6g} s: the currents of drivers and the random input "
+                f"spikes were computed until {self.computed_until:.6g} s. Use "
+                f"circuit.to_brian2(..., duration=...) with a duration of at least {end:.6g} s."
+            )
         with use_preferences():
             self.network.run(seconds * import_brian2().second, namespace=dict(namespace or {}))
+
+    @property
+    def computed_until(self) -> float:
+        """Time in seconds until which currents and random spikes exist; infinity without them."""
+        problem, n_steps = self.problem, []
+        if problem.waveform is not None:
+            n_steps.append(len(problem.waveform))
+        if any(isinstance(p.input_kind, PoissonInput) for p in problem.inputs):
+            n_steps.append(problem.n_steps)
+        return min(n_steps) * self.clock.dt_ if n_steps else math.inf
 
     def set_stimuli(self, problem: Problem) -> None:
         """Replace stimuli, constant currents and clamps, without a change of the state.
