@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import types
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from spikelca import (
     CurrentDriver,
     Dictionary,
     Hebbian,
+    OrdinalDriver,
     RateNeuron,
     SoftThreshold,
     SpikingNeuron,
 )
+from spikelca.model import waveforms
 from spikelca.utils.validation import check_labels, check_matrix, to_positive_seconds, to_seconds
 
 
@@ -276,7 +279,7 @@ def test_times_are_seconds_or_brian2_quantities():
     assert RateNeuron(tau=20 * ms) == RateNeuron(tau=0.02)
     assert SpikingNeuron(tau=1 * second).tau == 1
     for invalid in (3 * Hz, 3 * mV):
-        with pytest.raises(ValueError, match="dt must be a time in seconds"):
+        with pytest.raises(ValueError, match="dt must be in s"):
             to_seconds(invalid, "dt")
 
 
@@ -377,3 +380,87 @@ def test_replaced_fields_are_validated(circuit):
     with pytest.raises(ValueError, match="plasticity must have values for 7 neurons, got 6"):
         circuit.replace(dictionaries=larger)
     assert circuit.replace(dictionaries=larger, plasticity=None).n_neurons == 7
+
+
+# ---------------------------------------------------------------- units
+
+
+def quantities_of(number):
+    """A time, a voltage and a frequency of Brian2 and of quantities."""
+    import brian2
+    import quantities
+
+    for package in (brian2, quantities):
+        yield number * package.ms, number * package.mV, number * package.Hz
+
+
+NUMBERS = {
+    "threshold": SoftThreshold,
+    "quantum": lambda q: SpikingNeuron(quantum=q),
+    "floor": lambda q: SpikingNeuron(floor=-q),
+    "height": lambda q: waveforms.Pulse(q, 0.0, 1.0),
+    "amplitude": lambda q: waveforms.Sine(q, 5.0),
+    "sd": lambda q: waveforms.Noise(q, 0),
+    "level": CurrentDriver,
+    "factor": lambda q: waveforms.Scaled(waveforms.Constant(1.0), q),
+    "array": lambda q: waveforms.Array(np.ones(3) * q, 0.1),
+    "weight": lambda q: Dictionary("x", np.eye(2), q),
+    "atoms": lambda q: Dictionary("x", np.eye(2) * q),
+    "excitation": lambda q: OrdinalDriver(excitation=q),
+    "rate": lambda q: Hebbian(rate=q),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_dimension_is_rejected_where_a_number_is_required(name):
+    for quantities in quantities_of(0.01):
+        for quantity in quantities:
+            with pytest.raises(
+                ValueError, match=rf"{name}.* must be dimensionless, got a quantity"
+            ):
+                NUMBERS[name](quantity)
+
+
+def test_stimuli_with_a_dimension_are_rejected(circuit):
+    for _, volts, _ in quantities_of(0.1):
+        for scaled in (
+            {name: x * volts for name, x in valid_stimuli().items()},
+            {name: [[volts] * x.shape[1]] for name, x in valid_stimuli().items()},
+        ):
+            for call in (circuit.encode, partial(circuit.simulate, duration=0.02)):
+                with pytest.raises(ValueError, match="must be dimensionless"):
+                    call(scaled)
+
+
+TIMES = {
+    "tau": (lambda q: RateNeuron(q).tau, 0.01),
+    "start": (lambda q: waveforms.Pulse(0.1, q, 1.0).start, 0.01),
+    "hold": (lambda q: waveforms.Noise(0.1, 0, q).hold, 0.01),
+    "dt": (lambda q: waveforms.Array([1.0], q).dt, 0.01),
+}
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_times_of_both_packages_are_converted(name):
+    make, seconds = TIMES[name]
+    for time, volts, hertz in quantities_of(10):
+        assert make(time) == pytest.approx(seconds, rel=1e-12)
+        for wrong in (volts, hertz):
+            with pytest.raises(ValueError, match=rf"{name} must be in s, got the dimension"):
+                make(wrong)
+
+
+def test_frequency_accepts_hertz_only():
+    for time, volts, hertz in quantities_of(20):
+        assert waveforms.Sine(0.1, hertz).frequency == 20.0
+        for wrong in (time, volts):
+            with pytest.raises(ValueError, match="frequency must be in Hz"):
+                waveforms.Sine(0.1, wrong)
+
+
+def test_dimensionless_quantities_are_numbers():
+    import brian2
+    import quantities
+
+    for one in (1 * brian2.mV / brian2.mV, 1 * quantities.dimensionless):
+        assert SoftThreshold(0.5 * one).threshold == 0.5

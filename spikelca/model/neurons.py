@@ -9,7 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from spikelca.utils.validation import check_positive, to_positive_seconds
+from spikelca.utils.validation import (
+    check_positive,
+    reject_dimension,
+    to_positive_seconds,
+)
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,8 @@ class SpikingNeuron(Neuron):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "quantum", check_positive(self.quantum, "quantum"))
+        if self.floor is not None:
+            reject_dimension(self.floor, "floor")
         floor = -self.quantum if self.floor is None else float(self.floor)
         if not -math.inf < floor <= 0:
             raise ValueError(f"floor must be a finite number <= 0, got {floor}.")

@@ -23,6 +23,8 @@ from spikelca.utils.validation import (
     check_finite,
     check_integer,
     check_number,
+    reject_dimension,
+    to_hertz,
     to_positive_seconds,
     to_seconds,
 )
@@ -277,7 +279,7 @@ class Sine(Waveform):
     ----------
     amplitude : float
         Largest current.
-    frequency : float
+    frequency : float or quantity of frequency
         Hertz.
     phase : float, default=0.0
         Radians.
@@ -298,8 +300,9 @@ class Sine(Waveform):
     phase: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("amplitude", "frequency", "phase"):
+        for name in ("amplitude", "phase"):
             object.__setattr__(self, name, check_number(getattr(self, name), name))
+        object.__setattr__(self, "frequency", to_hertz(self.frequency, "frequency"))
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         return _broadcast(self.amplitude * np.sin(2 * np.pi * self.frequency * times + self.phase))
@@ -391,6 +394,7 @@ class Array(Waveform):
     dt: float
 
     def __post_init__(self) -> None:
+        reject_dimension(self.array, "The array of a driver")
         array = np.array(self.array, dtype=np.float64)
         check_finite(array, "The array of a driver")
         if array.ndim not in (1, 2, 3) or not len(array):

@@ -25,18 +25,66 @@ MAX_ABS = {dtype: 1e-3 * float(np.sqrt(np.finfo(dtype).max)) for dtype in FLOAT_
 """Largest absolute value whose square, and a sum of many such squares, cannot overflow."""
 
 
+def find_dimension(value: Any) -> str | None:
+    """Return the physical dimension of a quantity, None for a number without one.
+
+    Quantities are those of Brian2 (attribute ``dim``), quantities or pint (``dimensionality``). Of
+    a list, the first value is examined.
+    """
+    while isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    for attribute in ("dim", "dimensionality"):
+        dimension = getattr(value, attribute, None)
+        if dimension is not None and not callable(dimension):
+            text = str(dimension)
+            return None if text in ("1", "dimensionless") else text
+    return None
+
+
+def reject_dimension(value: Any, name: str) -> None:
+    """Raise ValueError for a quantity where a number without a unit is required."""
+    dimension = find_dimension(value)
+    if dimension is not None:
+        raise ValueError(
+            f"{name} must be dimensionless, got a quantity with the dimension {dimension}. Divide "
+            "it by its unit."
+        )
+
+
+def _magnitude(value: Any, name: str, unit: str, dimension: str) -> float:
+    """Convert a plain number or a quantity of a dimension to a number of its unit."""
+    found = find_dimension(value)
+    if hasattr(value, "rescale") or hasattr(value, "to_base_units"):  # quantities, pint
+        convert = value.rescale if hasattr(value, "rescale") else value.to
+        try:
+            return float(convert(unit).magnitude) if found else float(value)
+        except Exception:  # each package has its own error
+            raise ValueError(f"{name} must be in {unit}, got the dimension {found}.") from None
+    if found not in (None, dimension):
+        raise ValueError(f"{name} must be in {unit}, got the dimension {found}.")
+    return float(value)
+
+
+def to_hertz(value: Any, name: str) -> float:
+    """Convert a plain number or a quantity such as ``20*Hz`` to hertz.
+
+    Raises
+    ------
+    ValueError
+        If the quantity is not a frequency, or is not finite.
+    """
+    return check_number(_magnitude(value, name, "Hz", "s^-1"), name)
+
+
 def to_seconds(value: Any, name: str) -> float:
-    """Convert a plain number or a Brian2 quantity such as ``10*ms`` to seconds.
+    """Convert a plain number or a quantity such as ``10*ms`` to seconds.
 
     Raises
     ------
     ValueError
         If the quantity is not a time, or is not finite.
     """
-    dimension = getattr(value, "dim", None)
-    if dimension is not None and str(dimension) not in ("s", "second", "1"):
-        raise ValueError(f"{name} must be a time in seconds, got the dimension {dimension}.")
-    number = float(value)
+    number = _magnitude(value, name, "s", "s")
     if not math.isfinite(number):
         raise ValueError(f"{name} must be a finite time in seconds, got {number}.")
     return number
@@ -56,8 +104,9 @@ def check_positive(value: Any, name: str) -> float:
     Raises
     ------
     ValueError
-        If the value is NaN, infinite, zero or negative.
+        If the value is NaN, infinite, zero or negative, or has a dimension.
     """
+    reject_dimension(value, name)
     number = float(value)
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{name} must be a finite number > 0, got {number}.")
@@ -70,8 +119,9 @@ def check_number(value: Any, name: str) -> float:
     Raises
     ------
     ValueError
-        If the value is NaN or infinite.
+        If the value is NaN or infinite, or has a dimension.
     """
+    reject_dimension(value, name)
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"{name} must be a finite number, got {number}.")
@@ -102,9 +152,10 @@ def as_float(X: ArrayLike, name: str, dtype: np.dtype[Any] | None = None) -> Flo
     TypeError
         If X is sparse.
     ValueError
-        If X is complex, masked, or contains objects that are not numbers.
+        If X is complex, masked, has a dimension, or contains objects that are not numbers.
     """
     _reject_sparse(X, name)
+    reject_dimension(X, name)
     if np.ma.is_masked(X):
         raise ValueError(f"{name} must not have masked values. Fill or drop them first.")
     X = np.asarray(X)
@@ -180,9 +231,10 @@ def check_shape(X: ArrayLike, name: str, n_columns: int | None = None) -> NDArra
     TypeError
         If X is sparse.
     ValueError
-        If X is not 2D, is empty, or has another width.
+        If X is not 2D, is empty, has another width, or has a dimension.
     """
     _reject_sparse(X, name)
+    reject_dimension(X, name)
     X = cast(NDArray[Any], X) if is_file_backed(X) else np.asanyarray(X)
     if X.ndim != 2:
         raise ValueError(
