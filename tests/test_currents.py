@@ -159,6 +159,33 @@ def test_independent_loop_gives_the_same_spikes_with_a_driver():
     np.testing.assert_allclose(response.state["u"][0], u, atol=1e-12)
 
 
+# ---------------------------------------------------------------- random streams
+
+
+def test_noise_of_a_neuron_does_not_depend_on_others():
+    noise, times = Noise(0.1, seed=1), np.arange(700) * 1e-3
+    whole = noise.values(times, (3, 5))
+    np.testing.assert_array_equal(noise.values(times, (3, 2)), whole[:, :, :2])
+    np.testing.assert_array_equal(noise.values(times, (2, 5)), whole[:, :2])
+    series = whole.reshape(700, -1)
+    correlation = np.corrcoef(series.T) - np.eye(15)
+    assert np.abs(correlation).max() < 5 / np.sqrt(700)
+    np.testing.assert_array_equal(noise.values(times[300:], (3, 5)), whole[300:])
+
+
+@pytest.mark.parametrize("engine", ["numba", "reference", "brian2"])
+def test_equal_seeds_are_independent_in_two_modalities(engine):
+    atoms = np.eye(4)
+    kinds = [Dictionary(name, atoms, inputs=PoissonInput(0.05, seed=0)) for name in ("a", "b")]
+    circuit = Circuit(SpikingNeuron(), SoftThreshold(10.0), kinds)
+    X = {name: np.full((300, 4), 0.4) for name in ("a", "b")}
+    u = circuit.simulate(X, 0.05, 1e-3, engine=engine).state["u"]
+    k = 0.1
+    expected = 2 * 0.05 / (2 - k) * 0.4  # two independent inputs; one stream would be twice that
+    error = u.var() / expected - 1
+    assert abs(error) < 4 * np.sqrt(2 / u.size)
+
+
 # ---------------------------------------------------------------- what a response contains
 
 

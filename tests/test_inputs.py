@@ -96,7 +96,10 @@ def test_variance_of_silent_potentials_is_that_of_poisson_input(k, wiring):
     k = response.clock.dt / 0.01
     u = response.state["u"] if wiring == "lateral" else response.state["r:x"] @ atoms.T
     expected = quantum / (2 - k) * (atoms**2 @ np.abs(x))
-    error = (u.var(axis=0) - expected) / (expected * np.sqrt(2 / n_samples))
+    # The fourth cumulant of filtered Poisson spikes enters the standard error of a variance.
+    mean_counts = k * np.abs(x) / quantum
+    fourth = ((atoms * quantum) ** 4 @ mean_counts) / (1 - (1 - k) ** 4)
+    error = (u.var(axis=0) - expected) / np.sqrt((2 * expected**2 + fourth) / n_samples)
     assert np.abs(error).max() < 3
     assert np.abs(u.mean(axis=0) - atoms @ x).max() < 4 * np.sqrt(expected.max() / n_samples)
 
@@ -246,7 +249,7 @@ def test_synaptic_events_equal_a_direct_count(wiring):
             if wiring == "lateral":
                 row = np.delete(sum(phi @ phi[neuron] for phi in atoms), neuron)
             events += np.count_nonzero(row)
-        _, input_spikes = cells.draw_spikes(x, 4e-4 / TAU, 150, sample)
+        _, input_spikes = cells.draw_spikes(x, 4e-4 / TAU, 150, sample, modality="a")
         for cell in input_spikes:
             # With residual wiring a spike charges the residual neuron of its own input only.
             events += np.count_nonzero(atoms[0][:, cell]) if wiring == "lateral" else 1
@@ -287,7 +290,7 @@ def test_noise_decreases_with_window_and_quantum(learned, wiring, figure):
     summary = ", ".join(f"{value:.1e}" for value in gaps)
     figure(f"quantum .02 after 20, 100, 400 tau, and .005 after 400: gap {summary}")
     assert gaps[0] > 2 * gaps[1]
-    assert gaps[1] > 1.4 * gaps[2]
+    assert gaps[1] > 1.2 * gaps[2]  # mostly bias
     assert gaps[2] > 2 * gaps[3]
     assert gaps[3] < 5e-4
 

@@ -126,7 +126,9 @@ class InputPopulation:
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
         x = self.stimulus[row]
         number = row if self.sample_numbers is None else int(self.sample_numbers[row])
-        steps, inputs = self.input_kind.draw_spikes(x, k, clock.n_steps, number, clock.first_step)
+        steps, inputs = self.input_kind.draw_spikes(
+            x, k, clock.n_steps, number, clock.first_step, self.name
+        )
         return steps, inputs, self.quantum * np.sign(x)[inputs]
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +65,8 @@ class PoissonInput:
     quantum : float
         Amplitude of one spike, in the unit of x. Smaller quanta give more spikes and less noise.
     seed : int
-        Seed of the spikes, which are the same in every run and engine. The stream depends on seed
-        and sample number only, so two modalities require different seeds.
+        Seed of the spikes, which are the same in every run and engine. The stream depends on seed,
+        modality and sample number.
 
     Raises
     ------
@@ -87,7 +88,13 @@ class PoissonInput:
         object.__setattr__(self, "seed", check_integer(self.seed, "seed", 0))
 
     def draw_spikes(
-        self, x: FloatArray, k: Any, n_steps: int, sample: int, first_step: int = 0
+        self,
+        x: FloatArray,
+        k: Any,
+        n_steps: int,
+        sample: int,
+        first_step: int = 0,
+        modality: str = "",
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw the step and input of each spike of one sample, sorted by step, then input.
 
@@ -103,20 +110,23 @@ class PoissonInput:
             dt / tau.
         n_steps : int
         sample : int
-            Sample number, which with the seed determines the stream.
+            Sample number, which with seed and modality determines the stream.
         first_step : int, default=0
             Number of steps before the run.
+        modality : str, default=""
+            Name of the modality: equal seeds give independent spikes in two modalities.
 
         Returns
         -------
         steps, inputs : (n_spikes,) int64
             Steps are counted from the start of the run.
         """
+        key = [self.seed, crc32(modality.encode()), sample]
         mean = k * np.abs(x) / self.quantum
         nonzero = np.flatnonzero(mean)
         steps, inputs, end = [], [], first_step + n_steps
         for block in range(first_step // STEPS_PER_DRAW, -(-end // STEPS_PER_DRAW)):
-            rng, start = np.random.default_rng([self.seed, sample, block]), block * STEPS_PER_DRAW
+            rng, start = np.random.default_rng([*key, block]), block * STEPS_PER_DRAW
             n_drawn = min(STEPS_PER_DRAW, end - start)
             counts = rng.poisson(mean[nonzero], (n_drawn, len(nonzero)))
             n_before = max(first_step - start, 0)

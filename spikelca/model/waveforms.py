@@ -317,7 +317,8 @@ class Noise(Waveform):
     """Gaussian noise of standard deviation ``sd``, independent in each neuron.
 
     Each value is held for ``hold`` seconds, so the noise does not depend on the step. It is the
-    same in every run with the same seed.
+    same in every run with the same seed, and in every driver: two drivers with the same seed inject
+    one and the same noise. Further neurons or samples do not change the noise of the first ones.
 
     Parameters
     ----------
@@ -363,8 +364,10 @@ class Noise(Waveform):
 
     def _draw(self, block: int, shape: Shape) -> FloatArray:
         """Draw the values of a block of intervals, which is the same in a run in pieces."""
-        rng = np.random.default_rng([self.seed, block])
-        return rng.normal(0.0, self.sd, (VALUES_PER_DRAW, *shape))
+        n_rows, n_neurons = shape
+        streams = (np.random.default_rng([self.seed, row, block]) for row in range(n_rows))
+        rows = [rng.normal(0.0, self.sd, (n_neurons, VALUES_PER_DRAW)) for rng in streams]
+        return np.stack(rows).transpose(2, 0, 1)
 
 
 @dataclass(frozen=True, eq=False)
