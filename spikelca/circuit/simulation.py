@@ -144,8 +144,9 @@ def find_first_step(state: State, t_start: Any | None, dt: float) -> int:
 
 def select_spikes(response: Response, record: Record) -> Response:
     """Return a response with the spikes of the recorded neurons and samples only."""
-    spikes = response.spikes
-    if spikes is None:
+    spikes, counts = response.spikes, response.counts
+    is_complete = counts is not None and counts.shape == (len(record.samples), len(record.neurons))
+    if spikes is None or is_complete:
         return response
     is_recorded = np.isin(spikes.sample, record.samples) & np.isin(spikes.neuron, record.neurons)
     sample, neuron, step = (values[is_recorded] for values in spikes)
