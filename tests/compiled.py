@@ -17,7 +17,7 @@ from spikelca.engines.numba.encode.exact_active_set import exact_active_set_rows
 from spikelca.engines.numba.encode.hard_threshold import hard_threshold_rows
 from spikelca.engines.numba.jit.compile import _FAST_FLAGS
 from spikelca.engines.numba.jit.layout import tile_lateral
-from spikelca.engines.numba.simulate.rate_lateral import make_span_workspace, rate_lateral
+from spikelca.engines.numba.simulate.rate_lateral import integrate_rate_lateral, make_span_workspace
 from spikelca.engines.numba.simulate.recording import RateParams, TraceBuffers
 
 ENTRIES = {
@@ -40,7 +40,9 @@ def code_of(function, signature):
 
 def code_of_simulation():
     """Return the code of a simulation in single precision, compiled for its arguments."""
-    function = numba.njit(rate_lateral.py_func, fastmath={"contract"}, error_model="numpy")
+    function = numba.njit(
+        integrate_rate_lateral.py_func, fastmath={"contract"}, error_model="numpy"
+    )
     one, many = np.zeros((1, 64), np.float32), np.zeros((0, 1, 1), np.float32)
     params = RateParams(np.float32(0.1), np.float32(0.1), False, True, np.float32(1))
     traces = TraceBuffers(1, np.arange(0), many, many, many, many, many)

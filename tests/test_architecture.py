@@ -275,6 +275,12 @@ def test_docstrings_are_not_counted_as_code():
 TOP = {name for name in MODULES if name and "." not in name} - {"__main__", "_version"}
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_no_function_has_the_name_of_its_module(module):
+    names = {getattr(node, "name", None) for node in parse(module).body}
+    assert module.rpartition(".")[2] not in names - {"main"}
+
+
 def test_few_modules_are_at_the_top_level():
     assert sum(MODULES[name].stem != "__init__" for name in TOP) <= 6
 

@@ -19,9 +19,9 @@ CIRCUIT = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", ATOMS)])
 CALLS = {
     "fit": (9, "active_set_rows", LinkedLCA(5, n_epochs=1, random_state=0).fit, (X,)),
     "transform": (8, "active_set_rows", LCACoder(ATOMS, threshold=0.1).transform, (X,)),
-    "simulate": (7, "rate_lateral", CIRCUIT.simulate, ({"x": X}, 0.01)),
+    "simulate": (7, "integrate_rate_lateral", CIRCUIT.simulate, ({"x": X}, 0.01)),
 }
-MODULES = {"active_set_rows": solve, "rate_lateral": run}
+MODULES = {"active_set_rows": solve, "integrate_rate_lateral": run}
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -86,9 +86,9 @@ def add_variants(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Reproduce the experiments and write the results."""
-    from spikelca.experiments.reproduce import reproduce
+    from spikelca.experiments.reproduce import reproduce_paper
 
-    reproduce(
+    reproduce_paper(
         arguments.data,
         arguments.out,
         arguments.seeds,

@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--image must be from 0 to {len(rows) - 1}, got {arguments.image}.")
     circuit = make_circuit(arguments, log)
     [name] = circuit.widths
-    response = simulate(circuit, {name: rows[[arguments.image]]}, arguments)
+    response = simulate_image(circuit, {name: rows[[arguments.image]]}, arguments)
     log(summary(circuit, {name: rows[[arguments.image]]}, response))
     if arguments.out is not None:
         write_arrays(arguments.out, response_arrays(response), "code")
@@ -122,7 +122,7 @@ def fit_default_model(seed: int) -> Any:
     return LinkedLCA(100, threshold=0.05, n_epochs=5, batch_size=100, random_state=seed).fit(images)
 
 
-def simulate(circuit: Any, stimuli: Any, arguments: argparse.Namespace) -> Any:
+def simulate_image(circuit: Any, stimuli: Any, arguments: argparse.Namespace) -> Any:
     """Simulate the circuit and record membrane potentials and spikes."""
     from spikelca import SpikingNeuron
 

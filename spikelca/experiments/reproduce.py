@@ -36,7 +36,7 @@ def check_folder(out: Path) -> Path:
     return out
 
 
-def reproduce(
+def reproduce_paper(
     data: str = "digits",
     out: str | Path = "results",
     seeds: Sequence[int] = (0,),

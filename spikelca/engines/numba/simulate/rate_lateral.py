@@ -460,7 +460,7 @@ def shift_span(k: Any, n_valid: int, workspace: SpanWorkspace) -> None:
 
 
 @jit("fma", from_python=True)
-def rate_lateral(
+def integrate_rate_lateral(
     first: int,
     b: FloatArray,
     waveform: FloatArray,

@@ -21,7 +21,7 @@ from spikelca.utils.validation import FloatArray
 
 
 @jit("strict", from_python=True)
-def rate_residual(
+def integrate_rate_residual(
     inputs: ResidualInput,
     synapses: Synapses,
     params: RateParams,

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelca.engines.numba.jit.layout import tile_lateral
-from spikelca.engines.numba.simulate.rate_lateral import make_span_workspace, rate_lateral
-from spikelca.engines.numba.simulate.rate_residual import rate_residual
+from spikelca.engines.numba.simulate.rate_lateral import integrate_rate_lateral, make_span_workspace
+from spikelca.engines.numba.simulate.rate_residual import integrate_rate_residual
 from spikelca.engines.numba.simulate.recording import (
     LateralInput,
     RateParams,
@@ -29,9 +29,9 @@ from spikelca.engines.numba.simulate.recording import (
 from spikelca.engines.numba.simulate.spiking import (
     SpikeOutput,
     SpikingParams,
+    integrate_spiking_lateral,
+    integrate_spiking_residual,
     make_input_spikes,
-    spiking_lateral,
-    spiking_residual,
 )
 from spikelca.engines.postprocess import make_rate_response, make_spiking_response
 from spikelca.engines.problem import Problem
@@ -285,7 +285,7 @@ def run_rate_lateral(run: RunArrays, rows: slice, workspace: None = None) -> Non
     span_workspace = make_span_workspace(p.n_neurons, p.dtype)
     waveform = np.zeros((0, 1, 1)) if p.waveform is None else p.waveform
     waveform = np.ascontiguousarray(waveform, p.dtype)
-    rate_lateral(
+    integrate_rate_lateral(
         rows.start, b, waveform, run.allowed[rows], tiles, make_rate_params(p), p.n_steps,
         run.traces, run.trace_indices[rows], run.state["u"][rows], run.code[rows], span_workspace,
     )  # fmt: skip
@@ -295,7 +295,7 @@ def run_rate_residual(run: RunArrays, rows: slice, workspace: None = None) -> No
     """Simulate rate neurons with residual wiring."""
     p, params, scratch = run.problem, make_rate_params(run.problem), _allocate_scratch(run.problem)
     for row in range(rows.start, rows.stop):
-        rate_residual(
+        integrate_rate_residual(
             make_residual_input(run, row), run.synapses, params, p.n_steps, run.traces,
             run.trace_indices[row], sample_state(run, row), run.code[row], scratch,
         )  # fmt: skip
@@ -309,7 +309,7 @@ def run_spiking_lateral(run: RunArrays, rows: slice, workspace: None = None) -> 
     b, scratch = compute_total_drive(run, rows), _allocate_scratch(p)
     for row in range(rows.start, rows.stop):
         sample = LateralInput(b[row - rows.start], sample_waveform(p, row), run.allowed[row])
-        simulate_spikes(run, row, spiking_lateral, sample, inhibition, params, scratch)
+        simulate_spikes(run, row, integrate_spiking_lateral, sample, inhibition, params, scratch)
 
 
 def run_spiking_residual(
@@ -324,7 +324,9 @@ def run_spiking_residual(
     learning_rates = np.zeros((0, p.n_neurons)) if learning_rates is None else learning_rates
     for row in range(rows.start, rows.stop):
         sample = make_residual_input(run, row)
-        simulate_spikes(run, row, spiking_residual, sample, learning_rates, params, scratch)
+        simulate_spikes(
+            run, row, integrate_spiking_residual, sample, learning_rates, params, scratch
+        )
         membrane_from_residual(run.synapses, sample_state(run, row), scratch.total)
 
 

@@ -262,7 +262,7 @@ def is_log_full(output: SpikeOutput, n_logged: int) -> bool:
 
 
 @jit("strict", from_python=True)
-def spiking_lateral(
+def integrate_spiking_lateral(
     inputs: LateralInput,
     synapses: Synapses,
     input_spikes: InputSpikes,
@@ -353,7 +353,7 @@ def apply_plasticity(
 
 
 @jit("strict", from_python=True)
-def spiking_residual(
+def integrate_spiking_residual(
     inputs: ResidualInput,
     synapses: Synapses,
     input_spikes: InputSpikes,
