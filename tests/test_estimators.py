@@ -261,7 +261,13 @@ def test_lca_coder_agrees_with_sparse_coder():
         transform_max_iter=10_000,
     ).transform(Z)  # fmt: skip
     ours = LCACoder(D, threshold=0.3, tol=1e-8).transform(Z)
-    assert np.allclose(ours, theirs, atol=1e-4)
+
+    def energy(codes):
+        return 0.5 * ((Z - codes @ D) ** 2).sum(axis=1) + 0.3 * np.abs(codes).sum(axis=1)
+
+    # The tolerance of SparseCoder depends on its version.
+    assert np.allclose(ours, theirs, atol=1e-3)
+    assert (energy(ours) <= energy(theirs) + 1e-12).all()
 
 
 def test_lca_coder_reconstructs():

@@ -54,9 +54,14 @@ def apply_drivers(
 def make_inputs(
     dictionaries: Sequence[Dictionary], stimuli: Mapping[str, FloatArray]
 ) -> tuple[InputPopulation, ...]:
-    """Combine each stimulus with its synapses."""
+    """Combine each stimulus with its synapses.
+
+    Stimuli become C-contiguous, because the rounding of products depends on the memory layout.
+    """
     return tuple(
-        InputPopulation(d.name, stimuli[d.name], d.atoms, d.weight, d.derived, d.inputs)
+        InputPopulation(
+            d.name, np.ascontiguousarray(stimuli[d.name]), d.atoms, d.weight, d.derived, d.inputs
+        )
         for d in dictionaries
         if d.name in stimuli
     )
