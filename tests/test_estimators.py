@@ -266,7 +266,7 @@ def test_lca_coder_agrees_with_sparse_coder():
         return 0.5 * ((Z - codes @ D) ** 2).sum(axis=1) + 0.3 * np.abs(codes).sum(axis=1)
 
     # The tolerance of SparseCoder depends on its version.
-    assert np.allclose(ours, theirs, atol=1e-3)
+    assert np.allclose(ours, theirs, atol=5e-3)
     assert (energy(ours) <= energy(theirs) + 1e-12).all()
 
 
