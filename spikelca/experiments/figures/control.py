@@ -35,7 +35,7 @@ CURVE_COLOURS = (0, 1, 2, 8)
 LEGEND_MARGIN = 0.4
 """Space for the legend above the curves, relative to their height."""
 PANELS = (
-    ("(a) accuracy", "share of validation-out images"),
+    ("(a) accuracy", "share of held-out images"),
     ("(b) order", "share of activity in the true block"),
 )
 
