@@ -404,3 +404,76 @@ def test_orthogonal_atoms_need_no_synapses():
     X, record = {"x": np.random.default_rng(0).random((2, 3))}, ("u", "spikes")
     found = circuit.simulate(X, 0.03, 4e-4, engine="brian2", record=record)
     same(circuit.simulate(X, 0.03, 4e-4, record=record), found)
+
+
+# ---------------------------------------------------------------- new stimuli
+
+LIVE_CIRCUITS = {
+    "lateral": random_circuit(SPIKING),
+    "residual": random_circuit(SPIKING, wiring="residual"),
+    "signed": random_circuit(SPIKING, transfer=SoftThreshold(0.1, two_sided=True)),
+    "rate": random_circuit(RATE),
+    "waveform": random_circuit(SPIKING).replace(drivers=(CurrentDriver(Sine(0.2, 50.0)),)),
+}
+
+
+@pytest.mark.parametrize("name", LIVE_CIRCUITS)
+def test_new_stimuli_of_live_objects_equal_a_continued_simulation(name):
+    circuit = LIVE_CIRCUITS[name]
+    before, after = random_stimuli(circuit, seed=1), random_stimuli(circuit, seed=2)
+    live = circuit.to_brian2(before, dt=4e-4, duration=0.08)
+    live.run(0.04)
+    live.set_stimuli(after)
+    live.run(0.04)
+    expected = circuit.simulate(before, 0.04, 4e-4)
+    expected = circuit.simulate(after, 0.04, 4e-4, start=expected)
+    for variable in live.problem.state_widths():
+        np.testing.assert_allclose(
+            live.variable(variable), expected.state[variable], atol=1e-12, rtol=0
+        )
+
+
+@pytest.mark.parametrize("name", ["lateral", "residual", "signed", "waveform"])
+def test_new_stimuli_of_live_objects_are_checked_before_any_change(name):
+    circuit = LIVE_CIRCUITS[name]
+    X = random_stimuli(circuit)
+    live = circuit.to_brian2(X, dt=4e-4)
+    drive = "current" if name == "residual" else "b"
+    before = live.variable(drive).copy()
+    two = {k: v[:2] for k, v in X.items()}
+    for stimuli, message in (
+        ({k: 1000 * v for k, v in X.items()}, "one spike per step"),
+        ({k: np.full_like(v, np.nan) for k, v in X.items()}, "(?i)nan"),
+        (two, "samples"),
+        ({"a": X["a"]}, "samples of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            live.set_stimuli(stimuli)
+    np.testing.assert_array_equal(live.variable(drive), before)
+
+
+def test_new_stimuli_of_live_objects_keep_silenced_neurons():
+    circuit = LIVE_CIRCUITS["lateral"]
+    live = circuit.to_brian2(random_stimuli(circuit, seed=1), dt=4e-4, record=("spikes",))
+    live.variable("allowed")[:] = 0.0
+    live.set_stimuli(random_stimuli(circuit, seed=2))
+    live.run(0.04)
+    assert live.monitors["spikes"].num_spikes == 0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [Circuit.to_brian2, lambda circuit, X: circuit.simulate(X, 0.01, engine="brian2")],
+    ids=["to_brian2", "simulate"],
+)
+def test_devices_that_generate_code_are_rejected(call):
+    circuit = LIVE_CIRCUITS["lateral"]
+    X = random_stimuli(circuit)
+    brian2.set_device("cpp_standalone", build_on_run=False)
+    try:
+        with pytest.raises(RuntimeError, match=r"set_device\('runtime'\)"):
+            call(circuit, X)
+    finally:
+        brian2.device.reinit()
+        brian2.set_device("runtime")
+    assert circuit.simulate(X, 0.01, engine="brian2").code.shape

@@ -698,16 +698,23 @@ class Circuit:
         """
         if stimuli is None:
             stimuli = {name: np.zeros((n_samples, width)) for name, width in self.widths.items()}
-        problem = self._compile_static(stimuli, labels)
         if "current" in options.get("record", ()):
             raise ValueError(
                 "record must not have 'current' for Brian2 objects, which have no variable for the "
                 "currents of drivers. Use circuit.simulate(..., record=('current',))."
             )
         engine = Brian2Engine(target)
+        problem = self._compile_static(stimuli, labels)
         engine.check(problem)
         run = prepare_run(problem, self.drivers, True, duration, dt, **options)
-        return engine.build(run)
+        assert run.clock is not None
+        step = run.clock.dt
+
+        def compile_stimuli(new: Mapping[str, ArrayLike]) -> Problem:
+            other = self._compile_static(new, labels)
+            return prepare_run(other, self.drivers, True, duration, step, **options)
+
+        return dataclasses.replace(engine.build(run), compile_stimuli=compile_stimuli)
 
     def _compile_static(
         self, stimuli: Mapping[str, ArrayLike], labels: ArrayLike | None

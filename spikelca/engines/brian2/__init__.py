@@ -146,8 +146,8 @@ class Brian2Engine(Engine):
     ImportError
         If Brian2 cannot be imported; raised by a run.
     RuntimeError
-        If the target is "cython" and the compiler does not work; raised by a run. The target is
-        never changed.
+        If Brian2's device is not "runtime", or if the target is "cython" and the compiler does not
+        work; raised by a run. The target is never changed.
     """
 
     target: str = "numpy"
@@ -185,7 +185,7 @@ class Brian2Engine(Engine):
                 "or use engine='numba'."
             )
         circuit = build_network(problem, code_object_class(self.target))
-        circuit.set_stimuli(problem)
+        circuit.set_problem(problem)
         circuit.set_state(problem.start or {})
         return circuit
 
@@ -202,7 +202,7 @@ class Brian2Engine(Engine):
                 circuit.network.store()
             else:
                 circuit.network.restore()
-                circuit.set_stimuli(batch)
+                circuit.set_problem(batch)
                 circuit.set_state(batch.start or {})
             circuit.run(problem.n_steps * problem.clock.dt)
             batches.append(read_batch(circuit, first))

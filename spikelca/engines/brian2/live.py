@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from spikelca.engines.brian2.session import import_brian2, use_preferences
 from spikelca.engines.problem import Problem
@@ -51,6 +51,8 @@ class Brian2Circuit:
         Clock of all objects, for objects that are added.
     problem : Problem
         The problem from which the objects were made.
+    compile_stimuli : callable or None
+        Makes the problem of other stimuli, and checks it.
 
     Examples
     --------
@@ -72,6 +74,7 @@ class Brian2Circuit:
     equations: str
     clock: Any
     problem: Problem
+    compile_stimuli: Callable[[Mapping[str, ArrayLike]], Problem] | None = None
 
     def add(self, *objects: Any) -> None:
         """Add further Brian2 objects to the network: monitors, populations, synapses."""
@@ -114,7 +117,40 @@ class Brian2Circuit:
             n_steps.append(problem.n_steps)
         return min(n_steps) * self.clock.dt_ if n_steps else math.inf
 
-    def set_stimuli(self, problem: Problem) -> None:
+    def set_stimuli(self, stimuli: Mapping[str, ArrayLike]) -> None:
+        """Replace the stimuli. State, currents, clamps and silenced neurons stay as they are.
+
+        Parameters
+        ----------
+        stimuli : mapping of modality to (n_samples, n_inputs)
+            For the modalities and number of samples of the objects.
+
+        Raises
+        ------
+        ValueError
+            If modalities or number of samples differ, for values that `Circuit.simulate` rejects,
+            or if a spiking neuron would saturate. Nothing is changed then.
+        NotImplementedError
+            For inputs with random spikes, which are drawn when objects are made.
+        """
+        if self.compile_stimuli is None:
+            raise ValueError(
+                "cannot replace the stimuli of these objects: they were not made by "
+                "`Circuit.to_brian2`. Use circuit.to_brian2(stimuli)."
+            )
+        self._check_replaceable()
+        problem = self.compile_stimuli(stimuli)
+        given, expected = (
+            (each.n_samples, [p.name for p in each.inputs]) for each in (problem, self.problem)
+        )
+        if given != expected:
+            raise ValueError(
+                f"stimuli must have {expected[0]} samples of {expected[1]}, as the objects, got "
+                f"{given[0]} samples of {given[1]}. Make new objects with circuit.to_brian2."
+            )
+        self._set_drive(problem)
+
+    def set_problem(self, problem: Problem) -> None:
         """Replace stimuli, constant currents and clamps, without a change of the state.
 
         Parameters
@@ -125,15 +161,23 @@ class Brian2Circuit:
         Raises
         ------
         NotImplementedError
-            For new stimuli of inputs with random spikes, which are drawn when objects are made.
+            For another problem with random input spikes, which are drawn when objects are made.
         """
-        random = [p.name for p in problem.inputs if isinstance(p.input_kind, PoissonInput)]
-        if random and problem is not self.problem:
+        if problem is not self.problem:
+            self._check_replaceable()
+        self.variable("allowed")[:] = 1.0 if problem.allowed is None else problem.allowed
+        self._set_drive(problem)
+
+    def _check_replaceable(self) -> None:
+        random = [p.name for p in self.problem.inputs if isinstance(p.input_kind, PoissonInput)]
+        if random:
             raise NotImplementedError(
                 f"cannot replace the stimuli: the random spikes of {random} were drawn when the "
                 "objects were made. Make new objects with circuit.to_brian2(stimuli)."
             )
-        self.variable("allowed")[:] = 1.0 if problem.allowed is None else problem.allowed
+
+    def _set_drive(self, problem: Problem) -> None:
+        """Set the stimuli of the input populations, or the drive, and constant currents."""
         if problem.residual_wiring:
             shape = (problem.n_samples, problem.n_neurons)
             self.variable("current")[:] = np.broadcast_to(problem.current, shape)

@@ -88,7 +88,7 @@ class OnlineRun:
             )
         self.presentation += 1
         if self.presentation < len(self.presentations):
-            self.circuit.set_stimuli(self.presentations[self.presentation])
+            self.circuit.set_problem(self.presentations[self.presentation])
             self.set_learning_rates()
 
     def new_spike_counts(self) -> NDArray[np.int64]:

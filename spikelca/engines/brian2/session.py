@@ -108,9 +108,17 @@ def code_object_class(target: str) -> Any:
     ValueError
         If the target is unknown.
     RuntimeError
-        If the target is "cython" and the compiler does not work.
+        If a device other than Brian2's runtime is set, or if the target is "cython" and the
+        compiler does not work.
     """
-    import_brian2()
+    device = import_brian2().get_device()
+    from brian2.devices.device import RuntimeDevice
+
+    if not isinstance(device, RuntimeDevice):
+        raise RuntimeError(
+            f"Brian2's device must be 'runtime', got {type(device).__name__}: circuits are made of "
+            "objects that run in Python. Call brian2.set_device('runtime') before."
+        )
     if target == "numpy":
         from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 
