@@ -477,3 +477,25 @@ def test_devices_that_generate_code_are_rejected(call):
         brian2.device.reinit()
         brian2.set_device("runtime")
     assert circuit.simulate(X, 0.01, engine="brian2").code.shape
+
+
+def test_report_and_profile_of_a_live_run(capsys):
+    circuit = LIVE_CIRCUITS["signed"]
+    live = circuit.to_brian2(random_stimuli(circuit), dt=4e-4)
+    fractions = []
+    live.run(0.01, report=lambda elapsed, done, start, duration: fractions.append(done))
+    live.run(0.01, report="stdout", profile=True)
+    assert fractions[0] == 0.0
+    assert fractions[-1] == 1.0
+    assert "simulated" in capsys.readouterr().out
+    assert brian2.profiling_summary(live.network).names
+
+
+def test_representation_of_live_objects_is_short():
+    circuit = LIVE_CIRCUITS["lateral"]
+    live = circuit.to_brian2(random_stimuli(circuit), dt=4e-4, record=("spikes",))
+    live.run(0.02)
+    text = repr(live)
+    for part in ("5 samples of 11 neurons", "'a': 9", "time 0.02 s", "step 0.0004 s", "['spikes']"):
+        assert part in text
+    assert text.count("\n") < 5

@@ -80,7 +80,24 @@ class Brian2Circuit:
         """Add further Brian2 objects to the network: monitors, populations, synapses."""
         self.network.add(*objects)
 
-    def run(self, duration: Any, namespace: Mapping[str, Any] | None = None) -> None:
+    def __repr__(self) -> str:
+        problem = self.problem
+        widths = {p.name: p.stimulus.shape[1] for p in problem.inputs}
+        return (
+            f"<Brian2Circuit: {problem.n_samples} samples of {problem.n_neurons} neurons, "
+            f"inputs {widths},\n"
+            f" time {self.network.t_:.6g} s, step {self.clock.dt_:.6g} s,\n"
+            f" monitors {sorted(self.monitors)}>"
+        )
+
+    def run(
+        self,
+        duration: Any,
+        namespace: Mapping[str, Any] | None = None,
+        *,
+        report: Any = None,
+        profile: bool = False,
+    ) -> None:
         """Continue the simulation from the present state.
 
         Parameters
@@ -89,6 +106,10 @@ class Brian2Circuit:
             Seconds.
         namespace : mapping, optional
             Names in the equations of added objects. Variables of the caller are not used.
+        report : {"text", "stdout", "stderr"} or callable, optional
+            Progress report of `brian2.Network.run`.
+        profile : bool, default=False
+            Whether to measure the time of each object, for `brian2.profiling_summary`.
 
         Raises
         ------
@@ -105,7 +126,12 @@ class Brian2Circuit:
                 f"circuit.to_brian2(..., duration=...) with a duration of at least {end:.6g} s."
             )
         with use_preferences():
-            self.network.run(seconds * import_brian2().second, namespace=dict(namespace or {}))
+            self.network.run(
+                seconds * import_brian2().second,
+                namespace=dict(namespace or {}),
+                report=report,
+                profile=profile,
+            )
 
     @property
     def computed_until(self) -> float:
