@@ -461,6 +461,14 @@ def test_new_stimuli_of_live_objects_keep_silenced_neurons():
     assert live.monitors["spikes"].num_spikes == 0
 
 
+def test_new_stimuli_of_live_objects_keep_currents_that_were_set():
+    circuit = LIVE_CIRCUITS["residual"]
+    live = circuit.to_brian2(random_stimuli(circuit, seed=1), dt=4e-4)
+    live.variable("current")[:] = 0.25
+    live.set_stimuli(random_stimuli(circuit, seed=2))
+    np.testing.assert_array_equal(live.variable("current"), 0.25)
+
+
 @pytest.mark.parametrize(
     "call",
     [Circuit.to_brian2, lambda circuit, X: circuit.simulate(X, 0.01, engine="brian2")],

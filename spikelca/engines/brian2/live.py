@@ -192,6 +192,9 @@ class Brian2Circuit:
         if problem is not self.problem:
             self._check_replaceable()
         self.variable("allowed")[:] = 1.0 if problem.allowed is None else problem.allowed
+        if problem.residual_wiring:
+            shape = (problem.n_samples, problem.n_neurons)
+            self.variable("current")[:] = np.broadcast_to(problem.current, shape)
         self._set_drive(problem)
 
     def _check_replaceable(self) -> None:
@@ -203,10 +206,8 @@ class Brian2Circuit:
             )
 
     def _set_drive(self, problem: Problem) -> None:
-        """Set the stimuli of the input populations, or the drive, and constant currents."""
+        """Set the stimuli of the input populations, or the drive, which has the currents."""
         if problem.residual_wiring:
-            shape = (problem.n_samples, problem.n_neurons)
-            self.variable("current")[:] = np.broadcast_to(problem.current, shape)
             for p in problem.inputs:
                 self.inputs[p.name].variables["x"].get_value()[:] = p.constant_input.ravel()
         else:
