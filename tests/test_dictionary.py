@@ -125,6 +125,18 @@ def test_zero_atom_stays_zero():
     np.testing.assert_allclose(moved, [[0, 0], [0.6, 0.8]], rtol=1e-15)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_atom_that_is_zero_where_observed_is_silent(dtype):
+    x = Dictionary("x", np.array([[0.6, 0, 0], [0, 0, 0.8], [0, 0, 0]], dtype))
+    y = Dictionary("y", np.array([[0.8, 0], [0, 0.6], [0, 1]], dtype))
+    circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [x, y])
+    code = circuit.observe("x").encode({"x": np.array([[0.5, 0, 0.3]])}).code
+    np.testing.assert_allclose(code, [[0.4, 0.2, 0]], rtol=1e-6)
+    # Of the stacked atoms, 0.6 and 0.8 are observed.
+    recalled = circuit.reconstruct(code, "y", observed=["x"])
+    np.testing.assert_allclose(recalled, [[0.4 * 0.8 / 0.6, 0.2 * 0.6 / 0.8]], rtol=1e-6)
+
+
 # ---------------------------------------------------------------------- Hebb
 
 

@@ -19,7 +19,13 @@ from spikelca import plotting as draw
 from spikelca.cli.figures import draw_run
 from spikelca.datasets import linked_bars
 from spikelca.plotting.codes import dot_size
-from spikelca.plotting.images import block_runs, image_pitch, scale_images, tile_images
+from spikelca.plotting.images import (
+    block_runs,
+    image_pitch,
+    image_shape_of,
+    scale_images,
+    tile_images,
+)
 from spikelca.plotting.style import DIVERGING, SEQUENTIAL, colour_limits
 
 RNG = np.random.default_rng(0)
@@ -227,6 +233,45 @@ def test_frame_encloses_the_images_of_its_block():
     assert 2 * pitch + 3.5 < right.x1 < 3 * pitch
     assert left.y0 == right.y0 < -0.5
     assert left.y1 == right.y1 > 2.5
+
+
+@pytest.mark.parametrize(
+    ("n_pixels", "given", "shape"),
+    [(16, None, (4, 4)), (12, None, (1, 12)), (1, None, (1, 1)), (16, (2, 8), (2, 8))],
+)
+def test_images_are_square_if_possible_and_else_lines(n_pixels, given, shape):
+    assert image_shape_of(n_pixels, given) == shape
+
+
+def test_classes_and_all_atoms_are_within_the_axes():
+    """Atoms of 6 x 6 pixels in rows of three with a gap of one."""
+    ax = draw.draw_dictionary(
+        np.eye(7, 36), neuron_classes=[0, 0, 0, 1, 1, 1, 2], n_columns=3
+    )  # fmt: skip
+    assert ax.images[0].get_array().shape == (20, 20)
+    assert [text.xy[1] for text in ax.texts] == [2.5, 9.5, 16.5]
+    bottom, top = ax.get_ylim()
+    assert ax.get_xlim()[0] < -0.5 < 19.5 < ax.get_xlim()[1]
+    assert top < -0.5 < 19.5 < bottom
+
+
+def test_recall_names_rows_and_marks_columns_at_their_middle():
+    """Images of 6 x 6 pixels with a gap of one."""
+    images = np.ones((5, 36))
+    wrong = [True, False, False, True, False]
+    ax = draw.draw_recall([images] * 3, ["a", "b", "c"], wrong=wrong)
+    np.testing.assert_allclose(ax.get_yticks(), [2.5, 9.5, 16.5])
+    np.testing.assert_allclose(ax.get_xticks(), [2.5, 23.5])
+
+
+def test_recall_figure_grows_with_images_and_rows():
+    sizes = [
+        draw.draw_recall([np.ones((n, 36))] * rows, ["name"] * rows).figure.get_size_inches()
+        for n, rows in [(5, 2), (10, 2), (5, 4)]
+    ]
+    (width, height), more_images, more_rows = sizes
+    assert more_images[0] > 1.5 * width
+    assert more_rows[1] > 1.5 * height
 
 
 def test_wrong_reconstructions_are_marked():
