@@ -209,6 +209,18 @@ def test_only_plastic_dictionaries_learn():
     assert np.ptp(turned, axis=1).max() > 0.05
 
 
+def test_silent_neuron_keeps_plastic_weights_of_zero():
+    plastic = Dictionary("x", [[1.0, 0.0], [0.0, 0.0]])
+    fixed = Dictionary("label", [[0.0, 0.0], [0.0, 0.5]], plasticity=None)
+    circuit = Circuit(RATE, SoftThreshold(0.1), [plastic, fixed], wiring="residual")
+    X = {"x": [[0.8, 0.6]] * 2, "label": np.zeros((2, 2))}
+    learned, _ = circuit.learn_in_simulation(X, 0.1, 5e-4)
+    first, second = learned.dictionary("x").atoms
+    assert first[1] > 0.05
+    np.testing.assert_array_equal(second, 0)
+    np.testing.assert_array_equal(learned.dictionary("label").atoms, fixed.atoms)
+
+
 def test_learning_keeps_the_precision():
     circuit = random_circuit(SPIKING, wiring="residual", dtype=np.float32)
     learned, _ = circuit.learn_in_simulation(random_stimuli(circuit), 0.05, 4e-4)
