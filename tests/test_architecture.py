@@ -109,13 +109,20 @@ def find_module(name: str) -> str | None:
     return next((prefix for prefix in prefixes if prefix in MODULES), "")
 
 
+@cache
+def list_all_imports() -> list[tuple[str, str]]:
+    """Module and full name of each import of the package."""
+    return [
+        (module, name)
+        for module in MODULES
+        for _, name in list_imports(module, ast.walk(parse(module)))
+    ]
+
+
 def list_importers(library: str) -> set[str]:
     """The packages in which a module imports another library."""
     return {
-        package_of(module)
-        for module in MODULES
-        for _, name in list_imports(module, ast.walk(parse(module)))
-        if name.split(".")[0] == library
+        package_of(module) for module, name in list_all_imports() if name.split(".")[0] == library
     }
 
 
@@ -174,12 +181,7 @@ def test_files_import_each_other_without_circle():
 
 
 def test_datasets_import_no_other_package():
-    names = [
-        name
-        for module in MODULES
-        if package_of(module) == "datasets"
-        for _, name in list_imports(module, ast.walk(parse(module)))
-    ]
+    names = [name for module, name in list_all_imports() if package_of(module) == "datasets"]
     targets = {package_of(target) for target in map(find_module, names) if target is not None}
     assert targets <= {"datasets", "_version"}
 
@@ -254,9 +256,9 @@ def count_code_lines(source: str) -> int:
 def test_kernels_have_at_most_twelve_arguments():
     n_arguments = {
         f"{module}.{node.name}": len(node.args.args)
-        for module, path in MODULES.items()
+        for module in MODULES
         if module.startswith("engines.numba")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(parse(module))
         if isinstance(node, ast.FunctionDef) and node.decorator_list
     }
     assert len(n_arguments) > 60

@@ -41,7 +41,8 @@ def process_context():
     """New processes, with the imports preloaded if the system supports it."""
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    context.set_forkserver_preload(["test_docs", "sklearn.linear_model", "brian2"])
+    libraries = ["sklearn.linear_model", "brian2", "spikelca.engines.numba"]
+    context.set_forkserver_preload(["test_docs", *libraries])
     return context
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,7 @@ ALLOWED = (
 )
 
 
+@cache
 def flatten(text: str) -> str:
     """Replace white space, and the comment marks after it, by single spaces."""
     return re.sub(r"\s+(?:# )?", " ", text)
