@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 
 import numba
 import numpy as np
@@ -39,10 +40,17 @@ pytestmark = pytest.mark.skipif(not intrinsics.USE_SIMD, reason="both are the pl
 def run_both(name, *arguments):
     """Call a kernel and its twin on copies of the arguments; return results and arrays of both."""
     outcomes = []
-    for kernel in (TWINS[name], numba.njit(getattr(plain_loops, name))):
+    for call in kernel_and_twin(name):
         values = [copy(value) for value in arguments]
-        outcomes.append((callable_from_python(kernel)(*values), values))
+        outcomes.append((call(*values), values))
     return outcomes
+
+
+@cache
+def kernel_and_twin(name):
+    """A kernel and its twin, callable from Python; each is compiled once for all tests."""
+    twin = numba.njit(getattr(plain_loops, name))
+    return callable_from_python(TWINS[name]), callable_from_python(twin)
 
 
 def callable_from_python(kernel):
