@@ -41,7 +41,18 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_finish():
-    """Exclude imported objects from garbage collection, which Brian2 requests often.
+    exclude_from_collection()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    """Exclude what a test leaves in the caches of Brian2 and others."""
+    if len(gc.get_objects()) > 20_000:
+        exclude_from_collection()
+
+
+def exclude_from_collection():
+    """Exclude the objects that are alive from garbage collection, which Brian2 requests often.
 
     This halves the time of its tests.
     """

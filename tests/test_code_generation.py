@@ -6,15 +6,22 @@ The code is inspected, not run, so that the processor of this machine does not m
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import llvmlite
+import numba
+import numpy as np
 import pytest
 from compiled import ENTRIES
 from quickly import one_at_a_time, shared_folder
 from targets import FIXED, environment, is_x86
+
+import spikelca
+from spikelca.engines.numba.jit.compile import digest_sources
 
 pytestmark = pytest.mark.skipif(not is_x86(), reason="the fixed target is one of x86-64")
 
@@ -22,21 +29,40 @@ VECTOR = r"<\d+ x float>"
 DOUBLE = r"<\d+ x double>"
 
 
+def digest_inputs():
+    """Return a digest of everything that determines the code: sources, and the compiler."""
+    here = Path(__file__).parent
+    texts = [(here / name).read_text(encoding="utf-8") for name in ("compiled.py", "targets.py")]
+    versions = [module.__version__ for module in (numba, llvmlite, np)]
+    parts = [digest_sources(Path(spikelca.__file__).parent), *texts, *versions, sys.version]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def kept_folder(config, factory):
+    """Return a folder of pytest's cache, kept for the next run; temporary without that cache."""
+    try:
+        return config.cache.mkdir("kernels")
+    except (AttributeError, OSError):
+        return shared_folder(factory)
+
+
 @pytest.fixture(scope="module")
-def code_of(tmp_path_factory):
+def code_of(request, tmp_path_factory):
     """A function that returns the LLVM code of a kernel; each is compiled once for all tests."""
-    folder = shared_folder(tmp_path_factory)
+    folder, digest = kept_folder(request.config, tmp_path_factory), digest_inputs()
 
     def code(name):
-        path = folder / f"{name}.ll"
+        path = folder / f"{name} {digest}.ll"
         with one_at_a_time(f"code of {name}"):
             if not path.exists():
                 process = subprocess.run(
                     [sys.executable, Path(__file__).with_name("compiled.py"), name],
-                    env=environment(FIXED, folder / f"cache {name}"),
+                    env=environment(FIXED, tmp_path_factory.mktemp("kernels")),
                     capture_output=True, text=True,
                 )  # fmt: skip
                 assert process.returncode == 0, process.stderr
+                for outdated in folder.glob(f"{name} *.ll"):
+                    outdated.unlink()
                 path.write_text(process.stdout, encoding="utf-8")
         return path.read_text(encoding="utf-8")
 

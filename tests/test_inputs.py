@@ -82,7 +82,7 @@ def test_poisson_inputs_add_no_current(wiring, engine):
 
 
 @pytest.mark.parametrize("wiring", ["lateral", "residual"])
-@pytest.mark.parametrize("k", [0.001, 0.02, 0.5, None])
+@pytest.mark.parametrize("k", [0.004, 0.02, 0.5, None])
 def test_variance_of_silent_potentials_is_that_of_poisson_input(k, wiring):
     """Within three standard errors of q / (2 - k) sum_j w^2 Phi_ij^2 |x_j|, for any step."""
     n_samples, quantum, atoms = 3000, 0.05, np.array([[0.6, 0.8, 0.0], [0.0, -0.6, 0.8]])
@@ -90,7 +90,8 @@ def test_variance_of_silent_potentials_is_that_of_poisson_input(k, wiring):
     dictionary = Dictionary("x", atoms, inputs=PoissonInput(quantum, seed=1))
     circuit = Circuit(SpikingNeuron(), SoftThreshold(10.0), [dictionary], wiring=wiring)
     X = {"x": np.tile(x, (n_samples, 1))}
-    response = circuit.simulate(X, 20 * 0.01, None if k is None else k * 0.01)
+    # After ten time constants, the mean differs from its limit by less than 5e-5 of the input.
+    response = circuit.simulate(X, 10 * 0.01, None if k is None else k * 0.01)
     k = response.clock.dt / 0.01
     u = response.state["u"] if wiring == "lateral" else response.state["r:x"] @ atoms.T
     expected = quantum / (2 - k) * (atoms**2 @ np.abs(x))
