@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 from quickly import quick_results
 
+from spikelca import LinkedLCA
 from spikelca.datasets import load_images
 from spikelca.experiments import figures, settings
+from spikelca.experiments.figures import growth
 from spikelca.experiments.figures.base import new_figure, write_caption, write_figure
 from spikelca.experiments.figures.clusters import choose_images, measure_clusters
 from spikelca.experiments.linked import fit_kind, make_linked_data
@@ -102,6 +104,20 @@ def test_errors_of_figure_2_decrease_with_training(inputs):
     for name in ("error_handwritten", "error_printed"):
         assert arrays[name][-1].mean() < arrays[name][0].mean()
     assert arrays["active_printed"].shape == arrays["error_printed"].shape
+
+
+def test_figure_2_learns_batches_of_the_settings(inputs, monkeypatch):
+    batches, partial_fit = [], LinkedLCA.partial_fit
+    monkeypatch.setattr(
+        LinkedLCA, "partial_fit", lambda model, X: batches.append(X) or partial_fit(model, X)
+    )
+    measured = growth.learn_and_measure(inputs, np.array([1, 3, 5]))
+    assert {len(values) for values in measured.values()} == {3}
+    assert [len(batch) for batch in batches] == [inputs.settings.batch_size] * 5
+    train = inputs.data.stack()
+    order = np.random.default_rng(inputs.seed).permutation(len(train))
+    rows = np.resize(order, 5 * inputs.settings.batch_size)
+    np.testing.assert_array_equal(np.vstack(batches), train[rows])
 
 
 def test_figure_3_marks_wrong_reconstructions(inputs):
