@@ -456,6 +456,13 @@ def test_cached_table_needs_no_network(monkeypatch, tmp_path):
         download_mnist(tmp_path)
 
 
+@pytest.mark.parametrize(("shape", "n_labels"), [((70_000, 700), 70_000), ((70_000, 784), 69_999)])
+def test_openml_table_of_other_size_is_rejected(shape, n_labels):
+    table, labels = np.broadcast_to(0.0, shape), np.broadcast_to(0.0, n_labels)
+    with pytest.raises(DataError, match=r"must have \(70000, 784\) numbers and \(70000,\) labels"):
+        openml._verify(table, labels)
+
+
 @pytest.mark.parametrize(
     "failure", [URLError("reset"), ValueError("md5 checksum"), EOFError("short"), OSError("full")]
 )
