@@ -24,8 +24,6 @@ from spikelca.model import (
 
 DT, N_STEPS = 4e-4, 120
 CUTS = [0, 1, 17, 90, 120]
-FEWER_CUTS = [0, 17, 18, 120]
-"""For Brian2, which makes a network for each piece: an edge of the pulse, and a single step."""
 DRIVERS = {
     "none": (),
     "constant": (CurrentDriver(0.03, neurons=[1, 2]),),
@@ -79,8 +77,7 @@ def test_pieces_equal_one_run(neuron, wiring, driver, engine):
     record = ("u", "a", "current", *spiking, *residual)
     options = {"engine": engine, "record": record, "labels": labels, "window": 1.0}
     whole = circuit.simulate(X, N_STEPS * DT, DT, **options)
-    cuts = FEWER_CUTS if engine == "brian2" else CUTS
-    assert_one_run(whole, run_in_pieces(circuit, X, cuts, **options))
+    assert_one_run(whole, run_in_pieces(circuit, X, CUTS, **options))
 
 
 @pytest.mark.parametrize("engine", ["reference", "numba", "brian2"])
@@ -93,7 +90,7 @@ def test_pieces_with_spiking_inputs_equal_one_run(wiring, kind, engine):
     X = random_stimuli(circuit)
     options = {"engine": engine, "record": ("u", "v", "spikes"), "window": 1.0}
     whole = circuit.simulate(X, N_STEPS * DT, DT, **options)
-    pieces = run_in_pieces(circuit, X, FEWER_CUTS if engine == "brian2" else CUTS, **options)
+    pieces = run_in_pieces(circuit, X, CUTS, **options)
     assert_one_run(whole, pieces)
     total = sum(p.events["input_spikes"] for p in pieces)
     np.testing.assert_array_equal(whole.events["input_spikes"], total)
