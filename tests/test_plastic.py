@@ -221,6 +221,21 @@ def test_silent_neuron_keeps_plastic_weights_of_zero():
     np.testing.assert_array_equal(learned.dictionary("label").atoms, fixed.atoms)
 
 
+@pytest.mark.parametrize("fixed_norm", [0.6, 1.0, 2.0])
+def test_plastic_weights_keep_their_norm_next_to_long_fixed_weights(fixed_norm):
+    """Otherwise the whole stacked atom has norm one."""
+    plastic = Dictionary("x", 0.5 * np.array([[0.6, 0.8, 0.0], [0.0, 0.6, 0.8]]))
+    fixed = Dictionary("label", fixed_norm * np.eye(2), plasticity=None)
+    circuit = Circuit(RATE, SoftThreshold(0.1), [plastic, fixed], wiring="residual")
+    X = {"x": [[0.6, 0.5, 0.4]] * 2, "label": 0.5 * np.eye(2)}
+    learned, _ = circuit.learn_in_simulation(X, 0.1, 5e-4)
+    atoms = learned.dictionary("x").atoms
+    assert np.abs(atoms - plastic.atoms).max() > 0.01
+    np.testing.assert_allclose(
+        np.linalg.norm(atoms, axis=1), 0.8 if fixed_norm == 0.6 else 0.5, rtol=1e-12
+    )
+
+
 def test_learning_keeps_the_precision():
     circuit = random_circuit(SPIKING, wiring="residual", dtype=np.float32)
     learned, _ = circuit.learn_in_simulation(random_stimuli(circuit), 0.05, 4e-4)

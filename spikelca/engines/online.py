@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from spikelca.engines.postprocess import tapered_code
 from spikelca.engines.problem import Problem
 from spikelca.engines.response import Clock, Spikes
+from spikelca.model.atoms import stacked_norms
 from spikelca.model.neurons import SpikingNeuron
 from spikelca.utils.validation import FloatArray
 
@@ -184,8 +185,8 @@ def normalise_weights(
 ) -> None:
     """Scale the plastic part of the stacked atoms to unit norm of the whole, in place.
 
-    As in the batch rule, the plastic part of an atom keeps its norm if the norm of the fixed part
-    alone is one or more.
+    As in the batch rule, the plastic part of an atom keeps the norm that it had at the start if the
+    norm of the fixed part alone is one or more.
 
     Raises
     ------
@@ -202,7 +203,9 @@ def normalise_weights(
         raise FloatingPointError(
             "cannot continue learning: the weights grew without bound. Use a smaller rate or dt."
         )
-    radius = np.where(fixed < 1, np.sqrt(np.maximum(1 - fixed, 0.0)), norms)
+    learning = [problem.inputs[i] for i in np.flatnonzero(plastic)]
+    at_start = stacked_norms([p.atoms for p in learning], [p.weight for p in learning])
+    radius = np.where(fixed < 1, np.sqrt(np.maximum(1 - fixed, 0.0)), at_start)
     scale = np.divide(radius, norms, out=np.zeros_like(norms), where=norms > 0)
     for phi, is_plastic in zip(weights, plastic.tolist(), strict=True):
         if is_plastic:
