@@ -261,8 +261,9 @@ def test_synapses_without_plasticity_never_change(rng):
     np.testing.assert_allclose(stacked_norm(after), 1, rtol=1e-14)
 
 
-def test_atoms_keep_norm_next_to_long_fixed_atoms(rng):
-    fixed = Dictionary("b", 2 * np.eye(6), plasticity=None)
+@pytest.mark.parametrize("fixed_norm", [1.0, 2.0])
+def test_atoms_keep_norm_next_to_long_fixed_atoms(fixed_norm, rng):
+    fixed = Dictionary("b", fixed_norm * np.eye(6), plasticity=None)
     moving = Dictionary("a", rng.random((6, 8)))
     circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [moving, fixed])
     stimuli = shown(circuit, rng)

@@ -84,6 +84,21 @@ def test_initial_atoms_are_all_different(monkeypatch, dtype, rows):
         assert (unchanged.sum(axis=0) == 1).all()
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
+def test_atoms_from_equal_samples_differ_by_a_little_noise(scale):
+    """A normal number for each input, without its sign, and in all `JITTER` times the norm."""
+    direction = np.random.default_rng(0).random(400)
+    direction /= np.linalg.norm(direction)
+    stimuli = {"x": np.tile(scale * direction, (5, 1))}
+    atoms = draw_initial_atoms(stimuli, {"x": 1.0}, 5, np.random.default_rng(1))["x"]
+    np.testing.assert_allclose(atoms[0], direction, rtol=1e-12)
+    across = atoms[1:] / (atoms[1:] @ direction)[:, None] - direction
+    # Some of the noise is along the sample and has no effect: at most 2 / pi of its square.
+    size = np.linalg.norm(across, axis=1)
+    assert (size > 0.4 * model_atoms.JITTER).all()
+    assert (size < 1.2 * model_atoms.JITTER).all()
+
+
 def test_blank_samples_start_atoms_without_a_warning():
     X = {"x": np.vstack([np.zeros((3, 5)), np.eye(5)])}
     with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -336,6 +337,15 @@ INVALID = {
     "a graph inside itself": lambda path: edit(path, add_cycle),
     "of another tool": lambda path: nir.write(path, other_graph()),
 }
+
+
+def test_file_that_cannot_be_opened_raises_the_error_of_the_system(file, monkeypatch):
+    def refuse(path, *args, **kwargs):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)  # root could open it in spite of its mode
+    with pytest.raises(PermissionError, match=r"circuit\.nir"):
+        read_nir(file)
 
 
 @pytest.mark.parametrize("damage", INVALID.values(), ids=INVALID)

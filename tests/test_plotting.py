@@ -255,6 +255,14 @@ def test_classes_and_all_atoms_are_within_the_axes():
     assert top < -0.5 < 19.5 < bottom
 
 
+@pytest.mark.parametrize("codes", [ATOMS[:, 0], ATOMS.T], ids=["bars", "image"])
+def test_classes_are_written_at_the_middle_of_their_blocks(codes):
+    ax = draw.draw_code(codes, neuron_classes=CLASSES)
+    [top] = [axes for axes in ax.child_axes if axes.xaxis.get_ticks_position() == "top"]
+    assert [text.get_text() for text in top.get_xticklabels()] == ["0", "1"]  # not the free neuron
+    np.testing.assert_allclose(top.get_xticks(), [1, 4])
+
+
 def test_recall_names_rows_and_marks_columns_at_their_middle():
     """Images of 6 x 6 pixels with a gap of one."""
     images = np.ones((5, 36))
