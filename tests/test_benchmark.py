@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -268,3 +269,59 @@ def test_targets_are_shown_for_mnist_only(small, monkeypatch, shape, quick):
     assert {(row["target"], row["met"]) for row in results["rows"]} == {
         (">= 5", True) if has_targets else ("", None)
     }
+
+
+@pytest.mark.parametrize(("n_pixels", "n_atoms"), [(64, 64), (255, 64), (256, 256), (784, 256)])
+def test_number_of_atoms_depends_on_the_image_size(monkeypatch, n_pixels, n_atoms):
+    class Reached(Exception):
+        pass
+
+    def make_problem(train, test, n):
+        raise Reached(n)
+
+    images = SimpleNamespace(X_train=np.ones((3, n_pixels)), X_test=np.ones((2, n_pixels)))
+    monkeypatch.setattr(suites, "load_images", lambda data: images)
+    monkeypatch.setattr(suites, "make_problem", make_problem)
+    with pytest.raises(Reached) as caught:
+        run_benchmark()
+    assert caught.value.args == (n_atoms,)
+
+
+def test_peer_learns_from_the_same_samples_in_the_same_order(fake_clock, monkeypatch):
+    from sklearn import decomposition
+
+    models = []
+
+    class Peer(decomposition.MiniBatchDictionaryLearning):
+        def fit(self, X):
+            models.append((self, X))
+            return super().fit(X)
+
+    monkeypatch.setattr(decomposition, "MiniBatchDictionaryLearning", Peer)
+    problem, X = make_problem(4), np.random.default_rng(2).random((500, 16)).astype(np.float32)
+    list(learn.learn_suite(problem, X, True, []))
+    [(model, seen)] = models
+    np.testing.assert_array_equal(seen, X)
+    np.testing.assert_array_equal(model.dict_init, learn.initial_atoms(X, 12))
+    assert not model.shuffle
+    assert (model.alpha, model.max_iter, model.batch_size) == (problem.lam, 1, learn.BATCH)
+
+
+@pytest.mark.parametrize("batch", [1, 6])
+def test_compiled_brian2_is_timed_per_sample(fake_clock, monkeypatch, batch):
+    monkeypatch.setattr(simulate, "Brian2Engine", lambda target: "numba")
+    problem = make_problem()
+    unit = replace(problem, X=problem.X / np.linalg.norm(problem.X, axis=1, keepdims=True))
+    row, *rest = simulate.compare_compiled_brian2(unit, batch, ">= 5")
+    n = batch if batch > 1 else simulate.SINGLE_CALLS
+    assert_microseconds_per_sample(row, n, {"ours": 2.0, "peer": 3.0})
+    assert row.value.median == pytest.approx(1.5)
+    assert [more.value.median for more in rest] == [60 * batch / 3.0] * (batch > 1)
+
+
+def test_cluster_has_the_number_of_workers(monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="needs dask")
+    monkeypatch.setattr(distributed, "LocalCluster", lambda **options: options)
+    for n_workers in (1, 2):
+        options = workers._make_cluster(n_workers)
+        assert (options["n_workers"], options["threads_per_worker"]) == (n_workers, 1)

@@ -349,6 +349,17 @@ def test_commands_give_same_results_for_all_files(images):
     assert not list(images.glob("*spikelca-*"))
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+def test_quiet_command_shows_no_progress_on_a_terminal(images, capsys, monkeypatch, quiet):
+    save(LinkedLCA(6, batch_size=20, random_state=0).fit(np.eye(8)), images / "m")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    words = ["encode", str(images / "m"), str(images / "x.zarr"), "-o", str(images / "a.zarr")]
+    assert main([*words, *["--quiet"] * quiet]) == 0
+    out, err = capsys.readouterr()
+    assert ("100% Completed" in err) != quiet
+    assert ("90 codes of 6 neurons" in out) != quiet
+
+
 def test_command_runs_on_workers_or_reports_missing_scheduler(images, capsys):
     save(LinkedLCA(6, batch_size=20, random_state=0).fit(np.eye(8)), images / "m")
     words = ["encode", str(images / "m"), str(images / "stack"), "-o", str(images / "a.npz")]

@@ -167,6 +167,7 @@ def test_partial_fit_takes_the_steps_of_learn(X, y, fitted):
     lca = lca.fit(X[:100], y[:100]) if fitted else lca.partial_fit(X[:100], y[:100])
     n_iter, circuit, rng = lca.n_iter_, lca.circuit_, deepcopy(lca._rng)
     assert n_iter == (lca.n_epochs if fitted else 1)
+    assert lca.n_steps_ == n_iter * -(-100 // lca.batch_size)
     for call, first in enumerate((100, 200, 300), start=1):
         rows = [slice(first, first + 50), slice(first + 50, first + 100)]
         batches = [({"bars": X[r, :16], "marks": X[r, 16:]}, y[r]) for r in rows]

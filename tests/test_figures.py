@@ -154,6 +154,7 @@ def test_caption_is_as_wide_as_the_axes():
     axes_box = figure.axes[0].get_tightbbox()
     caption_box = caption.get_window_extent()
     assert caption_box.y1 < axes_box.y0
+    assert abs(caption_box.x0 - axes_box.x0) < 0.02 * axes_box.width
     assert 0.85 * axes_box.width < caption_box.width <= axes_box.width
 
 

@@ -22,7 +22,7 @@ from sklearn.dummy import DummyClassifier
 from spikelca import Contrast, LinkedLCA, SpikingNeuron
 from spikelca.cli import main
 from spikelca.datasets import load_images
-from spikelca.experiments import linked, report, scoring, settings, table
+from spikelca.experiments import linked, report, reproduce, scoring, settings, table
 from spikelca.experiments.scoring import LOGISTIC, RBF_SVM, ClassifierSpec, score, tune
 
 
@@ -290,3 +290,27 @@ def test_readme_snippets_run():
     assert run.returncode == 0, run.stderr
     assert "active neurons" in run.stdout
     assert "True" in run.stdout
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_plain_learning_has_no_contrastive_part(plain, tmp_path, monkeypatch):
+    class Reached(Exception):
+        pass
+
+    def make_table(data, chosen, *args, **options):
+        raise Reached(chosen.contrast_fraction)
+
+    monkeypatch.setattr(reproduce, "make_table", make_table)
+    with pytest.raises(Reached) as caught:
+        reproduce.reproduce_paper(out=tmp_path, plain=plain, log=lambda text: None)
+    [fraction] = caught.value.args
+    assert (fraction == 0) == plain
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 50.0])
+def test_unit_scale_gives_pairs_of_rows_mean_squared_distance_one(scale):
+    X = scale * np.random.default_rng(0).standard_normal((30, 4)) + 3
+    X *= scoring.unit_scale(X)
+    distance = ((X[:, None] - X) ** 2).sum(axis=2)
+    assert distance.mean() == pytest.approx(1, rel=1e-9)
+    assert scoring.unit_scale(np.ones((5, 2))) == 1.0

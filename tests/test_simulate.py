@@ -255,6 +255,10 @@ BAD = {
         {"record": ("u",), "samples": [-1]},
         "samples must be from 0 to 4, got values from -1",
     ),
+    "one of two samples out of range": (
+        {"record": ("u",), "samples": [3, -1]},
+        "samples must be from 0 to 4, got values from -1 to 3",
+    ),
     "no such record": ({"record": ("w",)}, "a sequence of names from"),
     "v of a rate neuron": ({"record": ("v",)}, "a sequence of names from"),
     "r of one layer": ({"record": ("r",)}, "a sequence of names from"),
