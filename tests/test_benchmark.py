@@ -319,6 +319,18 @@ def test_compiled_brian2_is_timed_per_sample(fake_clock, monkeypatch, batch):
     assert [more.value.median for more in rest] == [60 * batch / 3.0] * (batch > 1)
 
 
+def test_images_in_spikes_have_unit_norm(fake_clock, monkeypatch):
+    timed, time_full_set = [], simulate.time_full_set
+    monkeypatch.setattr(simulate, "Brian2Engine", lambda target: "numba")
+    monkeypatch.setattr(simulate, "time_full_set", lambda p: timed.append(p) or time_full_set(p))
+    problem, skipped = make_problem(100), []
+    rows = list(simulate.time_spiking(problem, skipped))
+    assert (len(rows), skipped) == (4, [])
+    norms = np.linalg.norm(problem.X, axis=1)
+    np.testing.assert_allclose(timed[0].X, problem.X / norms[:, None], rtol=1e-6)
+    assert timed[0].lam == pytest.approx(problem.lam / np.median(norms))
+
+
 def test_cluster_has_the_number_of_workers(monkeypatch):
     distributed = pytest.importorskip("distributed", reason="needs dask")
     monkeypatch.setattr(distributed, "LocalCluster", lambda **options: options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import nullcontext
 
 import numba
 import numpy as np
@@ -23,6 +24,7 @@ from spikelca.distributed import (
     read_lazily,
     write_zarr,
 )
+from spikelca.distributed import cluster as cluster_module
 from spikelca.learning.checkpoint import Checkpoint, digest_array, read_checkpoint
 
 NO_DASHBOARD = {"dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False}}
@@ -358,6 +360,27 @@ def test_quiet_command_shows_no_progress_on_a_terminal(images, capsys, monkeypat
     out, err = capsys.readouterr()
     assert ("100% Completed" in err) != quiet
     assert ("90 codes of 6 neurons" in out) != quiet
+
+
+def test_command_prints_the_mean_number_of_active_neurons(images, capsys, monkeypatch):
+    save(LinkedLCA(6, batch_size=20, random_state=0).fit(np.eye(8)), images / "m")
+    words = ["encode", str(images / "m"), str(images / "x.zarr"), "-o", str(images / "a.npz")]
+    monkeypatch.setattr("spikelca.distributed.connect", lambda address: nullcontext())
+    assert main([*words, "--scheduler", "none"]) == 0
+    with np.load(images / "a.npz") as found:
+        active = np.count_nonzero(found["code"], axis=1).mean()
+    assert f"{active:.1f} neurons active on average" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_progress_of_a_cluster_is_shown_on_a_terminal(X, monkeypatch, progress):
+    shown = []
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(cluster_module, "_has_client", lambda: True)
+    monkeypatch.setattr(distributed, "progress", lambda rows, notebook: shown.append(rows))
+    [computed] = cluster_module.compute([da.from_array(X, chunks=40)], progress)
+    np.testing.assert_array_equal(computed, X)
+    assert len(shown) == progress
 
 
 def test_command_runs_on_workers_or_reports_missing_scheduler(images, capsys):

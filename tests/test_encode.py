@@ -510,3 +510,17 @@ def test_inaccurate_codes_are_never_silent(case, tol, dtype):
     theirs = wide.energy({"x": X}, lasso(atoms, X, threshold, two_sided))
     excess = ((ours - theirs) / ours)[~unconverged & (ours > 0)]
     assert (excess <= max(tol, 1e-6)).all()
+
+
+def test_reference_stops_when_all_samples_have_converged():
+    rng = np.random.default_rng(0)
+    atoms = rng.random((6, 8))
+    circuit = make(atoms / np.linalg.norm(atoms, axis=1, keepdims=True))
+    X = rng.random((5, 8)) / 3
+    rough, fine = (
+        circuit.encode({"x": X}, tol, engine="reference", max_iter=20_000).n_iter
+        for tol in (1e-2, 1e-8)
+    )
+    assert (rough <= fine).all()
+    assert rough.mean() < fine.mean()
+    assert fine.max() < 20_000
