@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import nullcontext
 
 import numba
 import numpy as np
@@ -362,11 +361,10 @@ def test_quiet_command_shows_no_progress_on_a_terminal(images, capsys, monkeypat
     assert ("90 codes of 6 neurons" in out) != quiet
 
 
-def test_command_prints_the_mean_number_of_active_neurons(images, capsys, monkeypatch):
+def test_command_prints_the_mean_number_of_active_neurons(images, capsys):
     save(LinkedLCA(6, batch_size=20, random_state=0).fit(np.eye(8)), images / "m")
     words = ["encode", str(images / "m"), str(images / "x.zarr"), "-o", str(images / "a.npz")]
-    monkeypatch.setattr("spikelca.distributed.connect", lambda address: nullcontext())
-    assert main([*words, "--scheduler", "none"]) == 0
+    assert main(words) == 0
     with np.load(images / "a.npz") as found:
         active = np.count_nonzero(found["code"], axis=1).mean()
     assert f"{active:.1f} neurons active on average" in capsys.readouterr().out

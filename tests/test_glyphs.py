@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikelca.datasets import DataError, glyphs, glyphs_for, printed_digits
+from spikelca.datasets import DataError, glyphs_for, printed_digits
 from spikelca.datasets.fonts import PREFERENCE, find_face, font_folders, read_faces
 from spikelca.datasets.glyphs import SHIPPED_FONT, render
 
@@ -72,17 +72,6 @@ def test_digits_have_cap_height_and_are_centred(font):
         assert 19 <= np.ptp(rows) + 1 <= 21
         assert abs(rows.min() - (27 - rows.max())) <= 1
         assert abs(columns.min() - (27 - columns.max())) <= 1
-
-
-def test_ink_is_centred_before_averaging(monkeypatch):
-    canvases, downsample = [], glyphs._downsample
-    monkeypatch.setattr(glyphs, "_downsample", lambda c: canvases.append(c) or downsample(c))
-    printed_digits(font="DejaVu Sans")
-    assert len(canvases) == 10
-    for canvas in canvases:
-        for axis in (0, 1):
-            ink = np.flatnonzero(canvas.any(axis=1 - axis))
-            assert abs(ink[0] - (canvas.shape[axis] - 1 - ink[-1])) <= 1
 
 
 def test_printed_digits_are_dissimilar():
