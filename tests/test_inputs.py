@@ -181,8 +181,9 @@ def test_blocks_get_random_spikes_of_their_own(wiring):
     )
 
 
-def test_full_spike_log_keeps_random_spikes(monkeypatch):
-    circuit = with_inputs(random_circuit(SPIKING), *KINDS["random, both"][1:])
+@pytest.mark.parametrize("wiring", ["lateral", "residual"])
+def test_full_spike_log_keeps_random_spikes(wiring, monkeypatch):
+    circuit = with_inputs(random_circuit(SPIKING, wiring=wiring), *KINDS["random, both"][1:])
     X = random_stimuli(circuit)
     whole = circuit.simulate(X, 0.1, 4e-4, record=("spikes",))
     monkeypatch.setattr(run, "INITIAL_LOG_SIZE", 1)
