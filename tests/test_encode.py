@@ -524,3 +524,17 @@ def test_reference_stops_when_all_samples_have_converged():
     assert (rough <= fine).all()
     assert rough.mean() < fine.mean()
     assert fine.max() < 20_000
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", [SoftThreshold, HardThreshold])
+def test_negated_stimuli_give_negated_codes(kind, dtype):
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        atoms = rng.standard_normal((30, 12))
+        atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+        X = rng.standard_normal((8, 12)) * rng.uniform(0.1, 1.0, (8, 1))
+        circuit = make(atoms, kind(0.2, two_sided=True), dtype=dtype)
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+            code, negated = (circuit.encode({"x": Z}, 1e-5).code for Z in (X, -X))
+        np.testing.assert_array_equal(negated, -code)
