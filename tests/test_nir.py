@@ -340,10 +340,10 @@ INVALID = {
 
 
 def test_file_that_cannot_be_opened_raises_the_error_of_the_system(file, monkeypatch):
-    def refuse(path, *args, **kwargs):
+    def fail(path, *args, **kwargs):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(Path, "open", refuse)  # root could open it in spite of its mode
+    monkeypatch.setattr(Path, "open", fail)  # root could open it in spite of its mode
     with pytest.raises(PermissionError, match=r"circuit\.nir"):
         read_nir(file)
 
