@@ -20,7 +20,15 @@ from spikelca.engines import Engine, get_engine
 from spikelca.model.neurons import Neuron, RateNeuron, SpikingNeuron
 from spikelca.model.transfer import HardThreshold, SoftThreshold, Transfer
 from spikelca.utils.out_of_core import as_lazy, check_lazy
-from spikelca.utils.validation import FloatArray, check_finite, is_out_of_core
+from spikelca.utils.validation import (
+    FloatArray,
+    check_finite,
+    check_positive,
+    is_out_of_core,
+    reject_dimension,
+    reject_masked,
+    to_positive_seconds,
+)
 
 _NEURONS: Mapping[str, Callable[[], Neuron]] = {"rate": RateNeuron, "spiking": SpikingNeuron}
 _TRANSFERS: Mapping[str, Callable[[float, bool], Transfer]] = {
@@ -30,7 +38,7 @@ _TRANSFERS: Mapping[str, Callable[[float, bool], Transfer]] = {
 
 
 def _lookup(table: Mapping[str, Any], value: Any, parameter: str) -> Any:
-    if value not in table:
+    if not isinstance(value, str) or value not in table:
         raise ValueError(f"{parameter} must be one of {list(table)}, got {value!r}.")
     return table[value]
 
@@ -129,6 +137,16 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             )
         return partial(encode_lazily, codes=compute)
 
+    def _check_settings(self) -> None:
+        """Check the parameters of inference, so that `fit` rejects them before training."""
+        self._make_neuron(), self._make_transfer()
+        if not isinstance(self.engine, (str, Engine)):
+            raise TypeError(f"engine must be a name or an Engine instance, got {self.engine!r}.")
+        get_engine(self.engine)
+        check_positive(self.tol, "tol")
+        if self.duration is not None:
+            to_positive_seconds(self.duration, "duration")
+
     def _check_counts(self, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
@@ -136,15 +154,25 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
                 raise ValueError(f"{name} must be a whole number >= 1, got {value!r}.")
 
     def _validate(
-        self, X: ArrayLike, reset_on: BaseEstimator | None = None, *, values: bool = True
+        self,
+        X: ArrayLike,
+        reset_on: BaseEstimator | None = None,
+        *,
+        like: BaseEstimator | None = None,
+        values: bool = True,
+        ignored_columns: bool = False,
     ) -> FloatArray:
-        """Check X and return it as a finite float array.
+        """Check X and return it as a float array.
 
         scikit-learn stores the feature names of X on ``reset_on``, or compares them with those of
-        ``self`` if it is None. Out-of-core and Dask arrays are not loaded. The values of
-        out-of-core arrays are read once if ``values``; otherwise the caller checks them on reading.
+        ``like`` (default: self) if it is None. Out-of-core and Dask arrays are not loaded. The
+        values of out-of-core arrays are read once if ``values``; otherwise the caller checks them
+        on reading, as all values if X has ``ignored_columns``.
         """
-        target, reset = self if reset_on is None else reset_on, reset_on is not None
+        reject_masked(X, "X")
+        reject_dimension(X, "X")
+        reset = reset_on is not None
+        target = reset_on or like or self
         if is_dask(X):
             lazy: FloatArray = check_dask(X)
             validate_data(target, X, reset=reset, skip_check_array=True)
@@ -158,7 +186,8 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         checked: FloatArray = validate_data(
             target, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=False
         )
-        check_finite(checked, "X")
+        if not ignored_columns:
+            check_finite(checked, "X")
         return checked
 
     def _make_validator(self) -> Self:
@@ -168,6 +197,7 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     @staticmethod
     def _to_dense(codes: Any) -> FloatArray:
         """Convert codes from `transform`, dense or sparse, to a dense array."""
+        reject_masked(codes, "X")
         return np.asarray(codes.toarray() if sparse.issparse(codes) else codes)
 
     def _copy_feature_names(self, validator: BaseEstimator) -> None:

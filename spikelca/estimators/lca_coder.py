@@ -14,7 +14,7 @@ from spikelca.engines import Engine, Response
 from spikelca.estimators.base import _BaseLCA, keep_circuit
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.neurons import Neuron
-from spikelca.utils.validation import FloatArray
+from spikelca.utils.validation import FloatArray, reject_masked
 
 
 class LCACoder(_BaseLCA):
@@ -85,6 +85,7 @@ class LCACoder(_BaseLCA):
 
         def make() -> Circuit:
             atoms = self.dictionary(X.shape[1]) if callable(self.dictionary) else self.dictionary
+            reject_masked(atoms, "dictionary")
             return Circuit(neuron, transfer, [Dictionary("x", np.asarray(atoms, dtype=X.dtype))])
 
         values = (neuron, transfer, X.dtype, X.shape[1] if callable(self.dictionary) else None)
@@ -114,6 +115,7 @@ class LCACoder(_BaseLCA):
         ValueError
             If the dictionary has another number of features than X, or X is not finite.
         """
+        self._check_settings()
         validator = self._make_validator()
         circuit = self._inference_circuit(self._validate(X, validator))
         self._copy_feature_names(validator)

@@ -16,14 +16,18 @@ from sklearn.utils.validation import check_is_fitted
 from spikelca.circuit import Circuit
 from spikelca.engines import Engine, Response, get_engine
 from spikelca.estimators.base import _BaseLCA, keep_circuit
+from spikelca.estimators.labels import encode_labels
 from spikelca.estimators.samples import (
+    CircuitSettings,
     Stimuli,
+    check_optional,
     count_samples,
-    encode_labels,
     iter_batches,
     make_batch,
     make_initial_circuit,
     make_progress_bar,
+    modality_widths,
+    observed_names,
     resume_or_start,
     split_columns,
     split_modalities,
@@ -48,7 +52,7 @@ class LinkedLCA(_BaseLCA):
         Number of columns of X for each modality, in order (default: all columns are one modality
         ``"x"``).
     observe : str or sequence of str, optional
-        Modalities encoded by `transform` (default: all).
+        Modalities encoded by `transform`, in any order (default: all).
     weights : mapping of str to float, optional
         w_i of Eq. 6 for each modality (default: 1).
     threshold : float, default=0.1
@@ -175,6 +179,7 @@ class LinkedLCA(_BaseLCA):
         X: ArrayLike,
         y: ArrayLike | None = None,
         *,
+        classes: ArrayLike | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 50,
         resume: bool = False,
@@ -191,7 +196,11 @@ class LinkedLCA(_BaseLCA):
             Zarr) is read once to be checked, and then batch by batch; the rows of a Dask array
             stay on its workers.
         y : (n_samples,), optional
-            Class of each sample, required and used by an ordinal driver only.
+            Class of each sample, a number or a string, required and used by an ordinal driver only.
+            A sample with the label -1 is unlabelled and not driven, if -1 is not among the classes.
+        classes : (n_classes,), optional
+            All classes, required if y does not contain each of them, for example in a fold of a
+            cross-validation.
         checkpoint : path, optional
             File for the state of the training run. A run that was killed and resumed gives
             bit-identical results.
@@ -212,10 +221,11 @@ class LinkedLCA(_BaseLCA):
             If an input or a parameter is invalid, or the checkpoint belongs to other data or
             parameters.
         """
-        self._check_counts("n_components", "n_epochs", "batch_size")
+        self._check_parameters()
         validator = self._make_validator()
         stimuli = self._split(X, validator, keep=True)
-        labels, classes = encode_labels(self.driver, y, count_samples(stimuli), None)
+        settings = self._circuit_settings(validator.n_features_in_)
+        labels, classes = encode_labels(self.driver, y, count_samples(stimuli), classes)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         schedule = BatchSchedule(count_samples(stimuli), self.batch_size, self.n_epochs, rng)
         target = None
@@ -223,7 +233,7 @@ class LinkedLCA(_BaseLCA):
             data = {**stimuli, "labels": labels, "classes": classes}
             params = self._learning_params()
             target = Checkpoint(checkpoint, checkpoint_every, params, data, schedule.n_batches)
-        make_circuit = partial(self._make_initial_circuit, stimuli, labels, schedule.rng)
+        make_circuit = partial(make_initial_circuit, settings, stimuli, labels, schedule.rng)
         state = first = resume_or_start(schedule, make_circuit, target, resume)
         schedule.restore(first)
         batches = (make_batch(stimuli, labels, rows) for rows in schedule.batches(first.n_steps))
@@ -268,14 +278,19 @@ class LinkedLCA(_BaseLCA):
     ) -> Self:
         """Learn from further samples in the given order, in batches of ``batch_size``.
 
+        Changes of ``threshold``, ``transfer``, ``two_sided``, ``driver``, ``plasticity`` and
+        ``idle`` apply from this call on. ``n_components``, ``modalities`` and ``weights`` must not
+        change.
+
         Parameters
         ----------
         X : (n_samples, n_features)
             As for `fit`.
         y : (n_samples,), optional
-            Class of each sample, required and used by an ordinal driver only.
+            As for `fit`.
         classes : (n_classes,), optional
-            All classes, required at the first call if its y does not contain each of them.
+            All classes, required at the first call if its y does not contain each of them. They
+            must not change in later calls.
 
         Returns
         -------
@@ -286,17 +301,18 @@ class LinkedLCA(_BaseLCA):
         ValueError
             If an input or a parameter is invalid.
         """
-        self._check_counts("n_components", "n_epochs", "batch_size")
+        self._check_parameters()
         first = not hasattr(self, "circuit_")
         validator = self._make_validator() if first else None
         stimuli = self._split(X, validator)
-        classes = classes if first else getattr(self, "classes_", None)
-        labels, classes = encode_labels(self.driver, y, count_samples(stimuli), classes)
+        settings = self._circuit_settings((validator or self).n_features_in_)
+        known = None if first else getattr(self, "classes_", None)
+        labels, classes = encode_labels(self.driver, y, count_samples(stimuli), classes, known)
         if first:
             rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-            circuit = self._make_initial_circuit(stimuli, labels, rng)
+            circuit = make_initial_circuit(settings, stimuli, labels, rng)
         else:
-            rng, circuit = self._rng, self.circuit_
+            rng, circuit = self._rng, settings.apply_to(self.circuit_)
         steps, redrawn = (0, 0) if first else (self.n_steps_, self.n_redrawn_)
         batches = iter_batches(stimuli, labels, self.batch_size)
         learned = self._learn_batches(circuit, batches, None, steps, rng)
@@ -312,19 +328,24 @@ class LinkedLCA(_BaseLCA):
     def _split(self, X: ArrayLike, validator: BaseEstimator | None, keep: bool = False) -> Stimuli:
         return split_modalities(self._validate(X, validator), self.modalities, keep)
 
-    def _make_initial_circuit(
-        self, stimuli: Stimuli, labels: Any, rng: np.random.Generator
-    ) -> Circuit:
-        return make_initial_circuit(
-            stimuli,
-            labels,
-            rng,
-            n_components=self.n_components,
-            transfer=self._make_transfer(),
-            weights=self.weights or {},
-            driver=self.driver,
-            rule=Hebbian() if self.plasticity is None else self.plasticity,
-            idle=IdleAtoms() if self.idle is None else self.idle,
+    def _check_parameters(self) -> None:
+        """Check the parameters of training that do not depend on the samples."""
+        self._check_counts("n_components", "n_epochs", "batch_size")
+        self._check_settings()
+        check_optional(self.contrast, "contrast", Contrast)
+
+    def _circuit_settings(self, n_features: int) -> CircuitSettings:
+        """Check the parameters that define the circuit, and return them."""
+        widths = modality_widths(self.modalities, n_features)
+        self._observed_names(widths)
+        return CircuitSettings(
+            self.n_components,
+            widths,
+            self.weights,
+            self._make_transfer(),
+            self.driver,
+            self.plasticity,
+            self.idle,
         )
 
     def _learn_batches(
@@ -346,7 +367,7 @@ class LinkedLCA(_BaseLCA):
             engine=self.engine,
             rng=rng,
             contrast=None if n_batches is None else self.contrast,
-            observe=self._observed_names(circuit),
+            observe=self._observed_names(circuit.widths),
         )
 
     def _set_fitted(
@@ -362,29 +383,40 @@ class LinkedLCA(_BaseLCA):
         self.components_ = np.hstack([d.atoms for d in circuit.dictionaries])
         if classes is not None:
             self.classes_ = classes
+        elif hasattr(self, "classes_"):
+            del self.classes_
         self.n_iter_, self.n_steps_, self.n_redrawn_ = n_iter, n_steps, redrawn
         self._rng = rng
 
-    def _observed_names(self, circuit: Circuit) -> tuple[str, ...]:
-        if self.observe is None:
-            return tuple(circuit.widths)
-        return (self.observe,) if isinstance(self.observe, str) else tuple(self.observe)
+    def _observed_names(self, widths: Mapping[str, int]) -> tuple[str, ...]:
+        return observed_names(self.observe, widths)
 
     def _validate_observed(self, X: ArrayLike) -> dict[str, FloatArray]:
-        names = self._observed_names(self.circuit_)
-        widths = {name: self.circuit_.dictionary(name).n_inputs for name in names}
+        names = self._observed_names(self.circuit_.widths)
+        widths = {name: self.circuit_.widths[name] for name in names}
         shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
-        if len(names) == len(self.circuit_.widths) or shape[1:] == (self.n_features_in_,):
-            stimuli = split_columns(self._validate(X, values=False), self.circuit_.widths)
+        is_part = len(names) < len(self.circuit_.widths)
+        if not is_part or shape[1:] == (self.n_features_in_,):
+            checked = self._validate(X, values=False, ignored_columns=is_part)
+            stimuli = split_columns(checked, self.circuit_.widths)
             return {name: stimuli[name] for name in names}
-        observed = self._validate(X, self._make_validator(), values=False)
-        if observed.shape[1] != sum(widths.values()):
+        if len(shape) == 2 and shape[1] != sum(widths.values()):
             raise ValueError(
-                f"X has {observed.shape[1]} features, but {type(self).__name__} is expecting "
+                f"X has {shape[1]} features, but {type(self).__name__} is expecting "
                 f"{sum(widths.values())} features as input (the observed modalities {widths}), "
                 f"or all {self.n_features_in_} of {self.circuit_.widths}."
             )
-        return split_columns(observed, widths)
+        return split_columns(self._validate(X, like=self._part(names), values=False), widths)
+
+    def _part(self, names: Sequence[str]) -> Self:
+        """Make an estimator with the feature names of some modalities, to compare those of X."""
+        part, columns = self._make_validator(), np.arange(self.n_features_in_)
+        split = split_columns(columns[None], self.circuit_.widths)
+        columns = np.concatenate([split[name][0] for name in names])
+        part.n_features_in_ = columns.size
+        if hasattr(self, "feature_names_in_"):
+            part.feature_names_in_ = self.feature_names_in_[columns]
+        return part
 
     def transform(self, X: ArrayLike) -> FloatArray:
         """Compute the codes of the observed modalities, with drivers off.
@@ -392,9 +424,10 @@ class LinkedLCA(_BaseLCA):
         Parameters
         ----------
         X : (n_samples, n_observed) or (n_samples, n_features)
-            Observed columns, or all columns, of which the others are ignored. An out-of-core array
-            (memory map, `RowFile`, HDF5, Zarr) is read chunk by chunk; the codes of a Dask array
-            are a Dask array that is computed chunk by chunk.
+            Observed columns, in the order of `fit`, or all columns, of which the others are
+            ignored, with any values. An out-of-core array (memory map, `RowFile`, HDF5, Zarr) is
+            read chunk by chunk; the codes of a Dask array are a Dask array that is computed chunk
+            by chunk.
 
         Returns
         -------
@@ -404,7 +437,8 @@ class LinkedLCA(_BaseLCA):
         Raises
         ------
         ValueError
-            If X is not finite, or has another number of columns.
+            If an observed value is not finite, or X has other columns: another number, or other
+            names if `fit` was called with a data frame.
         NotFittedError
             If the estimator is not fitted.
         """
@@ -455,7 +489,7 @@ class LinkedLCA(_BaseLCA):
         """
         check_is_fitted(self, "circuit_")
         names = list(self.circuit_.widths) if modality is None else [modality]
-        code, observed = self._to_dense(X), self._observed_names(self.circuit_)
+        code, observed = self._to_dense(X), self._observed_names(self.circuit_.widths)
         return np.hstack([self.circuit_.reconstruct(code, name, observed) for name in names])
 
     def translate(self, X: ArrayLike, to: str) -> FloatArray:

@@ -6,16 +6,16 @@ circuit whose atoms are samples, or from the state of a checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from spikelca.circuit import Circuit
 from spikelca.distributed import DaskSamples, is_dask
 from spikelca.learning.checkpoint import BatchSchedule, Checkpoint, LearningState
-from spikelca.learning.loop import Batch
+from spikelca.learning.loop import Batch, eligible_rows
 from spikelca.model.atoms import draw_initial_atoms
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.drivers import Driver, OrdinalDriver
@@ -23,7 +23,7 @@ from spikelca.model.neurons import RateNeuron
 from spikelca.model.plasticity import Hebbian, IdleAtoms
 from spikelca.model.transfer import Transfer
 from spikelca.utils.out_of_core import release_pages
-from spikelca.utils.validation import FloatArray
+from spikelca.utils.validation import FloatArray, check_integer, check_positive
 
 Stimuli = Mapping[str, Any]
 """Samples of each modality: arrays, or `DaskSamples` on workers."""
@@ -34,16 +34,46 @@ def modality_widths(modalities: Mapping[str, int] | None, n_features: int) -> di
 
     Raises
     ------
+    TypeError
+        If the modalities are not a mapping.
     ValueError
-        If the sum of the columns is not the number of features.
+        If a width is not a whole number >= 1, or their sum is not the number of features.
     """
+    if not isinstance(modalities, Mapping | None):
+        raise TypeError(
+            "modalities must be a mapping from name to number of columns, got "
+            f"{type(modalities).__name__}. Use for example {{'image': 784, 'sound': 128}}."
+        )
     widths = {"x": n_features} if modalities is None else dict(modalities)
+    for name, width in widths.items():
+        if not isinstance(name, str):
+            raise TypeError(f"modalities must have names that are strings, got {name!r}.")
+        widths[name] = check_integer(width, f"modalities[{name!r}]", 1)
     if sum(widths.values()) != n_features:
         raise ValueError(
             f"X must have {sum(widths.values())} features for the modalities {widths}, got "
             f"{n_features}. Stack all modalities as columns."
         )
     return widths
+
+
+def observed_names(
+    observe: str | Sequence[str] | None, widths: Mapping[str, int]
+) -> tuple[str, ...]:
+    """Return the names of the observed modalities, in the order of the columns of X.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or there is none.
+    """
+    is_sequence = isinstance(observe, Iterable) and not isinstance(observe, str)
+    names = list(widths) if observe is None else list(observe) if is_sequence else [observe]
+    if not names or any(not isinstance(name, str) or name not in widths for name in names):
+        raise ValueError(
+            f"observe must be one or several names from {list(widths)}, got {observe!r}."
+        )
+    return tuple(name for name in widths if name in names)
 
 
 def split_columns(X: FloatArray, widths: Mapping[str, int]) -> dict[str, FloatArray]:
@@ -93,69 +123,103 @@ def count_samples(stimuli: Stimuli) -> int:
     return len(next(iter(stimuli.values())))
 
 
-def encode_labels(
-    driver: Driver | None, y: ArrayLike | None, n_samples: int, classes: ArrayLike | None
-) -> tuple[Any, Any]:
-    """Return the class numbers for the driver and the labels in the order of its blocks."""
-    if driver is None:
-        return None, None
-    if y is None:
-        raise ValueError(
-            "LinkedLCA with a driver requires y to be passed, but the target y is None: "
-            "the driver requires the class of every sample."
-        )
-    labels = np.asarray(y)
-    if labels.shape != (n_samples,):
-        raise ValueError(f"y must have shape ({n_samples},), got {labels.shape}.")
-    names = np.unique(labels) if classes is None else np.unique(np.asarray(classes))
-    unknown = np.setdiff1d(labels, names)
-    if unknown.size:
-        raise ValueError(f"y must have labels from the classes {names[:20]}, got {unknown[:5]}.")
-    expected = getattr(driver, "n_classes", names.size)
-    if names.size != expected:
-        raise ValueError(
-            f"y must have {expected} classes, as the driver has, got {names.size} classes "
-            f"{names[:20]}. Change n_classes of the driver, or use samples of every class."
-        )
-    return np.searchsorted(names, labels), names
-
-
-def make_initial_circuit(
-    stimuli: Mapping[str, FloatArray],
-    labels: Any,
-    rng: np.random.Generator,
-    *,
-    n_components: int,
-    transfer: Transfer,
-    weights: Mapping[str, float],
-    driver: Driver | None,
-    rule: Hebbian,
-    idle: IdleAtoms,
-) -> Circuit:
-    """Make a circuit whose atoms are samples; with an ordinal driver, samples of their class.
+@dataclass(frozen=True)
+class CircuitSettings:
+    """Parameters of an estimator that define its circuit, apart from the atoms.
 
     Raises
     ------
-    ValueError
-        If a weight is of an unknown modality, or the driver does not fit.
+    TypeError, ValueError
+        If a parameter is of another type, a weight is of an unknown modality, or the driver does
+        not fit.
     """
-    all_weights = dict.fromkeys(stimuli, 1.0) | dict(weights)
-    unknown = sorted(set(all_weights) - set(stimuli))
-    if unknown:
-        raise ValueError(f"weights must have names from {list(stimuli)}, got {unknown}.")
-    assignment = None
-    if driver is not None:
-        driver.check(n_components, transfer)
-    if isinstance(driver, OrdinalDriver):
-        assignment = driver.assignment(labels, count_samples(stimuli), n_components)
-    atoms = draw_initial_atoms(stimuli, all_weights, n_components, rng, assignment)
-    return Circuit(
-        RateNeuron(),
-        transfer,
-        [Dictionary(name, phi, all_weights[name], rule) for name, phi in atoms.items()],
-        () if driver is None else (driver,),
-        idle=idle,
-    )
+
+    n_components: int
+    widths: Mapping[str, int]
+    weights: Mapping[str, float] | None
+    transfer: Transfer
+    driver: Driver | None
+    plasticity: Hebbian | None
+    idle: IdleAtoms | None
+
+    def __post_init__(self) -> None:
+        types = {"driver": Driver, "plasticity": Hebbian, "idle": IdleAtoms, "weights": Mapping}
+        for name, kind in types.items():
+            check_optional(getattr(self, name), name, kind)
+        weights = dict.fromkeys(self.widths, 1.0) | dict(self.weights or {})
+        unknown = [name for name in weights if name not in self.widths]
+        if unknown:
+            raise ValueError(f"weights must have names from {list(self.widths)}, got {unknown}.")
+        checked = {name: check_positive(w, f"weights[{name!r}]") for name, w in weights.items()}
+        object.__setattr__(self, "weights", checked)
+        if self.driver is not None:
+            self.driver.check(self.n_components, self.transfer)
+
+    def make_circuit(self, atoms: Mapping[str, FloatArray]) -> Circuit:
+        """Make the circuit with these atoms."""
+        assert self.weights is not None
+        dictionaries = [
+            Dictionary(name, phi, self.weights[name], self.plasticity or Hebbian())
+            for name, phi in atoms.items()
+        ]
+        drivers = () if self.driver is None else (self.driver,)
+        return Circuit(
+            RateNeuron(), self.transfer, dictionaries, drivers, idle=self.idle or IdleAtoms()
+        )
+
+    def apply_to(self, circuit: Circuit) -> Circuit:
+        """Return a learned circuit with the present threshold, driver and learning rule.
+
+        Raises
+        ------
+        ValueError
+            If a parameter on which the shape or the norm of the atoms depends has changed.
+        """
+        learned = {
+            "n_components": circuit.n_neurons,
+            "modalities": list(circuit.widths.items()),
+            "weights": {d.name: d.weight for d in circuit.dictionaries},
+        }
+        present = {
+            "n_components": self.n_components,
+            "modalities": list(self.widths.items()),
+            "weights": self.weights,
+        }
+        for name, value in learned.items():
+            if present[name] != value:
+                raise ValueError(
+                    f"{name} must not change after the first call of fit or partial_fit, got "
+                    f"{present[name]}, before {value}. Use fit to start again."
+                )
+        rule = self.plasticity or Hebbian()
+        return circuit._replace(
+            transfer=self.transfer,
+            drivers=() if self.driver is None else (self.driver,),
+            idle=self.idle or IdleAtoms(),
+            dictionaries=tuple(d._with_plasticity(rule) for d in circuit.dictionaries),
+        )
+
+
+def check_optional(value: Any, name: str, kind: type) -> None:
+    """Raise TypeError if a parameter is neither None nor of a type."""
+    if not isinstance(value, kind | None):
+        raise TypeError(f"{name} must be of the type {kind.__name__}, or None, got {value!r}.")
+
+
+def make_initial_circuit(
+    settings: CircuitSettings,
+    stimuli: Mapping[str, FloatArray],
+    labels: Any,
+    rng: np.random.Generator,
+) -> Circuit:
+    """Make a circuit whose atoms are samples; with an ordinal driver, samples of their class."""
+    assignment, n_components = None, settings.n_components
+    if isinstance(settings.driver, OrdinalDriver):
+        size = (count_samples(stimuli), n_components)
+        assignment = eligible_rows((settings.driver,), labels, *size)
+    assert settings.weights is not None
+    atoms = draw_initial_atoms(stimuli, settings.weights, n_components, rng, assignment)
+    return settings.make_circuit(atoms)
 
 
 def resume_or_start(

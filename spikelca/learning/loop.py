@@ -20,6 +20,7 @@ from spikelca.circuit.batch_statistics import BatchStatistics, BatchSums, make_s
 from spikelca.circuit.dictionary_update import eligible_samples
 from spikelca.engines import Engine, get_engine
 from spikelca.learning.contrast import check_contrast, contrastive_step, free_phase_code
+from spikelca.model.drivers import Driver
 from spikelca.model.plasticity import Contrast
 from spikelca.utils.system import single_blas_thread
 from spikelca.utils.validation import FloatArray, check_shapes
@@ -61,6 +62,9 @@ class RemoteBatch(ABC):
             From `make_statistics`, or from the sums of blocks.
         """
 
+
+UNLABELLED = -1
+"""Class number of a sample without a label, which is encoded without drivers."""
 
 Batch = tuple[Mapping[str, FloatArray] | RemoteBatch, ArrayLike | None]
 """Stimuli of each modality, and labels of the samples (None without drivers)."""
@@ -173,13 +177,8 @@ def learn(
                     circuit, statistics.sums, free, observe, contrast, strength
                 )
             else:
-                eligible = partial(
-                    eligible_samples,
-                    circuit.drivers,
-                    labels,
-                    statistics.n_samples,
-                    circuit.n_neurons,
-                )
+                size = (statistics.n_samples, circuit.n_neurons)
+                eligible = partial(eligible_rows, circuit.drivers, labels, *size)
                 circuit = circuit._apply_statistics(statistics, eligible, rng)
         yield circuit, _make_progress(circuit, statistics.sums, batch + 1)
 
@@ -194,8 +193,56 @@ def _batch_statistics(
     if isinstance(stimuli, RemoteBatch):
         return stimuli.compute_statistics(circuit, labels, tol, engine)
     arrays = check_shapes(stimuli, circuit.widths)
-    code = circuit.encode(arrays, tol, labels=labels, engine=engine).code  # checks the values
+    if _is_labelled(labels) is None:
+        code = circuit.encode(arrays, tol, labels=labels, engine=engine).code  # checks the values
+    else:
+        code = encode_labelled(circuit, arrays, labels, tol, engine)
     return make_statistics(circuit.dictionaries, as_precision(arrays, circuit.dtype), code)
+
+
+def encode_labelled(
+    circuit: Circuit,
+    stimuli: Mapping[str, FloatArray],
+    labels: ArrayLike | None,
+    tol: float,
+    engine: Engine,
+) -> FloatArray:
+    """Compute codes with drivers, those of unlabelled samples without drivers."""
+    is_labelled = _is_labelled(labels)
+    if is_labelled is None:
+        return circuit.encode(stimuli, tol, labels=labels, engine=engine).code
+    code = circuit.without_drivers().encode(stimuli, tol, engine=engine).code
+    if is_labelled.any():
+        rows = {name: X[is_labelled] for name, X in stimuli.items()}
+        numbers = np.asarray(labels)[is_labelled]
+        code[is_labelled] = circuit.encode(rows, tol, labels=numbers, engine=engine).code
+    return code
+
+
+def _is_labelled(labels: ArrayLike | None) -> NDArray[np.bool_] | None:
+    """Return which samples have a label, None if all of them have one or none needs one."""
+    is_labelled = None if labels is None else np.asarray(labels) != UNLABELLED
+    return None if is_labelled is None or is_labelled.all() else is_labelled
+
+
+def eligible_rows(
+    drivers: Sequence[Driver], labels: ArrayLike | None, n_samples: int, n_neurons: int
+) -> NDArray[np.bool_] | None:
+    """Return the samples from which each neuron may be initialised, None if drivers assign none.
+
+    Unlabelled samples are for none of the neurons.
+    """
+    is_labelled = _is_labelled(labels)
+    if is_labelled is None:
+        return eligible_samples(drivers, labels, n_samples, n_neurons)
+    eligible = np.zeros((n_samples, n_neurons), dtype=np.bool_)
+    if is_labelled.any():
+        numbers = np.asarray(labels)[is_labelled]
+        found = eligible_samples(drivers, numbers, numbers.size, n_neurons)
+        if found is None:
+            return None
+        eligible[is_labelled] = found
+    return eligible
 
 
 def as_precision(arrays: Mapping[str, NDArray[Any]], dtype: np.dtype[Any]) -> dict[str, FloatArray]:

@@ -51,6 +51,22 @@ def reject_dimension(value: Any, name: str) -> None:
         )
 
 
+def reject_masked(value: Any, name: str) -> None:
+    """Raise ValueError for a masked array with masked values."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name} must not have masked values. Fill or drop them first.")
+
+
+def _to_number(value: Any, name: str) -> float:
+    """Convert a number to a float; strings, None and arrays are rejected."""
+    try:
+        if isinstance(value, str):
+            raise TypeError
+        return float(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a number, got {value!r}.") from None
+
+
 def _magnitude(value: Any, name: str, unit: str, dimension: str) -> float:
     """Convert a plain number or a quantity of a dimension to a number of its unit."""
     found = find_dimension(value)
@@ -62,7 +78,7 @@ def _magnitude(value: Any, name: str, unit: str, dimension: str) -> float:
             raise ValueError(f"{name} must be in {unit}, got the dimension {found}.") from None
     if found not in (None, dimension):
         raise ValueError(f"{name} must be in {unit}, got the dimension {found}.")
-    return float(value)
+    return _to_number(value, name)
 
 
 def to_hertz(value: Any, name: str) -> float:
@@ -107,7 +123,7 @@ def check_positive(value: Any, name: str) -> float:
         If the value is NaN, infinite, zero or negative, or has a dimension.
     """
     reject_dimension(value, name)
-    number = float(value)
+    number = _to_number(value, name)
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{name} must be a finite number > 0, got {number}.")
     return number
@@ -122,7 +138,7 @@ def check_number(value: Any, name: str) -> float:
         If the value is NaN or infinite, or has a dimension.
     """
     reject_dimension(value, name)
-    number = float(value)
+    number = _to_number(value, name)
     if not math.isfinite(number):
         raise ValueError(f"{name} must be a finite number, got {number}.")
     return number
@@ -156,8 +172,7 @@ def as_float(X: ArrayLike, name: str, dtype: np.dtype[Any] | None = None) -> Flo
     """
     _reject_sparse(X, name)
     reject_dimension(X, name)
-    if np.ma.is_masked(X):
-        raise ValueError(f"{name} must not have masked values. Fill or drop them first.")
+    reject_masked(X, name)
     X = np.asarray(X)
     if X.dtype.kind == "c":
         raise ValueError(

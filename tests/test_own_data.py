@@ -1,0 +1,344 @@
+"""Estimators with own data: names of columns, labels, and parameters that change or are wrong."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.exceptions import DataConversionWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from spikelca import (
+    Hebbian,
+    IdleAtoms,
+    LCACoder,
+    LinkedLCA,
+    OrdinalDriver,
+    SoftThreshold,
+    load,
+    save,
+)
+
+WIDTHS = {"top": 6, "mid": 4, "bottom": 2}
+NAMES = [f"p{i}" for i in range(12)]
+
+
+@pytest.fixture(scope="module")
+def X():
+    rows = np.random.default_rng(0).random((60, 12))
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def frame(X):
+    return pd.DataFrame(X, columns=NAMES)
+
+
+@pytest.fixture
+def y():
+    return np.arange(60) % 3
+
+
+def make(**more):
+    settings = {"threshold": 0.05, "n_epochs": 1, "batch_size": 20, "random_state": 0} | more
+    return LinkedLCA(9, WIDTHS, **{"observe": "top", **settings})
+
+
+# -------------------------------------------------------------------------------------- columns
+
+
+@pytest.mark.parametrize("observe", ["top", "bottom", ("bottom", "top"), None], ids=str)
+def test_observed_columns_are_checked_by_name(frame, observe):
+    lca = make(observe=observe).fit(frame)
+    names = list(WIDTHS) if observe is None else [n for n in WIDTHS if n in observe]
+    columns = np.split(np.array(NAMES), [6, 10])
+    part = list(np.concatenate([columns[list(WIDTHS).index(name)] for name in names]))
+    np.testing.assert_array_equal(lca.transform(frame[part]), lca.transform(frame))
+    foreign = frame[part].rename(columns={part[0]: "other"})
+    for wrong in (frame[part[::-1]], foreign):
+        for method in (lca.transform, lca.encode):
+            with pytest.raises(ValueError, match="feature names"):
+                method(wrong)
+
+
+def test_columns_of_another_modality_are_rejected(X):
+    frame = pd.DataFrame(X[:, :8], columns=NAMES[:8])
+    lca = LinkedLCA(5, {"top": 4, "bottom": 4}, observe="top", random_state=0).fit(frame)
+    with pytest.raises(ValueError, match="feature names"):
+        lca.transform(frame[NAMES[4:8]])
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        lca.transform(X[:, :4])
+
+
+def test_observed_columns_are_read_in_order_of_x(X):
+    lca = make(observe=("bottom", "mid")).fit(X)
+    expected = lca.circuit_.observe("mid", "bottom").encode(
+        {"mid": X[:, 6:10], "bottom": X[:, 10:]}, lca.tol
+    )
+    for given in (X, X[:, 6:]):
+        np.testing.assert_array_equal(lca.transform(given), expected.code)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_only_observed_values_must_be_finite(frame, bad):
+    lca = make(observe="mid").fit(frame)
+    expected = lca.transform(frame)
+    other = frame.copy()
+    other.loc[:, NAMES[:6]] = bad
+    for given in (other, other.astype(object)):
+        np.testing.assert_array_equal(lca.transform(given), expected)
+    other.iloc[3, 7] = bad
+    with pytest.raises(ValueError, match=r"'mid' must contain finite .* at index \(3, 1\)"):
+        lca.transform(other)
+
+
+MASKED = np.ma.array(np.full((60, 12), 0.1), mask=np.eye(60, 12))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda lca, X, y: lca.fit(MASKED, y),
+        lambda lca, X, y: lca.partial_fit(MASKED, y),
+        lambda lca, X, y: lca.fit(X, y).transform(MASKED),
+        lambda lca, X, y: lca.fit(X, y).transform(MASKED[:, :6]),
+        lambda lca, X, y: lca.fit(X, y).encode(MASKED),
+        lambda lca, X, y: lca.fit(X, np.ma.array(y, mask=y == 1)),
+        lambda lca, X, y: LCACoder(np.eye(12)).fit(MASKED),
+        lambda lca, X, y: LCACoder(np.eye(12)).transform(MASKED),
+        lambda lca, X, y: LCACoder(np.ma.array(np.eye(12), mask=np.eye(12))).transform(X),
+        lambda lca, X, y: LCACoder(np.eye(12)).inverse_transform(MASKED),
+        lambda lca, X, y: lca.fit(X, y).inverse_transform(MASKED[:, :9]),
+    ],
+)
+def test_masked_arrays_are_rejected(X, y, call):
+    with pytest.raises(ValueError, match="masked values"):
+        call(make(driver=OrdinalDriver(3)), X, y)
+
+
+# --------------------------------------------------------------------------------------- labels
+
+
+def with_labels(labels, **more):
+    rows = np.random.default_rng(0).random((60, 12))
+    return make(driver=OrdinalDriver(3)).fit(rows, labels, **more)
+
+
+def test_fold_without_a_class_is_learned_with_classes(X, y):
+    pipeline = make_pipeline(make(driver=OrdinalDriver(3)), LogisticRegression())
+    given = {"linkedlca__classes": [0, 1, 2]}
+    scores = cross_val_score(
+        pipeline, X, np.sort(y), cv=KFold(3), params=given, error_score="raise"
+    )
+    assert scores.shape == (3,)
+    lca = with_labels(y % 2, classes=[2, 1, 0])
+    assert lca.classes_.tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"must have 3 classes.*got 2.*classes="):
+        with_labels(y % 2)
+
+
+BAD_LABELS = {
+    "None": ([None, 1, 2], "'missing value', 'number'"),
+    "NaN": (np.array([np.nan, 1.0, 2.0]), "'missing value', 'number'"),
+    "infinity": ([np.inf, 1.0, 2.0], "'missing value', 'number'"),
+    "pandas NA": (pd.array([None, 1, 2], dtype="Int64"), "'missing value', 'number'"),
+    "missing word": (pd.Series(["a", None, "b"]), "'missing value', 'string'"),
+    "mixed list": (["a", 1, 2], "'number', 'string'"),
+    "mixed array": (np.array(["a", 1, 2], dtype=object), "'number', 'string'"),
+    "other objects": ([(1, 2), (3,), ()], "'tuple'"),
+    "bytes": (np.array([b"a", b"b", b"c"]), "'bytes'"),
+    "dates": (np.array(["2020-01-01"] * 3, dtype="datetime64[D]"), "'date'"),
+    "carriage return": (["a\r", "b\r", "c\r"], r"line break, got 'a\\r'"),
+    "newline": (np.array(["a", "b\n", "c"]), r"line break, got 'b\\n'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LABELS)
+def test_bad_labels_are_rejected_by_name(name):
+    labels, message = BAD_LABELS[name]
+    with pytest.raises(ValueError, match=f"y must .*{message}"):
+        with_labels(np.resize(np.asarray(labels, dtype=object), 60))
+    with pytest.raises(ValueError, match=f"classes must .*{message}"):
+        with_labels(np.arange(60) % 3, classes=labels)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([0, 1, 2], dtype=object),
+        np.array(["a", "b", "c"], dtype=object),
+        np.array([0.5, 1, 2], dtype=object),
+        np.array([False, 1, 2], dtype=object),
+        pd.Series(["a", "b", "c"], dtype="category"),
+        pd.array([0, 1, 2], dtype="Int64"),
+        ["a", "b", "c"],
+    ],
+    ids=repr,
+)
+def test_labels_of_one_kind_are_learned_and_saved(tmp_path, labels):
+    lca = with_labels(np.resize(np.asarray(labels), 60))
+    assert lca.classes_.tolist() == list(labels)
+    save(lca, tmp_path / "m")
+    loaded = load(tmp_path / "m")
+    assert loaded.classes_.dtype == lca.classes_.dtype
+    assert loaded.classes_.tolist() == list(labels)
+
+
+def test_column_of_labels_warns_and_is_learned(y):
+    with pytest.warns(DataConversionWarning, match="y must be 1D"):
+        column = with_labels(y[:, None])
+    assert np.array_equal(column.components_, with_labels(y).components_)
+
+
+class RecordedLabels(OrdinalDriver):
+    """An ordinal driver that keeps the labels of every injection."""
+
+    seen: ClassVar[list] = []
+
+    def inject(self, labels, n_samples, n_neurons):
+        self.seen.extend(np.asarray(labels).tolist())
+        return super().inject(labels, n_samples, n_neurons)
+
+
+@pytest.mark.parametrize("mode", ["current", "linked", "clamp"])
+def test_unlabelled_samples_are_not_driven(X, y, mode):
+    labels = np.where(np.arange(60) < 45, y, -1)
+    RecordedLabels.seen = []
+    driver = RecordedLabels(3, mode=mode, excitation=0.04, inhibition=0.2, gain=1.0)
+    lca = make(driver=driver).partial_fit(X, labels)
+    assert set(RecordedLabels.seen) == {0, 1, 2}
+    assert len(RecordedLabels.seen) == 45
+    assert lca.classes_.tolist() == [0, 1, 2]
+    before = lca.circuit_
+    lca.partial_fit(X[:20], np.full(20, -1))
+    undriven = make().partial_fit(X)
+    undriven.circuit_ = before.without_drivers()
+    undriven._rng = None
+    assert np.array_equal(undriven.partial_fit(X[:20]).components_, lca.components_)
+
+
+def test_minus_one_among_the_classes_is_a_class(X):
+    labels = np.where(np.arange(60) % 2, 1, -1)
+    driver = OrdinalDriver(2)
+    assert make(driver=driver).fit(X, labels, classes=[-1, 1]).classes_.tolist() == [-1, 1]
+    with pytest.raises(ValueError, match=r"got 1 classes \[1\] \(-1 means unlabelled\)"):
+        make(driver=driver).fit(X, labels)
+
+
+# ----------------------------------------------------------------------- parameters that change
+
+APPLIED = {
+    "threshold": (0.2, lambda c: c.transfer.threshold),
+    "transfer": ("hard", lambda c: type(c.transfer).__name__ == "HardThreshold" and "hard"),
+    "two_sided": (True, lambda c: c.transfer.two_sided),
+    "plasticity": (Hebbian(decay=0.5), lambda c: c.dictionaries[2].plasticity),
+    "idle": (IdleAtoms(patience=7), lambda c: c.idle),
+    "driver": (OrdinalDriver(3, inhibition=0.01), lambda c: c.drivers[0]),
+}
+
+
+@pytest.mark.parametrize("name", APPLIED)
+def test_partial_fit_applies_changed_parameter(X, y, name):
+    value, find = APPLIED[name]
+    lca, twin = (make(driver=OrdinalDriver(3, inhibition=0.04)).fit(X, y) for _ in range(2))
+    twin.partial_fit(X, y)
+    lca.set_params(**{name: value}).partial_fit(X, y)
+    assert find(lca.circuit_) == value
+    if name not in ("two_sided", "idle"):  # without an effect on these samples
+        assert not np.array_equal(lca.components_, twin.components_)
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_driver_can_be_removed_and_added(X, y, tmp_path, loaded):
+    lca = make(driver=OrdinalDriver(3)).fit(X, y).set_params(driver=None)
+    for method in ("partial_fit", "fit"):
+        getattr(lca, method)(X)
+        assert not lca.circuit_.drivers
+        assert not hasattr(lca, "classes_")
+    if loaded:
+        save(lca, tmp_path / "m")
+        lca = load(tmp_path / "m")
+    lca.set_params(driver=OrdinalDriver(3)).partial_fit(X, y)
+    assert lca.classes_.tolist() == [0, 1, 2]
+    assert lca.circuit_.drivers == (OrdinalDriver(3),)
+
+
+FIXED = {
+    "n_components": (12, "n_components must not change"),
+    "weights": ({"top": 2.0}, "weights must not change"),
+    "modalities": ({"bottom": 6, "mid": 4, "top": 2}, "modalities must not change"),
+    "observe": ("zz", "observe must be"),
+    "driver": (OrdinalDriver(4), "must have 4 classes"),
+    "threshold": (0.001, "excitation must be below the threshold"),
+}
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_partial_fit_rejects_change_and_keeps_state(X, y, name):
+    value, message = FIXED[name]
+    lca = make(driver=OrdinalDriver(3)).fit(X, y)
+    state = {k: v for k, v in vars(lca).items() if k != name}
+    with pytest.raises(ValueError, match=message):
+        lca.set_params(**{name: value}).partial_fit(X, y)
+    assert {k: v for k, v in vars(lca).items() if k != name} == state
+
+
+def test_classes_must_not_change(X, y):
+    lca = make(driver=OrdinalDriver(3)).partial_fit(X, y)
+    lca.partial_fit(X, y % 2, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="classes must be those of the first call"):
+        lca.partial_fit(X, y, classes=[0, 1, 3])
+
+
+# ------------------------------------------------------------------------ parameters that are wrong
+
+WRONG = {
+    "observe": ["zz", (), ["top", "zz"], 3, [["top"]]],
+    "neuron": ["lif", 3, ["rate"], None],
+    "engine": ["steam", None, ["numba"]],
+    "transfer": ["firm", SoftThreshold(0.1), ["soft"]],
+    "threshold": ["a", None, -1, np.nan, [0.1, "b"]],
+    "tol": [-1, 0, "a", None, np.nan],
+    "duration": [-3, 0, "a"],
+    "modalities": [
+        {"top": 14, "bottom": -2},
+        {"top": 12, "bottom": 0},
+        {"top": 6.5, "bottom": 5.5},
+        ["top", "bottom"],
+        {1: 12},
+        {"top": "12"},
+    ],
+    "weights": [{"zz": 1.0}, {"top": -1.0}, {"top": "a"}, 3.0],
+    "driver": ["ordinal", 0.1, OrdinalDriver],
+    "plasticity": ["hebbian", Hebbian],
+    "idle": [5000, IdleAtoms],
+    "contrast": [0.5, "yes"],
+    "n_components": [0, 2.5, "a", None],
+    "n_epochs": [0, 1.5],
+    "batch_size": [0, None],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_wrong_parameter_is_named_before_learning(X, y, name, method, monkeypatch):
+    def learn(*arguments, **options):
+        pytest.fail("learned with a wrong parameter")
+
+    monkeypatch.setattr("spikelca.estimators.linked_lca.learn", learn)
+    for value in WRONG[name]:
+        lca = make().set_params(**{name: value})
+        with pytest.raises((ValueError, TypeError), match=name):
+            getattr(lca, method)(X, y)
+        assert not hasattr(lca, "circuit_")
+
+
+@pytest.mark.parametrize("name", ["neuron", "engine", "transfer", "threshold", "tol", "duration"])
+def test_coder_names_wrong_parameter_in_fit(X, name):
+    for value in WRONG[name]:
+        with pytest.raises((ValueError, TypeError), match=name):
+            LCACoder(np.eye(12), **{name: value}).fit(X)
