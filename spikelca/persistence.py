@@ -164,6 +164,7 @@ def _serialise_linked(model: LinkedLCA, arrays: ArrayStore) -> dict[str, Any]:
     check_is_fitted(model, "circuit_")
     names = (*_FITTED_ATTRIBUTES, *_FEATURE_ATTRIBUTES, "classes_")
     attributes = {name: getattr(model, name) for name in names if hasattr(model, name)}
+    attributes |= _get_output(model)
     return {
         "params": to_json(model.get_params(deep=False), "params", arrays),
         "circuit": circuit_to_json(model.circuit_, "circuit", arrays),
@@ -181,6 +182,7 @@ def _deserialise_linked(data: Any, arrays: ArrayStore) -> LinkedLCA:
     model = LinkedLCA(**_check_params(LinkedLCA, from_json(params, "params", arrays)))
     circuit = circuit_from_json(circuit_data, "circuit", arrays)
     attributes = from_json(attributes_data, "attributes", arrays)
+    _set_output(model, attributes)
     _check_attributes(
         attributes, (*_FITTED_ATTRIBUTES, "n_features_in_"), ("feature_names_in_", "classes_")
     )
@@ -227,6 +229,7 @@ def _serialise_coder(model: LCACoder, arrays: ArrayStore) -> dict[str, Any]:
         dictionary_data = to_json(np.asarray(dictionary), "dictionary", arrays)
     names = [*_FEATURE_ATTRIBUTES, "n_components_"]
     attributes = {name: getattr(model, name) for name in names if hasattr(model, name)}
+    attributes |= _get_output(model)
     return {
         "dictionary": dictionary_data,
         "params": to_json(params, "params", arrays),
@@ -248,6 +251,7 @@ def _deserialise_coder(data: Any, arrays: ArrayStore) -> LCACoder:
         raise ValueError(f"The dictionary must be a 2D array, got {str(atoms)[:80]}.")
     model = LCACoder(atoms, **_check_params(LCACoder, from_json(params, "params", arrays)))
     attributes = from_json(attributes_data, "attributes", arrays)
+    _set_output(model, attributes)
     fitted = ("n_features_in_", "n_components_") if attributes else ()
     _check_attributes(attributes, fitted, ("feature_names_in_",) if attributes else ())
     sizes = tuple(attributes[name] for name in reversed(fitted))
@@ -256,6 +260,22 @@ def _deserialise_coder(data: Any, arrays: ArrayStore) -> LCACoder:
     for name in fitted:
         setattr(model, name, attributes[name])
     return _set_feature_names(model, attributes)
+
+
+def _get_output(model: Any) -> dict[str, str]:
+    """Return the container that `set_output` has chosen, if it was called."""
+    output = getattr(model, "_sklearn_output_config", {}).get("transform")
+    return {} if output is None else {"set_output": str(output)}
+
+
+def _set_output(model: Any, attributes: Any) -> None:
+    """Remove the container of `set_output` from the attributes and apply it to the model."""
+    if not isinstance(attributes, dict) or "set_output" not in attributes:
+        return
+    output = attributes.pop("set_output")
+    if output not in ("default", "pandas", "polars"):
+        raise ValueError(f"set_output must be a container of scikit-learn, got {output!r:.40}.")
+    model.set_output(transform=output)
 
 
 def _check_params(estimator: Any, params: Any) -> dict[str, Any]:

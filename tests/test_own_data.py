@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_digits
 from sklearn.exceptions import DataConversionWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_score
@@ -342,3 +345,68 @@ def test_coder_names_wrong_parameter_in_fit(X, name):
     for value in WRONG[name]:
         with pytest.raises((ValueError, TypeError), match=name):
             LCACoder(np.eye(12), **{name: value}).fit(X)
+
+
+# ------------------------------------------------------------------------------- small batches
+
+
+def test_decay_counts_samples_instead_of_calls(X):
+    lca = make(plasticity=Hebbian(decay=0.5)).partial_fit(X)
+    usage = lca.circuit_.plasticity.usage
+    for n_rows in (1, 1, 3, 15):
+        lca.partial_fit(np.zeros((n_rows, 12)))
+    np.testing.assert_allclose(lca.circuit_.plasticity.usage, 0.5 * usage, rtol=1e-12)
+
+
+def test_single_rows_teach_as_well_as_batches():
+    rows = load_digits().data
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def learn_in_steps(n_rows):
+        lca = LinkedLCA(40, threshold=0.05, random_state=0).partial_fit(rows[:200])
+        for start in range(200, 1200, n_rows):
+            lca.partial_fit(rows[start : start + n_rows])
+        return np.square(rows - lca.inverse_transform(lca.transform(rows))).sum(axis=1).mean()
+
+    assert learn_in_steps(1) < 1.05 * learn_in_steps(25)
+
+
+# ------------------------------------------------------------------------- output and progress
+
+
+@pytest.mark.parametrize("output", ["pandas", "polars", "default"])
+def test_set_output_survives_saving(tmp_path, X, output):
+    for model in (make().fit(X), LCACoder(np.eye(12)), LCACoder(np.eye(12)).fit(X)):
+        save(model.set_output(transform=output), tmp_path / "m")
+        loaded = load(tmp_path / "m")
+        assert loaded._sklearn_output_config == {"transform": output}
+        if hasattr(loaded, "n_features_in_"):
+            assert type(loaded.transform(X)) is type(model.transform(X))
+
+
+def test_unknown_output_in_a_file_is_rejected():
+    from spikelca.persistence import _set_output
+
+    with pytest.raises(ValueError, match="set_output must be"):
+        _set_output(LCACoder(np.eye(2)), {"set_output": "csv"})
+
+
+class Terminal(io.StringIO):
+    """A text stream that counts as a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_verbose_shows_progress_anywhere(X, monkeypatch, stream, method):
+    monkeypatch.setattr("sys.stderr", stream())
+    getattr(make(), method)(X)
+    assert not sys.stderr.getvalue()
+    getattr(make(verbose=True), method)(X)
+    shown = sys.stderr.getvalue()
+    assert "learn" in shown
+    if stream is io.StringIO:  # the last state stays in a log
+        assert "3/3" in shown or method == "partial_fit"
+        assert shown.count("\r") <= 2

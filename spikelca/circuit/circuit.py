@@ -492,6 +492,7 @@ class Circuit:
         statistics: BatchStatistics,
         eligible: EligibleSamples,
         rng: np.random.Generator | None,
+        batch_size: int | None = None,
     ) -> Circuit:
         """Take the step of `learn_step` from the statistics of a batch.
 
@@ -500,7 +501,7 @@ class Circuit:
         """
         assert self.plasticity is not None
         atoms, state = update_atoms(
-            self.dictionaries, statistics, self.plasticity, self.idle, eligible, rng
+            self.dictionaries, statistics, self.plasticity, self.idle, eligible, rng, batch_size
         )
         dictionaries = tuple(
             d._with_atoms(phi) for d, phi in zip(self.dictionaries, atoms, strict=True)

@@ -90,7 +90,7 @@ class LinkedLCA(_BaseLCA):
     random_state : int, RandomState or None, default=None
         Seed of the initial atoms, the order of the samples and new atoms for idle neurons.
     verbose : bool, default=False
-        Show a progress bar on a terminal.
+        Show a progress bar, in logs with a new state every 10 s.
 
     Attributes
     ----------
@@ -278,6 +278,9 @@ class LinkedLCA(_BaseLCA):
     ) -> Self:
         """Learn from further samples in the given order, in batches of ``batch_size``.
 
+        The decay of the learning rule counts samples, not calls: a call with ``n`` samples has
+        the decay ``decay ** (n / batch_size)``, so that samples can be passed one by one.
+
         Changes of ``threshold``, ``transfer``, ``two_sided``, ``driver``, ``plasticity`` and
         ``idle`` apply from this call on. ``n_components``, ``modalities`` and ``weights`` must not
         change.
@@ -363,6 +366,7 @@ class LinkedLCA(_BaseLCA):
             batches,
             n_batches=n_batches,
             first=first,
+            batch_size=self.batch_size if n_batches is None else None,
             tol=tol,
             engine=self.engine,
             rng=rng,

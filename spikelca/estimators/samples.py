@@ -6,6 +6,7 @@ circuit whose atoms are samples, or from the state of a checkpoint.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,13 +109,23 @@ def iter_batches(stimuli: Stimuli, labels: Any, batch_size: int) -> Iterator[Bat
                 release_pages(X, rows)
 
 
+LOG_INTERVAL = 10.0
+"""Seconds between two updates of a progress bar that is not on a terminal, as in a log file."""
+
+
 def make_progress_bar(n_batches: int | None, first: int, verbose: bool) -> Any:
-    """Make a progress bar of a training run, shown on a terminal if ``verbose``."""
+    """Make a progress bar of a training run, also in notebooks and logs; hidden by default."""
     from tqdm import tqdm
 
-    disable = None if verbose else True
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
     return tqdm(
-        desc="learn", total=n_batches, initial=first, unit="batch", leave=False, disable=disable
+        desc="learn",
+        total=n_batches,
+        initial=first,
+        unit="batch",
+        leave=not is_terminal,
+        disable=not verbose,
+        mininterval=0.1 if is_terminal else LOG_INTERVAL,
     )
 
 

@@ -106,6 +106,7 @@ def learn(
     *,
     n_batches: int | None = None,
     first: int = 0,
+    batch_size: int | None = None,
     tol: float = 1e-3,
     engine: str | Engine = "numba",
     rng: np.random.Generator | None = None,
@@ -124,6 +125,9 @@ def learn(
         None, their strength is constant).
     first : int, default=0
         Number of batches that are already learned, if a training run is resumed.
+    batch_size : int, optional
+        Number of samples to which the decay of the Hebbian rule refers (default: those of each
+        batch). Smaller batches then have a smaller decay, ``decay ** (n_samples / batch_size)``.
     tol : float, default=1e-3
         Tolerance of the steady-state codes, see `Circuit.encode`.
     engine : {"numba", "reference"} or Engine, default="numba"
@@ -174,12 +178,12 @@ def learn(
             if contrast is not None and strength:
                 free = _free_phase_sums(circuit, stimuli, observe, tol, engine)
                 circuit = contrastive_step(
-                    circuit, statistics.sums, free, observe, contrast, strength
+                    circuit, statistics.sums, free, observe, contrast, strength, batch_size
                 )
             else:
                 size = (statistics.n_samples, circuit.n_neurons)
                 eligible = partial(eligible_rows, circuit.drivers, labels, *size)
-                circuit = circuit._apply_statistics(statistics, eligible, rng)
+                circuit = circuit._apply_statistics(statistics, eligible, rng, batch_size)
         yield circuit, _make_progress(circuit, statistics.sums, batch + 1)
 
 
