@@ -11,7 +11,7 @@ an invalid file raises `ModelFileError`. A model with a function as waveform or 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +43,7 @@ _NAMED_DICTIONARIES: Mapping[str, Any] = {"numpy.eye": np.eye, "numpy.identity":
 """Functions that may be the dictionary of a saved `LCACoder`, by their name in the file."""
 
 _FITTED_ATTRIBUTES = ("n_iter_", "n_steps_", "n_redrawn_")
+_HISTORY_ATTRIBUTES = ("errors_", "largest_norms_")
 _FEATURE_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
 
 
@@ -162,8 +163,9 @@ def _serialise_linked(model: LinkedLCA, arrays: ArrayStore) -> dict[str, Any]:
     from sklearn.utils.validation import check_is_fitted
 
     check_is_fitted(model, "circuit_")
-    names = (*_FITTED_ATTRIBUTES, *_FEATURE_ATTRIBUTES, "classes_")
-    attributes = {name: getattr(model, name) for name in names if hasattr(model, name)}
+    names = (*_FITTED_ATTRIBUTES, *_FEATURE_ATTRIBUTES, "classes_", *_HISTORY_ATTRIBUTES)
+    # The error curve is empty after an interrupt in the first batch; a file has no empty arrays.
+    attributes = {n: getattr(model, n) for n in names if np.size(getattr(model, n, ()))}
     attributes |= _get_output(model)
     return {
         "params": to_json(model.get_params(deep=False), "params", arrays),
@@ -184,13 +186,18 @@ def _deserialise_linked(data: Any, arrays: ArrayStore) -> LinkedLCA:
     attributes = from_json(attributes_data, "attributes", arrays)
     _set_output(model, attributes)
     _check_attributes(
-        attributes, (*_FITTED_ATTRIBUTES, "n_features_in_"), ("feature_names_in_", "classes_")
+        attributes,
+        (*_FITTED_ATTRIBUTES, "n_features_in_"),
+        ("feature_names_in_", "classes_", *_HISTORY_ATTRIBUTES),
     )
     _check_fitted(model, circuit, attributes)
     generator = np.random.default_rng()
     generator.bit_generator.state = rng_from_json(rng, "rng")
     counts = (attributes[name] for name in _FITTED_ATTRIBUTES)
     model._set_fitted(circuit, attributes.get("classes_"), generator, *counts)
+    if "errors_" in attributes:
+        model.errors_ = _check_errors(attributes["errors_"], model)
+    _set_largest_norms(model, attributes, circuit.widths)
     return _set_feature_names(model, attributes)
 
 
@@ -227,7 +234,7 @@ def _serialise_coder(model: LCACoder, arrays: ArrayStore) -> dict[str, Any]:
         dictionary_data: Any = names[0]
     else:
         dictionary_data = to_json(np.asarray(dictionary), "dictionary", arrays)
-    names = [*_FEATURE_ATTRIBUTES, "n_components_"]
+    names = [*_FEATURE_ATTRIBUTES, "n_components_", "largest_norms_"]
     attributes = {name: getattr(model, name) for name in names if hasattr(model, name)}
     attributes |= _get_output(model)
     return {
@@ -253,7 +260,9 @@ def _deserialise_coder(data: Any, arrays: ArrayStore) -> LCACoder:
     attributes = from_json(attributes_data, "attributes", arrays)
     _set_output(model, attributes)
     fitted = ("n_features_in_", "n_components_") if attributes else ()
-    _check_attributes(attributes, fitted, ("feature_names_in_",) if attributes else ())
+    optional = ("feature_names_in_", "largest_norms_") if attributes else ()
+    _check_attributes(attributes, fitted, optional)
+    _set_largest_norms(model, attributes, ("x",))
     sizes = tuple(attributes[name] for name in reversed(fitted))
     if attributes and not is_named and sizes != atoms.shape:
         raise ValueError(f"The dictionary must have the shape {sizes}, got {atoms.shape}.")
@@ -276,6 +285,23 @@ def _set_output(model: Any, attributes: Any) -> None:
     if output not in ("default", "pandas", "polars"):
         raise ValueError(f"set_output must be a container of scikit-learn, got {output!r:.40}.")
     model.set_output(transform=output)
+
+
+def _check_errors(errors: Any, model: Any) -> Any:
+    shape = (model.n_steps_, len(model.circuit_.dictionaries))
+    if getattr(errors, "shape", None) != shape or errors.dtype != np.float64:
+        raise ValueError(f"errors_ must be numbers of shape {shape}, got {str(errors)[:80]}.")
+    return errors
+
+
+def _set_largest_norms(model: Any, attributes: Mapping[str, Any], names: Iterable[str]) -> None:
+    norms = attributes.get("largest_norms_")
+    if norms is None:
+        return
+    is_valid = isinstance(norms, dict) and set(norms) == set(names)
+    if not is_valid or not all(type(n) is float and not n < 0 for n in norms.values()):
+        raise ValueError(f"largest_norms_ must be a number >= 0 for each of {list(names)}.")
+    model.largest_norms_ = norms
 
 
 def _check_params(estimator: Any, params: Any) -> dict[str, Any]:

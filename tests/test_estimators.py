@@ -34,6 +34,8 @@ class Eye:
 
 
 CHECKED = [
+    LinkedLCA(n_components=6, batch_size=10, neuron="spiking"),
+    LCACoder(Eye(), neuron="spiking"),
     LinkedLCA(n_components=6, batch_size=10),
     LinkedLCA(n_components=6, batch_size=10, sparse_output=True),
     LCACoder(Eye()),

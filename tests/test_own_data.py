@@ -10,18 +10,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
-from sklearn.exceptions import DataConversionWarning
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import KFold, cross_val_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from spikelca import (
+    Circuit,
+    Dictionary,
     Hebbian,
     IdleAtoms,
     LCACoder,
     LinkedLCA,
     OrdinalDriver,
     SoftThreshold,
+    SpikingNeuron,
     load,
     save,
 )
@@ -244,6 +247,7 @@ APPLIED = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*did not converge")
 @pytest.mark.parametrize("name", APPLIED)
 def test_partial_fit_applies_changed_parameter(X, y, name):
     value, find = APPLIED[name]
@@ -307,6 +311,9 @@ WRONG = {
     "threshold": ["a", None, -1, np.nan, [0.1, "b"]],
     "tol": [-1, 0, "a", None, np.nan],
     "duration": [-3, 0, "a"],
+    "dt": [-1e-4, 0, "a"],
+    "max_iter": [0, 1.5, None],
+    "n_jobs": [0, 1.5, "a"],
     "modalities": [
         {"top": 14, "bottom": -2},
         {"top": 12, "bottom": 0},
@@ -340,7 +347,9 @@ def test_wrong_parameter_is_named_before_learning(X, y, name, method, monkeypatc
         assert not hasattr(lca, "circuit_")
 
 
-@pytest.mark.parametrize("name", ["neuron", "engine", "transfer", "threshold", "tol", "duration"])
+@pytest.mark.parametrize(
+    "name", ["neuron", "engine", "transfer", "threshold", "tol", "duration", "dt", "n_jobs"]
+)
 def test_coder_names_wrong_parameter_in_fit(X, name):
     for value in WRONG[name]:
         with pytest.raises((ValueError, TypeError), match=name):
@@ -410,3 +419,169 @@ def test_verbose_shows_progress_anywhere(X, monkeypatch, stream, method):
     if stream is io.StringIO:  # the last state stays in a log
         assert "3/3" in shown or method == "partial_fit"
         assert shown.count("\r") <= 2
+
+
+# ------------------------------------------------------------------------------ spiking neurons
+
+
+def spiking_models(X):
+    atoms = np.random.default_rng(1).random((9, 12))
+    yield make(neuron="spiking", observe=("bottom", "top")).fit(X)
+    yield make(neuron="spiking", transfer="hard").partial_fit(X)
+    yield make(threshold=0.2, weights={"top": 4.0}).fit(X).set_params(neuron=SpikingNeuron())
+    yield LCACoder(atoms, neuron="spiking").fit(X)
+
+
+@pytest.mark.filterwarnings("ignore:.*did not converge")
+def test_spiking_code_does_not_depend_on_other_rows(tmp_path, X):
+    for model in spiking_models(X):
+        codes = model.transform(X)
+        assert codes.any()
+        np.testing.assert_allclose(model.transform(X[5:6])[0], codes[5], atol=1e-12)
+        np.testing.assert_allclose(model.transform(X[::-1]), codes[::-1], atol=1e-12)
+        save(model, tmp_path / "m")
+        loaded = load(tmp_path / "m")
+        assert loaded.dt_ == model.dt_
+        np.testing.assert_array_equal(loaded.transform(X), codes)
+
+
+@pytest.mark.filterwarnings("ignore:.*did not converge")
+def test_dt_suits_every_row_of_the_norms_in_fit(X):
+    for model in spiking_models(X):
+        if isinstance(model, LinkedLCA):
+            circuit = model._inference_circuit(*model._observed_names(WIDTHS))
+        else:
+            circuit = model._inference_circuit(X)
+        # The strongest possible drive: a multiple of an atom.
+        atoms = np.hstack([d.atoms for d in circuit.dictionaries])
+        for d in circuit.dictionaries:
+            norms = np.linalg.norm(
+                model._validate(X) if d.name == "x" else split(X, d.name), axis=1
+            )
+            assert model.largest_norms_[d.name] == pytest.approx(norms.max())
+        limit = np.sqrt(
+            sum(d.weight * model.largest_norms_[d.name] ** 2 for d in circuit.dictionaries)
+        )
+        weights = np.concatenate([[d.weight] * d.n_inputs for d in circuit.dictionaries])
+        stacked = np.linalg.norm(atoms * np.sqrt(weights), axis=1)
+        aligned = limit * atoms / stacked[:, None]
+        assert model.transform(aligned).any()
+        with pytest.raises(ValueError, match=r"a dt of at most .* s\."):
+            model.transform(np.vstack([X[:, : aligned.shape[1]], 300 * aligned[:1]]))
+
+
+def split(X, name):
+    return X[:, {"top": slice(0, 6), "mid": slice(6, 10), "bottom": slice(10, 12)}[name]]
+
+
+def test_given_dt_is_used(X):
+    coder = LCACoder(np.eye(12), neuron="spiking", dt=1e-4)
+    expected = Circuit(SpikingNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(12))])
+    code = expected.simulate({"x": X}, 20 * SpikingNeuron().tau, 1e-4).code
+    np.testing.assert_array_equal(coder.transform(X), code)
+    assert coder.fit(X).dt_ == 1e-4
+    assert not hasattr(make().fit(X), "dt_")
+    with pytest.raises(NotFittedError, match=r"must be fitted.*dt="):
+        LCACoder(np.eye(12), neuron="spiking").transform(X)
+
+
+# --------------------------------------------------------------- scores, error curve, threads
+
+
+def test_error_curve_has_the_error_of_every_batch(tmp_path, X):
+    lca = make(n_epochs=3, observe=None).fit(X)
+    assert lca.errors_.shape == (9, 3)
+    assert (lca.errors_[-3:].mean(axis=0) < lca.errors_[:3].mean(axis=0)).all()
+    start = make(observe=None).partial_fit(X[:20])
+    circuit, tol = start.circuit_, 1e-9
+    start.set_params(tol=tol).partial_fit(X[20:40])
+    code = circuit.encode({n: split(X[20:40], n) for n in WIDTHS}, 1e-3).code
+    for column, name in enumerate(WIDTHS):
+        x = split(X[20:40], name)
+        error = np.square(x - circuit.reconstruct(code, name)).sum() / np.square(x).sum()
+        assert start.errors_[1, column] == pytest.approx(error)
+    save(start, tmp_path / "m")
+    np.testing.assert_array_equal(load(tmp_path / "m").errors_, start.errors_)
+
+
+def test_error_curve_survives_an_interrupt(tmp_path, X, monkeypatch):
+    expected, path = make(n_epochs=3).fit(X), tmp_path / "c"
+
+    def interrupt(self, state):
+        self.write(state)
+        if state.n_steps == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("spikelca.learning.checkpoint.Checkpoint.write_if_due", interrupt)
+        lca = make(n_epochs=3)
+        with pytest.raises(KeyboardInterrupt):
+            lca.fit(X, checkpoint=path)
+    np.testing.assert_array_equal(lca.errors_, expected.errors_[:4])
+    resumed = make(n_epochs=3).fit(X, checkpoint=path, resume=True)
+    np.testing.assert_array_equal(resumed.errors_, expected.errors_)
+    assert resumed.largest_norms_ == expected.largest_norms_
+
+
+def test_score_is_the_explained_energy(X):
+    lca = make(weights={"top": 2.0}).fit(X)
+    for given in (X, X[:, :6]):
+        names = list(WIDTHS) if given is X else ["top"]
+        code = lca.transform(given)
+        error = energy = 0.0
+        for name in names:
+            weight = 2.0 if name == "top" else 1.0
+            x, y = split(X, name), lca.inverse_transform(code, name)
+            error += weight * np.square(x - y).sum()
+            energy += weight * np.square(x).sum()
+        assert lca.score(given) == pytest.approx(1 - error / energy)
+    missing = X.copy()
+    missing[:, 6:] = np.nan
+    assert lca.score(missing) == pytest.approx(lca.score(X[:, :6]))
+    assert LCACoder(np.eye(12), threshold=1e-6).score(X) == pytest.approx(1)
+
+
+def test_unsupervised_grid_search_finds_the_better_dictionary(X):
+    for model, grid in (
+        (LinkedLCA(threshold=0.05, random_state=0), {"n_components": [1, 9]}),
+        (LCACoder(np.eye(12)), {"threshold": [0.3, 0.01]}),
+    ):
+        search = GridSearchCV(model, grid, cv=2, error_score="raise").fit(X)
+        assert search.best_index_ == 1
+
+
+def test_n_jobs_limits_the_threads(X, monkeypatch):
+    from spikelca.engines.numba.jit import parallel
+
+    expected, limits = make().fit(X), []
+    set_threads = parallel.numba.set_num_threads
+    monkeypatch.setattr(
+        parallel.numba, "set_num_threads", lambda n: limits.append(n) or set_threads(n)
+    )
+    limited, coder = make(n_jobs=1).fit(X), LCACoder(np.eye(12), n_jobs=1)
+    np.testing.assert_array_equal(limited.components_, expected.components_)
+    for call in (limited.partial_fit, limited.transform, limited.encode, coder.transform):
+        limits.clear()
+        call(X)
+        assert limits[0] == 1
+    assert make(n_jobs=-1).fit(X).transform(X).shape == (60, 9)
+
+
+def test_max_iter_reaches_the_solver(X):
+    atoms = np.random.default_rng(0).random((20, 12))
+    settings = {"threshold": 1e-4, "tol": 1e-9, "max_iter": 1}
+    coder = LCACoder(atoms, **settings)
+    linked = LinkedLCA(20, random_state=0, **settings)
+    calls = [coder.transform, coder.encode, coder.set_params(sparse_output=True).transform]
+    for call in (*calls, linked.fit, linked.partial_fit, linked.transform, linked.encode):
+        with pytest.warns(ConvergenceWarning, match="max_iter, now 1"):
+            call(X)
+
+
+def test_samples_too_small_for_the_precision_are_rejected(X):
+    for scale, dtype in ((1e-30, np.float32), (1e-160, np.float64)):
+        tiny = (X * scale).astype(dtype)
+        for method in ("fit", "partial_fit"):
+            with pytest.raises(ValueError, match=r"X must have samples with a norm of at least"):
+                getattr(make(threshold=scale / 10), method)(tiny)
+    assert make(threshold=1e-6).fit(X * 1e-5).n_steps_ == 3

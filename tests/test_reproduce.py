@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Future
+from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,8 +137,9 @@ def test_spiking_codes_are_those_of_spiking_neurons():
     codes = table._spiking_codes("linked-spiking", 0, model, shown)
     circuit = model.circuit_.without_drivers().observe("handwritten")
     spiking = circuit.replace(neuron=SpikingNeuron())
+    dt = copy(model).set_params(neuron="spiking").dt_
     for part, found in ((shown.train, codes.train), (shown.test, codes.test)):
-        expected = spiking.simulate({"handwritten": part}, model.duration).code
+        expected = spiking.simulate({"handwritten": part}, model.duration, dt).code
         np.testing.assert_allclose(found, expected, atol=1e-12)
     assert np.abs(codes.test - model.transform(shown.test)).max() > 1e-4
 

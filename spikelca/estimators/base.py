@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from numbers import Integral
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
@@ -11,15 +13,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import validate_data
 
 from spikelca.circuit import Circuit
+from spikelca.circuit.batch_statistics import largest_norm
 from spikelca.circuit.encoding import encode_sparse
 from spikelca.distributed import check_dask, encode_lazily, is_dask
 from spikelca.engines import Engine, get_engine
+from spikelca.model.atoms import stacked_norms
 from spikelca.model.neurons import Neuron, RateNeuron, SpikingNeuron
 from spikelca.model.transfer import HardThreshold, SoftThreshold, Transfer
-from spikelca.utils.out_of_core import as_lazy, check_lazy
+from spikelca.utils.out_of_core import CHUNK_SAMPLES, as_lazy, check_lazy
 from spikelca.utils.validation import (
     FloatArray,
     check_finite,
@@ -49,6 +54,8 @@ def compute_codes(
     tol: float,
     engine: str | Engine,
     duration: float | None,
+    dt: float | None,
+    max_iter: int,
     sparse_output: bool,
 ) -> Any:
     """Compute steady-state codes of a rate circuit, simulated codes of a spiking one.
@@ -58,14 +65,69 @@ def compute_codes(
     dtype, is_rate = next(iter(stimuli.values())).dtype, isinstance(circuit.neuron, RateNeuron)
     if is_rate and sparse_output:
         engine = get_engine(engine)
-        code = encode_sparse(circuit.compile, stimuli, circuit.dtype, engine, tol)
+        code = encode_sparse(circuit.compile, stimuli, circuit.dtype, engine, tol, max_iter)
     elif is_rate:
-        code = circuit.encode(stimuli, tol, engine=engine).code
+        code = circuit.encode(stimuli, tol, engine=engine, max_iter=max_iter).code
     else:
         duration = 20 * circuit.neuron.tau if duration is None else duration
-        code = circuit.simulate(stimuli, duration, engine=engine).code
+        code = circuit.simulate(stimuli, duration, dt, engine=engine).code
         code = sparse.csr_array(code) if sparse_output else code
     return code.astype(dtype, copy=False)
+
+
+@contextmanager
+def limit_jobs(n_jobs: int | None) -> Iterator[None]:
+    """Limit the threads of the kernels in a context; -1 for all of them, -2 for all but one."""
+    from spikelca.engines.numba.jit.parallel import limit_threads, max_threads
+
+    n_threads = n_jobs if n_jobs is None or n_jobs > 0 else max(max_threads() + 1 + n_jobs, 1)
+    with nullcontext() if n_threads is None else limit_threads(n_threads):
+        yield
+
+
+HEADROOM = 1.25
+"""Factor on the largest norm in training, for which spiking neurons do not saturate."""
+
+
+def simulation_step(circuit: Circuit, largest_norms: Mapping[str, float]) -> float:
+    """Compute the dt in seconds for samples of up to `HEADROOM` times these norms.
+
+    A drive is at most the norm of the sample times the norm of the atom, and a neuron may fire at
+    most once per step.
+    """
+    assert isinstance(circuit.neuron, SpikingNeuron)
+    ds, k = circuit.dictionaries, circuit.coupling.default_step
+    norm = HEADROOM * np.sqrt(sum(d.weight * largest_norms[d.name] ** 2 for d in ds))
+    drive = norm * stacked_norms([d.atoms for d in ds], [d.weight for d in ds]).max()
+    if isinstance(circuit.transfer, SoftThreshold):
+        drive -= circuit.transfer.threshold
+    if drive > 0:
+        k = min(k, circuit.neuron.quantum / drive)
+    return float(k * circuit.neuron.tau)
+
+
+def find_largest_norm(X: Any) -> float:
+    """Compute the largest norm of a sample, chunk by chunk."""
+    if is_dask(X):
+        return float((X.astype(np.float64) ** 2).sum(axis=1).max().compute()) ** 0.5
+    chunks = range(0, len(X), CHUNK_SAMPLES)
+    return max(largest_norm(X[start : start + CHUNK_SAMPLES]) for start in chunks)
+
+
+def explained_energy(
+    samples: Mapping[str, Any], reconstructions: Mapping[str, Any], weights: Mapping[str, float]
+) -> float:
+    """Compute ``1 - sum w |x - y|^2 / sum w |x|^2`` of all modalities; NaN in x is left out."""
+    error = energy = 0.0
+    for name, reconstruction in reconstructions.items():
+        X = samples[name]
+        for start in range(0, len(X), CHUNK_SAMPLES):
+            rows = slice(start, start + CHUNK_SAMPLES)
+            x = np.asarray(X[rows], dtype=np.float64)
+            y = np.where(np.isnan(x), x, reconstruction[rows])
+            error += weights[name] * float(np.nansum(np.square(x - y)))
+            energy += weights[name] * float(np.nansum(np.square(x)))
+    return 1 - error / energy if energy else 1.0 - error
 
 
 _CIRCUITS: WeakKeyDictionary[Any, tuple[tuple[Any, ...], Circuit]] = WeakKeyDictionary()
@@ -108,7 +170,11 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     engine: str | Engine
     tol: float
     duration: float | None
+    dt: float | None
+    max_iter: int
+    n_jobs: int | None
     sparse_output: bool
+    largest_norms_: dict[str, float]
 
     def _make_neuron(self) -> Neuron:
         if isinstance(self.neuron, Neuron):
@@ -119,13 +185,35 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         make_transfer = _lookup(_TRANSFERS, self.transfer, "transfer")
         return make_transfer(self.threshold, self.two_sided)
 
-    def _code_function(self, stimuli: Mapping[str, Any]) -> Callable[..., FloatArray]:
+    def _simulation_dt(self, circuit: Circuit) -> float | None:
+        """Return the dt of spiking neurons, which does not depend on the samples to encode."""
+        if self.dt is not None or not isinstance(circuit.neuron, SpikingNeuron):
+            return self.dt
+        norms = getattr(self, "largest_norms_", {})
+        if not np.isfinite([norms.get(name, np.nan) for name in circuit.widths]).all():
+            raise NotFittedError(
+                f"{type(self).__name__} with spiking neurons must be fitted, because `fit` "
+                "computes dt from the samples. Use fit, or dt=... in seconds."
+            )
+        return simulation_step(circuit, norms)
+
+    def _get_dt(self, circuit: Circuit) -> float:
+        dt = self._simulation_dt(circuit)
+        if dt is None:
+            raise AttributeError("dt_ is defined for spiking neurons only.")
+        return dt
+
+    def _code_function(
+        self, circuit: Circuit, stimuli: Mapping[str, Any]
+    ) -> Callable[..., FloatArray]:
         """Return the function from circuit and stimuli to codes, lazy for Dask arrays."""
         compute = partial(
             compute_codes,
             tol=self.tol,
             engine=self.engine,
             duration=self.duration,
+            dt=self._simulation_dt(circuit),
+            max_iter=self.max_iter,
             sparse_output=self.sparse_output,
         )
         if not any(is_dask(X) for X in stimuli.values()):
@@ -146,6 +234,11 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         check_positive(self.tol, "tol")
         if self.duration is not None:
             to_positive_seconds(self.duration, "duration")
+        if self.dt is not None:
+            to_positive_seconds(self.dt, "dt")
+        self._check_counts("max_iter")
+        if self.n_jobs is not None and (not isinstance(self.n_jobs, Integral) or self.n_jobs == 0):
+            raise ValueError(f"n_jobs must be None or a whole number, not 0, got {self.n_jobs!r}.")
 
     def _check_counts(self, *names: str) -> None:
         for name in names:

@@ -11,9 +11,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from spikelca.circuit import Circuit
 from spikelca.engines import Engine, Response
-from spikelca.estimators.base import _BaseLCA, keep_circuit
+from spikelca.estimators.base import (
+    _BaseLCA,
+    explained_energy,
+    find_largest_norm,
+    keep_circuit,
+    limit_jobs,
+)
 from spikelca.model.dictionary import Dictionary
-from spikelca.model.neurons import Neuron
+from spikelca.model.neurons import Neuron, SpikingNeuron
 from spikelca.utils.validation import FloatArray, reject_masked
 
 
@@ -40,6 +46,12 @@ class LCACoder(_BaseLCA):
         Tolerance of the steady-state code, see `Circuit.encode`.
     duration : float, optional
         Simulated seconds per sample with spiking neurons (default: 20 time constants).
+    dt : float, optional
+        Integration step of spiking neurons in seconds (default: computed in `fit`, see ``dt_``).
+    max_iter : int, default=100_000
+        Maximum number of rounds of the solver per sample.
+    n_jobs : int, optional
+        Number of threads of the kernels (default and -1: all, ``NUMBA_NUM_THREADS``).
     sparse_output : bool, default=False
         Return codes as a ``scipy.sparse.csr_array``, computed chunk by chunk with memory
         proportional to the number of active neurons.
@@ -47,7 +59,14 @@ class LCACoder(_BaseLCA):
     Attributes
     ----------
     n_components_ : int
-        Number of neurons (only after `fit`, which is not required).
+        Number of neurons (only after `fit`, which is required for spiking neurons without ``dt``
+        only).
+    n_iter_ : int
+        Number of passes of `fit` over the samples, always 1.
+    largest_norms_ : dict of str to float
+        Largest norm of a sample in `fit`, ``{"x": norm}``.
+    dt_ : float
+        Integration step of spiking neurons in seconds (only with spiking neurons), see `LinkedLCA`.
 
     Examples
     --------
@@ -68,6 +87,9 @@ class LCACoder(_BaseLCA):
         engine: str | Engine = "numba",
         tol: float = 1e-4,
         duration: float | None = None,
+        dt: float | None = None,
+        max_iter: int = 100_000,
+        n_jobs: int | None = None,
         sparse_output: bool = False,
     ) -> None:
         self.dictionary = dictionary
@@ -78,6 +100,9 @@ class LCACoder(_BaseLCA):
         self.engine = engine
         self.tol = tol
         self.duration = duration
+        self.dt = dt
+        self.max_iter = max_iter
+        self.n_jobs = n_jobs
         self.sparse_output = sparse_output
 
     def _inference_circuit(self, X: FloatArray) -> Circuit:
@@ -117,9 +142,10 @@ class LCACoder(_BaseLCA):
         """
         self._check_settings()
         validator = self._make_validator()
-        circuit = self._inference_circuit(self._validate(X, validator))
+        checked = self._validate(X, validator)
+        circuit, norm = self._inference_circuit(checked), find_largest_norm(checked)
         self._copy_feature_names(validator)
-        self.n_components_ = circuit.n_neurons
+        self.n_components_, self.largest_norms_ = circuit.n_neurons, {"x": norm}
         return self
 
     def transform(self, X: ArrayLike) -> FloatArray:
@@ -142,8 +168,9 @@ class LCACoder(_BaseLCA):
             If the dictionary has another number of features than X, or X is not finite.
         """
         checked = self._validate_unfitted(X)
-        stimuli = {"x": checked}
-        return self._code_function(stimuli)(self._inference_circuit(checked), stimuli)
+        stimuli, circuit = {"x": checked}, self._inference_circuit(checked)
+        with limit_jobs(self.n_jobs):
+            return self._code_function(circuit, stimuli)(circuit, stimuli)
 
     def encode(self, X: ArrayLike) -> Response:
         """Compute the steady-state codes with their duality gaps, see `Circuit.encode`.
@@ -161,7 +188,41 @@ class LCACoder(_BaseLCA):
             With ``code``, ``gap``, ``residual`` and ``n_iter``.
         """
         checked = self._validate_unfitted(X)
-        return self._inference_circuit(checked).encode({"x": checked}, self.tol, engine=self.engine)
+        with limit_jobs(self.n_jobs):
+            return self._inference_circuit(checked).encode(
+                {"x": checked}, self.tol, engine=self.engine, max_iter=self.max_iter
+            )
+
+    def score(self, X: ArrayLike, y: Any = None) -> float:
+        """Compute the fraction of the energy of the samples that their codes explain.
+
+        Parameters
+        ----------
+        X : as for `transform`, but not a Dask array
+        y : None
+            Ignored, present for model selection.
+
+        Returns
+        -------
+        float
+            ``1 - sum |x - Phi a|^2 / sum |x|^2``, at most 1. A smaller threshold gives a higher
+            score and denser codes.
+        """
+        checked = self._validate_unfitted(X)
+        reconstruction = self.inverse_transform(self.transform(X))
+        return explained_energy({"x": checked}, {"x": reconstruction}, {"x": 1.0})
+
+    @property
+    def n_iter_(self) -> int:
+        """Number of passes of `fit` over the samples, always 1."""
+        check_is_fitted(self, "n_features_in_")
+        return 1
+
+    @property
+    def dt_(self) -> float:
+        """Integration step of spiking neurons in seconds."""
+        check_is_fitted(self, "n_features_in_")
+        return self._get_dt(self._inference_circuit(np.empty((0, self.n_features_in_))))
 
     def _validate_unfitted(self, X: ArrayLike) -> FloatArray:
         is_fitted = hasattr(self, "n_features_in_")
@@ -194,5 +255,8 @@ class LCACoder(_BaseLCA):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.requires_fit = False
+        # An object of `_make_validator` has no parameters.
+        neuron, dt = getattr(self, "neuron", None), getattr(self, "dt", None)
+        is_spiking = isinstance(neuron, SpikingNeuron) or neuron == "spiking"
+        tags.requires_fit = is_spiking and dt is None
         return tags

@@ -15,13 +15,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from spikelca.circuit import Circuit
 from spikelca.engines import Engine, Response, get_engine
-from spikelca.estimators.base import _BaseLCA, keep_circuit
+from spikelca.estimators.base import _BaseLCA, explained_energy, keep_circuit, limit_jobs
 from spikelca.estimators.labels import encode_labels
 from spikelca.estimators.samples import (
     CircuitSettings,
     Stimuli,
     check_optional,
     count_samples,
+    history_row,
     iter_batches,
     make_batch,
     make_initial_circuit,
@@ -33,12 +34,15 @@ from spikelca.estimators.samples import (
     split_modalities,
 )
 from spikelca.learning import Progress, learn
-from spikelca.learning.checkpoint import BatchSchedule, Checkpoint, LearningState
-from spikelca.learning.loop import Batch
+from spikelca.learning.checkpoint import BatchSchedule, Checkpoint, LearningState, history_array
+from spikelca.learning.loop import MAX_ITER, Batch
 from spikelca.model.drivers import Driver, OrdinalDriver
 from spikelca.model.neurons import Neuron
 from spikelca.model.plasticity import Contrast, Hebbian, IdleAtoms
 from spikelca.utils.validation import FloatArray
+
+Observe = str | Sequence[str] | None
+"""One or several modalities; None for the default."""
 
 
 class LinkedLCA(_BaseLCA):
@@ -84,6 +88,12 @@ class LinkedLCA(_BaseLCA):
         Tolerance of the steady-state code, see `Circuit.encode`.
     duration : float, optional
         Simulated seconds per sample with spiking neurons (default: 20 time constants).
+    dt : float, optional
+        Integration step of spiking neurons in seconds (default: computed in `fit`, see ``dt_``).
+    max_iter : int, default=100_000
+        Maximum number of rounds of the solver per sample.
+    n_jobs : int, optional
+        Number of threads of the kernels (default and -1: all, ``NUMBA_NUM_THREADS``).
     sparse_output : bool, default=False
         Return codes as a ``scipy.sparse.csr_array``, computed chunk by chunk with memory
         proportional to the number of active neurons.
@@ -106,6 +116,15 @@ class LinkedLCA(_BaseLCA):
         Number of Hebbian steps.
     n_redrawn_ : int
         Number of idle atoms re-initialised.
+    errors_ : (n_steps, n_modalities)
+        Error curve: ``sum |x - Phi a|^2 / sum |x|^2`` of each batch, before its Hebbian step.
+    largest_norms_ : dict of str to float
+        Largest norm of a training sample in each modality.
+    dt_ : float
+        Integration step of spiking neurons in seconds (only with spiking neurons): at most half
+        the stability limit, and so short that a sample of 1.25 times these norms needs at most one
+        spike per step. A stronger drive raises `ValueError`. The code of a sample does not depend
+        on the samples encoded with it.
 
     References
     ----------
@@ -149,6 +168,9 @@ class LinkedLCA(_BaseLCA):
         contrast: Contrast | None = None,
         tol: float = 1e-4,
         duration: float | None = None,
+        dt: float | None = None,
+        max_iter: int = 100_000,
+        n_jobs: int | None = None,
         sparse_output: bool = False,
         random_state: Any = None,
         verbose: bool = False,
@@ -170,6 +192,9 @@ class LinkedLCA(_BaseLCA):
         self.contrast = contrast
         self.tol = tol
         self.duration = duration
+        self.dt = dt
+        self.max_iter = max_iter
+        self.n_jobs = n_jobs
         self.sparse_output = sparse_output
         self.random_state = random_state
         self.verbose = verbose
@@ -240,11 +265,14 @@ class LinkedLCA(_BaseLCA):
         steps = self._learn_batches(
             first.circuit, batches, schedule.n_batches, first.n_steps, schedule.rng
         )
+        history = list(first.history)
+        bar = make_progress_bar(schedule.n_batches, first.n_steps, self.verbose)
         try:
-            with make_progress_bar(schedule.n_batches, first.n_steps, self.verbose) as bar:
+            with bar, limit_jobs(self.n_jobs):
                 for circuit, progress in steps:
                     n_redrawn = state.n_redrawn + progress.redrawn
-                    state = schedule.snapshot(circuit, progress.batch, n_redrawn)
+                    history.append(history_row(progress, circuit))
+                    state = schedule.snapshot(circuit, progress.batch, n_redrawn, history)
                     if target is not None:
                         target.write_if_due(state)
                     bar.update()
@@ -258,9 +286,11 @@ class LinkedLCA(_BaseLCA):
 
     def _learning_params(self) -> dict[str, Any]:
         """Return the parameters on which the result of `fit` depends."""
-        ignored = {"observe", "neuron", "duration", "sparse_output", "verbose"}
+        ignored = {"observe", "neuron", "duration", "dt", "n_jobs", "sparse_output", "verbose"}
         if self.contrast is not None:
             ignored.remove("observe")
+        if self.max_iter == MAX_ITER:  # not in checkpoints of earlier versions
+            ignored.add("max_iter")
         params = {n: v for n, v in self.get_params(deep=False).items() if n not in ignored}
         return params | {"engine": get_engine(self.engine).name}
 
@@ -272,6 +302,17 @@ class LinkedLCA(_BaseLCA):
         self._set_fitted(
             state.circuit, classes, state.make_rng(), n_iter, state.n_steps, state.n_redrawn
         )
+        self._set_history(history_array(state))
+
+    def _set_history(self, history: NDArray[np.float64], first: bool = True) -> None:
+        """Set error curve and largest norms from (n_steps, 2, n_modalities), or continue them."""
+        errors, names = history[:, 0], list(self.circuit_.widths)
+        largest = history[:, 1].max(axis=0) if len(history) else np.full(len(names), np.nan)
+        norms = dict(zip(names, largest.tolist(), strict=True))
+        if not first and hasattr(self, "errors_"):
+            errors = np.concatenate([self.errors_, errors])
+            norms = {name: max(self.largest_norms_[name], norm) for name, norm in norms.items()}
+        self.errors_, self.largest_norms_ = errors, norms
 
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike | None = None, classes: ArrayLike | None = None
@@ -318,14 +359,16 @@ class LinkedLCA(_BaseLCA):
             rng, circuit = self._rng, settings.apply_to(self.circuit_)
         steps, redrawn = (0, 0) if first else (self.n_steps_, self.n_redrawn_)
         batches = iter_batches(stimuli, labels, self.batch_size)
-        learned = self._learn_batches(circuit, batches, None, steps, rng)
-        with make_progress_bar(None, steps, self.verbose) as bar:
+        learned, history = self._learn_batches(circuit, batches, None, steps, rng), []
+        with make_progress_bar(None, steps, self.verbose) as bar, limit_jobs(self.n_jobs):
             for new_circuit, progress in learned:
+                history.append(history_row(progress, new_circuit))
                 circuit, steps, redrawn = new_circuit, progress.batch, redrawn + progress.redrawn
                 bar.update()
         if validator is not None:
             self._copy_feature_names(validator)
         self._set_fitted(circuit, classes, rng, 1 if first else self.n_iter_ + 1, steps, redrawn)
+        self._set_history(np.array(history), first)
         return self
 
     def _split(self, X: ArrayLike, validator: BaseEstimator | None, keep: bool = False) -> Stimuli:
@@ -369,6 +412,7 @@ class LinkedLCA(_BaseLCA):
             batch_size=self.batch_size if n_batches is None else None,
             tol=tol,
             engine=self.engine,
+            max_iter=self.max_iter,
             rng=rng,
             contrast=None if n_batches is None else self.contrast,
             observe=self._observed_names(circuit.widths),
@@ -392,25 +436,30 @@ class LinkedLCA(_BaseLCA):
         self.n_iter_, self.n_steps_, self.n_redrawn_ = n_iter, n_steps, redrawn
         self._rng = rng
 
-    def _observed_names(self, widths: Mapping[str, int]) -> tuple[str, ...]:
-        return observed_names(self.observe, widths)
+    def _observed_names(
+        self, widths: Mapping[str, int], observe: Observe = None
+    ) -> tuple[str, ...]:
+        return observed_names(self.observe if observe is None else observe, widths)
 
-    def _validate_observed(self, X: ArrayLike) -> dict[str, FloatArray]:
-        names = self._observed_names(self.circuit_.widths)
+    def _validate_given(
+        self, X: ArrayLike, names: Sequence[str]
+    ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+        """Return the observed modalities, and all that X contains, with values not checked."""
         widths = {name: self.circuit_.widths[name] for name in names}
         shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
         is_part = len(names) < len(self.circuit_.widths)
         if not is_part or shape[1:] == (self.n_features_in_,):
             checked = self._validate(X, values=False, ignored_columns=is_part)
-            stimuli = split_columns(checked, self.circuit_.widths)
-            return {name: stimuli[name] for name in names}
+            given = split_columns(checked, self.circuit_.widths)
+            return {name: given[name] for name in names}, given
         if len(shape) == 2 and shape[1] != sum(widths.values()):
             raise ValueError(
                 f"X has {shape[1]} features, but {type(self).__name__} is expecting "
                 f"{sum(widths.values())} features as input (the observed modalities {widths}), "
                 f"or all {self.n_features_in_} of {self.circuit_.widths}."
             )
-        return split_columns(self._validate(X, like=self._part(names), values=False), widths)
+        given = split_columns(self._validate(X, like=self._part(names), values=False), widths)
+        return given, given
 
     def _part(self, names: Sequence[str]) -> Self:
         """Make an estimator with the feature names of some modalities, to compare those of X."""
@@ -422,7 +471,7 @@ class LinkedLCA(_BaseLCA):
             part.feature_names_in_ = self.feature_names_in_[columns]
         return part
 
-    def transform(self, X: ArrayLike) -> FloatArray:
+    def transform(self, X: ArrayLike, observe: Observe = None) -> FloatArray:
         """Compute the codes of the observed modalities, with drivers off.
 
         Parameters
@@ -432,6 +481,8 @@ class LinkedLCA(_BaseLCA):
             ignored, with any values. An out-of-core array (memory map, `RowFile`, HDF5, Zarr) is
             read chunk by chunk; the codes of a Dask array are a Dask array that is computed chunk
             by chunk.
+        observe : str or sequence of str, optional
+            Observed modalities (default: the parameter ``observe``).
 
         Returns
         -------
@@ -447,10 +498,13 @@ class LinkedLCA(_BaseLCA):
             If the estimator is not fitted.
         """
         check_is_fitted(self, "circuit_")
-        stimuli = self._validate_observed(X)
-        return self._code_function(stimuli)(self._inference_circuit(*stimuli), stimuli)
+        names = self._observed_names(self.circuit_.widths, observe)
+        stimuli, _ = self._validate_given(X, names)
+        circuit = self._inference_circuit(*stimuli)
+        with limit_jobs(self.n_jobs):
+            return self._code_function(circuit, stimuli)(circuit, stimuli)
 
-    def encode(self, X: ArrayLike) -> Response:
+    def encode(self, X: ArrayLike, observe: Observe = None) -> Response:
         """Compute the steady-state codes with their duality gaps, see `Circuit.encode`.
 
         The codes do not depend on the neuron model.
@@ -458,6 +512,8 @@ class LinkedLCA(_BaseLCA):
         Parameters
         ----------
         X : as for `transform`, but not a Dask array
+        observe : str or sequence of str, optional
+            Observed modalities (default: the parameter ``observe``).
 
         Returns
         -------
@@ -465,8 +521,44 @@ class LinkedLCA(_BaseLCA):
             With ``code``, ``gap``, ``residual`` and ``n_iter``.
         """
         check_is_fitted(self, "circuit_")
-        stimuli = self._validate_observed(X)
-        return self._inference_circuit(*stimuli).encode(stimuli, self.tol, engine=self.engine)
+        stimuli, _ = self._validate_given(X, self._observed_names(self.circuit_.widths, observe))
+        with limit_jobs(self.n_jobs):
+            return self._inference_circuit(*stimuli).encode(
+                stimuli, self.tol, engine=self.engine, max_iter=self.max_iter
+            )
+
+    def score(self, X: ArrayLike, y: Any = None) -> float:
+        """Compute the fraction of the energy of the samples that the codes explain.
+
+        The codes are those of `transform`. If X has all columns, unobserved modalities count, too:
+        the score then contains the error of their cross-modal reconstruction.
+
+        Parameters
+        ----------
+        X : as for `transform`, but not a Dask array
+            Values that are NaN in unobserved columns are left out.
+        y : None
+            Ignored, present for model selection.
+
+        Returns
+        -------
+        float
+            ``1 - sum w_i |x_i - Phi_i a|^2 / sum w_i |x_i|^2``, at most 1. A smaller threshold
+            gives a higher score and denser codes.
+        """
+        check_is_fitted(self, "circuit_")
+        stimuli, given = self._validate_given(X, self._observed_names(self.circuit_.widths))
+        code, names = self._to_dense(self.transform(X)), tuple(stimuli)
+        reconstructions = {name: self.circuit_.reconstruct(code, name, names) for name in given}
+        weights = {d.name: d.weight for d in self.circuit_.dictionaries}
+        return explained_energy(given, reconstructions, weights)
+
+    @property
+    def dt_(self) -> float:
+        """Integration step of spiking neurons in seconds."""
+        check_is_fitted(self, "circuit_")
+        names = self._observed_names(self.circuit_.widths)
+        return self._get_dt(self._inference_circuit(*names))
 
     def _inference_circuit(self, *observed: str) -> Circuit:
         neuron, transfer = self._make_neuron(), self._make_transfer()
@@ -477,7 +569,9 @@ class LinkedLCA(_BaseLCA):
 
         return keep_circuit(self, self.circuit_, (observed, neuron, transfer), make)
 
-    def inverse_transform(self, X: ArrayLike, modality: str | None = None) -> FloatArray:
+    def inverse_transform(
+        self, X: ArrayLike, modality: str | None = None, observe: Observe = None
+    ) -> FloatArray:
         """Reconstruct a modality from codes.
 
         Parameters
@@ -486,6 +580,8 @@ class LinkedLCA(_BaseLCA):
             Codes from `transform`, dense or sparse.
         modality : str, optional
             Modality to reconstruct (default: all, stacked as columns).
+        observe : str or sequence of str, optional
+            Modalities from which the codes were inferred (default: the parameter ``observe``).
 
         Returns
         -------
@@ -493,10 +589,10 @@ class LinkedLCA(_BaseLCA):
         """
         check_is_fitted(self, "circuit_")
         names = list(self.circuit_.widths) if modality is None else [modality]
-        code, observed = self._to_dense(X), self._observed_names(self.circuit_.widths)
+        code, observed = self._to_dense(X), self._observed_names(self.circuit_.widths, observe)
         return np.hstack([self.circuit_.reconstruct(code, name, observed) for name in names])
 
-    def translate(self, X: ArrayLike, to: str) -> FloatArray:
+    def translate(self, X: ArrayLike, to: str, observe: Observe = None) -> FloatArray:
         """Reconstruct one modality from the observed ones, ``Phi_to a``.
 
         Parameters
@@ -504,12 +600,14 @@ class LinkedLCA(_BaseLCA):
         X : as for `transform`
         to : str
             Modality to reconstruct.
+        observe : str or sequence of str, optional
+            Observed modalities (default: the parameter ``observe``).
 
         Returns
         -------
         (n_samples, n_inputs)
         """
-        return self.inverse_transform(self.transform(X), modality=to)
+        return self.inverse_transform(self.transform(X, observe), modality=to, observe=observe)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:
         """Return the names of the neurons, with class and index in the block of an ordinal code.

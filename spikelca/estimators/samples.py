@@ -16,7 +16,7 @@ import numpy as np
 from spikelca.circuit import Circuit
 from spikelca.distributed import DaskSamples, is_dask
 from spikelca.learning.checkpoint import BatchSchedule, Checkpoint, LearningState
-from spikelca.learning.loop import Batch, eligible_rows
+from spikelca.learning.loop import Batch, Progress, eligible_rows
 from spikelca.model.atoms import draw_initial_atoms
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.drivers import Driver, OrdinalDriver
@@ -127,6 +127,12 @@ def make_progress_bar(n_batches: int | None, first: int, verbose: bool) -> Any:
         disable=not verbose,
         mininterval=0.1 if is_terminal else LOG_INTERVAL,
     )
+
+
+def history_row(progress: Progress, circuit: Circuit) -> list[list[float]]:
+    """Return relative error and largest norm of each modality in a batch, NaN if it is missing."""
+    values = (progress.error, progress.largest_norm)
+    return [[value.get(name, np.nan) for name in circuit.widths] for value in values]
 
 
 def count_samples(stimuli: Stimuli) -> int:

@@ -196,7 +196,7 @@ def _spiking_codes(name: str, seed: int, model: LinkedLCA, data: LinkedData) -> 
     from sklearn.base import clone
 
     spiking = clone(model).set_params(neuron="spiking")
-    for attribute in ("circuit_", "n_features_in_"):
+    for attribute in ("circuit_", "n_features_in_", "largest_norms_"):
         setattr(spiking, attribute, getattr(model, attribute))
     train, test = spiking.transform(data.train), spiking.transform(data.test)
     active = float(np.count_nonzero(test, axis=1).mean())

@@ -51,11 +51,12 @@ def free_phase_code(
     observed: Sequence[str],
     tol: float,
     engine: str | Engine,
+    max_iter: int = 100_000,
 ) -> FloatArray:
     """Compute the code of the free phase, rescaled to the stacked atoms."""
     inference_circuit = circuit.without_drivers().observe(*observed)
     response = inference_circuit.encode(
-        {name: stimuli[name] for name in observed}, tol, engine=engine
+        {name: stimuli[name] for name in observed}, tol, engine=engine, max_iter=max_iter
     )
     return rescale_to_stacked(response.code, circuit.observed_norms(*observed))
 

@@ -25,6 +25,9 @@ from spikelca.model.plasticity import Contrast
 from spikelca.utils.system import single_blas_thread
 from spikelca.utils.validation import FloatArray, check_shapes
 
+MAX_ITER = 100_000
+"""Default number of rounds of the solver per sample, that of `Circuit.encode`."""
+
 
 class RemoteBatch(ABC):
     """Samples outside this process, which are encoded where they are and return their sums.
@@ -86,6 +89,8 @@ class Progress:
         ``sum |x - Phi a|^2 / sum |x|^2`` over the samples of this batch, before the step.
     redrawn : int, default=0
         Number of idle atoms re-initialised.
+    largest_norm : mapping of modality to float
+        Largest ``|x|`` of this batch.
 
     Examples
     --------
@@ -98,6 +103,7 @@ class Progress:
     active: float
     error: Mapping[str, float] = field(default_factory=dict)
     redrawn: int = 0
+    largest_norm: Mapping[str, float] = field(default_factory=dict)
 
 
 def learn(
@@ -109,6 +115,7 @@ def learn(
     batch_size: int | None = None,
     tol: float = 1e-3,
     engine: str | Engine = "numba",
+    max_iter: int = MAX_ITER,
     rng: np.random.Generator | None = None,
     contrast: Contrast | None = None,
     observe: Sequence[str] = (),
@@ -131,6 +138,8 @@ def learn(
     tol : float, default=1e-3
         Tolerance of the steady-state codes, see `Circuit.encode`.
     engine : {"numba", "reference"} or Engine, default="numba"
+    max_iter : int, default=100_000
+        Maximum number of rounds of the solver per sample, see `Circuit.encode`.
     rng : numpy Generator, optional
         Draws new atoms for idle neurons; if None, idle atoms are not re-initialised.
     contrast : Contrast, optional
@@ -164,19 +173,21 @@ def learn(
     if contrast is not None:
         check_contrast(circuit, observe)
     for batch, (stimuli, labels) in enumerate(batches, start=first):
-        if contrast is not None and isinstance(stimuli, RemoteBatch):
+        is_default = contrast is None and max_iter == MAX_ITER
+        if isinstance(stimuli, RemoteBatch) and not is_default:
             raise NotImplementedError(
-                "contrast is not supported for samples on Dask workers. Use contrast=None, or an "
-                "array in memory or on disk."
+                "contrast and max_iter are not supported for samples on Dask workers. Use "
+                f"contrast=None and max_iter={MAX_ITER}, or an array in memory or on disk."
             )
         progress = 0.0 if n_batches is None else batch / n_batches
         strength = 0.0 if contrast is None else contrast.strength(progress)
         driven_circuit = circuit._at_progress(progress)
         # The limit does not extend over the yield, so the caller can use all BLAS threads.
         with single_blas_thread():
-            statistics = _batch_statistics(driven_circuit, stimuli, labels, tol, engine)
+            statistics = _batch_statistics(driven_circuit, stimuli, labels, tol, engine, max_iter)
+            _check_scale(circuit, statistics.sums.largest_norm)
             if contrast is not None and strength:
-                free = _free_phase_sums(circuit, stimuli, observe, tol, engine)
+                free = _free_phase_sums(circuit, stimuli, observe, tol, engine, max_iter)
                 circuit = contrastive_step(
                     circuit, statistics.sums, free, observe, contrast, strength, batch_size
                 )
@@ -187,20 +198,33 @@ def learn(
         yield circuit, _make_progress(circuit, statistics.sums, batch + 1)
 
 
+def _check_scale(circuit: Circuit, largest_norm: Mapping[str, float]) -> None:
+    """Raise ValueError if the first samples are so small that products of them underflow."""
+    assert circuit.plasticity is not None
+    largest, smallest = max(largest_norm.values()), 1e3 * np.sqrt(np.finfo(circuit.dtype).tiny)
+    if 0 < largest < smallest and not circuit.plasticity.usage.any():
+        raise ValueError(
+            f"X must have samples with a norm of at least {smallest:.0e} for learning in "
+            f"{circuit.dtype}, got at most {largest:.2g}. Scale the data, and the threshold."
+        )
+
+
 def _batch_statistics(
     circuit: Circuit,
     stimuli: Mapping[str, FloatArray] | RemoteBatch,
     labels: ArrayLike | None,
     tol: float,
     engine: Engine,
+    max_iter: int,
 ) -> BatchStatistics:
     if isinstance(stimuli, RemoteBatch):
         return stimuli.compute_statistics(circuit, labels, tol, engine)
     arrays = check_shapes(stimuli, circuit.widths)
     if _is_labelled(labels) is None:
-        code = circuit.encode(arrays, tol, labels=labels, engine=engine).code  # checks the values
+        response = circuit.encode(arrays, tol, labels=labels, engine=engine, max_iter=max_iter)
+        code = response.code  # the values of the stimuli have been checked
     else:
-        code = encode_labelled(circuit, arrays, labels, tol, engine)
+        code = encode_labelled(circuit, arrays, labels, tol, engine, max_iter)
     return make_statistics(circuit.dictionaries, as_precision(arrays, circuit.dtype), code)
 
 
@@ -210,16 +234,18 @@ def encode_labelled(
     labels: ArrayLike | None,
     tol: float,
     engine: Engine,
+    max_iter: int = MAX_ITER,
 ) -> FloatArray:
     """Compute codes with drivers, those of unlabelled samples without drivers."""
+    encode = partial(circuit.encode, tol=tol, engine=engine, max_iter=max_iter)
     is_labelled = _is_labelled(labels)
     if is_labelled is None:
-        return circuit.encode(stimuli, tol, labels=labels, engine=engine).code
-    code = circuit.without_drivers().encode(stimuli, tol, engine=engine).code
+        return encode(stimuli, labels=labels).code
+    undriven = circuit.without_drivers()
+    code = undriven.encode(stimuli, tol, engine=engine, max_iter=max_iter).code
     if is_labelled.any():
         rows = {name: X[is_labelled] for name, X in stimuli.items()}
-        numbers = np.asarray(labels)[is_labelled]
-        code[is_labelled] = circuit.encode(rows, tol, labels=numbers, engine=engine).code
+        code[is_labelled] = encode(rows, labels=np.asarray(labels)[is_labelled]).code
     return code
 
 
@@ -260,11 +286,12 @@ def _free_phase_sums(
     observe: Sequence[str],
     tol: float,
     engine: Engine,
+    max_iter: int,
 ) -> BatchSums:
     """Compute the sums of a batch, which has been checked, with the codes of the free phase."""
     assert not isinstance(stimuli, RemoteBatch)
     arrays = as_precision(check_shapes(stimuli, circuit.widths), circuit.dtype)
-    code = free_phase_code(circuit, arrays, observe, tol, engine)
+    code = free_phase_code(circuit, arrays, observe, tol, engine, max_iter)
     return make_statistics(circuit.dictionaries, arrays, code).sums
 
 
@@ -276,4 +303,5 @@ def _make_progress(circuit: Circuit, sums: BatchSums, batch: int) -> Progress:
         for name, energy in sums.stimulus_energy.items()
     }
     redrawn = circuit.plasticity.redrawn
-    return Progress(batch, n_samples, sums.n_active / n_samples, error, redrawn)
+    active = sums.n_active / n_samples
+    return Progress(batch, n_samples, active, error, redrawn, sums.largest_norm)
