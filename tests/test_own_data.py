@@ -585,3 +585,44 @@ def test_samples_too_small_for_the_precision_are_rejected(X):
             with pytest.raises(ValueError, match=r"X must have samples with a norm of at least"):
                 getattr(make(threshold=scale / 10), method)(tiny)
     assert make(threshold=1e-6).fit(X * 1e-5).n_steps_ == 3
+
+
+# ---------------------------------------------------------------------------------- small cases
+
+
+@pytest.mark.parametrize("two_sided", [False, True])
+def test_one_observed_feature_needs_one_neuron(two_sided):
+    X = np.random.default_rng(0).random((50, 3)) - 0.5 * two_sided
+    settings = {"two_sided": two_sided, "random_state": 0}
+    column, widths = X[:, :1], {"left": 1, "right": 2}
+    with pytest.raises(ValueError, match=r"n_components must be 1 for 1 feature\(s\).*got 2"):
+        LinkedLCA(2, **settings).fit(column)
+    with pytest.raises(ValueError, match=r"observed modalities \['left'\], got 2"):
+        LinkedLCA(2, widths, observe="left", **settings).fit(X)
+    for lca, rows in ((LinkedLCA(1, **settings), column), (LinkedLCA(2, widths, **settings), X)):
+        lca.set_params(threshold=1e-6).fit(rows)
+        codes = lca.transform(rows)
+        assert codes.shape == (50, lca.n_components)
+    one = LinkedLCA(1, threshold=0.01, **settings).fit(column)
+    assert abs(abs(one.components_[0, 0]) - 1) < 1e-12
+
+
+def test_coder_rejects_atoms_without_unique_codes():
+    atoms = np.array([[0.0, 1.0], [0.6, 0.8], [-0.6, -0.8]])
+    assert LCACoder(atoms).transform([[-0.6, -0.8]])[0].round(3).tolist() == [0, 0, 0.9]
+    for model in (
+        LCACoder(atoms, two_sided=True),
+        LCACoder(atoms[[0, 1, 1]]),
+        LCACoder(-atoms[[0, 1, 1]], two_sided=True),
+    ):
+        with pytest.raises(ValueError, match="got equal atoms 1 and 2"):
+            model.transform([[0.6, 0.8]])
+    parallel = LCACoder(np.array([[0.6, 0.8], [1.2, 1.6]]), threshold=0.1, tol=1e-9)
+    assert parallel.transform([[0.6, 0.8]]).round(6).tolist() == [[0, 0.475]]
+
+
+def test_repr_keeps_the_order_of_modalities():
+    widths = {"z": 60, "a": 4}
+    lca = LinkedLCA(20, widths)
+    assert repr(lca) == str(lca) == "LinkedLCA(modalities={'z': 60, 'a': 4}, n_components=20)"
+    assert lca.modalities is widths

@@ -121,7 +121,7 @@ class Circuit:
         object.__setattr__(self, "drivers", _as_tuple("drivers", self.drivers, Driver))
         if self.wiring not in _WIRINGS:
             raise ValueError(f"wiring must be one of {_WIRINGS}, got {self.wiring!r}.")
-        check_dictionaries(self.dictionaries)
+        check_dictionaries(self.dictionaries, self.transfer.two_sided)
         for driver in self.drivers:
             driver.check(self.n_neurons, self.transfer)
         _check_type("idle", self.idle, IdleAtoms, "IdleAtoms(...)")

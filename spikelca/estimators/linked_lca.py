@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from functools import partial
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ from spikelca.estimators.labels import encode_labels
 from spikelca.estimators.samples import (
     CircuitSettings,
     Stimuli,
+    check_distinct,
     check_optional,
     count_samples,
     history_row,
@@ -380,10 +382,17 @@ class LinkedLCA(_BaseLCA):
         self._check_settings()
         check_optional(self.contrast, "contrast", Contrast)
 
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        # scikit-learn sorts the keys of a dict, but the order of the modalities is that of X.
+        shown = copy(self)
+        if isinstance(self.modalities, Mapping):
+            shown.modalities = _InOrder(self.modalities)
+        return str(BaseEstimator.__repr__(shown, N_CHAR_MAX))
+
     def _circuit_settings(self, n_features: int) -> CircuitSettings:
         """Check the parameters that define the circuit, and return them."""
         widths = modality_widths(self.modalities, n_features)
-        self._observed_names(widths)
+        check_distinct(self.n_components, widths, self._observed_names(widths))
         return CircuitSettings(
             self.n_components,
             widths,
@@ -635,6 +644,13 @@ class LinkedLCA(_BaseLCA):
     @property
     def _n_features_out(self) -> int:
         return int(self.components_.shape[0])
+
+
+class _InOrder(dict[str, Any]):
+    """A mapping whose representation keeps the order of the keys, also in `pprint`."""
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 def block_feature_names(

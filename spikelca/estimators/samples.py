@@ -77,6 +77,15 @@ def observed_names(
     return tuple(name for name in widths if name in names)
 
 
+def check_distinct(n_components: int, widths: Mapping[str, int], observed: Sequence[str]) -> None:
+    """Raise ValueError if atoms of unit norm cannot differ, because one feature is observed."""
+    if n_components > 1 and sum(widths[name] for name in observed) == 1:
+        raise ValueError(
+            f"n_components must be 1 for 1 feature(s) in the observed modalities {list(observed)}, "
+            f"got {n_components}. All atoms of unit norm are equal there: use more features."
+        )
+
+
 def split_columns(X: FloatArray, widths: Mapping[str, int]) -> dict[str, FloatArray]:
     """Split the columns of X into modalities of these widths."""
     edges = np.cumsum([0, *widths.values()])
