@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -18,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from spikelca import (
     Circuit,
     Dictionary,
+    Fade,
     Hebbian,
     IdleAtoms,
     LCACoder,
@@ -578,6 +580,7 @@ def test_max_iter_reaches_the_solver(X):
             call(X)
 
 
+@pytest.mark.filterwarnings("ignore:.*did not converge")
 def test_samples_too_small_for_the_precision_are_rejected(X):
     for scale, dtype in ((1e-30, np.float32), (1e-160, np.float64)):
         tiny = (X * scale).astype(dtype)
@@ -626,3 +629,44 @@ def test_repr_keeps_the_order_of_modalities():
     lca = LinkedLCA(20, widths)
     assert repr(lca) == str(lca) == "LinkedLCA(modalities={'z': 60, 'a': 4}, n_components=20)"
     assert lca.modalities is widths
+
+
+# ---------------------------------------------------------------------------- nested parameters
+
+
+def test_fields_of_values_are_parameters(X, y):
+    driver = OrdinalDriver(3, inhibition=0.04, fade=Fade(until=0.5))
+    lca = make(driver=driver, plasticity=Hebbian(), neuron=SpikingNeuron())
+    params = lca.get_params()
+    assert params["driver__inhibition"] == 0.04
+    assert params["driver__fade__until"] == 0.5
+    assert not any("__" in name for name in lca.get_params(deep=False))
+    changes = {"driver__fade__until": 0.7, "driver__excitation": 0.02, "neuron__quantum": 0.05}
+    other = clone(lca).set_params(**changes, plasticity__decay=0.5, threshold=0.06)
+    assert other.driver == OrdinalDriver(3, excitation=0.02, inhibition=0.04, fade=Fade(until=0.7))
+    assert (other.neuron.quantum, other.plasticity.decay, other.threshold) == (0.05, 0.5, 0.06)
+    assert lca.driver is driver
+    pipeline = make_pipeline(lca.set_params(neuron="rate"), LogisticRegression())
+    grid = {"linkedlca__driver__inhibition": [0.0, 0.3], "linkedlca__plasticity__rate": [0.5]}
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(X, y)
+    assert search.best_estimator_[0].circuit_.drivers[0].inhibition in (0.0, 0.3)
+    assert search.best_estimator_[0].circuit_.dictionaries[0].plasticity.rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("driver__inhibiton", 0.1, "driver__inhibiton must be a parameter or a field"),
+        ("driver__fade__until", 0.5, "driver__fade__until must be .* got driver__fade=None"),
+        ("idle__patience", 5, "idle__patience must be .* got idle=None"),
+        ("zz__a", 1, "zz__a must be"),
+        ("neuron__tau", 1, "neuron__tau must be .* got neuron='rate'"),
+        ("driver__inhibition", -1, "inhibition must be >= 0"),
+    ],
+)
+def test_unknown_field_is_rejected(name, value, message):
+    lca = make(driver=OrdinalDriver(3))
+    with pytest.raises(ValueError, match=message):
+        lca.set_params(**{name: value})
+    assert lca.driver == OrdinalDriver(3)
+    assert not hasattr(lca, "zz")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass, replace
 from functools import partial
-from numbers import Integral
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
@@ -160,6 +161,43 @@ def keep_circuit(
     return circuit
 
 
+def _list_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of all dataclasses among the values, and theirs, by nested names."""
+    fields = {
+        f"{name}__{field.name}": getattr(value, field.name)
+        for name, value in values.items()
+        if is_dataclass(value)
+        for field in dataclass_fields(value)
+    }
+    return fields | _list_fields(fields) if fields else fields
+
+
+def _group_nested(params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Group values with nested names by the first part of the name."""
+    groups: dict[str, dict[str, Any]] = {}
+    for key, value in params.items():
+        name, delimiter, rest = key.partition("__")
+        if delimiter:
+            groups.setdefault(name, {})[rest] = value
+    return groups
+
+
+def _replace_fields(value: Any, changes: Mapping[str, Any], name: str) -> Any:
+    """Return a dataclass with changed fields, whose names may be nested."""
+    names = [field.name for field in dataclass_fields(value)] if is_dataclass(value) else []
+    unknown = [key for key in changes if key.partition("__")[0] not in names]
+    if unknown:
+        raise ValueError(
+            f"{name}__{unknown[0]} must be a parameter or a field of {name}, which has {names}, "
+            f"got {name}={value!r}."
+        )
+    direct = {key: new for key, new in changes.items() if "__" not in key}
+    for field, nested in _group_nested(changes).items():
+        old = direct.get(field, getattr(value, field))
+        direct[field] = _replace_fields(old, nested, f"{name}__{field}")
+    return replace(value, **direct)
+
+
 class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Base class of the estimators: from a circuit and samples to codes."""
 
@@ -175,6 +213,45 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     n_jobs: int | None
     sparse_output: bool
     largest_norms_: dict[str, float]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to return the fields of drivers, rules and neurons, too, with names such as
+            ``driver__inhibition`` and ``driver__fade__until``.
+
+        Returns
+        -------
+        dict
+        """
+        params: dict[str, Any] = super().get_params(deep)
+        return params | _list_fields(params) if deep else params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, and fields of drivers, rules and neurons, for example in a grid.
+
+        Parameters
+        ----------
+        **params
+            Parameters by name. ``driver__inhibition=0.1`` replaces the driver by one with another
+            inhibition.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter or field.
+        """
+        super().set_params(**{name: value for name, value in params.items() if "__" not in name})
+        for name, changes in _group_nested(params).items():
+            setattr(self, name, _replace_fields(getattr(self, name, None), changes, name))
+        return self
 
     def _make_neuron(self) -> Neuron:
         if isinstance(self.neuron, Neuron):
@@ -237,7 +314,9 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         if self.dt is not None:
             to_positive_seconds(self.dt, "dt")
         self._check_counts("max_iter")
-        if self.n_jobs is not None and (not isinstance(self.n_jobs, Integral) or self.n_jobs == 0):
+        if self.n_jobs is not None and (
+            not isinstance(self.n_jobs, (int, np.integer)) or self.n_jobs == 0
+        ):
             raise ValueError(f"n_jobs must be None or a whole number, not 0, got {self.n_jobs!r}.")
 
     def _check_counts(self, *names: str) -> None:

@@ -52,7 +52,7 @@ def encode_labels(
     if labels.shape != (n_samples,):
         raise ValueError(f"y must have shape ({n_samples},), got {labels.shape}.")
     names = learned if classes is None else np.unique(as_labels(classes, "classes"))
-    if learned is not None and not np.array_equal(names, learned):
+    if names is not None and learned is not None and not np.array_equal(names, learned):
         raise ValueError(
             f"classes must be those of the first call, {learned[:20]}, got {names[:20]}. Use fit "
             "to start again."

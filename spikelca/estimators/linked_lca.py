@@ -149,6 +149,7 @@ class LinkedLCA(_BaseLCA):
     circuit_: Circuit
     components_: FloatArray
     classes_: NDArray[Any]
+    errors_: NDArray[np.float64]
 
     def __init__(
         self,
