@@ -205,10 +205,11 @@ def _check_fitted(model: LinkedLCA, circuit: Circuit, attributes: Mapping[str, A
     """Check that the circuit has the sizes given by parameters and attributes."""
     n_features, classes = attributes["n_features_in_"], attributes.get("classes_")
     widths = circuit.widths
-    modalities = {"x": n_features} if model.modalities is None else dict(model.modalities)
+    modalities = widths if model.modalities is None else dict(model.modalities)
+    lengths = {n: len(w) if isinstance(w, (list, tuple)) else w for n, w in modalities.items()}
     n_classes = getattr(model.driver, "n_classes", None)
     sizes = (circuit.n_neurons, list(widths.items()), sum(widths.values()))
-    expected = (model.n_components, list(modalities.items()), n_features)
+    expected = (model.n_components, list(lengths.items()), n_features)
     if sizes != expected:
         raise ValueError(
             "The circuit must have the neurons, modalities and features of the estimator, "

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -670,3 +671,95 @@ def test_unknown_field_is_rejected(name, value, message):
         lca.set_params(**{name: value})
     assert lca.driver == OrdinalDriver(3)
     assert not hasattr(lca, "zz")
+
+
+# ------------------------------------------------------------------------- modalities as tables
+
+
+def as_mapping(X, kind):
+    tables = {name: split(X, name) for name in ("mid", "bottom", "top")}  # in another order
+    if kind == "frames":
+        return {n: pd.DataFrame(x).rename(columns=f"{n}{{}}".format) for n, x in tables.items()}
+    return tables
+
+
+@pytest.mark.parametrize("kind", ["arrays", "frames"])
+def test_mapping_of_modalities_equals_stacked_columns(tmp_path, X, kind):
+    tables, expected = as_mapping(X, kind), make().fit(X)
+    lca = make().fit(tables)
+    np.testing.assert_array_equal(lca.components_, expected.components_)
+    assert list(lca.circuit_.widths) == list(WIDTHS)
+    one = {"top": tables["top"]}
+    for given in (tables, one):
+        np.testing.assert_array_equal(lca.transform(given), expected.transform(X))
+    np.testing.assert_array_equal(
+        lca.partial_fit(tables).components_, expected.partial_fit(X).components_
+    )
+    free = make(observe="bottom").set_params(modalities=None).fit(tables)
+    assert free.circuit_.widths == {"mid": 4, "bottom": 2, "top": 6}
+    save(free, tmp_path / "m")
+    codes = load(tmp_path / "m").transform({"bottom": tables["bottom"]})
+    np.testing.assert_array_equal(codes, free.transform(tables))
+    assert free.partial_fit(tables).n_steps_ == 6
+
+
+def test_wrong_mappings_are_rejected(X):
+    tables, lca = as_mapping(X, "frames"), make()
+    fitted = make().fit(tables)
+    shuffled = tables | {"top": tables["top"].iloc[::-1]}
+    for method in (lca.fit, lca.partial_fit):
+        for wrong, message in (
+            ({"top": tables["top"]}, r"missing \['mid', 'bottom'\]"),
+            (tables | {"zz": tables["top"]}, r"unknown \['zz'\]"),
+            (tables | {"top": tables["mid"]}, r"X\['top'\] must have 6 columns, got 4"),
+            (tables | {"top": tables["top"][:50]}, "same number of samples"),
+            (shuffled, "same index"),
+            (tables | {"top": MASKED[:, :6]}, "must not have masked values"),
+            (tables | {"top": X[0]}, r"X\['top'\] must be a 2D array"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                method(wrong)
+    with pytest.raises(ValueError, match=r"missing \['top'\]"):
+        fitted.transform({"mid": tables["mid"]})
+    with pytest.raises(ValueError, match="feature names"):
+        fitted.transform({"top": tables["top"][tables["top"].columns[::-1]]})
+
+
+@pytest.mark.parametrize("module", ["pandas", "polars"])
+def test_columns_of_a_modality_are_taken_by_name(tmp_path, frame, module):
+    columns = {"top": NAMES[6:], "bottom": [NAMES[5], *NAMES[:5]]}
+    table = frame if module == "pandas" else polars.from_pandas(frame)
+    lca = LinkedLCA(9, columns, observe="bottom", threshold=0.05, random_state=0).fit(table)
+    stacked = frame[columns["top"] + columns["bottom"]].to_numpy()
+    expected = clone(lca).set_params(modalities={"top": 6, "bottom": 6}).fit(stacked)
+    np.testing.assert_array_equal(lca.components_, expected.components_)
+    codes = expected.transform(stacked)
+    for given in (table, table[NAMES[::-1]], table[NAMES[:6]]):
+        np.testing.assert_array_equal(lca.transform(given), codes)
+    save(lca, tmp_path / "m")
+    np.testing.assert_array_equal(load(tmp_path / "m").transform(table[NAMES[5::-1]]), codes)
+    renamed = frame.rename(columns={"p1": "q"})
+    with pytest.raises(ValueError, match=r"missing \['p1'\], unknown \['q'\]"):
+        lca.fit(renamed if module == "pandas" else polars.from_pandas(renamed))
+    with pytest.raises(TypeError, match="X must be a data frame"):
+        lca.fit(stacked)
+
+
+def test_observe_can_differ_per_call(X):
+    lca, other = make().fit(X), make(observe=["mid", "bottom"]).fit(X)
+    for method in ("transform", "translate", "encode"):
+        more = {"to": "top"} if method == "translate" else {}
+        for given in (X, X[:, 6:]):
+            found = getattr(lca, method)(given, observe=["bottom", "mid"], **more)
+            expected = getattr(other, method)(given, **more)
+            np.testing.assert_array_equal(
+                getattr(found, "code", found), getattr(expected, "code", expected)
+            )
+    codes = other.transform(X)
+    np.testing.assert_array_equal(
+        lca.inverse_transform(codes, "top", observe=["mid", "bottom"]),
+        other.inverse_transform(codes, "top"),
+    )
+    with pytest.raises(ValueError, match="observe must be"):
+        lca.transform(X, observe="zz")
+    assert lca.observe == "top"

@@ -35,6 +35,7 @@ from spikelca.estimators.samples import (
     split_columns,
     split_modalities,
 )
+from spikelca.estimators.tables import check_widths, count_columns, stack_modalities
 from spikelca.learning import Progress, learn
 from spikelca.learning.checkpoint import BatchSchedule, Checkpoint, LearningState, history_array
 from spikelca.learning.loop import MAX_ITER, Batch
@@ -54,8 +55,9 @@ class LinkedLCA(_BaseLCA):
     ----------
     n_components : int, default=256
         Number of neurons.
-    modalities : mapping of str to int, optional
-        Number of columns of X for each modality, in order (default: all columns are one modality
+    modalities : mapping of str to int or list of str, optional
+        Number of columns of X for each modality, in order, or the names of its columns in a data
+        frame (default: those of X if it is a mapping, otherwise all columns are one modality
         ``"x"``).
     observe : str or sequence of str, optional
         Modalities encoded by `transform`, in any order (default: all).
@@ -154,7 +156,7 @@ class LinkedLCA(_BaseLCA):
     def __init__(
         self,
         n_components: int = 256,
-        modalities: Mapping[str, int] | None = None,
+        modalities: Mapping[str, int | Sequence[str]] | None = None,
         observe: str | Sequence[str] | None = None,
         *,
         weights: Mapping[str, float] | None = None,
@@ -219,10 +221,10 @@ class LinkedLCA(_BaseLCA):
 
         Parameters
         ----------
-        X : (n_samples, n_features)
-            All modalities, stacked as columns. An out-of-core array (memory map, `RowFile`, HDF5,
-            Zarr) is read once to be checked, and then batch by batch; the rows of a Dask array
-            stay on its workers.
+        X : (n_samples, n_features), or mapping of modality to (n_samples, n_inputs)
+            All modalities, stacked as columns, or a mapping of arrays or data frames, which is
+            stacked in memory. An out-of-core array (memory map, `RowFile`, HDF5, Zarr) is read once
+            to be checked, and then batch by batch; the rows of a Dask array stay on its workers.
         y : (n_samples,), optional
             Class of each sample, a number or a string, required and used by an ordinal driver only.
             A sample with the label -1 is unlabelled and not driven, if -1 is not among the classes.
@@ -251,8 +253,9 @@ class LinkedLCA(_BaseLCA):
         """
         self._check_parameters()
         validator = self._make_validator()
-        stimuli = self._split(X, validator, keep=True)
-        settings = self._circuit_settings(validator.n_features_in_)
+        widths = self._find_widths(X)
+        stimuli = self._split(X, widths, validator, keep=True)
+        settings = self._circuit_settings(widths, validator.n_features_in_)
         labels, classes = encode_labels(self.driver, y, count_samples(stimuli), classes)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         schedule = BatchSchedule(count_samples(stimuli), self.batch_size, self.n_epochs, rng)
@@ -351,8 +354,11 @@ class LinkedLCA(_BaseLCA):
         self._check_parameters()
         first = not hasattr(self, "circuit_")
         validator = self._make_validator() if first else None
-        stimuli = self._split(X, validator)
-        settings = self._circuit_settings((validator or self).n_features_in_)
+        widths = self._find_widths(X)
+        if not first and self.modalities is None:
+            widths = self.circuit_.widths
+        stimuli = self._split(X, widths, validator)
+        settings = self._circuit_settings(widths, (validator or self).n_features_in_)
         known = None if first else getattr(self, "classes_", None)
         labels, classes = encode_labels(self.driver, y, count_samples(stimuli), classes, known)
         if first:
@@ -374,8 +380,23 @@ class LinkedLCA(_BaseLCA):
         self._set_history(np.array(history), first)
         return self
 
-    def _split(self, X: ArrayLike, validator: BaseEstimator | None, keep: bool = False) -> Stimuli:
-        return split_modalities(self._validate(X, validator), self.modalities, keep)
+    def _find_widths(self, X: Any) -> Mapping[str, Any] | None:
+        """Return the modalities, those of X if it is a mapping and no others are given."""
+        is_given = self.modalities is not None or not isinstance(X, Mapping)
+        return self.modalities if is_given else count_columns(X)
+
+    def _split(
+        self,
+        X: Any,
+        modalities: Mapping[str, Any] | None,
+        validator: BaseEstimator | None,
+        keep: bool = False,
+    ) -> Stimuli:
+        if isinstance(modalities, Mapping):
+            if isinstance(X, Mapping) and self.modalities is not None:
+                check_widths(X, modalities)
+            X = stack_modalities(X, modalities)
+        return split_modalities(self._validate(X, validator), modalities, keep)
 
     def _check_parameters(self) -> None:
         """Check the parameters of training that do not depend on the samples."""
@@ -390,9 +411,11 @@ class LinkedLCA(_BaseLCA):
             shown.modalities = _InOrder(self.modalities)
         return str(BaseEstimator.__repr__(shown, N_CHAR_MAX))
 
-    def _circuit_settings(self, n_features: int) -> CircuitSettings:
+    def _circuit_settings(
+        self, modalities: Mapping[str, Any] | None, n_features: int
+    ) -> CircuitSettings:
         """Check the parameters that define the circuit, and return them."""
-        widths = modality_widths(self.modalities, n_features)
+        widths = modality_widths(modalities, n_features)
         check_distinct(self.n_components, widths, self._observed_names(widths))
         return CircuitSettings(
             self.n_components,
@@ -452,10 +475,14 @@ class LinkedLCA(_BaseLCA):
         return observed_names(self.observe if observe is None else observe, widths)
 
     def _validate_given(
-        self, X: ArrayLike, names: Sequence[str]
+        self, X: Any, names: Sequence[str]
     ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
         """Return the observed modalities, and all that X contains, with values not checked."""
         widths = {name: self.circuit_.widths[name] for name in names}
+        if isinstance(X, Mapping):
+            check_widths(X, self.circuit_.widths)
+        modalities = self.circuit_.widths if isinstance(X, Mapping) else self.modalities
+        X = stack_modalities(X, modalities, names)
         shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
         is_part = len(names) < len(self.circuit_.widths)
         if not is_part or shape[1:] == (self.n_features_in_,):
@@ -486,7 +513,7 @@ class LinkedLCA(_BaseLCA):
 
         Parameters
         ----------
-        X : (n_samples, n_observed) or (n_samples, n_features)
+        X : (n_samples, n_observed) or (n_samples, n_features), or mapping as for `fit`
             Observed columns, in the order of `fit`, or all columns, of which the others are
             ignored, with any values. An out-of-core array (memory map, `RowFile`, HDF5, Zarr) is
             read chunk by chunk; the codes of a Dask array are a Dask array that is computed chunk

@@ -15,6 +15,7 @@ import numpy as np
 
 from spikelca.circuit import Circuit
 from spikelca.distributed import DaskSamples, is_dask
+from spikelca.estimators.tables import is_column_list
 from spikelca.learning.checkpoint import BatchSchedule, Checkpoint, LearningState
 from spikelca.learning.loop import Batch, Progress, eligible_rows
 from spikelca.model.atoms import draw_initial_atoms
@@ -30,7 +31,7 @@ Stimuli = Mapping[str, Any]
 """Samples of each modality: arrays, or `DaskSamples` on workers."""
 
 
-def modality_widths(modalities: Mapping[str, int] | None, n_features: int) -> dict[str, int]:
+def modality_widths(modalities: Mapping[str, Any] | None, n_features: int) -> dict[str, int]:
     """Return the number of columns of each modality (default: one modality ``"x"``).
 
     Raises
@@ -42,13 +43,14 @@ def modality_widths(modalities: Mapping[str, int] | None, n_features: int) -> di
     """
     if not isinstance(modalities, Mapping | None):
         raise TypeError(
-            "modalities must be a mapping from name to number of columns, got "
+            "modalities must be a mapping from name to number or names of columns, got "
             f"{type(modalities).__name__}. Use for example {{'image': 784, 'sound': 128}}."
         )
-    widths = {"x": n_features} if modalities is None else dict(modalities)
+    widths: dict[str, Any] = {"x": n_features} if modalities is None else dict(modalities)
     for name, width in widths.items():
         if not isinstance(name, str):
             raise TypeError(f"modalities must have names that are strings, got {name!r}.")
+        width = len(width) if is_column_list(width) else width
         widths[name] = check_integer(width, f"modalities[{name!r}]", 1)
     if sum(widths.values()) != n_features:
         raise ValueError(
@@ -93,7 +95,7 @@ def split_columns(X: FloatArray, widths: Mapping[str, int]) -> dict[str, FloatAr
     return {name: X[:, start:stop] for name, start, stop in bounds}
 
 
-def split_modalities(X: Any, modalities: Mapping[str, int] | None, keep: bool) -> Stimuli:
+def split_modalities(X: Any, modalities: Mapping[str, Any] | None, keep: bool) -> Stimuli:
     """Split X into modalities; those of a Dask array stay on its workers."""
     widths = modality_widths(modalities, X.shape[1])
     return DaskSamples(X, widths, keep) if is_dask(X) else split_columns(X, widths)
