@@ -43,7 +43,13 @@ CHECKED = [
 ]
 
 
-@parametrize_with_checks(CHECKED)
+def expected_failures(estimator):
+    reason = "mini-batches and initial atoms depend on the number of samples"
+    names = ("check_sample_weight_equivalence_on_dense_data",)
+    return dict.fromkeys(names, reason) if isinstance(estimator, LinkedLCA) else {}
+
+
+@parametrize_with_checks(CHECKED, expected_failed_checks=expected_failures)
 def test_estimators_pass_all_sklearn_checks(estimator, check):
     check(estimator)
 

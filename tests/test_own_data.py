@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 
 from spikelca import (
     Circuit,
+    Contrast,
     Dictionary,
     Fade,
     Hebbian,
@@ -763,3 +764,70 @@ def test_observe_can_differ_per_call(X):
     with pytest.raises(ValueError, match="observe must be"):
         lca.transform(X, observe="zz")
     assert lca.observe == "top"
+
+
+# ------------------------------------------------------------------------ weights, initial atoms
+
+
+@pytest.mark.parametrize("contrast", [None, Contrast(fraction=1.0)])
+def test_weights_count_samples_of_one_batch(X, y, contrast):
+    """In one batch with given initial atoms, a weight of two is the same as two samples."""
+    settings = {"batch_size": 1000, "dict_init": X[:9], "driver": OrdinalDriver(3)}
+    weights = np.arange(60) // 3 % 3
+    twice = np.repeat(np.arange(60), weights)
+    lca = make(contrast=contrast, **settings).fit(X, y, sample_weight=weights)
+    copies = make(contrast=contrast, **settings).fit(X[twice], y[twice])
+    np.testing.assert_allclose(lca.components_, copies.components_, rtol=1e-9)
+    np.testing.assert_allclose(lca.errors_, copies.errors_, rtol=1e-9)
+    usage = [model.circuit_.plasticity.usage for model in (lca, copies)]
+    np.testing.assert_allclose(*usage, rtol=1e-9)
+    plain = make(**settings).partial_fit(X, y)
+    equal = make(**settings).partial_fit(X, y, sample_weight=np.full(60, 3.0))
+    np.testing.assert_allclose(equal.components_, plain.components_, rtol=1e-9)
+
+
+def test_samples_of_weight_zero_have_no_effect(X):
+    weights = np.where(np.arange(60) < 20, 0.0, 1.0)
+    other = X.copy()
+    other[:20] = X[40:][::-1]
+    for method in ("fit", "partial_fit"):
+        idle = {"idle": IdleAtoms(patience=1), "threshold": 0.3}
+        first, second = (
+            getattr(make(**idle), method)(rows, sample_weight=weights) for rows in (X, other)
+        )
+        assert np.array_equal(first.components_, second.components_)
+        assert first.n_redrawn_ == second.n_redrawn_ > 0
+
+
+BAD_WEIGHTS = {
+    "length": np.ones(59),
+    "column": np.ones((60, 1)),
+    "negative": np.r_[-1, np.ones(59)],
+    "NaN": np.r_[np.nan, np.ones(59)],
+    "infinite": np.r_[np.inf, np.ones(59)],
+    "zero": np.zeros(60),
+    "masked": np.ma.array(np.ones(60), mask=np.eye(60)[0]),
+    "words": np.full(60, "1"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_WEIGHTS)
+def test_bad_weights_are_rejected(X, name):
+    for method in ("fit", "partial_fit"):
+        with pytest.raises(ValueError, match="sample_weight must"):
+            getattr(make(), method)(X, sample_weight=BAD_WEIGHTS[name])
+
+
+def test_initial_atoms_can_be_given(tmp_path, X):
+    atoms = 3 * X[20:29]
+    lca = make(dict_init=atoms, plasticity=Hebbian(rate=1e-12), weights={"top": 4.0})
+    lca.fit(X.astype(np.float32))
+    assert lca.components_.dtype == np.float32
+    scale = np.sqrt(np.repeat([4.0, 1.0], [6, 6]))
+    expected = atoms / np.linalg.norm(atoms * scale, axis=1, keepdims=True)
+    np.testing.assert_allclose(lca.components_, expected, rtol=1e-5)
+    save(lca, tmp_path / "m")
+    np.testing.assert_array_equal(load(tmp_path / "m").dict_init, atoms)
+    for wrong in (atoms[:8], atoms[:, :11], np.where(atoms > 1, np.nan, atoms), atoms[[0] * 9]):
+        with pytest.raises(ValueError, match=r"dict_init must|equal atoms"):
+            make(dict_init=wrong).fit(X)

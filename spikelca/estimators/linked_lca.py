@@ -23,6 +23,7 @@ from spikelca.estimators.samples import (
     Stimuli,
     check_distinct,
     check_optional,
+    check_weights,
     count_samples,
     history_row,
     iter_batches,
@@ -35,7 +36,7 @@ from spikelca.estimators.samples import (
     split_columns,
     split_modalities,
 )
-from spikelca.estimators.tables import check_widths, count_columns, stack_modalities
+from spikelca.estimators.tables import check_widths, count_columns, is_mapping, stack_modalities
 from spikelca.learning import Progress, learn
 from spikelca.learning.checkpoint import BatchSchedule, Checkpoint, LearningState, history_array
 from spikelca.learning.loop import MAX_ITER, Batch
@@ -85,6 +86,8 @@ class LinkedLCA(_BaseLCA):
         Learning rule of all modalities (default: ``Hebbian()``).
     idle : IdleAtoms, optional
         Re-initialisation of idle atoms (default: ``IdleAtoms()``).
+    dict_init : (n_components, n_features) array, optional
+        Initial atoms (default: samples). They are scaled to unit norm.
     contrast : Contrast, optional
         Makes the last part of `fit` contrastive: the clamped phase (all modalities and drivers)
         against the free phase (observed modalities only). Off by default.
@@ -170,6 +173,7 @@ class LinkedLCA(_BaseLCA):
         batch_size: int = 250,
         plasticity: Hebbian | None = None,
         idle: IdleAtoms | None = None,
+        dict_init: ArrayLike | None = None,
         contrast: Contrast | None = None,
         tol: float = 1e-4,
         duration: float | None = None,
@@ -194,6 +198,7 @@ class LinkedLCA(_BaseLCA):
         self.batch_size = batch_size
         self.plasticity = plasticity
         self.idle = idle
+        self.dict_init = dict_init
         self.contrast = contrast
         self.tol = tol
         self.duration = duration
@@ -209,6 +214,7 @@ class LinkedLCA(_BaseLCA):
         X: ArrayLike,
         y: ArrayLike | None = None,
         *,
+        sample_weight: ArrayLike | None = None,
         classes: ArrayLike | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 50,
@@ -228,6 +234,10 @@ class LinkedLCA(_BaseLCA):
         y : (n_samples,), optional
             Class of each sample, a number or a string, required and used by an ordinal driver only.
             A sample with the label -1 is unlabelled and not driven, if -1 is not among the classes.
+        sample_weight : (n_samples,), optional
+            Weight of each sample in the Hebbian steps, >= 0 (default: 1). A sample of weight zero
+            has no effect; a sample of weight two is not the same as two samples, because batches
+            differ.
         classes : (n_classes,), optional
             All classes, required if y does not contain each of them, for example in a fold of a
             cross-validation.
@@ -257,17 +267,23 @@ class LinkedLCA(_BaseLCA):
         stimuli = self._split(X, widths, validator, keep=True)
         settings = self._circuit_settings(widths, validator.n_features_in_)
         labels, classes = encode_labels(self.driver, y, count_samples(stimuli), classes)
+        weights = check_weights(sample_weight, count_samples(stimuli))
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         schedule = BatchSchedule(count_samples(stimuli), self.batch_size, self.n_epochs, rng)
         target = None
         if checkpoint is not None:
             data = {**stimuli, "labels": labels, "classes": classes}
+            data |= {} if weights is None else {"sample_weight": weights}
             params = self._learning_params()
             target = Checkpoint(checkpoint, checkpoint_every, params, data, schedule.n_batches)
-        make_circuit = partial(make_initial_circuit, settings, stimuli, labels, schedule.rng)
+        make_circuit = partial(
+            make_initial_circuit, settings, stimuli, labels, weights, schedule.rng
+        )
         state = first = resume_or_start(schedule, make_circuit, target, resume)
         schedule.restore(first)
-        batches = (make_batch(stimuli, labels, rows) for rows in schedule.batches(first.n_steps))
+        batches = (
+            make_batch(stimuli, labels, weights, rows) for rows in schedule.batches(first.n_steps)
+        )
         steps = self._learn_batches(
             first.circuit, batches, schedule.n_batches, first.n_steps, schedule.rng
         )
@@ -295,8 +311,9 @@ class LinkedLCA(_BaseLCA):
         ignored = {"observe", "neuron", "duration", "dt", "n_jobs", "sparse_output", "verbose"}
         if self.contrast is not None:
             ignored.remove("observe")
-        if self.max_iter == MAX_ITER:  # not in checkpoints of earlier versions
-            ignored.add("max_iter")
+        # Defaults of parameters that are not in checkpoints of earlier versions.
+        ignored |= {"max_iter"} if self.max_iter == MAX_ITER else set()
+        ignored |= {"dict_init"} if self.dict_init is None else set()
         params = {n: v for n, v in self.get_params(deep=False).items() if n not in ignored}
         return params | {"engine": get_engine(self.engine).name}
 
@@ -321,7 +338,12 @@ class LinkedLCA(_BaseLCA):
         self.errors_, self.largest_norms_ = errors, norms
 
     def partial_fit(
-        self, X: ArrayLike, y: ArrayLike | None = None, classes: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Learn from further samples in the given order, in batches of ``batch_size``.
 
@@ -341,6 +363,8 @@ class LinkedLCA(_BaseLCA):
         classes : (n_classes,), optional
             All classes, required at the first call if its y does not contain each of them. They
             must not change in later calls.
+        sample_weight : (n_samples,), optional
+            As for `fit`.
 
         Returns
         -------
@@ -361,13 +385,14 @@ class LinkedLCA(_BaseLCA):
         settings = self._circuit_settings(widths, (validator or self).n_features_in_)
         known = None if first else getattr(self, "classes_", None)
         labels, classes = encode_labels(self.driver, y, count_samples(stimuli), classes, known)
+        weights = check_weights(sample_weight, count_samples(stimuli))
         if first:
             rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-            circuit = make_initial_circuit(settings, stimuli, labels, rng)
+            circuit = make_initial_circuit(settings, stimuli, labels, weights, rng)
         else:
             rng, circuit = self._rng, settings.apply_to(self.circuit_)
         steps, redrawn = (0, 0) if first else (self.n_steps_, self.n_redrawn_)
-        batches = iter_batches(stimuli, labels, self.batch_size)
+        batches = iter_batches(stimuli, labels, weights, self.batch_size)
         learned, history = self._learn_batches(circuit, batches, None, steps, rng), []
         with make_progress_bar(None, steps, self.verbose) as bar, limit_jobs(self.n_jobs):
             for new_circuit, progress in learned:
@@ -382,7 +407,7 @@ class LinkedLCA(_BaseLCA):
 
     def _find_widths(self, X: Any) -> Mapping[str, Any] | None:
         """Return the modalities, those of X if it is a mapping and no others are given."""
-        is_given = self.modalities is not None or not isinstance(X, Mapping)
+        is_given = self.modalities is not None or not is_mapping(X)
         return self.modalities if is_given else count_columns(X)
 
     def _split(
@@ -393,7 +418,7 @@ class LinkedLCA(_BaseLCA):
         keep: bool = False,
     ) -> Stimuli:
         if isinstance(modalities, Mapping):
-            if isinstance(X, Mapping) and self.modalities is not None:
+            if is_mapping(X) and self.modalities is not None:
                 check_widths(X, modalities)
             X = stack_modalities(X, modalities)
         return split_modalities(self._validate(X, validator), modalities, keep)
@@ -425,6 +450,7 @@ class LinkedLCA(_BaseLCA):
             self.driver,
             self.plasticity,
             self.idle,
+            self.dict_init,
         )
 
     def _learn_batches(
@@ -479,9 +505,9 @@ class LinkedLCA(_BaseLCA):
     ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
         """Return the observed modalities, and all that X contains, with values not checked."""
         widths = {name: self.circuit_.widths[name] for name in names}
-        if isinstance(X, Mapping):
+        if is_mapping(X):
             check_widths(X, self.circuit_.widths)
-        modalities = self.circuit_.widths if isinstance(X, Mapping) else self.modalities
+        modalities = self.circuit_.widths if is_mapping(X) else self.modalities
         X = stack_modalities(X, modalities, names)
         shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
         is_part = len(names) < len(self.circuit_.widths)

@@ -18,14 +18,21 @@ from spikelca.distributed import DaskSamples, is_dask
 from spikelca.estimators.tables import is_column_list
 from spikelca.learning.checkpoint import BatchSchedule, Checkpoint, LearningState
 from spikelca.learning.loop import Batch, Progress, eligible_rows
-from spikelca.model.atoms import draw_initial_atoms
+from spikelca.model.atoms import draw_initial_atoms, normalise_stacked
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.drivers import Driver, OrdinalDriver
 from spikelca.model.neurons import RateNeuron
 from spikelca.model.plasticity import Hebbian, IdleAtoms
 from spikelca.model.transfer import Transfer
 from spikelca.utils.out_of_core import release_pages
-from spikelca.utils.validation import FloatArray, check_integer, check_positive
+from spikelca.utils.validation import (
+    FloatArray,
+    as_float,
+    check_integer,
+    check_matrix,
+    check_positive,
+    reject_masked,
+)
 
 Stimuli = Mapping[str, Any]
 """Samples of each modality: arrays, or `DaskSamples` on workers."""
@@ -101,20 +108,20 @@ def split_modalities(X: Any, modalities: Mapping[str, Any] | None, keep: bool) -
     return DaskSamples(X, widths, keep) if is_dask(X) else split_columns(X, widths)
 
 
-def make_batch(stimuli: Stimuli, labels: Any, rows: Any) -> Batch:
-    """Select the stimuli and labels of one batch."""
-    batch_labels = None if labels is None else labels[rows]
+def make_batch(stimuli: Stimuli, labels: Any, weights: Any, rows: Any) -> Batch:
+    """Select the stimuli, labels and weights of one batch."""
+    batch_labels, batch_weights = (None if v is None else v[rows] for v in (labels, weights))
     if isinstance(stimuli, DaskSamples):
-        return stimuli.batch(np.r_[rows]), batch_labels
-    return {name: X[rows] for name, X in stimuli.items()}, batch_labels
+        return stimuli.batch(np.r_[rows]), batch_labels, batch_weights
+    return {name: X[rows] for name, X in stimuli.items()}, batch_labels, batch_weights
 
 
-def iter_batches(stimuli: Stimuli, labels: Any, batch_size: int) -> Iterator[Batch]:
+def iter_batches(stimuli: Stimuli, labels: Any, weights: Any, batch_size: int) -> Iterator[Batch]:
     """Yield all samples in batches, and release pages of memory maps after each batch."""
     n_samples = count_samples(stimuli)
     for start in range(0, n_samples, batch_size):
         rows = slice(start, min(start + batch_size, n_samples))
-        yield make_batch(stimuli, labels, rows)
+        yield make_batch(stimuli, labels, weights, rows)
         if not isinstance(stimuli, DaskSamples):
             for X in stimuli.values():
                 release_pages(X, rows)
@@ -169,6 +176,7 @@ class CircuitSettings:
     driver: Driver | None
     plasticity: Hebbian | None
     idle: IdleAtoms | None
+    dict_init: Any = None
 
     def __post_init__(self) -> None:
         types = {"driver": Driver, "plasticity": Hebbian, "idle": IdleAtoms, "weights": Mapping}
@@ -182,6 +190,21 @@ class CircuitSettings:
         object.__setattr__(self, "weights", checked)
         if self.driver is not None:
             self.driver.check(self.n_components, self.transfer)
+        if self.dict_init is not None:
+            atoms = check_matrix(self.dict_init, "dict_init", sum(self.widths.values()))
+            if len(atoms) != self.n_components:
+                raise ValueError(
+                    f"dict_init must have {self.n_components} rows (n_components), got "
+                    f"{len(atoms)}."
+                )
+
+    def initial_atoms(self, stimuli: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        """Return ``dict_init`` with stacked atoms of unit norm, in the precision of the samples."""
+        assert self.weights is not None
+        atoms = split_columns(np.asarray(self.dict_init), self.widths)
+        arrays = [phi.astype(stimuli[name].dtype) for name, phi in atoms.items()]
+        normalised = normalise_stacked(arrays, list(self.weights.values()))
+        return dict(zip(atoms, normalised, strict=True))
 
     def make_circuit(self, atoms: Mapping[str, FloatArray]) -> Circuit:
         """Make the circuit with these atoms."""
@@ -228,6 +251,28 @@ class CircuitSettings:
         )
 
 
+def check_weights(sample_weight: Any, n_samples: int) -> Any:
+    """Return the weights of samples as (n_samples,) float64, None if all are equal to one.
+
+    Raises
+    ------
+    ValueError
+        If there is another number of weights, or one is not a finite number >= 0, or all are zero.
+    """
+    if sample_weight is None:
+        return None
+    reject_masked(sample_weight, "sample_weight")
+    weights = as_float(np.asarray(sample_weight), "sample_weight", np.dtype(np.float64))
+    if weights.shape != (n_samples,):
+        raise ValueError(
+            f"sample_weight must have shape ({n_samples},), got {weights.shape}. Sample weights "
+            "must be 1D array or scalar."
+        )
+    if not (np.isfinite(weights).all() and weights.min() >= 0 and weights.any()):
+        raise ValueError("sample_weight must be finite numbers >= 0, not all zero.")
+    return weights
+
+
 def check_optional(value: Any, name: str, kind: type) -> None:
     """Raise TypeError if a parameter is neither None nor of a type."""
     if not isinstance(value, kind | None):
@@ -238,14 +283,24 @@ def make_initial_circuit(
     settings: CircuitSettings,
     stimuli: Mapping[str, FloatArray],
     labels: Any,
+    weights: Any,
     rng: np.random.Generator,
 ) -> Circuit:
-    """Make a circuit whose atoms are samples; with an ordinal driver, samples of their class."""
+    """Make a circuit whose atoms are ``dict_init``, or samples of a weight above zero.
+
+    With an ordinal driver, atoms are samples of their class.
+    """
+    assert settings.weights is not None
+    if settings.dict_init is not None:
+        return settings.make_circuit(settings.initial_atoms(stimuli))
+    if weights is not None and not weights.all():
+        rows = np.flatnonzero(weights)
+        stimuli = {name: X[rows] for name, X in stimuli.items()}
+        labels = None if labels is None else labels[rows]
     assignment, n_components = None, settings.n_components
     if isinstance(settings.driver, OrdinalDriver):
         size = (count_samples(stimuli), n_components)
         assignment = eligible_rows((settings.driver,), labels, *size)
-    assert settings.weights is not None
     atoms = draw_initial_atoms(stimuli, settings.weights, n_components, rng, assignment)
     return settings.make_circuit(atoms)
 

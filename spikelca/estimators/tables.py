@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from spikelca.utils.validation import check_shape, reject_masked
 
@@ -30,7 +31,7 @@ def stack_modalities(
     ValueError
         If a modality or a column is missing or unknown, or the samples do not correspond.
     """
-    if isinstance(X, Mapping):
+    if is_mapping(X):
         present = {name: [name] for name in (X if modalities is None else modalities)}
         names = _choose(present, list(X), observed, "modalities")
         return _join({name: X[name] for name in names})
@@ -44,6 +45,11 @@ def stack_modalities(
         )
     names = _choose(by_name, list(X.columns), observed, "columns")
     return X[[column for name in names for column in by_name[name]]]
+
+
+def is_mapping(X: Any) -> bool:
+    """Whether X is a mapping of modalities; a sparse array of SciPy may be a dict, too."""
+    return isinstance(X, Mapping) and not sparse.issparse(X)
 
 
 def is_column_list(columns: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikelca.circuit import Circuit
-from spikelca.circuit.batch_statistics import BatchStatistics, BatchSums, make_statistics
+from spikelca.circuit.batch_statistics import (
+    BatchStatistics,
+    BatchSums,
+    largest_norm,
+    make_statistics,
+)
 from spikelca.circuit.dictionary_update import eligible_samples
 from spikelca.engines import Engine, get_engine
 from spikelca.learning.contrast import check_contrast, contrastive_step, free_phase_code
@@ -69,8 +74,11 @@ class RemoteBatch(ABC):
 UNLABELLED = -1
 """Class number of a sample without a label, which is encoded without drivers."""
 
-Batch = tuple[Mapping[str, FloatArray] | RemoteBatch, ArrayLike | None]
-"""Stimuli of each modality, and labels of the samples (None without drivers)."""
+Batch = (
+    tuple[Mapping[str, FloatArray] | RemoteBatch, ArrayLike | None]
+    | tuple[Mapping[str, FloatArray] | RemoteBatch, ArrayLike | None, ArrayLike | None]
+)
+"""Stimuli of each modality, labels of the samples (None without drivers), optionally weights."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,9 @@ def learn(
     ----------
     circuit : Circuit
         Initial circuit, whose drivers are on and change with the progress.
-    batches : iterable of (stimuli, labels)
+    batches : iterable of (stimuli, labels) or (stimuli, labels, weights)
+        Weights multiply the contribution of each sample to the step; a sample of weight zero has
+        no effect.
     n_batches : int, optional
         Number of batches of the whole training run, to which the strength of drivers refers (if
         None, their strength is constant).
@@ -172,22 +182,26 @@ def learn(
     engine = get_engine(engine)
     if contrast is not None:
         check_contrast(circuit, observe)
-    for batch, (stimuli, labels) in enumerate(batches, start=first):
-        is_default = contrast is None and max_iter == MAX_ITER
+    for batch, (stimuli, labels, *more) in enumerate(batches, start=first):
+        weights = more[0] if more else None
+        is_default = contrast is None and max_iter == MAX_ITER and weights is None
         if isinstance(stimuli, RemoteBatch) and not is_default:
             raise NotImplementedError(
-                "contrast and max_iter are not supported for samples on Dask workers. Use "
-                f"contrast=None and max_iter={MAX_ITER}, or an array in memory or on disk."
+                "contrast, max_iter and sample weights are not supported for samples on Dask "
+                f"workers. Use contrast=None, max_iter={MAX_ITER} and no weights, or an array in "
+                "memory or on disk."
             )
         progress = 0.0 if n_batches is None else batch / n_batches
         strength = 0.0 if contrast is None else contrast.strength(progress)
         driven_circuit = circuit._at_progress(progress)
         # The limit does not extend over the yield, so the caller can use all BLAS threads.
         with single_blas_thread():
-            statistics = _batch_statistics(driven_circuit, stimuli, labels, tol, engine, max_iter)
+            statistics = _batch_statistics(
+                driven_circuit, stimuli, labels, weights, tol, engine, max_iter
+            )
             _check_scale(circuit, statistics.sums.largest_norm)
             if contrast is not None and strength:
-                free = _free_phase_sums(circuit, stimuli, observe, tol, engine, max_iter)
+                free = _free_phase_sums(circuit, stimuli, weights, observe, tol, engine, max_iter)
                 circuit = contrastive_step(
                     circuit, statistics.sums, free, observe, contrast, strength, batch_size
                 )
@@ -198,10 +212,10 @@ def learn(
         yield circuit, _make_progress(circuit, statistics.sums, batch + 1)
 
 
-def _check_scale(circuit: Circuit, largest_norm: Mapping[str, float]) -> None:
+def _check_scale(circuit: Circuit, norms: Mapping[str, float]) -> None:
     """Raise ValueError if the first samples are so small that products of them underflow."""
     assert circuit.plasticity is not None
-    largest, smallest = max(largest_norm.values()), 1e3 * np.sqrt(np.finfo(circuit.dtype).tiny)
+    largest, smallest = max(norms.values()), 1e3 * np.sqrt(np.finfo(circuit.dtype).tiny)
     if 0 < largest < smallest and not circuit.plasticity.usage.any():
         raise ValueError(
             f"X must have samples with a norm of at least {smallest:.0e} for learning in "
@@ -213,6 +227,7 @@ def _batch_statistics(
     circuit: Circuit,
     stimuli: Mapping[str, FloatArray] | RemoteBatch,
     labels: ArrayLike | None,
+    weights: ArrayLike | None,
     tol: float,
     engine: Engine,
     max_iter: int,
@@ -225,7 +240,26 @@ def _batch_statistics(
         code = response.code  # the values of the stimuli have been checked
     else:
         code = encode_labelled(circuit, arrays, labels, tol, engine, max_iter)
-    return make_statistics(circuit.dictionaries, as_precision(arrays, circuit.dtype), code)
+    return _weighted_statistics(circuit, as_precision(arrays, circuit.dtype), code, weights)
+
+
+def _weighted_statistics(
+    circuit: Circuit,
+    stimuli: Mapping[str, FloatArray],
+    code: FloatArray,
+    weights: ArrayLike | None,
+) -> BatchStatistics:
+    """Compute the statistics of samples, each scaled by the square root of its weight.
+
+    All sums are quadratic in stimuli and codes, so each sample counts with its weight.
+    """
+    if weights is None:
+        return make_statistics(circuit.dictionaries, stimuli, code)
+    scale = np.sqrt(np.asarray(weights, dtype=np.float64)).astype(circuit.dtype)[:, None]
+    scaled = {name: X * scale for name, X in stimuli.items()}
+    statistics = make_statistics(circuit.dictionaries, scaled, code * scale)
+    norms = {name: largest_norm(X) for name, X in stimuli.items()}
+    return replace(statistics, sums=replace(statistics.sums, largest_norm=norms))
 
 
 def encode_labelled(
@@ -283,6 +317,7 @@ def as_precision(arrays: Mapping[str, NDArray[Any]], dtype: np.dtype[Any]) -> di
 def _free_phase_sums(
     circuit: Circuit,
     stimuli: Mapping[str, FloatArray] | RemoteBatch,
+    weights: ArrayLike | None,
     observe: Sequence[str],
     tol: float,
     engine: Engine,
@@ -292,7 +327,7 @@ def _free_phase_sums(
     assert not isinstance(stimuli, RemoteBatch)
     arrays = as_precision(check_shapes(stimuli, circuit.widths), circuit.dtype)
     code = free_phase_code(circuit, arrays, observe, tol, engine, max_iter)
-    return make_statistics(circuit.dictionaries, arrays, code).sums
+    return _weighted_statistics(circuit, arrays, code, weights).sums
 
 
 def _make_progress(circuit: Circuit, sums: BatchSums, batch: int) -> Progress:
