@@ -32,6 +32,7 @@ from spikelca import (
     load,
     save,
 )
+from spikelca.persistence import ModelFileError
 
 WIDTHS = {"top": 6, "mid": 4, "bottom": 2}
 NAMES = [f"p{i}" for i in range(12)]
@@ -831,3 +832,49 @@ def test_initial_atoms_can_be_given(tmp_path, X):
     for wrong in (atoms[:8], atoms[:, :11], np.where(atoms > 1, np.nan, atoms), atoms[[0] * 9]):
         with pytest.raises(ValueError, match=r"dict_init must|equal atoms"):
             make(dict_init=wrong).fit(X)
+
+
+@pytest.mark.parametrize("contrast", [None, Contrast(fraction=1.0)])
+@pytest.mark.parametrize("source", ["sample", "residual"])
+def test_positive_dict_keeps_atoms_non_negative(tmp_path, X, contrast, source):
+    rows = X - X.mean()
+    settings = {"two_sided": True, "contrast": contrast, "n_epochs": 4, "threshold": 0.2}
+    settings["idle"] = IdleAtoms(source, patience=2)
+    lca = make(positive_dict=True, **settings).fit(rows)
+    assert lca.n_redrawn_ > 0 or contrast is not None
+    for model in (lca, lca.partial_fit(rows)):
+        assert model.components_.min() >= 0
+        stacked = np.linalg.norm(model.components_, axis=1)
+        np.testing.assert_allclose(stacked, 1, rtol=1e-6)
+    assert make(**settings).fit(rows).components_.min() < 0
+    save(lca, tmp_path / "m")
+    assert load(tmp_path / "m").circuit_.dictionaries[0].plasticity == Hebbian(non_negative=True)
+    with pytest.raises(ValueError, match="positive_dict must not change"):
+        lca.set_params(positive_dict=False).partial_fit(rows)
+    circuit = lca.circuit_.replace(wiring="residual", transfer=SoftThreshold(0.2))
+    with pytest.raises(NotImplementedError, match="non_negative"):
+        circuit.learn_in_simulation({n: split(X, n) for n in WIDTHS})
+
+
+# --------------------------------------------------------------------------------- forged files
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("errors_", np.zeros((4, 3))),
+        ("errors_", np.zeros((3, 2))),
+        ("errors_", np.zeros(3)),
+        ("errors_", np.zeros((3, 3), dtype=np.int64)),
+        ("largest_norms_", {"top": 1.0, "mid": 1.0}),
+        ("largest_norms_", {"top": 1.0, "mid": 1.0, "bottom": -1.0}),
+        ("largest_norms_", {"top": 1.0, "mid": 1.0, "bottom": "a"}),
+        ("largest_norms_", [1.0, 1.0, 1.0]),
+    ],
+)
+def test_forged_history_is_rejected(tmp_path, X, name, value):
+    lca = make().fit(X)
+    setattr(lca, name, value)
+    save(lca, tmp_path / "m")
+    with pytest.raises(ModelFileError, match=name):
+        load(tmp_path / "m")

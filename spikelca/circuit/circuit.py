@@ -26,7 +26,7 @@ from spikelca.circuit.batch_statistics import BatchStatistics, make_statistics
 from spikelca.circuit.compile import apply_drivers, make_inputs
 from spikelca.circuit.dictionary_update import EligibleSamples, eligible_samples, update_atoms
 from spikelca.circuit.encoding import encode_in_chunks
-from spikelca.circuit.online import run_online
+from spikelca.circuit.online import check_rules, run_online
 from spikelca.circuit.simulation import prepare_run, run_simulation, static_drivers
 from spikelca.engines import (
     DEFAULT_WINDOW,
@@ -641,6 +641,7 @@ class Circuit:
             inputs.
         """
         assert self.plasticity is not None
+        check_rules(self.dictionaries)
         learned, result = run_online(
             self._compile_static(stimuli, labels),
             self.dictionaries,

@@ -65,6 +65,9 @@ def update_atoms(
         atoms[d.name] = d.plasticity.step(old[d.name], correlation, state.usage)
     if rng is not None:
         state = _reinitialise_idle(atoms, statistics, state, idle, eligible, rng)
+    for d in plastic:  # new atoms may have negative values
+        if d.plasticity is not None and d.plasticity.non_negative:
+            atoms[d.name] = np.abs(atoms[d.name])
     normalised = normalise_stacked(
         [atoms[d.name] for d in plastic],
         [d.weight for d in plastic],

@@ -59,6 +59,15 @@ class Presentations(Sequence[Problem]):
 ONLINE_OPTIONS = ("window", "record", "t_start")
 
 
+def check_rules(dictionaries: Sequence[Dictionary]) -> None:
+    """Raise NotImplementedError for a rule that plastic synapses of a simulation do not have."""
+    if any(d.plasticity is not None and d.plasticity.non_negative for d in dictionaries):
+        raise NotImplementedError(
+            "Learning in simulation is not supported for Hebbian(non_negative=True). Use "
+            "Hebbian(), or Circuit.learn_step."
+        )
+
+
 def check_options(options: Mapping[str, Any]) -> None:
     """Raise ValueError for an option of `Circuit.simulate` that has no effect in learning."""
     unsupported = [name for name in options if name not in ONLINE_OPTIONS]
@@ -116,8 +125,8 @@ def run_online(
         )
     check_options(options)
     first = read_start(start)
-    time = replace(first, arrays={})
-    run = prepare_run(problem, drivers, True, presentation, dt, start=time, **options)
+    options["start"] = replace(first, arrays={})
+    run = prepare_run(problem, drivers, True, presentation, dt, **options)
     assert run.clock is not None
     without_currents = replace(run, current=problem.current, waveform=None)
     presentations = Presentations(without_currents, drivers, first)

@@ -88,6 +88,8 @@ class LinkedLCA(_BaseLCA):
         Re-initialisation of idle atoms (default: ``IdleAtoms()``).
     dict_init : (n_components, n_features) array, optional
         Initial atoms (default: samples). They are scaled to unit norm.
+    positive_dict : bool, default=False
+        Keep the atoms non-negative.
     contrast : Contrast, optional
         Makes the last part of `fit` contrastive: the clamped phase (all modalities and drivers)
         against the free phase (observed modalities only). Off by default.
@@ -174,6 +176,7 @@ class LinkedLCA(_BaseLCA):
         plasticity: Hebbian | None = None,
         idle: IdleAtoms | None = None,
         dict_init: ArrayLike | None = None,
+        positive_dict: bool = False,
         contrast: Contrast | None = None,
         tol: float = 1e-4,
         duration: float | None = None,
@@ -199,6 +202,7 @@ class LinkedLCA(_BaseLCA):
         self.plasticity = plasticity
         self.idle = idle
         self.dict_init = dict_init
+        self.positive_dict = positive_dict
         self.contrast = contrast
         self.tol = tol
         self.duration = duration
@@ -314,6 +318,7 @@ class LinkedLCA(_BaseLCA):
         # Defaults of parameters that are not in checkpoints of earlier versions.
         ignored |= {"max_iter"} if self.max_iter == MAX_ITER else set()
         ignored |= {"dict_init"} if self.dict_init is None else set()
+        ignored |= set() if self.positive_dict else {"positive_dict"}
         params = {n: v for n, v in self.get_params(deep=False).items() if n not in ignored}
         return params | {"engine": get_engine(self.engine).name}
 
@@ -451,6 +456,7 @@ class LinkedLCA(_BaseLCA):
             self.plasticity,
             self.idle,
             self.dict_init,
+            self.positive_dict,
         )
 
     def _learn_batches(

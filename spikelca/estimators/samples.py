@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -177,6 +177,13 @@ class CircuitSettings:
     plasticity: Hebbian | None
     idle: IdleAtoms | None
     dict_init: Any = None
+    positive_dict: bool = False
+
+    @property
+    def rule(self) -> Hebbian:
+        """Learning rule of all modalities."""
+        rule = self.plasticity or Hebbian()
+        return replace(rule, non_negative=True) if self.positive_dict else rule
 
     def __post_init__(self) -> None:
         types = {"driver": Driver, "plasticity": Hebbian, "idle": IdleAtoms, "weights": Mapping}
@@ -210,7 +217,9 @@ class CircuitSettings:
         """Make the circuit with these atoms."""
         assert self.weights is not None
         dictionaries = [
-            Dictionary(name, phi, self.weights[name], self.plasticity or Hebbian())
+            Dictionary(
+                name, np.abs(phi) if self.rule.non_negative else phi, self.weights[name], self.rule
+            )
             for name, phi in atoms.items()
         ]
         drivers = () if self.driver is None else (self.driver,)
@@ -230,11 +239,13 @@ class CircuitSettings:
             "n_components": circuit.n_neurons,
             "modalities": list(circuit.widths.items()),
             "weights": {d.name: d.weight for d in circuit.dictionaries},
+            "positive_dict": getattr(circuit.dictionaries[0].plasticity, "non_negative", False),
         }
         present = {
             "n_components": self.n_components,
             "modalities": list(self.widths.items()),
             "weights": self.weights,
+            "positive_dict": self.rule.non_negative,
         }
         for name, value in learned.items():
             if present[name] != value:
@@ -242,12 +253,11 @@ class CircuitSettings:
                     f"{name} must not change after the first call of fit or partial_fit, got "
                     f"{present[name]}, before {value}. Use fit to start again."
                 )
-        rule = self.plasticity or Hebbian()
         return circuit._replace(
             transfer=self.transfer,
             drivers=() if self.driver is None else (self.driver,),
             idle=self.idle or IdleAtoms(),
-            dictionaries=tuple(d._with_plasticity(rule) for d in circuit.dictionaries),
+            dictionaries=tuple(d._with_plasticity(self.rule) for d in circuit.dictionaries),
         )
 
 

@@ -117,7 +117,7 @@ SERIALISABLE: Mapping[type, Mapping[str, Types]] = {
     AnalogInput: {},
     PoissonInput: {"quantum": _NUMBER, "seed": _INT},
     SpikingResidual: {"threshold": _NUMBER},
-    Hebbian: {"rate": _NUMBER, "decay": _NUMBER},
+    Hebbian: {"rate": _NUMBER, "decay": _NUMBER, "non_negative": (bool,)},
     Contrast: {"kappa": _NUMBER, "fraction": _NUMBER, "rate": _NUMBER, "recall_rate": _NUMBER},
     IdleAtoms: {"source": (str,), "patience": _NUMBER},
     Fade: {"floor": _NUMBER, "until": _NUMBER},
@@ -150,6 +150,10 @@ OLD_FIELDS: Mapping[type, Mapping[str, str]] = {
     Contrast: {"amount": "kappa", "share": "fraction", "recall": "recall_rate"},
 }
 """Names of fields in files up to schema 2, and their present names."""
+
+
+NEW_FIELDS: Mapping[type, Mapping[str, Any]] = {Hebbian: {"non_negative": False}}
+"""Fields that are not in files of earlier versions, and their values there."""
 
 
 def unpack(data: Any, path: str, *names: str) -> list[Any]:
@@ -321,12 +325,15 @@ def _random_state_from_json(state: Any, path: str, arrays: ArrayStore) -> np.ran
 
 
 def rename_old_fields(data: dict[str, Any]) -> dict[str, Any]:
-    """Replace the old names of fields in the JSON of a value; other JSON objects are unchanged."""
+    """Replace old names of fields in the JSON of a value, and add fields of later versions."""
     cls, fields = _BY_NAME.get(str(data.get("value"))), data.get("fields")
-    new_names = OLD_FIELDS.get(cls, {}) if cls is not None else {}
-    if not isinstance(fields, dict) or set(fields) & set(new_names.values()):
+    if cls is None or not isinstance(fields, dict):
         return data
-    return {**data, "fields": {new_names.get(key, key): value for key, value in fields.items()}}
+    new_names = OLD_FIELDS.get(cls, {})
+    if not set(fields) & set(new_names.values()):
+        fields = {new_names.get(key, key): value for key, value in fields.items()}
+    added = {k: v for k, v in NEW_FIELDS.get(cls, {}).items() if k not in fields}
+    return {**data, "fields": fields | added}
 
 
 def _value_from_json(name: Any, fields: Any, path: str, arrays: ArrayStore) -> Any:
