@@ -14,12 +14,16 @@ from spikelca.model import (
     AnalogInput,
     Array,
     Callable,
+    Chirp,
     Noise,
+    OrnsteinUhlenbeck,
     PoissonInput,
     Pulse,
+    PulseTrain,
     Ramp,
     Sine,
     SpikingResidual,
+    WhiteNoise,
 )
 
 DT, N_STEPS = 4e-4, 120
@@ -31,6 +35,11 @@ DRIVERS = {
     "ramp": (CurrentDriver(Ramp(0.1, 10 * DT, 100 * DT), neurons=[0]),),
     "sine": (CurrentDriver(Sine(0.05, 60.0)),),
     "noise": (CurrentDriver(Noise(0.05, seed=1, hold=3 * DT), samples=[0, 2]),),
+    "white": (CurrentDriver(WhiteNoise(0.001, seed=1)),),
+    "fluctuation": (CurrentDriver(OrnsteinUhlenbeck(0.05, 0.01, seed=1, hold=DT), shared=True),),
+    "pulses": (CurrentDriver(0.5 * PulseTrain(0.1, 5 * DT, 12 * DT, 2 * DT)),),
+    "chirp": (CurrentDriver(Chirp(0.05, 40.0, 90.0, 0.03)),),
+    "rows": (CurrentDriver(Array(np.cos(np.arange(1200.0)).reshape(120, 5, 2) / 20, DT), [0, 3]),),
     "array": (CurrentDriver(Array(np.linspace(0, 0.1, 60), dt=2 * DT)),),
     "function": (CurrentDriver(Callable(lambda t: 0.05 * np.cos(200 * t))),),
     "linked": (OrdinalDriver(2, mode="linked"), CurrentDriver(Noise(0.02, seed=2))),
@@ -112,7 +121,7 @@ def test_random_streams_cross_block_boundaries():
 
 
 @pytest.mark.parametrize("engine", ["numba", "brian2"])
-@pytest.mark.parametrize("driver", ["none", "constant", "pulse", "sine", "linked"])
+@pytest.mark.parametrize("driver", ["none", "pulse", "sine", "fluctuation", "white", "linked"])
 @pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
 def test_learning_in_pieces_equals_one_run(neuron, driver, engine):
     circuit = random_circuit(neuron, wiring="residual", drivers=DRIVERS[driver])

@@ -33,11 +33,11 @@ from spikelca.modelfile import (
     circuit_to_json,
     model_file_errors,
     read_archive,
-    rename_old_fields,
     rng_from_json,
     rng_to_json,
     to_json,
     unpack,
+    update_old_fields,
     write_archive,
 )
 
@@ -286,7 +286,7 @@ def rename_in_text(text: str) -> str:
     """Replace the old names of fields in a text from `to_text`."""
     if not text.startswith(("{", "[")):
         return text
-    data, end = json.JSONDecoder(object_hook=rename_old_fields).raw_decode(text)
+    data, end = json.JSONDecoder(object_hook=update_old_fields).raw_decode(text)
     return json.dumps(data) + text[end:]
 
 

@@ -16,10 +16,46 @@ from spikelca.utils.validation import FloatArray, check_number
 Shape = tuple[int, int]
 
 
+@dataclass(frozen=True, eq=False)
+class RunContext:
+    """The run in which a waveform is injected.
+
+    Parameters
+    ----------
+    dt : float
+        Step of the run in seconds.
+    driver : int
+        Number of the driver in the circuit, which selects the random streams.
+    samples : (n_driven,) int64
+        Numbers of the samples that have a row of the waveform.
+    rows : (n_rows,) int64
+        Indices into ``samples`` of the rows to compute.
+    shared : bool, default=False
+        Whether all samples have the same noise.
+
+    Examples
+    --------
+    >>> RunContext(dt=1e-4, driver=0, samples=np.array([3, 7]), rows=np.array([1])).selected
+    array([7])
+    """
+
+    dt: float
+    driver: int
+    samples: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    shared: bool = False
+
+    @property
+    def selected(self) -> NDArray[np.int64]:
+        """Numbers of the samples whose noise is drawn: (n_rows,), or the first one if shared."""
+        return np.zeros(1, np.int64) if self.shared else self.samples[self.rows]
+
+
 class Waveform(ABC):
     """A current as a function of time.
 
-    A subclass defines `values`, and `resolution` if it changes fast; arithmetic is inherited.
+    A subclass defines `values`, and `resolution` if it changes fast; arithmetic is inherited. If it
+    differs between samples or depends on the step, it also defines `is_per_sample` and `in_run`.
 
     Examples
     --------
@@ -32,6 +68,31 @@ class Waveform(ABC):
     def resolution(self) -> float:
         """Longest step in seconds that resolves the waveform; infinity for any step."""
         return math.inf
+
+    def is_per_sample(self, shared: bool) -> bool:
+        """Whether each sample has a current of its own, if noise is shared or not.
+
+        Parameters
+        ----------
+        shared : bool
+            Whether all samples have the same noise.
+        """
+        return False
+
+    def in_run(self, context: RunContext) -> Waveform:
+        """Return the waveform in a run: with its step, its random streams, and some of its rows.
+
+        Parameters
+        ----------
+        context : RunContext
+
+        Returns
+        -------
+        Waveform
+            Its `values` have one row for each of ``context.rows``.
+        """
+        is_whole = np.array_equal(context.rows, np.arange(len(context.samples)))
+        return self if is_whole else SelectedRows(self, context)
 
     @abstractmethod
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
@@ -88,6 +149,18 @@ def held_index(times: NDArray[np.float64], hold: float) -> NDArray[np.int64]:
     return np.floor(times / hold + 1e-9).astype(np.int64)
 
 
+@dataclass(frozen=True, eq=False)
+class SelectedRows(Waveform):
+    """Some rows of a waveform, as returned by `Waveform.in_run`."""
+
+    waveform: Waveform
+    context: RunContext
+
+    def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
+        values = self.waveform.values(times, (len(self.context.samples), shape[1]))
+        return values if values.shape[1] == 1 else values[:, self.context.rows]
+
+
 @dataclass(frozen=True)
 class Sum(Waveform):
     """Sum of two waveforms, as returned by ``+``.
@@ -111,6 +184,12 @@ class Sum(Waveform):
     @property
     def resolution(self) -> float:
         return min(self.first.resolution, self.second.resolution)
+
+    def is_per_sample(self, shared: bool) -> bool:
+        return self.first.is_per_sample(shared) or self.second.is_per_sample(shared)
+
+    def in_run(self, context: RunContext) -> Sum:
+        return Sum(self.first.in_run(context), self.second.in_run(context))
 
 
 @dataclass(frozen=True)
@@ -145,6 +224,12 @@ class Scaled(Waveform):
     @property
     def resolution(self) -> float:
         return self.waveform.resolution
+
+    def is_per_sample(self, shared: bool) -> bool:
+        return self.waveform.is_per_sample(shared)
+
+    def in_run(self, context: RunContext) -> Scaled:
+        return Scaled(self.waveform.in_run(context), self.factor)
 
 
 @dataclass(frozen=True)

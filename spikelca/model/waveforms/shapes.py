@@ -66,6 +66,64 @@ class Pulse(Waveform):
 
 
 @dataclass(frozen=True)
+class PulseTrain(Waveform):
+    """Pulses of ``width`` seconds every ``period`` seconds, else 0.
+
+    Parameters
+    ----------
+    height : float
+        The current in a pulse.
+    width, period : float or Brian2 quantity
+        Seconds.
+    start : float or Brian2 quantity, default=0.0
+        Start of the first pulse in seconds.
+    stop : float or Brian2 quantity, optional
+        Time in seconds from which no pulse begins (default: none).
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, width is not between zero and the period, or start is not before
+        stop.
+
+    Examples
+    --------
+    >>> train = PulseTrain(0.5, width=0.25, period=1.0, start=1.0)
+    >>> train.values(np.array([0.0, 1.0, 1.5, 2.0, 3.125]), (1, 1)).ravel()
+    array([0. , 0.5, 0. , 0.5, 0.5])
+    """
+
+    height: float
+    width: float
+    period: float
+    start: float = 0.0
+    stop: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("width", "period"):
+            object.__setattr__(self, name, to_positive_seconds(getattr(self, name), name))
+        _check_interval(self, "height", endless=self.stop is None)
+        if not self.width < self.period:
+            raise ValueError(
+                f"width must be below the period of {self.period} s, got {self.width} s. Use "
+                "Pulse for a constant current."
+            )
+
+    def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
+        # Times are multiples of the step; the slack absorbs their rounding error.
+        slack = 4 * np.finfo(np.float64).eps * np.abs(times)
+        number = np.floor((times + slack - self.start) / self.period)
+        begin = self.start + number * self.period
+        stop = math.inf if self.stop is None else self.stop
+        on = (number >= 0) & (begin < stop) & (times < begin + self.width - slack)
+        return broadcast(np.where(on, self.height, 0.0))
+
+    @property
+    def resolution(self) -> float:
+        return min(self.width, self.period - self.width) / 2
+
+
+@dataclass(frozen=True)
 class Ramp(Waveform):
     """d(t) rises linearly from 0 at start to height at stop and stays constant.
 
@@ -144,6 +202,55 @@ class Sine(Waveform):
         return 1 / (STEPS_PER_PERIOD * abs(self.frequency)) if self.frequency else math.inf
 
 
+@dataclass(frozen=True)
+class Chirp(Waveform):
+    """A sine whose frequency changes linearly within ``duration`` seconds, and then stays.
+
+    Parameters
+    ----------
+    amplitude : float
+        Largest current.
+    first, last : float or quantity of frequency
+        Frequency at time zero and from ``duration`` on, in hertz.
+    duration : float or Brian2 quantity
+        Seconds.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, or the duration is not > 0.
+
+    Examples
+    --------
+    >>> chirp = Chirp(1.0, first=0.0, last=2.0, duration=1.0)
+    >>> chirp.values(np.array([0.0, 0.5, 1.0, 1.125]), (1, 1)).ravel().round(6)
+    array([0., 1., 0., 1.])
+    """
+
+    amplitude: float
+    first: float
+    last: float
+    duration: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "amplitude", check_number(self.amplitude, "amplitude"))
+        object.__setattr__(self, "duration", to_positive_seconds(self.duration, "duration"))
+        for name in ("first", "last"):
+            object.__setattr__(self, name, to_hertz(getattr(self, name), name))
+
+    def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
+        # The number of periods is the integral of the frequency.
+        t = np.minimum(times, self.duration)
+        slope = (self.last - self.first) / self.duration
+        periods = self.first * t + slope * t * t / 2 + self.last * (times - t)
+        return broadcast(self.amplitude * np.sin(2 * np.pi * periods))
+
+    @property
+    def resolution(self) -> float:
+        highest = max(abs(self.first), abs(self.last))
+        return 1 / (STEPS_PER_PERIOD * highest) if highest else math.inf
+
+
 @dataclass(frozen=True, eq=False)
 class Array(Waveform):
     """Sampled values, each held for ``dt`` seconds.
@@ -204,6 +311,10 @@ class Array(Waveform):
     def resolution(self) -> float:
         return self.dt
 
+    def is_per_sample(self, shared: bool) -> bool:
+        array = np.asarray(self.array)
+        return array.ndim == 3 and array.shape[1] > 1
+
 
 @dataclass(frozen=True)
 class Callable(Waveform):
@@ -240,12 +351,12 @@ class Callable(Waveform):
         return values
 
 
-def _check_interval(wave: Any, name: str) -> None:
-    """Check the height and the two times of a pulse or a ramp."""
+def _check_interval(wave: Any, name: str, endless: bool = False) -> None:
+    """Check the height and the two times of pulses or a ramp; if endless, there is no stop."""
     object.__setattr__(wave, name, check_number(getattr(wave, name), name))
-    for edge in ("start", "stop"):
+    for edge in ("start",) if endless else ("start", "stop"):
         object.__setattr__(wave, edge, to_seconds(getattr(wave, edge), edge))
-    if not wave.start < wave.stop:
+    if not endless and not wave.start < wave.stop:
         raise ValueError(
             f"start must be before stop, got start={wave.start} s and stop={wave.stop} s."
         )
