@@ -9,8 +9,16 @@ import pytest
 from circuits import RATE, SPIKING, random_circuit, random_stimuli
 from sklearn.datasets import load_digits
 
-from spikelca import Circuit, Dictionary, OrdinalDriver, SoftThreshold
+from spikelca import (
+    Circuit,
+    CurrentDriver,
+    Dictionary,
+    OrdinalDriver,
+    SoftThreshold,
+    SpikingNeuron,
+)
 from spikelca.engines.brian2 import Brian2Engine
+from spikelca.model import Sine
 from spikelca.model.atoms import normalise_stacked, stacked_norms
 
 TRAIN, HELD_OUT = slice(0, 1500), slice(1500, 1797)
@@ -341,3 +349,41 @@ def test_weights_are_recorded_in_learning_only():
     circuit = random_circuit(RATE, wiring="residual")
     with pytest.raises(ValueError, match="record must be a sequence of names"):
         circuit.simulate(random_stimuli(circuit), 0.02, 4e-4, record=("weights",))
+
+
+def test_independent_loop_learns_the_same_with_a_driver():
+    """Forward Euler and the plastic step in the documented order, in plain NumPy."""
+    n, m, k, theta, lam, n_steps = 6, 8, 0.02, 0.05, 0.1, 300
+    atoms, X = (np.random.default_rng(0).random(shape) for shape in ((n, m), (4, m)))
+    atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+    driver = CurrentDriver(0.05 + 0.1 * Sine(1.0, 30.0), neurons=[0, 4])
+    circuit = Circuit(SpikingNeuron(10e-3, theta), SoftThreshold(lam), [Dictionary("x", atoms)],
+                      [driver], wiring="residual")  # fmt: skip
+    phi, spikes = atoms.T.copy(), []
+    r, s, v, usage = np.zeros(m), np.zeros(n), np.zeros(n), np.zeros(n)
+    for number, x in enumerate(X):
+        eta, counts = 1 / (usage + 0.03) * theta / (n_steps * k), np.zeros(n)
+        for step in range(n_steps):
+            time = (number * n_steps + step) * k * 10e-3
+            d = np.where(np.isin(range(n), [0, 4]), 0.05 + 0.1 * np.sin(2 * np.pi * 30 * time), 0)
+            u = phi.T @ r + s
+            v = k * np.where((u > lam) | (v > -theta), u - lam, 0) + v
+            r, s = k * (x - r) + r, k * (d - s) + s
+            fired = np.flatnonzero(v >= theta)
+            for j in fired:
+                phi[:, j] += eta[j] * r
+            for j in fired:
+                v[j] -= theta
+                s[j] += theta
+                r = r - phi[:, j] * theta
+                spikes.append((number, j, step))
+            counts[fired] += 1
+        usage = 0.995 * usage + (theta * counts / (n_steps * k)) ** 2
+        phi /= np.linalg.norm(phi, axis=0)
+    learned, result = circuit.learn_in_simulation(
+        {"x": X}, n_steps * k * 10e-3, k * 10e-3, record=("spikes",)
+    )
+    assert len(spikes) > 500
+    assert list(zip(*(column.tolist() for column in result.spikes), strict=True)) == spikes
+    np.testing.assert_allclose(learned.dictionary("x").atoms, phi.T, atol=1e-12)
+    np.testing.assert_allclose(result.usage, usage, rtol=1e-12)
