@@ -27,7 +27,7 @@ DRIVERS = (
 @pytest.fixture
 def short_parts(monkeypatch):
     """Divide every run into parts of a few steps, and currents into chunks of a few values."""
-    monkeypatch.setattr(numba_run, "PART_OPERATIONS", 1210)
+    monkeypatch.setattr(numba_run, "PART_OPERATIONS", 800)
     monkeypatch.setattr(currents, "CHUNK_BYTES", 8 * 5 * 11 * 4)
 
 

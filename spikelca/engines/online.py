@@ -288,12 +288,13 @@ def squared_errors(
     weights : sequence of (n_inputs, n_neurons)
     code : (n_neurons,)
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        return [
-            # Rows are summed one by one, so that the rounding does not depend on the engine.
-            float(np.square(p.stimulus[0] - (np.ascontiguousarray(phi) * code).sum(axis=1)).sum())
-            for p, phi in zip(problem.inputs, weights, strict=True)
-        ]
+    active, errors = np.flatnonzero(code), []
+    for p, phi in zip(problem.inputs, weights, strict=True):
+        # Sums in NumPy, not products of matrices, whose rounding could depend on the engine.
+        with np.errstate(over="ignore", invalid="ignore"):
+            reconstruction = (np.ascontiguousarray(phi[:, active]) * code[active]).sum(axis=1)
+            errors.append(float(np.square(p.stimulus[0] - reconstruction).sum()))
+    return errors
 
 
 def read_code(problem: Problem, a: FloatArray, weighted_counts: NDArray[np.int64]) -> FloatArray:

@@ -42,12 +42,13 @@ FIRST_ROW = slice(0, 1)
 def learn_online(presentations: Sequence[Problem], rule: OnlineRule) -> OnlineResult:
     """Present all samples one after the other, see `Engine.learn_online`."""
     problem, log = presentations[0], PresentationLog()
-    run = allocate_run(problem)
+    run, is_spiking = allocate_run(problem), isinstance(problem.neuron, SpikingNeuron)
     weights = [run.phi[start:stop] for start, stop in _input_ranges(run)]
     with show_progress(len(presentations), "learn", "presentation") as update:
         for presentation in presentations:
             run = load_presentation(run, presentation)
-            before = [phi.copy() for phi in weights]
+            # The synapses of rate neurons change at the end of a presentation only.
+            before = [phi.copy() for phi in weights] if is_spiking else weights
             snapshots = run_presentation(run, rule, weights)
             code = read_code(problem, run.code[0], run.weighted_counts[0]).copy()
             log.codes.append(code)

@@ -46,11 +46,11 @@ from spikelca.utils.validation import FloatArray
 INITIAL_LOG_SIZE = 4096
 """Initial capacity of the spike log of a sample."""
 
-PART_OPERATIONS = 100_000_000
+PART_OPERATIONS = 400_000_000
 """Number of additions and multiplications between two checks for an interrupt, about 50 ms."""
 
-ACTIVE_NEURONS = 32
-"""Number of active neurons on which the estimate of the operations is based."""
+OPERATIONS_PER_NEURON = 8
+"""Typical number of operations of a neuron in a step, without residual neurons."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def part_lengths(problem: Problem) -> Iterator[tuple[int, int]]:
 def operations_per_step(problem: Problem) -> int:
     """Estimate the number of additions and multiplications of a sample in one step."""
     n_inputs = sum(p.atoms.shape[1] for p in problem.inputs) if problem.residual_wiring else 0
-    return problem.n_neurons * (n_inputs + min(problem.n_neurons, ACTIVE_NEURONS))
+    return problem.n_neurons * (n_inputs + OPERATIONS_PER_NEURON)
 
 
 def stack_inputs(arrays: list[FloatArray], axis: int, writable: bool) -> FloatArray:
