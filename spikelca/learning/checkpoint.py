@@ -194,8 +194,8 @@ class Checkpoint:
         if state.n_steps < n_batches:
             raise ValueError(
                 f"checkpoint must not contain an unfinished training run, got {self.path} stopped "
-                f"after {state.n_steps} of {n_batches} batches. Use resume=True to continue it, or "
-                "delete the file to start again."
+                f"after {state.n_steps} of {n_batches} batches. Continue it with resume=True "
+                "(--resume), or delete the file to start again."
             )
         return None
 
