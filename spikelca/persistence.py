@@ -44,6 +44,8 @@ _NAMED_DICTIONARIES: Mapping[str, Any] = {"numpy.eye": np.eye, "numpy.identity":
 
 _FITTED_ATTRIBUTES = ("n_iter_", "n_steps_", "n_redrawn_")
 _FEATURE_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
+ROW_SCALINGS = ("unit norm", "none")
+"""Values of the attribute ``row_scaling_``: what the command line does with rows of files."""
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -162,7 +164,7 @@ def _serialise_linked(model: LinkedLCA, arrays: ArrayStore) -> dict[str, Any]:
     from sklearn.utils.validation import check_is_fitted
 
     check_is_fitted(model, "circuit_")
-    names = (*_FITTED_ATTRIBUTES, *_FEATURE_ATTRIBUTES, "classes_")
+    names = (*_FITTED_ATTRIBUTES, *_FEATURE_ATTRIBUTES, "classes_", "row_scaling_")
     attributes = {name: getattr(model, name) for name in names if hasattr(model, name)}
     return {
         "params": to_json(model.get_params(deep=False), "params", arrays),
@@ -182,13 +184,17 @@ def _deserialise_linked(data: Any, arrays: ArrayStore) -> LinkedLCA:
     circuit = circuit_from_json(circuit_data, "circuit", arrays)
     attributes = from_json(attributes_data, "attributes", arrays)
     _check_attributes(
-        attributes, (*_FITTED_ATTRIBUTES, "n_features_in_"), ("feature_names_in_", "classes_")
+        attributes,
+        (*_FITTED_ATTRIBUTES, "n_features_in_"),
+        ("feature_names_in_", "classes_", "row_scaling_"),
     )
     _check_fitted(model, circuit, attributes)
     generator = np.random.default_rng()
     generator.bit_generator.state = rng_from_json(rng, "rng")
     counts = (attributes[name] for name in _FITTED_ATTRIBUTES)
     model._set_fitted(circuit, attributes.get("classes_"), generator, *counts)
+    if "row_scaling_" in attributes:
+        model.row_scaling_ = attributes["row_scaling_"]
     return _set_feature_names(model, attributes)
 
 
@@ -205,6 +211,8 @@ def _check_fitted(model: LinkedLCA, circuit: Circuit, attributes: Mapping[str, A
             "The circuit must have the neurons, modalities and features of the estimator, "
             f"{str(expected)[:120]}, got {str(sizes)[:120]}."
         )
+    if attributes.get("row_scaling_", "none") not in ROW_SCALINGS:
+        raise ValueError(f"row_scaling_ must be one of {list(ROW_SCALINGS)}.")
     if classes is not None and (
         not isinstance(classes, np.ndarray) or classes.ndim != 1 or len(classes) != n_classes
     ):

@@ -102,6 +102,9 @@ class LinkedLCA(_BaseLCA):
         Number of Hebbian steps.
     n_redrawn_ : int
         Number of idle atoms re-initialised.
+    row_scaling_ : {"unit norm", "none"}
+        Scaling that ``spikelca fit`` applied to the rows of files and ``spikelca encode`` applies
+        again (only in a model from the command line; `transform` does not scale).
 
     References
     ----------
@@ -124,6 +127,7 @@ class LinkedLCA(_BaseLCA):
     circuit_: Circuit
     components_: FloatArray
     classes_: NDArray[Any]
+    row_scaling_: str
 
     def __init__(
         self,
@@ -258,6 +262,8 @@ class LinkedLCA(_BaseLCA):
         self, state: LearningState, schedule: BatchSchedule, classes: Any, validator: BaseEstimator
     ) -> None:
         self._copy_feature_names(validator)
+        if hasattr(self, "row_scaling_"):  # it belonged to other samples
+            del self.row_scaling_
         n_iter = -(-state.n_steps // schedule.batches_per_epoch)
         self._set_fitted(
             state.circuit, classes, state.make_rng(), n_iter, state.n_steps, state.n_redrawn
