@@ -65,7 +65,7 @@ def run_benchmark(
     chosen = list(SUITES if suites is None else suites)
     unknown = [name for name in chosen if name not in SUITES]
     if unknown or not chosen:
-        raise ValueError(f"`suites` must be from {', '.join(SUITES)}, got {' '.join(chosen)}.")
+        raise ValueError(f"`suites` must be from {', '.join(SUITES)}, got {unknown or 'none'}.")
     images = load_images(data, verify)
     X_train, X_test = (np.array(X, np.float32) for X in (images.X_train, images.X_test))
     if quick:

@@ -110,9 +110,10 @@ def find_face(names: Iterable[str], folders: Iterable[Path] | None = None) -> Fa
     families = sorted({face.family for face in faces if face.is_upright})
     similar = get_close_matches(candidates[0], families, MAX_NAMES, cutoff=0.5)
     shown = similar or families[:MAX_NAMES]
+    more = f" and {len(families) - len(shown)} more" if len(families) > len(shown) else ""
     raise DataError(
         f"`font` must be an installed face, got {' or '.join(map(repr, candidates))}. Installed: "
-        f"{', '.join(shown) or 'no font at all'} ({len(families)} in total). Use one of these, the "
+        f"{', '.join(shown) or 'no font at all'}{more}. Use one of these, the "
         "path of a .ttf or .otf file, or the shipped printed digits (font=None)."
     )
 
