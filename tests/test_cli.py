@@ -9,18 +9,23 @@ import signal
 import struct
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 from shutil import which
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from quickly import HANGS, WORDS, quick_results
+from tqdm import tqdm
 
 from spikelca import Contrast, SpikingNeuron, load
 from spikelca.cli import main
-from spikelca.cli.common import inference_circuit
+from spikelca.cli.common import inference_circuit, make_printer
 from spikelca.cli.files import read_rows
 from spikelca.experiments.report import render_html
+from spikelca.experiments.reproduce import reproduce_paper
+from spikelca.experiments.table import make_table
 from spikelca.learning.checkpoint import read_checkpoint
 
 COMMANDS = ("reproduce", "fit", "encode", "simulate", "info", "bench")
@@ -440,22 +445,33 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_lines_do_not_share_a_line_with_progress_bars(monkeypatch, tmp_path):
-    from spikelca.experiments import table
+def read_screen(text):
+    """Return the lines that a terminal shows after a text with carriage returns."""
+    screen = []
+    for line in text.split("\n"):
+        shown = ""
+        for part in line.split("\r"):
+            shown = part + shown[len(part) :]
+        screen.append(shown.rstrip())
+    return screen
 
+
+def test_messages_do_not_share_a_line_with_progress_bars(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stdout", terminal)
     monkeypatch.setattr("sys.stderr", terminal)
-    monkeypatch.setattr(table, "_score_all", Interrupted(None, 0))
-    assert main(["reproduce", "--quick", "--out", str(tmp_path / "out")]) == 130
-    screen = []
-    for line in terminal.getvalue().replace("\x1b[A", "").split("\n"):
-        screen.append(line.split("\r")[-1].strip())
-    shown = [line for line in screen if line and "batch/s" not in line and "?" not in line]
-    assert "learn" in terminal.getvalue()
-    assert [line for line in shown if "learning" in line] == [
-        f"seed 0: learning the {kind} dictionary" for kind in ("single", "linked", "ordinal")
-    ]
+    for log in (
+        make_printer(SimpleNamespace(quiet=False)),
+        *(signature(f).parameters["log"].default for f in (reproduce_paper, make_table)),
+    ):
+        terminal.truncate(terminal.seek(0))
+        with tqdm(total=9, desc="learn", leave=False, file=terminal) as bar:
+            bar.update()
+            bar.refresh()
+            log("a message")
+        assert "learn: " in terminal.getvalue()
+        assert "a message" in read_screen(terminal.getvalue())
+        assert not read_screen(terminal.getvalue())[-1]
 
 
 UNUSED = {
