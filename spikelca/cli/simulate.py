@@ -93,13 +93,14 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--image must be from 0 to {len(rows) - 1}, got {arguments.image}.")
     circuit = make_circuit(model, arguments, log)
     [name] = circuit.widths
-    response = simulate_image(circuit, {name: rows[[arguments.image]]}, arguments)
-    log(summary(circuit, {name: rows[[arguments.image]]}, response))
+    image = rows[[arguments.image]]
+    response = simulate_image(circuit, {name: image}, arguments)
+    log(summary(circuit, {name: image}, response))
     if arguments.out is not None:
         write_arrays(arguments.out, response_arrays(response), "code")
         log(f"written: {arguments.out}")
     if arguments.plot is not None:
-        write_plot(circuit, response, arguments)
+        write_plot(circuit, image, response, arguments)
         log(f"written: {arguments.plot}")
 
 
@@ -170,9 +171,8 @@ def summary(circuit: Any, stimuli: Any, response: Any) -> str:
         for code in (circuit.encode(stimuli, 1e-8).code, response.code)
     )
     active = np.count_nonzero(response.code)
-    excess = (
-        f"{reached / minimum - 1:.1e} above" if minimum else "that of"
-    )  # zero for a blank image
+    # Both energies of a blank image are zero.
+    excess = f"{reached / minimum - 1:.1e} above" if minimum else "that of"
     spikes = "" if response.spikes is None else f", {len(response.spikes)} spikes"
     return (
         f"{response.clock.n_steps} steps of {1e3 * response.clock.dt:.3g} ms{spikes}, {active} of "
@@ -189,9 +189,12 @@ def response_arrays(response: Any) -> dict[str, Any]:
     return {name.replace(":", "_"): values for name, values in arrays.items()}
 
 
-def write_plot(circuit: Any, response: Any, arguments: argparse.Namespace) -> None:
-    """Draw membrane potentials and spikes, and write the figure."""
+def write_plot(circuit: Any, image: Any, response: Any, arguments: argparse.Namespace) -> None:
+    """Draw membrane potentials, spikes, the image and its reconstruction, and write the figure."""
     from spikelca.cli.figures import draw_run, save_figure
 
     title = f"image {arguments.image}: {arguments.neuron} neurons, {circuit.wiring} wiring"
-    save_figure(draw_run(response, circuit.transfer.threshold, title), arguments.plot)
+    [name] = circuit.widths
+    images = {"image": image, "from code": circuit.reconstruct(response.code, name)}
+    figure = draw_run(response, circuit.transfer.threshold, title, images)
+    save_figure(figure, arguments.plot)
