@@ -125,7 +125,9 @@ def prepare_run(
     dt = state.dt if dt is None else dt
     run = add_clock(problem, duration, dt, drivers, partial(find_first_step, state, t_start))
     run = set_recording(run, **recording)
-    return set_initial_state(expand_on_off(run) if needs_on_off(run) else run, state)
+    run = expand_on_off(run) if needs_on_off(run) else run
+    check_memory(run)
+    return set_initial_state(run, state)
 
 
 def read_start(start: Any) -> State:
@@ -297,7 +299,7 @@ def set_recording(
     window: float = DEFAULT_WINDOW,
     learns: bool = False,
 ) -> Problem:
-    """Add the recording to a problem, after checking that it fits into memory.
+    """Check the recording and add it to a problem.
 
     ``learns`` tells that the synapses are plastic, so that weights can be recorded.
     """
@@ -317,9 +319,7 @@ def set_recording(
         check_indices(samples, problem.n_samples, "samples"),
         window,
     )
-    run = replace(problem, record=recording)
-    check_memory(run)
-    return run
+    return replace(problem, record=recording)
 
 
 def recordable_names(problem: Problem) -> tuple[str, ...]:
@@ -359,14 +359,16 @@ def recording_bytes(problem: Problem) -> int:
 
 
 def expected_spikes(problem: Problem) -> int:
-    """Compute an upper bound on the number of spikes, from the drive or the energy."""
+    """Compute an upper bound on the number of spikes of one-sided codes: drive or energy."""
     assert problem.clock is not None
     assert isinstance(problem.neuron, SpikingNeuron)
     lam, soft = problem.transfer.threshold, isinstance(problem.transfer, SoftThreshold)
     total = problem.drive() + problem.current
-    charges = (np.abs(total) if problem.transfer.two_sided else total) - (lam if soft else 0.0)
+    if problem.waveform is not None:
+        total = total + problem.waveform.bounds()[1]
+    charges = total - (lam if soft else 0.0)
     activity = np.maximum(charges, 0.0).sum(axis=1)
-    if soft and not problem.current.any():
+    if soft and problem.waveform is None and not problem.current.any():
         # At the optimum lam |a|_1 <= |x|^2 / 2.
         activity = np.minimum(activity, problem.stimulus_energy() / (2 * lam))
     spikes = activity.sum() / problem.neuron.quantum * problem.clock.dt / problem.neuron.tau

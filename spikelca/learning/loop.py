@@ -137,7 +137,7 @@ def learn(
     Raises
     ------
     ValueError
-        If the clamped and the free phase of a contrast are identical.
+        If the clamped and the free phase of a contrast are identical, or its n_batches is None.
     NotImplementedError
         With contrast, for a `RemoteBatch`.
 
@@ -155,6 +155,11 @@ def learn(
     engine = get_engine(engine)
     if contrast is not None:
         check_contrast(circuit, observe)
+        if n_batches is None:
+            raise ValueError(
+                "n_batches must be given with contrast, got None. Contrast is the last part of a "
+                "training run of known length."
+            )
     for batch, (stimuli, labels) in enumerate(batches, start=first):
         if contrast is not None and isinstance(stimuli, RemoteBatch):
             raise NotImplementedError(
