@@ -8,7 +8,8 @@ Numba's cache checks the file of a cached function, but not the files of the ker
 After an upgrade, stale kernels could therefore remain in use. To prevent this, the name of each
 cached function contains a digest of all files of this engine and of the version of the library. The
 name also contains the precision, because processes that fill an empty cache at the same time would
-otherwise choose the same file names. A damaged file, for example after a full disk, counts as absent.
+otherwise choose the same file names. A damaged file, for example after a full disk, counts as
+absent.
 
 ``fastmath`` is set flag by flag: sums may be reassociated and contracted, but NaN and infinity keep
 their meaning (a clamped neuron has an infinite threshold).
@@ -19,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -93,10 +95,9 @@ def _compile(function: Any, fastmath: Any, signature: Any = None, **options: Any
     # Numba names the cached file by the qualified name.
     function.__qualname__ = f"{function.__name__}_{_SOURCE_DIGEST}{precision}"
     dispatcher = numba.njit(**options)(function)
-    try:
+    # Where no cache folder is writable, each process compiles again.
+    with suppress(RuntimeError):
         dispatcher._cache = _RecoveringCache(function)
-    except RuntimeError:
-        pass  # No cache folder is writable: each process compiles again.
     if signature is not None:
         dispatcher.compile(signature)
         dispatcher.disable_compile()
