@@ -31,6 +31,7 @@ from spikelca.modelfile import (
     unpack,
     write_archive,
 )
+from spikelca.utils.validation import check_positive
 
 if TYPE_CHECKING:
     from spikelca.estimators import LCACoder, LinkedLCA
@@ -200,12 +201,15 @@ def _deserialise_linked(data: Any, arrays: ArrayStore) -> LinkedLCA:
 
 def _check_fitted(model: LinkedLCA, circuit: Circuit, attributes: Mapping[str, Any]) -> None:
     """Check that the circuit has the sizes given by parameters and attributes."""
+    from spikelca.estimators.samples import default_components
+
     n_features, classes = attributes["n_features_in_"], attributes.get("classes_")
     widths = circuit.widths
     modalities = {"x": n_features} if model.modalities is None else dict(model.modalities)
     n_classes = getattr(model.driver, "n_classes", None)
     sizes = (circuit.n_neurons, list(widths.items()), sum(widths.values()))
-    expected = (model.n_components, list(modalities.items()), n_features)
+    n_neurons = default_components(n_features, model.n_components)
+    expected = (n_neurons, list(modalities.items()), n_features)
     if sizes != expected:
         raise ValueError(
             "The circuit must have the neurons, modalities and features of the estimator, "
@@ -233,7 +237,7 @@ def _serialise_coder(model: LCACoder, arrays: ArrayStore) -> dict[str, Any]:
         dictionary_data: Any = names[0]
     else:
         dictionary_data = to_json(np.asarray(dictionary), "dictionary", arrays)
-    names = [*_FEATURE_ATTRIBUTES, "n_components_"]
+    names = [*_FEATURE_ATTRIBUTES, "n_components_", "threshold_"]
     attributes = {name: getattr(model, name) for name in names if hasattr(model, name)}
     return {
         "dictionary": dictionary_data,
@@ -257,12 +261,15 @@ def _deserialise_coder(data: Any, arrays: ArrayStore) -> LCACoder:
     model = LCACoder(atoms, **_check_params(LCACoder, from_json(params, "params", arrays)))
     attributes = from_json(attributes_data, "attributes", arrays)
     fitted = ("n_features_in_", "n_components_") if attributes else ()
-    _check_attributes(attributes, fitted, ("feature_names_in_",) if attributes else ())
+    optional = ("feature_names_in_", "threshold_") if attributes else ()
+    _check_attributes(attributes, fitted, optional)
     sizes = tuple(attributes[name] for name in reversed(fitted))
     if attributes and not is_named and sizes != atoms.shape:
         raise ValueError(f"The dictionary must have the shape {sizes}, got {atoms.shape}.")
     for name in fitted:
         setattr(model, name, attributes[name])
+    if "threshold_" in attributes:
+        model._set_chosen(check_positive(attributes["threshold_"], "threshold_"))
     return _set_feature_names(model, attributes)
 
 

@@ -125,7 +125,7 @@ def run(arguments: argparse.Namespace) -> None:
         observed = np.asarray(stimuli[name][:1000])
     active = np.count_nonzero(model.transform(observed), axis=1).mean()
     widths = ", ".join(f"{name} ({X.shape[1]})" for name, X in stimuli.items())
-    log(f"learned {model.n_components} neurons from {len(X)} samples of {widths}")
+    log(f"learned {len(model.components_)} neurons from {len(X)} samples of {widths}")
     log(f"{active:.1f} neurons active on average for {model.observe}; written: {arguments.out}")
 
 

@@ -11,12 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from spikelca.circuit import Circuit
 from spikelca.circuit.encoding import encode_sparse
 from spikelca.distributed import check_dask, encode_lazily, is_dask
 from spikelca.engines import Engine, get_engine
+from spikelca.estimators.automatic_threshold import (
+    DEFAULT_THRESHOLD,
+    choose_threshold,
+    is_automatic,
+)
 from spikelca.model.neurons import Neuron, RateNeuron, SpikingNeuron
 from spikelca.model.transfer import HardThreshold, SoftThreshold, Transfer
 from spikelca.utils.out_of_core import as_lazy, check_lazy
@@ -93,7 +98,9 @@ def keep_circuit(
 class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Base class of the estimators: from a circuit and samples to codes."""
 
-    threshold: float
+    threshold: float | str | None
+    n_active: float | None
+    threshold_: float
     transfer: str
     two_sided: bool
     neuron: str | Neuron
@@ -107,9 +114,34 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             return self.neuron
         return _lookup(_NEURONS, self.neuron, "neuron")()
 
-    def _make_transfer(self) -> Transfer:
+    def _make_transfer(self, threshold: float | None = None) -> Transfer:
         make_transfer = _lookup(_TRANSFERS, self.transfer, "transfer")
-        return make_transfer(self.threshold, self.two_sided)
+        return make_transfer(
+            self._current_threshold() if threshold is None else threshold, self.two_sided
+        )
+
+    def _is_automatic(self) -> bool:
+        return is_automatic(self.threshold, self.n_active)
+
+    def _current_threshold(self) -> Any:
+        """Return the given threshold, or the one that `fit` has chosen."""
+        if not self._is_automatic():
+            return DEFAULT_THRESHOLD if self.threshold is None else self.threshold
+        check_is_fitted(self, "threshold_")
+        if self._chosen_for != (self.threshold, self.n_active):
+            raise ValueError(
+                "threshold and n_active must be those of the last fit, got "
+                f"threshold={self.threshold!r} and n_active={self.n_active}. Call fit again, or "
+                "pass a number as threshold."
+            )
+        return self.threshold_
+
+    def _set_chosen(self, threshold: float) -> None:
+        self.threshold_ = threshold
+        self._chosen_for = (self.threshold, self.n_active)
+
+    def _choose_threshold(self, circuit: Circuit, samples: Mapping[str, FloatArray]) -> float:
+        return choose_threshold(circuit, samples, self.n_active, self.tol, self.engine)
 
     def _code_function(self, stimuli: Mapping[str, Any]) -> Callable[..., FloatArray]:
         """Return the function from circuit and stimuli to codes, lazy for Dask arrays."""

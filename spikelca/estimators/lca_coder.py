@@ -11,7 +11,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from spikelca.circuit import Circuit
 from spikelca.engines import Engine, Response
+from spikelca.estimators.automatic_threshold import (
+    CALIBRATION_SAMPLES,
+    DEFAULT_THRESHOLD,
+    first_guess,
+    take_samples,
+    with_threshold,
+)
 from spikelca.estimators.base import _BaseLCA, keep_circuit
+from spikelca.estimators.fit_warnings import CHECKED_SAMPLES, warn_of_scale
+from spikelca.metrics import lambda_max
+from spikelca.model.atoms import check_opposite
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.neurons import Neuron
 from spikelca.utils.validation import FloatArray
@@ -26,8 +36,12 @@ class LCACoder(_BaseLCA):
         Atoms, or a function from the number of features to atoms (for example ``numpy.eye``). The
         circuit with these atoms is kept between calls. To change them, pass another array to
         ``set_params``; changes in place have no effect.
-    threshold : float, default=0.1
-        lam, not scaled by the number of features.
+    threshold : float or "auto", optional
+        lam, not scaled by the number of features (default: 0.1, or the one of ``n_active``). With
+        "auto", `fit` chooses it for any scale of the samples, so that a tenth of the neurons is
+        active on average.
+    n_active : float, optional
+        Mean number of active neurons per sample, instead of a threshold, which `fit` then chooses.
     transfer : {"soft", "hard"}, default="soft"
         Transfer function.
     two_sided : bool, default=False
@@ -47,7 +61,9 @@ class LCACoder(_BaseLCA):
     Attributes
     ----------
     n_components_ : int
-        Number of neurons (only after `fit`, which is not required).
+        Number of neurons (only after `fit`, which is required by "auto" and ``n_active`` only).
+    threshold_ : float
+        Threshold that `fit` has chosen.
 
     Examples
     --------
@@ -61,7 +77,8 @@ class LCACoder(_BaseLCA):
         self,
         dictionary: ArrayLike | Callable[[int], FloatArray],
         *,
-        threshold: float = 0.1,
+        threshold: float | str | None = None,
+        n_active: float | None = None,
         transfer: str = "soft",
         two_sided: bool = False,
         neuron: str | Neuron = "rate",
@@ -72,6 +89,7 @@ class LCACoder(_BaseLCA):
     ) -> None:
         self.dictionary = dictionary
         self.threshold = threshold
+        self.n_active = n_active
         self.transfer = transfer
         self.two_sided = two_sided
         self.neuron = neuron
@@ -80,11 +98,13 @@ class LCACoder(_BaseLCA):
         self.duration = duration
         self.sparse_output = sparse_output
 
-    def _inference_circuit(self, X: FloatArray) -> Circuit:
-        neuron, transfer = self._make_neuron(), self._make_transfer()
+    def _inference_circuit(self, X: FloatArray, threshold: float | None = None) -> Circuit:
+        neuron, transfer = self._make_neuron(), self._make_transfer(threshold)
 
         def make() -> Circuit:
             atoms = self.dictionary(X.shape[1]) if callable(self.dictionary) else self.dictionary
+            if self.two_sided:
+                check_opposite(np.asarray(atoms, dtype=X.dtype))
             return Circuit(neuron, transfer, [Dictionary("x", np.asarray(atoms, dtype=X.dtype))])
 
         values = (neuron, transfer, X.dtype, X.shape[1] if callable(self.dictionary) else None)
@@ -97,7 +117,7 @@ class LCACoder(_BaseLCA):
         return circuit
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Check that the dictionary fits the samples; nothing is learned.
+        """Check that the dictionary fits the samples, and choose an automatic threshold.
 
         Parameters
         ----------
@@ -115,9 +135,17 @@ class LCACoder(_BaseLCA):
             If the dictionary has another number of features than X, or X is not finite.
         """
         validator = self._make_validator()
-        circuit = self._inference_circuit(self._validate(X, validator))
+        checked = self._validate(X, validator)
+        automatic = self._is_automatic()
+        n_samples = CALIBRATION_SAMPLES if automatic else CHECKED_SAMPLES
+        samples, _ = take_samples({"x": checked}, np.arange(checked.shape[0]), n_samples)
+        circuit = self._inference_circuit(checked, first_guess(samples) if automatic else None)
+        if automatic:
+            circuit = with_threshold(circuit, self._choose_threshold(circuit, samples))
+        self._set_chosen(circuit.transfer.threshold)
         self._copy_feature_names(validator)
         self.n_components_ = circuit.n_neurons
+        warn_of_scale(circuit, circuit, samples, self.engine)
         return self
 
     def transform(self, X: ArrayLike) -> FloatArray:
@@ -160,6 +188,23 @@ class LCACoder(_BaseLCA):
         """
         checked = self._validate_unfitted(X)
         return self._inference_circuit(checked).encode({"x": checked}, self.tol, engine=self.engine)
+
+    def lambda_max(self, X: ArrayLike) -> float:
+        """Compute the smallest threshold at which the code of every sample is zero.
+
+        Useful thresholds are fractions of it, for example 0.01 to 0.3.
+
+        Parameters
+        ----------
+        X : as for `transform`, but not a Dask array
+
+        Returns
+        -------
+        float
+            See `spikelca.metrics.lambda_max`.
+        """
+        checked = self._validate_unfitted(X)
+        return lambda_max(self._inference_circuit(checked, DEFAULT_THRESHOLD), {"x": checked})
 
     def _validate_unfitted(self, X: ArrayLike) -> FloatArray:
         is_fitted = hasattr(self, "n_features_in_")

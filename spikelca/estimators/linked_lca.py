@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self
 
@@ -15,10 +16,27 @@ from sklearn.utils.validation import check_is_fitted
 
 from spikelca.circuit import Circuit
 from spikelca.engines import Engine, Response, get_engine
+from spikelca.estimators.automatic_threshold import (
+    CALIBRATION_SAMPLES,
+    DEFAULT_THRESHOLD,
+    TRIAL_ACCURACY,
+    TRIAL_SAMPLES,
+    Rows,
+    find_limits,
+    find_threshold,
+    first_guess,
+    mean_active,
+    split_rows,
+    take_samples,
+    target_number,
+    with_threshold,
+)
 from spikelca.estimators.base import _BaseLCA, keep_circuit
+from spikelca.estimators.fit_warnings import CHECKED_SAMPLES, warn_of_scale
 from spikelca.estimators.samples import (
     Stimuli,
     count_samples,
+    default_components,
     encode_labels,
     iter_batches,
     make_batch,
@@ -31,6 +49,7 @@ from spikelca.estimators.samples import (
 from spikelca.learning import Progress, learn
 from spikelca.learning.checkpoint import BatchSchedule, Checkpoint, LearningState
 from spikelca.learning.loop import Batch
+from spikelca.metrics import lambda_max
 from spikelca.model.drivers import Driver, OrdinalDriver
 from spikelca.model.neurons import Neuron
 from spikelca.model.plasticity import Contrast, Hebbian, IdleAtoms
@@ -42,8 +61,8 @@ class LinkedLCA(_BaseLCA):
 
     Parameters
     ----------
-    n_components : int, default=256
-        Number of neurons.
+    n_components : int, optional
+        Number of neurons (default: two per column of X, at most 256; one for a single column).
     modalities : mapping of str to int, optional
         Number of columns of X for each modality, in order (default: all columns are one modality
         ``"x"``).
@@ -51,9 +70,13 @@ class LinkedLCA(_BaseLCA):
         Modalities encoded by `transform` (default: all).
     weights : mapping of str to float, optional
         w_i of Eq. 6 for each modality (default: 1).
-    threshold : float, default=0.1
-        lam. It is compared with ``Phi^T x``, so the samples should be scaled, for example to unit
-        norm.
+    threshold : float or "auto", optional
+        lam (default: 0.1, or the one of ``n_active``). It is compared with ``Phi^T x``, so the
+        samples should be scaled, for example to unit norm. With "auto", `fit` chooses it for any
+        scale, so that a tenth of the neurons is active on average.
+    n_active : float, optional
+        Mean number of active neurons per sample, instead of a threshold. `fit` chooses the
+        threshold with a fifth of the samples (at most 10,000), which are not learned.
     transfer : {"soft", "hard"}, default="soft"
         Transfer function.
     two_sided : bool, default=False
@@ -96,6 +119,8 @@ class LinkedLCA(_BaseLCA):
         Atoms of all modalities, stacked as the columns of X.
     classes_ : (n_classes,)
         Labels in the order of the driver's blocks (only with a driver).
+    threshold_ : float
+        Threshold of ``circuit_``.
     n_iter_ : int
         Number of passes over the samples.
     n_steps_ : int
@@ -131,12 +156,13 @@ class LinkedLCA(_BaseLCA):
 
     def __init__(
         self,
-        n_components: int = 256,
+        n_components: int | None = None,
         modalities: Mapping[str, int] | None = None,
         observe: str | Sequence[str] | None = None,
         *,
         weights: Mapping[str, float] | None = None,
-        threshold: float = 0.1,
+        threshold: float | str | None = None,
+        n_active: float | None = None,
         transfer: str = "soft",
         two_sided: bool = False,
         neuron: str | Neuron = "rate",
@@ -158,6 +184,7 @@ class LinkedLCA(_BaseLCA):
         self.observe = observe
         self.weights = weights
         self.threshold = threshold
+        self.n_active = n_active
         self.transfer = transfer
         self.two_sided = two_sided
         self.neuron = neuron
@@ -216,21 +243,26 @@ class LinkedLCA(_BaseLCA):
             If an input or a parameter is invalid, or the checkpoint belongs to other data or
             parameters.
         """
-        self._check_counts("n_components", "n_epochs", "batch_size")
+        self._check_learning_params()
         validator = self._make_validator()
         stimuli = self._split(X, validator, keep=True)
         labels, classes = encode_labels(self.driver, y, count_samples(stimuli), None)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-        schedule = BatchSchedule(count_samples(stimuli), self.batch_size, self.n_epochs, rng)
+        learned, held_out = split_rows(count_samples(stimuli), self.n_active is not None)
+        schedule = BatchSchedule(len(learned), self.batch_size, self.n_epochs, rng)
         target = None
         if checkpoint is not None:
             data = {**stimuli, "labels": labels, "classes": classes}
             params = self._learning_params()
             target = Checkpoint(checkpoint, checkpoint_every, params, data, schedule.n_batches)
-        make_circuit = partial(self._make_initial_circuit, stimuli, labels, schedule.rng)
+        make_circuit = partial(
+            self._make_initial_circuit, stimuli, labels, schedule.rng, learned, held_out
+        )
         state = first = resume_or_start(schedule, make_circuit, target, resume)
         schedule.restore(first)
-        batches = (make_batch(stimuli, labels, rows) for rows in schedule.batches(first.n_steps))
+        batches = (
+            make_batch(stimuli, labels, learned[rows]) for rows in schedule.batches(first.n_steps)
+        )
         steps = self._learn_batches(
             first.circuit, batches, schedule.n_batches, first.n_steps, schedule.rng
         )
@@ -247,7 +279,11 @@ class LinkedLCA(_BaseLCA):
             if target is not None:
                 target.write(state)
             raise
+        state = replace(state, circuit=self._calibrate(state.circuit, stimuli, held_out))
         self._set_state(state, schedule, classes, validator)
+        samples, _ = take_samples(stimuli, learned, CHECKED_SAMPLES)
+        inference = self._inference_circuit(*self._observed_names(self.circuit_))
+        warn_of_scale(self.circuit_, inference, samples, self.engine, len(learned))
         return self
 
     def _learning_params(self) -> dict[str, Any]:
@@ -255,8 +291,11 @@ class LinkedLCA(_BaseLCA):
         ignored = {"observe", "neuron", "duration", "sparse_output", "verbose"}
         if self.contrast is not None:
             ignored.remove("observe")
-        params = {n: v for n, v in self.get_params(deep=False).items() if n not in ignored}
-        return params | {"engine": get_engine(self.engine).name}
+        params = self.get_params(deep=False) | {"engine": get_engine(self.engine).name}
+        if self.n_active is None:
+            ignored.add("n_active")
+            params["threshold"] = DEFAULT_THRESHOLD if self.threshold is None else self.threshold
+        return {name: value for name, value in params.items() if name not in ignored}
 
     def _set_state(
         self, state: LearningState, schedule: BatchSchedule, classes: Any, validator: BaseEstimator
@@ -292,7 +331,7 @@ class LinkedLCA(_BaseLCA):
         ValueError
             If an input or a parameter is invalid.
         """
-        self._check_counts("n_components", "n_epochs", "batch_size")
+        self._check_learning_params()
         first = not hasattr(self, "circuit_")
         validator = self._make_validator() if first else None
         stimuli = self._split(X, validator)
@@ -300,7 +339,8 @@ class LinkedLCA(_BaseLCA):
         labels, classes = encode_labels(self.driver, y, count_samples(stimuli), classes)
         if first:
             rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-            circuit = self._make_initial_circuit(stimuli, labels, rng)
+            rows, _ = split_rows(count_samples(stimuli), hold_out=False)
+            circuit = self._make_initial_circuit(stimuli, labels, rng, rows, rows)
         else:
             rng, circuit = self._rng, self.circuit_
         steps, redrawn = (0, 0) if first else (self.n_steps_, self.n_redrawn_)
@@ -312,26 +352,77 @@ class LinkedLCA(_BaseLCA):
                 bar.update()
         if validator is not None:
             self._copy_feature_names(validator)
+            circuit = self._calibrate(circuit, stimuli, rows)
         self._set_fitted(circuit, classes, rng, 1 if first else self.n_iter_ + 1, steps, redrawn)
         return self
 
     def _split(self, X: ArrayLike, validator: BaseEstimator | None, keep: bool = False) -> Stimuli:
         return split_modalities(self._validate(X, validator), self.modalities, keep)
 
+    def _check_learning_params(self) -> None:
+        self._check_counts("n_epochs", "batch_size")
+        if self.n_components is not None:
+            self._check_counts("n_components")
+
     def _make_initial_circuit(
-        self, stimuli: Stimuli, labels: Any, rng: np.random.Generator
+        self,
+        stimuli: Stimuli,
+        labels: Any,
+        rng: np.random.Generator,
+        rows: NDArray[np.int64],
+        held_out: NDArray[np.int64],
     ) -> Circuit:
-        return make_initial_circuit(
-            stimuli,
-            labels,
+        """Make a circuit whose atoms are samples; an automatic threshold is that after a trial."""
+        automatic = self._is_automatic()
+        trial, trial_rows = take_samples(stimuli, rows, TRIAL_SAMPLES if automatic else 1)
+        n_features = sum(X.shape[1] for X in trial.values())
+        circuit = make_initial_circuit(
+            {name: Rows(X, rows) for name, X in stimuli.items()},
+            None if labels is None else labels[rows],
             rng,
-            n_components=self.n_components,
-            transfer=self._make_transfer(),
+            n_components=default_components(n_features, self.n_components),
+            transfer=self._make_transfer(first_guess(trial) if automatic else None),
             weights=self.weights or {},
             driver=self.driver,
             rule=Hebbian() if self.plasticity is None else self.plasticity,
             idle=IdleAtoms() if self.idle is None else self.idle,
         )
+        if not automatic:
+            return circuit
+        trial_labels = None if labels is None else labels[trial_rows]
+        seed = int(rng.integers(2**31))
+        samples = self._calibration_samples(circuit, stimuli, held_out, TRIAL_SAMPLES)
+
+        def count(threshold: float) -> float:
+            start = with_threshold(circuit, threshold)
+            batches = iter_batches(trial, trial_labels, self.batch_size)
+            steps = self._learn_batches(start, batches, None, 0, np.random.default_rng(seed))
+            *_, (learned, _) = steps
+            return mean_active(self._without_labels(learned), samples, 1e-3, self.engine)
+
+        inference = self._without_labels(circuit)
+        limits = find_limits(inference, samples, self.n_active)
+        target = target_number(inference, self.n_active)
+        guess = circuit.transfer.threshold
+        threshold = find_threshold(count, target, guess, limits, TRIAL_ACCURACY)
+        return circuit.replace(transfer=self._make_transfer(threshold))
+
+    def _without_labels(self, circuit: Circuit) -> Circuit:
+        return circuit.without_drivers().observe(*self._observed_names(circuit))
+
+    def _calibration_samples(
+        self, circuit: Circuit, stimuli: Stimuli, rows: NDArray[np.int64], n_samples: int
+    ) -> dict[str, FloatArray]:
+        observed = {name: stimuli[name] for name in self._observed_names(circuit)}
+        return take_samples(observed, rows, n_samples)[0]
+
+    def _calibrate(self, circuit: Circuit, stimuli: Stimuli, rows: NDArray[np.int64]) -> Circuit:
+        """Return the circuit with an automatic threshold, chosen from these rows."""
+        if not self._is_automatic():
+            return circuit
+        samples = self._calibration_samples(circuit, stimuli, rows, CALIBRATION_SAMPLES)
+        threshold = self._choose_threshold(self._without_labels(circuit), samples)
+        return with_threshold(circuit, threshold)
 
     def _learn_batches(
         self,
@@ -368,6 +459,7 @@ class LinkedLCA(_BaseLCA):
         self.components_ = np.hstack([d.atoms for d in circuit.dictionaries])
         if classes is not None:
             self.classes_ = classes
+        self._set_chosen(circuit.transfer.threshold)
         self.n_iter_, self.n_steps_, self.n_redrawn_ = n_iter, n_steps, redrawn
         self._rng = rng
 
@@ -435,6 +527,24 @@ class LinkedLCA(_BaseLCA):
         check_is_fitted(self, "circuit_")
         stimuli = self._validate_observed(X)
         return self._inference_circuit(*stimuli).encode(stimuli, self.tol, engine=self.engine)
+
+    def lambda_max(self, X: ArrayLike) -> float:
+        """Compute the smallest threshold at which the code of every sample is zero.
+
+        Useful thresholds are fractions of it, for example 0.01 to 0.3.
+
+        Parameters
+        ----------
+        X : as for `transform`, but not a Dask array
+
+        Returns
+        -------
+        float
+            See `spikelca.metrics.lambda_max`.
+        """
+        check_is_fitted(self, "circuit_")
+        stimuli = self._validate_observed(X)
+        return lambda_max(self._inference_circuit(*stimuli), stimuli)
 
     def _inference_circuit(self, *observed: str) -> Circuit:
         neuron, transfer = self._make_neuron(), self._make_transfer()

@@ -29,6 +29,13 @@ Stimuli = Mapping[str, Any]
 """Samples of each modality: arrays, or `DaskSamples` on workers."""
 
 
+def default_components(n_features: int, n_components: int | None) -> int:
+    """Return the number of neurons (default: two per feature, at most 256; one for one feature)."""
+    if n_components is not None:
+        return n_components
+    return min(2 * n_features, 256) if n_features > 1 else 1
+
+
 def modality_widths(modalities: Mapping[str, int] | None, n_features: int) -> dict[str, int]:
     """Return the number of columns of each modality (default: one modality ``"x"``).
 
@@ -121,7 +128,7 @@ def encode_labels(
 
 
 def make_initial_circuit(
-    stimuli: Mapping[str, FloatArray],
+    stimuli: Mapping[str, Any],
     labels: Any,
     rng: np.random.Generator,
     *,

@@ -188,7 +188,7 @@ def _make_code_sets(
         test,
         float(np.count_nonzero(test, axis=1).mean()),
         _max_gap(model, test, data.test),
-        model.threshold,
+        model.threshold_,
     )
     if kind == "single":
         return
@@ -196,7 +196,7 @@ def _make_code_sets(
         yield _spiking_codes(f"{kind}-spiking", seed, model, data)
     if leaky:
         train, test = (encode_with_leakage(model, data, subset) for subset in ("train", "test"))
-        yield CodeSet(f"{kind}-LEAKY", seed, train, test, threshold=model.threshold)
+        yield CodeSet(f"{kind}-LEAKY", seed, train, test, threshold=model.threshold_)
 
 
 def _spiking_codes(name: str, seed: int, model: LinkedLCA, data: LinkedData) -> CodeSet:
@@ -208,7 +208,7 @@ def _spiking_codes(name: str, seed: int, model: LinkedLCA, data: LinkedData) -> 
     train, test = spiking.transform(data.train), spiking.transform(data.test)
     active = float(np.count_nonzero(test, axis=1).mean())
     gap = _mean_gap(model, test, data.test)
-    return CodeSet(name, seed, train, test, active, gap, model.threshold)
+    return CodeSet(name, seed, train, test, active, gap, model.threshold_)
 
 
 def _compute_gaps(model: LinkedLCA, codes: FloatArray, X: FloatArray) -> FloatArray | None:

@@ -111,6 +111,22 @@ def check_dictionaries(dictionaries: Sequence[Dictionary]) -> None:
         )
 
 
+def check_opposite(atoms: FloatArray) -> None:
+    """Raise ValueError if an atom is the negative of another, so that signed codes are not unique.
+
+    Parameters
+    ----------
+    atoms : (n_neurons, n_inputs)
+    """
+    first = _first_duplicate(np.vstack([atoms, -atoms])) if np.ndim(atoms) == 2 else None
+    if first is not None and first[0] < len(atoms) <= first[1] != first[0] + len(atoms):
+        i, j = sorted((first[0], first[1] - len(atoms)))
+        raise ValueError(
+            f"Atoms must differ in more than their sign for signed codes, got atom {i}, which is "
+            f"the negative of atom {j}. Remove one of them."
+        )
+
+
 def _first_duplicate(stacked: FloatArray) -> tuple[int, int] | None:
     first_index: dict[bytes, int] = {}
     for index, row in enumerate(stacked):
@@ -154,6 +170,11 @@ def draw_initial_atoms(
     Returns
     -------
     dict of modality to (n_neurons, n_inputs)
+
+    Raises
+    ------
+    ValueError
+        If samples with a single input do not give enough different atoms.
     """
     n_samples = len(next(iter(stimuli.values())))
     if assignment is None:
@@ -169,6 +190,13 @@ def draw_initial_atoms(
     atoms = {name: np.array(X[rows]) for name, X in stimuli.items()}
     _perturb_duplicates(atoms, rng)
     normalised = normalise_stacked(list(atoms.values()), [weights[name] for name in atoms])
+    stacked = np.hstack(normalised)
+    if stacked.shape[1] == 1 and np.unique(np.sign(stacked)).size < n_neurons:
+        raise ValueError(
+            f"There must be one neuron for samples with a single input, got {n_neurons} with "
+            "equal initial atoms, because atoms of unit norm then differ only in sign. Use one "
+            "neuron, or more inputs."
+        )
     return dict(zip(atoms, normalised, strict=True))
 
 

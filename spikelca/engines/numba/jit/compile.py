@@ -97,25 +97,25 @@ def _compile(function: Any, fastmath: Any, signature: Any = None, **options: Any
     dispatcher = numba.njit(**options)(function)
     # Where no cache folder is writable, each process compiles again.
     with suppress(RuntimeError):
-        dispatcher._cache = _RecoveringCache(function)
+        dispatcher._cache = _RecoveringCache(function)  # type: ignore[no-untyped-call]
     if signature is not None:
         dispatcher.compile(signature)
         dispatcher.disable_compile()
     return dispatcher
 
 
-class _RecoveringCache(FunctionCache):  # type: ignore[misc]
+class _RecoveringCache(FunctionCache):
     """Numba's cache of a function, emptied if a file cannot be read or is of another function."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled function, or None, after which Numba compiles it."""
         try:
-            overload = super().load_overload(sig, target_context)
+            overload = super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
             if overload is None or overload.fndesc.qualname == self._py_func.__qualname__:
                 return overload
         except Exception:  # damaged bytes raise almost any exception when unpickled
             pass
-        self.flush()
+        self.flush()  # type: ignore[no-untyped-call]
         return None
 
 
