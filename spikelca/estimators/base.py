@@ -25,6 +25,7 @@ from spikelca.estimators.automatic_threshold import (
 from spikelca.model.neurons import Neuron, RateNeuron, SpikingNeuron
 from spikelca.model.transfer import HardThreshold, SoftThreshold, Transfer
 from spikelca.utils.out_of_core import as_lazy, check_lazy
+from spikelca.utils.sparse_rows import SparseRows, is_sparse
 from spikelca.utils.validation import FloatArray, check_finite, is_out_of_core
 
 _NEURONS: Mapping[str, Callable[[], Neuron]] = {"rate": RateNeuron, "spiking": SpikingNeuron}
@@ -63,6 +64,21 @@ def compute_codes(
         code = circuit.simulate(stimuli, duration, engine=engine).code
         code = sparse.csr_array(code) if sparse_output else code
     return code.astype(dtype, copy=False)
+
+
+def compute_in_blocks(
+    circuit: Circuit,
+    stimuli: Mapping[str, FloatArray],
+    compute: Callable[[Circuit, Mapping[str, FloatArray]], Any],
+    block: int,
+) -> Any:
+    """Compute codes block by block, so that few rows of wide sparse samples are dense at a time."""
+    starts = range(0, len(next(iter(stimuli.values()))), block)
+    codes = [
+        compute(circuit, {name: X[start : start + block] for name, X in stimuli.items()})
+        for start in starts
+    ]
+    return sparse.vstack(codes, format="csr") if sparse.issparse(codes[0]) else np.vstack(codes)
 
 
 _CIRCUITS: WeakKeyDictionary[Any, tuple[tuple[Any, ...], Circuit]] = WeakKeyDictionary()
@@ -152,6 +168,9 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             duration=self.duration,
             sparse_output=self.sparse_output,
         )
+        sources = [getattr(X, "source", None) for X in stimuli.values()]
+        if isinstance(sources[0], SparseRows):
+            return partial(compute_in_blocks, compute=compute, block=sources[0].block)
         if not any(is_dask(X) for X in stimuli.values()):
             return compute
         if self.sparse_output:
@@ -181,6 +200,9 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             lazy: FloatArray = check_dask(X)
             validate_data(target, X, reset=reset, skip_check_array=True)
             return lazy
+        if is_sparse(X):
+            validate_data(target, X, reset=reset, skip_check_array=True)
+            return as_lazy(SparseRows(X))
         if is_out_of_core(X):
             columns = as_lazy(X)
             validate_data(target, X, reset=reset, skip_check_array=True)
@@ -211,5 +233,6 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

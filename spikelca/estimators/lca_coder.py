@@ -24,7 +24,7 @@ from spikelca.metrics import lambda_max
 from spikelca.model.atoms import check_opposite
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.neurons import Neuron
-from spikelca.utils.validation import FloatArray
+from spikelca.utils.validation import FloatArray, check_matrix
 
 
 class LCACoder(_BaseLCA):
@@ -227,7 +227,8 @@ class LCACoder(_BaseLCA):
         if callable(atoms):
             check_is_fitted(self, "n_features_in_")
             atoms = atoms(self.n_features_in_)
-        return np.asarray(codes @ np.asarray(atoms))
+        atoms = np.asarray(atoms)
+        return np.asarray(check_matrix(codes, "X", len(atoms)) @ atoms)
 
     @property
     def _n_features_out(self) -> int:
