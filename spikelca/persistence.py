@@ -31,12 +31,12 @@ from spikelca.modelfile import (
     unpack,
     write_archive,
 )
-from spikelca.utils.validation import check_positive
+from spikelca.utils.validation import check_matrix, check_positive
 
 if TYPE_CHECKING:
-    from spikelca.estimators import LCACoder, LinkedLCA
+    from spikelca.estimators import LCACoder, LinkedLCA, OrdinalBlockClassifier
 
-    Model = Circuit | LinkedLCA | LCACoder
+    Model = Circuit | LinkedLCA | LCACoder | OrdinalBlockClassifier
 
 __all__ = ["ModelFileError", "load", "save"]
 
@@ -57,7 +57,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    model : Circuit, LinkedLCA or LCACoder
+    model : Circuit, LinkedLCA, LCACoder or OrdinalBlockClassifier
         Model to save.
     path : path
         File to write, with any suffix; its folder must exist.
@@ -68,7 +68,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         If the model is of another class, or contains a function, an engine object, or a driver of
         a custom class.
     NotFittedError
-        If a `LinkedLCA` is not fitted.
+        If a `LinkedLCA` or an `OrdinalBlockClassifier` is not fitted.
     ValueError
         If the model is too large for a model file.
     OSError
@@ -106,7 +106,7 @@ def load(path: str | os.PathLike[str]) -> Model:
 
     Returns
     -------
-    Circuit, LinkedLCA or LCACoder
+    Circuit, LinkedLCA, LCACoder or OrdinalBlockClassifier
 
     Raises
     ------
@@ -208,7 +208,7 @@ def _check_fitted(model: LinkedLCA, circuit: Circuit, attributes: Mapping[str, A
     modalities = {"x": n_features} if model.modalities is None else dict(model.modalities)
     n_classes = getattr(model.driver, "n_classes", None)
     sizes = (circuit.n_neurons, list(widths.items()), sum(widths.values()))
-    n_neurons = default_components(n_features, model.n_components)
+    n_neurons = model.n_components or default_components(n_features, model.driver)
     expected = (n_neurons, list(modalities.items()), n_features)
     if sizes != expected:
         raise ValueError(
@@ -273,6 +273,38 @@ def _deserialise_coder(data: Any, arrays: ArrayStore) -> LCACoder:
     return _set_feature_names(model, attributes)
 
 
+def _serialise_classifier(model: OrdinalBlockClassifier, arrays: ArrayStore) -> dict[str, Any]:
+    from sklearn.utils.validation import check_is_fitted
+
+    check_is_fitted(model, "lca_")
+    lca = None if model.lca is None else model.lca.get_params(deep=False)
+    own = {"lca": lca, "random_state": model.random_state, "class_prior": model.class_prior_}
+    return {
+        "classifier": to_json(own, "classifier", arrays),
+        "fitted": _serialise_linked(model.lca_, arrays),
+    }
+
+
+def _deserialise_classifier(data: Any, arrays: ArrayStore) -> OrdinalBlockClassifier:
+    from spikelca.estimators import LinkedLCA, OrdinalBlockClassifier
+
+    own_data, fitted_data = unpack(data, "model", "classifier", "fitted")
+    own = from_json(own_data, "classifier", arrays)
+    if not isinstance(own, dict) or set(own) != {"lca", "random_state", "class_prior"}:
+        raise ValueError(f"The classifier must have its parameters, got {str(own)[:80]}.")
+    lca, prior = own["lca"], own["class_prior"]
+    model = OrdinalBlockClassifier(
+        None if lca is None else LinkedLCA(**_check_params(LinkedLCA, lca)),
+        random_state=own["random_state"],
+    )
+    fitted = _deserialise_linked(fitted_data, arrays)
+    n_classes = getattr(fitted.driver, "n_classes", None)
+    if not hasattr(fitted, "classes_") or np.shape(prior) != (n_classes,):
+        raise ValueError("The classifier must have one class and one fraction for each block.")
+    model._set_fitted(fitted, check_matrix([prior], "class_prior")[0])
+    return model
+
+
 def _check_params(estimator: Any, params: Any) -> dict[str, Any]:
     names = estimator._get_param_names()
     if not isinstance(params, dict) or not set(params) <= set(names):
@@ -303,4 +335,5 @@ _KINDS: Mapping[str, tuple[Callable[[Any, ArrayStore], Any], Callable[[Any, Arra
     "Circuit": (_serialise_circuit, _deserialise_circuit),
     "LinkedLCA": (_serialise_linked, _deserialise_linked),
     "LCACoder": (_serialise_coder, _deserialise_coder),
+    "OrdinalBlockClassifier": (_serialise_classifier, _deserialise_classifier),
 }

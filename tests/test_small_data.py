@@ -18,7 +18,7 @@ def test_too_many_neurons_for_one_column_raise(dtype, shift):
     X = (ONE_COLUMN + shift).astype(dtype)
     for n_components in (2, 30):
         with pytest.raises(
-            ValueError, match=r"single input, got .* Use one neuron, or more inputs"
+            ValueError, match=r"1 feature.s., got .* Use one neuron, or more features"
         ):
             LinkedLCA(n_components, random_state=0).fit(X)
 

@@ -62,7 +62,8 @@ class LinkedLCA(_BaseLCA):
     Parameters
     ----------
     n_components : int, optional
-        Number of neurons (default: two per column of X, at most 256; one for a single column).
+        Number of neurons (default: two per column of X, at most 256; one for a single column; at
+        least 8 per class of an ordinal driver).
     modalities : mapping of str to int, optional
         Number of columns of X for each modality, in order (default: all columns are one modality
         ``"x"``).
@@ -380,7 +381,7 @@ class LinkedLCA(_BaseLCA):
             {name: Rows(X, rows) for name, X in stimuli.items()},
             None if labels is None else labels[rows],
             rng,
-            n_components=default_components(n_features, self.n_components),
+            n_components=self.n_components or default_components(n_features, self.driver),
             transfer=self._make_transfer(first_guess(trial) if automatic else None),
             weights=self.weights or {},
             driver=self.driver,

@@ -29,11 +29,14 @@ Stimuli = Mapping[str, Any]
 """Samples of each modality: arrays, or `DaskSamples` on workers."""
 
 
-def default_components(n_features: int, n_components: int | None) -> int:
-    """Return the number of neurons (default: two per feature, at most 256; one for one feature)."""
-    if n_components is not None:
-        return n_components
-    return min(2 * n_features, 256) if n_features > 1 else 1
+NEURONS_PER_CLASS = 8
+
+
+def default_components(n_features: int, driver: Driver | None) -> int:
+    """Return the default number of neurons of `LinkedLCA`."""
+    n_classes = driver.n_classes if isinstance(driver, OrdinalDriver) else 0
+    n_neurons = min(2 * n_features, 256) if n_features > 1 else 1
+    return max(n_neurons, NEURONS_PER_CLASS * n_classes)
 
 
 def modality_widths(modalities: Mapping[str, int] | None, n_features: int) -> dict[str, int]:

@@ -193,9 +193,9 @@ def draw_initial_atoms(
     stacked = np.hstack(normalised)
     if stacked.shape[1] == 1 and np.unique(np.sign(stacked)).size < n_neurons:
         raise ValueError(
-            f"There must be one neuron for samples with a single input, got {n_neurons} with "
+            f"There must be one neuron for samples with 1 feature(s), got {n_neurons} with "
             "equal initial atoms, because atoms of unit norm then differ only in sign. Use one "
-            "neuron, or more inputs."
+            "neuron, or more features."
         )
     return dict(zip(atoms, normalised, strict=True))
 
