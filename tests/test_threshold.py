@@ -240,3 +240,10 @@ def test_warning_does_not_change_what_is_learned(X, monkeypatch):
 def test_default_number_of_neurons_follows_the_columns(X):
     assert len(LinkedLCA(random_state=0).fit(X).components_) == 24
     assert len(LinkedLCA(random_state=0).fit(np.abs(X[:, :1])).components_) == 1
+
+
+@pytest.mark.parametrize("engine", ["brian2", "reference"])
+def test_other_engines_and_neurons_choose_the_same_threshold(engine, X, atoms):
+    expected = LCACoder(atoms, n_active=3).fit(X).threshold_
+    other = LCACoder(atoms, n_active=3, neuron="spiking", engine=engine).fit(X)
+    assert other.threshold_ == expected

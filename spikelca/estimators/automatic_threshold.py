@@ -6,6 +6,7 @@ The number falls with the threshold, so that the threshold is the root of a func
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from spikelca.circuit import Circuit
-from spikelca.engines import Engine
 from spikelca.metrics import lambda_max
+from spikelca.model.neurons import RateNeuron
 from spikelca.utils.validation import FloatArray, check_positive
 
 DEFAULT_THRESHOLD = 0.1
@@ -102,11 +103,21 @@ def target_number(circuit: Circuit, n_active: float | None) -> float:
     return max(AUTO_FRACTION * min(circuit.n_neurons, 2 * sum(circuit.widths.values())), 1.0)
 
 
-def mean_active(
-    circuit: Circuit, samples: Mapping[str, FloatArray], tol: float, engine: str | Engine
-) -> float:
+def encode_quietly(
+    circuit: Circuit, samples: Mapping[str, FloatArray], tol: float = 1e-3
+) -> FloatArray:
+    """Compute steady-state codes for any neuron, without a warning of codes that do not converge.
+
+    `transform` warns of them. The Numba engine has every transfer function of the estimators.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return circuit._replace(neuron=RateNeuron()).encode(samples, tol).code
+
+
+def mean_active(circuit: Circuit, samples: Mapping[str, FloatArray], tol: float = 1e-3) -> float:
     """Return the mean number of active neurons of a circuit."""
-    code = circuit.encode(samples, tol, engine=engine).code
+    code = encode_quietly(circuit, samples, tol)
     return float(np.count_nonzero(code) / len(code))
 
 
@@ -172,7 +183,6 @@ def choose_threshold(
     samples: Mapping[str, FloatArray],
     n_active: float | None,
     tol: float,
-    engine: str | Engine,
 ) -> float:
     """Return the threshold at which a circuit has a mean number of active neurons.
 
@@ -184,7 +194,6 @@ def choose_threshold(
     n_active : float, optional
         Mean number of active neurons (default: that of ``threshold="auto"``).
     tol : float
-    engine : str or Engine
 
     Raises
     ------
@@ -193,7 +202,7 @@ def choose_threshold(
     """
 
     def count(threshold: float) -> float:
-        return mean_active(with_threshold(circuit, threshold), samples, tol, engine)
+        return mean_active(with_threshold(circuit, threshold), samples, tol)
 
     target, limits = target_number(circuit, n_active), find_limits(circuit, samples, n_active)
     threshold = find_threshold(count, target, circuit.transfer.threshold, limits, 1e-4)

@@ -157,7 +157,7 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self._chosen_for = (self.threshold, self.n_active)
 
     def _choose_threshold(self, circuit: Circuit, samples: Mapping[str, FloatArray]) -> float:
-        return choose_threshold(circuit, samples, self.n_active, self.tol, self.engine)
+        return choose_threshold(circuit, samples, self.n_active, self.tol)
 
     def _code_function(self, stimuli: Mapping[str, Any]) -> Callable[..., FloatArray]:
         """Return the function from circuit and stimuli to codes, lazy for Dask arrays."""

@@ -12,8 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from spikelca.circuit import Circuit
-from spikelca.engines import Engine
-from spikelca.estimators.automatic_threshold import take_samples, typical_drive
+from spikelca.estimators.automatic_threshold import encode_quietly, take_samples, typical_drive
 from spikelca.metrics import squared_error
 from spikelca.model.drivers import OrdinalDriver
 from spikelca.utils.validation import FloatArray
@@ -42,7 +41,6 @@ def warn_of_scale(
     trained: Circuit,
     inference: Circuit,
     samples: Mapping[str, FloatArray],
-    engine: str | Engine,
     n_samples: int | None = None,
 ) -> None:
     """Warn once with a UserWarning of everything in a fit that is out of scale.
@@ -52,7 +50,6 @@ def warn_of_scale(
     trained, inference : Circuit
         Circuit with drivers and all modalities; the one of `transform`.
     samples : mapping of modality to (n_samples, n_inputs)
-    engine : str or Engine
     n_samples : int, optional
         Number of samples that were learned (None if nothing was learned).
     """
@@ -60,8 +57,8 @@ def warn_of_scale(
     samples, _ = take_samples(samples, rows, CHECKED_SAMPLES)
     observed = {name: samples[name] for name in inference.widths}
     findings = [
-        *_check_threshold(inference, observed, engine),
-        *_check_sign(inference, observed, engine),
+        *_check_threshold(inference, observed),
+        *_check_sign(inference, observed),
         *_check_modalities(trained, samples),
         *_check_currents(trained, samples),
     ]
@@ -74,18 +71,8 @@ def warn_of_scale(
         warnings.warn(" ".join(findings), UserWarning, stacklevel=3)
 
 
-def _encode(
-    circuit: Circuit, samples: Mapping[str, FloatArray], engine: str | Engine
-) -> FloatArray:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # transform warns of codes that do not converge
-        return circuit.encode(samples, 1e-3, engine=engine).code
-
-
-def _check_threshold(
-    circuit: Circuit, samples: Mapping[str, FloatArray], engine: str | Engine
-) -> Iterator[str]:
-    n_active = np.count_nonzero(_encode(circuit, samples, engine), axis=1)
+def _check_threshold(circuit: Circuit, samples: Mapping[str, FloatArray]) -> Iterator[str]:
+    n_active = np.count_nonzero(encode_quietly(circuit, samples), axis=1)
     is_seen = np.hstack(list(samples.values())).any(axis=1)
     zeros = (n_active[is_seen] == 0).mean() if is_seen.any() else 0.0
     drive, threshold = typical_drive(circuit, samples), circuit.transfer.threshold
@@ -102,13 +89,11 @@ def _check_threshold(
         )
 
 
-def _check_sign(
-    circuit: Circuit, samples: Mapping[str, FloatArray], engine: str | Engine
-) -> Iterator[str]:
+def _check_sign(circuit: Circuit, samples: Mapping[str, FloatArray]) -> Iterator[str]:
     if circuit.transfer.two_sided or all(X.min() >= 0 for X in samples.values()):
         return
     signed = circuit._replace(transfer=replace(circuit.transfer, two_sided=True))
-    one, two = (_explained(c, samples, _encode(c, samples, engine)) for c in (circuit, signed))
+    one, two = (_explained(c, samples) for c in (circuit, signed))
     if one < EXPLAINED * two:
         yield (
             f"X has negative values, of which one-sided codes explain too little: {one:.0%} of the "
@@ -116,7 +101,8 @@ def _check_sign(
         )
 
 
-def _explained(circuit: Circuit, samples: Mapping[str, FloatArray], code: FloatArray) -> float:
+def _explained(circuit: Circuit, samples: Mapping[str, FloatArray]) -> float:
+    code = encode_quietly(circuit, samples)
     error = sum(
         d.weight * squared_error(samples[d.name], d.atoms, code).sum() for d in circuit.dictionaries
     )

@@ -145,7 +145,7 @@ class LCACoder(_BaseLCA):
         self._set_chosen(circuit.transfer.threshold)
         self._copy_feature_names(validator)
         self.n_components_ = circuit.n_neurons
-        warn_of_scale(circuit, circuit, samples, self.engine)
+        warn_of_scale(circuit, circuit, samples)
         return self
 
     def transform(self, X: ArrayLike) -> FloatArray:

@@ -284,7 +284,7 @@ class LinkedLCA(_BaseLCA):
         self._set_state(state, schedule, classes, validator)
         samples, _ = take_samples(stimuli, learned, CHECKED_SAMPLES)
         inference = self._inference_circuit(*self._observed_names(self.circuit_))
-        warn_of_scale(self.circuit_, inference, samples, self.engine, len(learned))
+        warn_of_scale(self.circuit_, inference, samples, len(learned))
         return self
 
     def _learning_params(self) -> dict[str, Any]:
@@ -399,7 +399,7 @@ class LinkedLCA(_BaseLCA):
             batches = iter_batches(trial, trial_labels, self.batch_size)
             steps = self._learn_batches(start, batches, None, 0, np.random.default_rng(seed))
             *_, (learned, _) = steps
-            return mean_active(self._without_labels(learned), samples, 1e-3, self.engine)
+            return mean_active(self._without_labels(learned), samples)
 
         inference = self._without_labels(circuit)
         limits = find_limits(inference, samples, self.n_active)
