@@ -115,8 +115,8 @@ FLAT = IMAGES.reshape(20, -1)
 CIRCUIT = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", FLAT[:5])])
 FITTED = LinkedLCA(5, random_state=0)
 ENTRIES = {
-    "LinkedLCA.fit": lambda X: LinkedLCA(5).fit(X),
-    "LinkedLCA.partial_fit": lambda X: LinkedLCA(5).partial_fit(X),
+    "LinkedLCA.fit": lambda X: LinkedLCA(5, random_state=0).fit(X),
+    "LinkedLCA.partial_fit": lambda X: LinkedLCA(5, random_state=0).partial_fit(X),
     "LinkedLCA.transform": lambda X: FITTED.fit(FLAT).transform(X),
     "LinkedLCA.encode": lambda X: FITTED.fit(FLAT).encode(X),
     "LinkedLCA.lambda_max": lambda X: FITTED.fit(FLAT).lambda_max(X),

@@ -96,16 +96,20 @@ def test_auto_threshold_scales_with_the_samples(X, factor):
     np.testing.assert_allclose(lca.transform(factor * X), factor * codes, atol=1e-2 * factor)
 
 
-@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("n_active", [3, 10])
-def test_n_active_is_reached_on_unseen_samples(seed, n_active):
-    X = np.random.default_rng(seed).permutation(load_digits().data)
-    learned, unseen = X[:900], X[900:]
-    lca = LinkedLCA(100, n_active=n_active, random_state=0).fit(learned)
-    counts = count_active(lca.transform(unseen))
-    # Both the 180 samples that choose the threshold and the unseen ones are random.
-    error = counts.std() * np.sqrt(1 / 180 + 1 / len(unseen))
-    assert abs(counts.mean() - n_active) < 2 * error
+def test_n_active_is_reached_on_unseen_samples(n_active):
+    deviations = []
+    for seed in range(4):
+        X = np.random.default_rng(seed).permutation(load_digits().data)
+        learned, unseen = X[:900], X[900:]
+        lca = LinkedLCA(100, n_active=n_active, random_state=0).fit(learned)
+        counts = count_active(lca.transform(unseen))
+        # Both the 180 samples that choose the threshold and the unseen ones are random.
+        error = counts.std() * np.sqrt(1 / 180 + 1 / len(unseen))
+        deviations.append((counts.mean() - n_active) / error)
+    # In standard errors: those of one split, and of the mean of four.
+    assert np.abs(deviations).max() < 3
+    assert abs(np.mean(deviations)) < 2 / np.sqrt(4)
 
 
 @pytest.mark.parametrize("transfer", ["soft", "hard"])
@@ -217,6 +221,8 @@ WARNINGS = {
 @pytest.mark.parametrize("name", WARNINGS)
 def test_fit_warns_once_with_a_remedy(name, X):
     model, change, message = WARNINGS[name]
+    if isinstance(model, LinkedLCA):
+        model.set_params(random_state=0)
     with pytest.warns(UserWarning, match=message) as record:
         model.fit(change(X), LABELS if isinstance(model, LinkedLCA) else None)
     assert len(record) == 1
