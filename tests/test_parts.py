@@ -132,7 +132,7 @@ def test_long_noise_needs_little_memory(monkeypatch):
 
 @pytest.mark.parametrize(("duration", "is_announced"), [(0.2, False), (100.0, True)])
 def test_run_of_very_many_tau_is_announced(duration, is_announced, monkeypatch):
-    """Someone who thinks in milliseconds writes 100; the run itself is not needed here."""
+    """A duration of 100 may be meant as milliseconds; the run itself is not needed here."""
     circuit = random_circuit(RATE)
     monkeypatch.setattr(type(get_engine("numba")), "simulate", lambda engine, problem: 1 / 0)
     with warnings.catch_warnings(record=True) as caught:

@@ -301,7 +301,7 @@ def set_recording(
 ) -> Problem:
     """Check the recording and add it to a problem.
 
-    ``learns`` tells that the synapses are plastic, so that weights can be recorded.
+    With ``learns``, the synapses are plastic, and weights can be recorded.
     """
     assert problem.clock is not None
     names = (*recordable_names(problem), "weights") if learns else recordable_names(problem)

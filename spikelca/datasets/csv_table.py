@@ -102,7 +102,7 @@ def iter_csv(
                 f"{place}: must have {width} columns as the first line, got {len(cells)}. "
                 "Separate the columns by commas, semicolons or tabs."
             )
-        values.extend(_to_numbers(cells[index:], place, 1 + index))
+        values.extend(_to_numbers(cells[index:], place, 1 + index, is_empty and not header))
         is_empty = False
         if len(values) >= BLOCK_VALUES:
             yield np.frombuffer(values).reshape(-1, width - index)
@@ -227,7 +227,9 @@ def _to_points(cells: list[str]) -> list[str]:
     return cells if has_points else [cell.replace(",", ".") for cell in cells]
 
 
-def _to_numbers(cells: Sequence[str], place: str, first_column: int) -> Sequence[float]:
+def _to_numbers(
+    cells: Sequence[str], place: str, first_column: int, may_be_header: bool
+) -> Sequence[float]:
     try:
         numbers = list(map(float, cells))
     except ValueError:
@@ -239,7 +241,9 @@ def _to_numbers(cells: Sequence[str], place: str, first_column: int) -> Sequence
         for column, cell in enumerate(cells, start=first_column)
         if not _is_number(cell) or not math.isfinite(float(cell))
     )
-    got, advice = repr(cell[:40]), "Write a number, or give --header if this is the header"
+    got, advice = repr(cell[:40]), "Leave out this column; labels belong into a file of their own"
+    if may_be_header:
+        advice = "Write a number, or give --header if this is the header"
     if not cell.strip() or _is_number(cell):
         got = "NaN" if cell.strip() else "an empty cell"
         got = "infinity" if cell.strip() and math.isinf(float(cell)) else got

@@ -239,7 +239,7 @@ def check_shape(X: ArrayLike, name: str, n_columns: int | None = None) -> NDArra
     X = cast(NDArray[Any], X) if is_file_backed(X) else np.asanyarray(X)
     if X.ndim != 2:
         advice = {
-            0: f"A {type(values).__name__} is no array.",
+            0: f"A {type(values).__name__} is not an array.",
             1: "Reshape one sample with .reshape(1, -1).",
         }.get(X.ndim, "Reshape images with .reshape(len(X), -1).")
         raise ValueError(
