@@ -45,7 +45,7 @@ CHECKED = [
 
 def expected_failures(estimator):
     reason = "mini-batches and initial atoms depend on the number of samples"
-    names = ("check_sample_weight_equivalence_on_dense_data",)
+    names = [f"check_sample_weight_equivalence_on_{kind}_data" for kind in ("dense", "sparse")]
     return dict.fromkeys(names, reason) if isinstance(estimator, LinkedLCA) else {}
 
 

@@ -623,14 +623,16 @@ class Circuit:
         labels : (n_samples,) int, optional
         engine : {"numba", "brian2"} or Engine, default="numba"
         **options
-            ``window``, ``record=("spikes",)``, ``start`` and ``t_start`` as in `simulate`.
+            ``window``, ``record``, ``every``, ``neurons``, ``start`` and ``t_start`` as in
+            `simulate`; ``record`` can contain "weights", too. ``samples`` are the presentations to
+            record (default: all).
 
         Returns
         -------
         circuit : Circuit
             With the learned atoms and H, from which a further call continues.
         result : OnlineResult
-            Codes, errors and spikes of the presentations, and the final state.
+            Codes, errors, traces and spikes of the presentations, and the final state.
 
         Raises
         ------

@@ -15,17 +15,23 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from spikelca.circuit import Circuit
 from spikelca.circuit.batch_statistics import largest_norm
 from spikelca.circuit.encoding import encode_sparse
 from spikelca.distributed import check_dask, encode_lazily, is_dask
 from spikelca.engines import Engine, get_engine
+from spikelca.estimators.automatic_threshold import (
+    DEFAULT_THRESHOLD,
+    choose_threshold,
+    is_automatic,
+)
 from spikelca.model.atoms import stacked_norms
 from spikelca.model.neurons import Neuron, RateNeuron, SpikingNeuron
 from spikelca.model.transfer import HardThreshold, SoftThreshold, Transfer
 from spikelca.utils.out_of_core import CHUNK_SAMPLES, as_lazy, check_lazy
+from spikelca.utils.sparse_rows import SparseRows, is_sparse
 from spikelca.utils.validation import (
     FloatArray,
     check_finite,
@@ -131,6 +137,21 @@ def explained_energy(
     return 1 - error / energy if energy else 1.0 - error
 
 
+def compute_in_blocks(
+    circuit: Circuit,
+    stimuli: Mapping[str, FloatArray],
+    compute: Callable[[Circuit, Mapping[str, FloatArray]], Any],
+    block: int,
+) -> Any:
+    """Compute codes block by block, so that few rows of wide sparse samples are dense at a time."""
+    starts = range(0, len(next(iter(stimuli.values()))), block)
+    codes = [
+        compute(circuit, {name: X[start : start + block] for name, X in stimuli.items()})
+        for start in starts
+    ]
+    return sparse.vstack(codes, format="csr") if sparse.issparse(codes[0]) else np.vstack(codes)
+
+
 _CIRCUITS: WeakKeyDictionary[Any, tuple[tuple[Any, ...], Circuit]] = WeakKeyDictionary()
 """The last inference circuit of each estimator, and the values from which it was made. It is not an
 attribute, because `transform` must not change the estimator."""
@@ -201,7 +222,9 @@ def _replace_fields(value: Any, changes: Mapping[str, Any], name: str) -> Any:
 class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Base class of the estimators: from a circuit and samples to codes."""
 
-    threshold: float
+    threshold: float | str | None
+    n_active: float | None
+    threshold_: float
     transfer: str
     two_sided: bool
     neuron: str | Neuron
@@ -258,9 +281,34 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             return self.neuron
         return _lookup(_NEURONS, self.neuron, "neuron")()
 
-    def _make_transfer(self) -> Transfer:
+    def _make_transfer(self, threshold: float | None = None) -> Transfer:
         make_transfer = _lookup(_TRANSFERS, self.transfer, "transfer")
-        return make_transfer(self.threshold, self.two_sided)
+        return make_transfer(
+            self._current_threshold() if threshold is None else threshold, self.two_sided
+        )
+
+    def _is_automatic(self) -> bool:
+        return is_automatic(self.threshold, self.n_active)
+
+    def _current_threshold(self) -> Any:
+        """Return the given threshold, or the one that `fit` has chosen."""
+        if not self._is_automatic():
+            return DEFAULT_THRESHOLD if self.threshold is None else self.threshold
+        check_is_fitted(self, "threshold_")
+        if self._chosen_for != (self.threshold, self.n_active):
+            raise ValueError(
+                "threshold and n_active must be those of the last fit, got "
+                f"threshold={self.threshold!r} and n_active={self.n_active}. Call fit again, or "
+                "pass a number as threshold."
+            )
+        return self.threshold_
+
+    def _set_chosen(self, threshold: float) -> None:
+        self.threshold_ = threshold
+        self._chosen_for = (self.threshold, self.n_active)
+
+    def _choose_threshold(self, circuit: Circuit, samples: Mapping[str, FloatArray]) -> float:
+        return choose_threshold(circuit, samples, self.n_active, self.tol)
 
     def _simulation_dt(self, circuit: Circuit) -> float | None:
         """Return the dt of spiking neurons, which does not depend on the samples to encode."""
@@ -293,6 +341,9 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             max_iter=self.max_iter,
             sparse_output=self.sparse_output,
         )
+        sources = [getattr(X, "source", None) for X in stimuli.values()]
+        if isinstance(sources[0], SparseRows):
+            return partial(compute_in_blocks, compute=compute, block=sources[0].block)
         if not any(is_dask(X) for X in stimuli.values()):
             return compute
         if self.sparse_output:
@@ -304,7 +355,11 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
     def _check_settings(self) -> None:
         """Check the parameters of inference, so that `fit` rejects them before training."""
-        self._make_neuron(), self._make_transfer()
+        self._make_neuron()
+        # An automatic threshold is known after training only.
+        self._make_transfer(DEFAULT_THRESHOLD if self._is_automatic() else None)
+        if self.n_active is not None:
+            check_positive(self.n_active, "n_active")
         if not isinstance(self.engine, (str, Engine)):
             raise TypeError(f"engine must be a name or an Engine instance, got {self.engine!r}.")
         get_engine(self.engine)
@@ -349,6 +404,9 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             lazy: FloatArray = check_dask(X)
             validate_data(target, X, reset=reset, skip_check_array=True)
             return lazy
+        if is_sparse(X):
+            validate_data(target, X, reset=reset, skip_check_array=True)
+            return as_lazy(SparseRows(X))
         if is_out_of_core(X):
             columns = as_lazy(X)
             validate_data(target, X, reset=reset, skip_check_array=True)
@@ -381,5 +439,6 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

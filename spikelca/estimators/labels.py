@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import DataConversionWarning
 
 from spikelca.learning.loop import UNLABELLED
-from spikelca.model.drivers import Driver
+from spikelca.model.drivers import Driver, OrdinalDriver
 from spikelca.utils.validation import reject_masked
 
 
@@ -127,3 +127,17 @@ def _kind_of(label: Any) -> str:
     if isinstance(label, (int, float, np.number, np.bool_)):
         return "number" if np.isfinite(label) else "missing value"
     return type(label).__name__
+
+
+def block_feature_names(
+    names: NDArray[np.object_], driver: OrdinalDriver, classes: NDArray[Any]
+) -> NDArray[np.object_]:
+    """Return the names of neurons, those in a block named after its class."""
+    labels = np.asarray(classes).tolist()
+    word = "digit" if labels == list(range(10)) else "class"
+    prefixes = [label if isinstance(label, str) else f"{word}{label}" for label in labels]
+    block, block_names = driver.block_size(len(names)), names.copy()
+    for neuron, class_number in enumerate(driver.neuron_classes(len(names))):
+        if class_number >= 0:
+            block_names[neuron] = f"{prefixes[class_number]}_{neuron % block + 1}"
+    return block_names

@@ -11,6 +11,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from spikelca.circuit import Circuit
 from spikelca.engines import Engine, Response
+from spikelca.estimators.automatic_threshold import (
+    CALIBRATION_SAMPLES,
+    DEFAULT_THRESHOLD,
+    first_guess,
+    take_samples,
+    with_threshold,
+)
 from spikelca.estimators.base import (
     _BaseLCA,
     explained_energy,
@@ -18,9 +25,11 @@ from spikelca.estimators.base import (
     keep_circuit,
     limit_jobs,
 )
+from spikelca.estimators.fit_warnings import CHECKED_SAMPLES, warn_of_scale
+from spikelca.metrics import lambda_max
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.neurons import Neuron, SpikingNeuron
-from spikelca.utils.validation import FloatArray, reject_masked
+from spikelca.utils.validation import FloatArray, check_matrix, reject_masked
 
 
 class LCACoder(_BaseLCA):
@@ -32,8 +41,12 @@ class LCACoder(_BaseLCA):
         Atoms, or a function from the number of features to atoms (for example ``numpy.eye``). The
         circuit with these atoms is kept between calls. To change them, pass another array to
         ``set_params``; changes in place have no effect.
-    threshold : float, default=0.1
-        lam, not scaled by the number of features.
+    threshold : float or "auto", optional
+        lam, not scaled by the number of features (default: 0.1, or the one of ``n_active``). With
+        "auto", `fit` chooses it for any scale of the samples, so that a tenth of the neurons is
+        active on average.
+    n_active : float, optional
+        Mean number of active neurons per sample, instead of a threshold, which `fit` then chooses.
     transfer : {"soft", "hard"}, default="soft"
         Transfer function.
     two_sided : bool, default=False
@@ -59,14 +72,16 @@ class LCACoder(_BaseLCA):
     Attributes
     ----------
     n_components_ : int
-        Number of neurons (only after `fit`, which is required for spiking neurons without ``dt``
-        only).
+        Number of neurons (only after `fit`, which is required by "auto", by ``n_active``, and by
+        spiking neurons without ``dt``).
     n_iter_ : int
         Number of passes of `fit` over the samples, always 1.
     largest_norms_ : dict of str to float
         Largest norm of a sample in `fit`, ``{"x": norm}``.
     dt_ : float
         Integration step of spiking neurons in seconds (only with spiking neurons), see `LinkedLCA`.
+    threshold_ : float
+        Threshold that `fit` has chosen.
 
     Examples
     --------
@@ -80,7 +95,8 @@ class LCACoder(_BaseLCA):
         self,
         dictionary: ArrayLike | Callable[[int], FloatArray],
         *,
-        threshold: float = 0.1,
+        threshold: float | str | None = None,
+        n_active: float | None = None,
         transfer: str = "soft",
         two_sided: bool = False,
         neuron: str | Neuron = "rate",
@@ -94,6 +110,7 @@ class LCACoder(_BaseLCA):
     ) -> None:
         self.dictionary = dictionary
         self.threshold = threshold
+        self.n_active = n_active
         self.transfer = transfer
         self.two_sided = two_sided
         self.neuron = neuron
@@ -105,8 +122,8 @@ class LCACoder(_BaseLCA):
         self.n_jobs = n_jobs
         self.sparse_output = sparse_output
 
-    def _inference_circuit(self, X: FloatArray) -> Circuit:
-        neuron, transfer = self._make_neuron(), self._make_transfer()
+    def _inference_circuit(self, X: FloatArray, threshold: float | None = None) -> Circuit:
+        neuron, transfer = self._make_neuron(), self._make_transfer(threshold)
 
         def make() -> Circuit:
             atoms = self.dictionary(X.shape[1]) if callable(self.dictionary) else self.dictionary
@@ -123,7 +140,7 @@ class LCACoder(_BaseLCA):
         return circuit
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Check that the dictionary fits the samples; nothing is learned.
+        """Check that the dictionary fits the samples, and choose an automatic threshold.
 
         Parameters
         ----------
@@ -143,9 +160,17 @@ class LCACoder(_BaseLCA):
         self._check_settings()
         validator = self._make_validator()
         checked = self._validate(X, validator)
-        circuit, norm = self._inference_circuit(checked), find_largest_norm(checked)
+        automatic = self._is_automatic()
+        n_samples = CALIBRATION_SAMPLES if automatic else CHECKED_SAMPLES
+        samples, _ = take_samples({"x": checked}, np.arange(checked.shape[0]), n_samples)
+        circuit = self._inference_circuit(checked, first_guess(samples) if automatic else None)
+        if automatic:
+            circuit = with_threshold(circuit, self._choose_threshold(circuit, samples))
+        norm = find_largest_norm(checked)
+        self._set_chosen(circuit.transfer.threshold)
         self._copy_feature_names(validator)
         self.n_components_, self.largest_norms_ = circuit.n_neurons, {"x": norm}
+        warn_of_scale(circuit, circuit, samples)
         return self
 
     def transform(self, X: ArrayLike) -> FloatArray:
@@ -224,6 +249,23 @@ class LCACoder(_BaseLCA):
         check_is_fitted(self, "n_features_in_")
         return self._get_dt(self._inference_circuit(np.empty((0, self.n_features_in_))))
 
+    def lambda_max(self, X: ArrayLike) -> float:
+        """Compute the smallest threshold at which the code of every sample is zero.
+
+        Useful thresholds are fractions of it, for example 0.01 to 0.3.
+
+        Parameters
+        ----------
+        X : as for `transform`, but not a Dask array
+
+        Returns
+        -------
+        float
+            See `spikelca.metrics.lambda_max`.
+        """
+        checked = self._validate_unfitted(X)
+        return lambda_max(self._inference_circuit(checked, DEFAULT_THRESHOLD), {"x": checked})
+
     def _validate_unfitted(self, X: ArrayLike) -> FloatArray:
         is_fitted = hasattr(self, "n_features_in_")
         return self._validate(X, None if is_fitted else self._make_validator(), values=False)
@@ -245,7 +287,8 @@ class LCACoder(_BaseLCA):
         if callable(atoms):
             check_is_fitted(self, "n_features_in_")
             atoms = atoms(self.n_features_in_)
-        return np.asarray(codes @ np.asarray(atoms))
+        atoms = np.asarray(atoms)
+        return np.asarray(check_matrix(codes, "X", len(atoms)) @ atoms)
 
     @property
     def _n_features_out(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self
 
@@ -15,31 +16,41 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from spikelca.circuit import Circuit
-from spikelca.engines import Engine, Response, get_engine
+from spikelca.engines import Engine, Response
+from spikelca.estimators.automatic_threshold import (
+    TRIAL_SAMPLES,
+    first_guess,
+    split_rows,
+    take_samples,
+)
 from spikelca.estimators.base import _BaseLCA, explained_energy, keep_circuit, limit_jobs
-from spikelca.estimators.labels import encode_labels
+from spikelca.estimators.fit_warnings import CHECKED_SAMPLES, warn_of_scale
+from spikelca.estimators.labels import block_feature_names, encode_labels
 from spikelca.estimators.samples import (
-    CircuitSettings,
     Stimuli,
-    check_distinct,
     check_optional,
     check_weights,
     count_samples,
     history_row,
     iter_batches,
-    make_batch,
-    make_initial_circuit,
     make_progress_bar,
-    modality_widths,
     observed_names,
     resume_or_start,
     split_columns,
     split_modalities,
 )
-from spikelca.estimators.tables import check_widths, count_columns, is_mapping, stack_modalities
+from spikelca.estimators.tables import (
+    InOrder,
+    check_widths,
+    count_columns,
+    is_mapping,
+    stack_modalities,
+)
+from spikelca.estimators.training import Training, learning_params, make_settings
 from spikelca.learning import Progress, learn
 from spikelca.learning.checkpoint import BatchSchedule, Checkpoint, LearningState, history_array
-from spikelca.learning.loop import MAX_ITER, Batch
+from spikelca.learning.loop import Batch
+from spikelca.metrics import lambda_max
 from spikelca.model.drivers import Driver, OrdinalDriver
 from spikelca.model.neurons import Neuron
 from spikelca.model.plasticity import Contrast, Hebbian, IdleAtoms
@@ -54,8 +65,9 @@ class LinkedLCA(_BaseLCA):
 
     Parameters
     ----------
-    n_components : int, default=256
-        Number of neurons.
+    n_components : int, optional
+        Number of neurons (default: two per column of X, at most 256; one for a single column; at
+        least 8 per class of an ordinal driver).
     modalities : mapping of str to int or list of str, optional
         Number of columns of X for each modality, in order, or the names of its columns in a data
         frame (default: those of X if it is a mapping, otherwise all columns are one modality
@@ -64,9 +76,13 @@ class LinkedLCA(_BaseLCA):
         Modalities encoded by `transform`, in any order (default: all).
     weights : mapping of str to float, optional
         w_i of Eq. 6 for each modality (default: 1).
-    threshold : float, default=0.1
-        lam. It is compared with ``Phi^T x``, so the samples should be scaled, for example to unit
-        norm.
+    threshold : float or "auto", optional
+        lam (default: 0.1, or the one of ``n_active``). It is compared with ``Phi^T x``, so the
+        samples should be scaled, for example to unit norm. With "auto", `fit` chooses it for any
+        scale, so that a tenth of the neurons is active on average.
+    n_active : float, optional
+        Mean number of active neurons per sample, instead of a threshold. `fit` chooses the
+        threshold with a fifth of the samples (at most 10,000), which are not learned.
     transfer : {"soft", "hard"}, default="soft"
         Transfer function.
     two_sided : bool, default=False
@@ -119,6 +135,8 @@ class LinkedLCA(_BaseLCA):
         Atoms of all modalities, stacked as the columns of X.
     classes_ : (n_classes,)
         Labels in the order of the driver's blocks (only with a driver).
+    threshold_ : float
+        Threshold of ``circuit_``.
     n_iter_ : int
         Number of passes over the samples.
     n_steps_ : int
@@ -134,6 +152,9 @@ class LinkedLCA(_BaseLCA):
         the stability limit, and so short that a sample of 1.25 times these norms needs at most one
         spike per step. A stronger drive raises `ValueError`. The code of a sample does not depend
         on the samples encoded with it.
+    row_scaling_ : {"unit norm", "none"}
+        Scaling that ``spikelca fit`` applied to the rows of files and ``spikelca encode`` applies
+        again (only in a model from the command line; `transform` does not scale).
 
     References
     ----------
@@ -157,15 +178,17 @@ class LinkedLCA(_BaseLCA):
     components_: FloatArray
     classes_: NDArray[Any]
     errors_: NDArray[np.float64]
+    row_scaling_: str
 
     def __init__(
         self,
-        n_components: int = 256,
+        n_components: int | None = None,
         modalities: Mapping[str, int | Sequence[str]] | None = None,
         observe: str | Sequence[str] | None = None,
         *,
         weights: Mapping[str, float] | None = None,
-        threshold: float = 0.1,
+        threshold: float | str | None = None,
+        n_active: float | None = None,
         transfer: str = "soft",
         two_sided: bool = False,
         neuron: str | Neuron = "rate",
@@ -192,6 +215,7 @@ class LinkedLCA(_BaseLCA):
         self.observe = observe
         self.weights = weights
         self.threshold = threshold
+        self.n_active = n_active
         self.transfer = transfer
         self.two_sided = two_sided
         self.neuron = neuron
@@ -267,27 +291,17 @@ class LinkedLCA(_BaseLCA):
         """
         self._check_parameters()
         validator = self._make_validator()
-        widths = self._find_widths(X)
-        stimuli = self._split(X, widths, validator, keep=True)
-        settings = self._circuit_settings(widths, validator.n_features_in_)
-        labels, classes = encode_labels(self.driver, y, count_samples(stimuli), classes)
-        weights = check_weights(sample_weight, count_samples(stimuli))
+        training, classes = self._make_training(X, y, classes, sample_weight, validator, True)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-        schedule = BatchSchedule(count_samples(stimuli), self.batch_size, self.n_epochs, rng)
+        schedule = BatchSchedule(len(training.learned), self.batch_size, self.n_epochs, rng)
         target = None
         if checkpoint is not None:
-            data = {**stimuli, "labels": labels, "classes": classes}
-            data |= {} if weights is None else {"sample_weight": weights}
-            params = self._learning_params()
+            params, data = learning_params(self), training.data(classes)
             target = Checkpoint(checkpoint, checkpoint_every, params, data, schedule.n_batches)
-        make_circuit = partial(
-            make_initial_circuit, settings, stimuli, labels, weights, schedule.rng
-        )
+        make_circuit = partial(training.make_circuit, schedule.rng)
         state = first = resume_or_start(schedule, make_circuit, target, resume)
         schedule.restore(first)
-        batches = (
-            make_batch(stimuli, labels, weights, rows) for rows in schedule.batches(first.n_steps)
-        )
+        batches = training.batches(schedule.batches(first.n_steps))
         steps = self._learn_batches(
             first.circuit, batches, schedule.n_batches, first.n_steps, schedule.rng
         )
@@ -307,25 +321,19 @@ class LinkedLCA(_BaseLCA):
             if target is not None:
                 target.write(state)
             raise
+        state = replace(state, circuit=training.calibrate(state.circuit))
         self._set_state(state, schedule, classes, validator)
+        samples, _ = take_samples(training.stimuli, training.learned, CHECKED_SAMPLES)
+        inference = self._inference_circuit(*training.observed)
+        warn_of_scale(self.circuit_, inference, samples, len(training.learned))
         return self
-
-    def _learning_params(self) -> dict[str, Any]:
-        """Return the parameters on which the result of `fit` depends."""
-        ignored = {"observe", "neuron", "duration", "dt", "n_jobs", "sparse_output", "verbose"}
-        if self.contrast is not None:
-            ignored.remove("observe")
-        # Defaults of parameters that are not in checkpoints of earlier versions.
-        ignored |= {"max_iter"} if self.max_iter == MAX_ITER else set()
-        ignored |= {"dict_init"} if self.dict_init is None else set()
-        ignored |= set() if self.positive_dict else {"positive_dict"}
-        params = {n: v for n, v in self.get_params(deep=False).items() if n not in ignored}
-        return params | {"engine": get_engine(self.engine).name}
 
     def _set_state(
         self, state: LearningState, schedule: BatchSchedule, classes: Any, validator: BaseEstimator
     ) -> None:
         self._copy_feature_names(validator)
+        if hasattr(self, "row_scaling_"):  # it belonged to other samples
+            del self.row_scaling_
         n_iter = -(-state.n_steps // schedule.batches_per_epoch)
         self._set_fitted(
             state.circuit, classes, state.make_rng(), n_iter, state.n_steps, state.n_redrawn
@@ -383,21 +391,14 @@ class LinkedLCA(_BaseLCA):
         self._check_parameters()
         first = not hasattr(self, "circuit_")
         validator = self._make_validator() if first else None
-        widths = self._find_widths(X)
-        if not first and self.modalities is None:
-            widths = self.circuit_.widths
-        stimuli = self._split(X, widths, validator)
-        settings = self._circuit_settings(widths, (validator or self).n_features_in_)
-        known = None if first else getattr(self, "classes_", None)
-        labels, classes = encode_labels(self.driver, y, count_samples(stimuli), classes, known)
-        weights = check_weights(sample_weight, count_samples(stimuli))
+        training, classes = self._make_training(X, y, classes, sample_weight, validator)
         if first:
             rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-            circuit = make_initial_circuit(settings, stimuli, labels, weights, rng)
+            circuit = training.make_circuit(rng)
         else:
-            rng, circuit = self._rng, settings.apply_to(self.circuit_)
+            rng, circuit = self._rng, training.settings.apply_to(self.circuit_)
         steps, redrawn = (0, 0) if first else (self.n_steps_, self.n_redrawn_)
-        batches = iter_batches(stimuli, labels, weights, self.batch_size)
+        batches = iter_batches(training.stimuli, training.labels, training.weights, self.batch_size)
         learned, history = self._learn_batches(circuit, batches, None, steps, rng), []
         with make_progress_bar(None, steps, self.verbose) as bar, limit_jobs(self.n_jobs):
             for new_circuit, progress in learned:
@@ -406,6 +407,7 @@ class LinkedLCA(_BaseLCA):
                 bar.update()
         if validator is not None:
             self._copy_feature_names(validator)
+            circuit = training.calibrate(circuit)
         self._set_fitted(circuit, classes, rng, 1 if first else self.n_iter_ + 1, steps, redrawn)
         self._set_history(np.array(history), first)
         return self
@@ -430,7 +432,9 @@ class LinkedLCA(_BaseLCA):
 
     def _check_parameters(self) -> None:
         """Check the parameters of training that do not depend on the samples."""
-        self._check_counts("n_components", "n_epochs", "batch_size")
+        self._check_counts("n_epochs", "batch_size")
+        if self.n_components is not None:
+            self._check_counts("n_components")
         self._check_settings()
         check_optional(self.contrast, "contrast", Contrast)
 
@@ -438,26 +442,43 @@ class LinkedLCA(_BaseLCA):
         # scikit-learn sorts the keys of a dict, but the order of the modalities is that of X.
         shown = copy(self)
         if isinstance(self.modalities, Mapping):
-            shown.modalities = _InOrder(self.modalities)
+            shown.modalities = InOrder(self.modalities)
         return str(BaseEstimator.__repr__(shown, N_CHAR_MAX))
 
-    def _circuit_settings(
-        self, modalities: Mapping[str, Any] | None, n_features: int
-    ) -> CircuitSettings:
-        """Check the parameters that define the circuit, and return them."""
-        widths = modality_widths(modalities, n_features)
-        check_distinct(self.n_components, widths, self._observed_names(widths))
-        return CircuitSettings(
-            self.n_components,
-            widths,
-            self.weights,
-            self._make_transfer(),
-            self.driver,
-            self.plasticity,
-            self.idle,
-            self.dict_init,
-            self.positive_dict,
-        )
+    def _make_training(
+        self,
+        X: Any,
+        y: Any,
+        classes: Any,
+        sample_weight: Any,
+        validator: BaseEstimator | None,
+        whole: bool = False,
+    ) -> tuple[Training, Any]:
+        """Check the samples and settings of a training run; also returns the classes.
+
+        Without a validator, training continues with the modalities and classes of before. If X is
+        ``whole``, a part of it can be held out to choose a threshold.
+        """
+        first, automatic = validator is not None, self._is_automatic()
+        widths = self._find_widths(X)
+        if not first and self.modalities is None:
+            widths = self.circuit_.widths
+        stimuli = self._split(X, widths, validator, keep=whole)
+        n_samples = count_samples(stimuli)
+        learned, held_out = split_rows(n_samples, whole and self.n_active is not None)
+        guess = None
+        if first and automatic:
+            guess = first_guess(take_samples(stimuli, learned, TRIAL_SAMPLES)[0])
+        settings = make_settings(self, widths, (validator or self).n_features_in_, guess)
+        known = None if first else getattr(self, "classes_", None)
+        labels, classes = encode_labels(self.driver, y, n_samples, classes, known)
+        weights = check_weights(sample_weight, n_samples)
+        training = Training(
+            stimuli, labels, weights, learned, held_out, settings,
+            self._observed_names(settings.widths), self.batch_size, self._learn_batches,
+            self._choose_threshold if automatic else None, self.n_active,
+        )  # fmt: skip
+        return training, classes
 
     def _learn_batches(
         self,
@@ -498,6 +519,7 @@ class LinkedLCA(_BaseLCA):
             self.classes_ = classes
         elif hasattr(self, "classes_"):
             del self.classes_
+        self._set_chosen(circuit.transfer.threshold)
         self.n_iter_, self.n_steps_, self.n_redrawn_ = n_iter, n_steps, redrawn
         self._rng = rng
 
@@ -629,6 +651,24 @@ class LinkedLCA(_BaseLCA):
         names = self._observed_names(self.circuit_.widths)
         return self._get_dt(self._inference_circuit(*names))
 
+    def lambda_max(self, X: ArrayLike) -> float:
+        """Compute the smallest threshold at which the code of every sample is zero.
+
+        Useful thresholds are fractions of it, for example 0.01 to 0.3.
+
+        Parameters
+        ----------
+        X : as for `transform`, but not a Dask array
+
+        Returns
+        -------
+        float
+            See `spikelca.metrics.lambda_max`.
+        """
+        check_is_fitted(self, "circuit_")
+        stimuli, _ = self._validate_given(X, self._observed_names(self.circuit_.widths))
+        return lambda_max(self._inference_circuit(*stimuli), stimuli)
+
     def _inference_circuit(self, *observed: str) -> Circuit:
         neuron, transfer = self._make_neuron(), self._make_transfer()
 
@@ -704,24 +744,3 @@ class LinkedLCA(_BaseLCA):
     @property
     def _n_features_out(self) -> int:
         return int(self.components_.shape[0])
-
-
-class _InOrder(dict[str, Any]):
-    """A mapping whose representation keeps the order of the keys, also in `pprint`."""
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
-
-
-def block_feature_names(
-    names: NDArray[np.object_], driver: OrdinalDriver, classes: NDArray[Any]
-) -> NDArray[np.object_]:
-    """Return the names of neurons, those in a block named after its class."""
-    labels = np.asarray(classes).tolist()
-    word = "digit" if labels == list(range(10)) else "class"
-    prefixes = [label if isinstance(label, str) else f"{word}{label}" for label in labels]
-    block, block_names = driver.block_size(len(names)), names.copy()
-    for neuron, class_number in enumerate(driver.neuron_classes(len(names))):
-        if class_number >= 0:
-            block_names[neuron] = f"{prefixes[class_number]}_{neuron % block + 1}"
-    return block_names

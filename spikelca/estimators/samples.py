@@ -38,6 +38,16 @@ Stimuli = Mapping[str, Any]
 """Samples of each modality: arrays, or `DaskSamples` on workers."""
 
 
+NEURONS_PER_CLASS = 8
+
+
+def default_components(n_features: int, driver: Driver | None) -> int:
+    """Return the default number of neurons of `LinkedLCA`."""
+    n_classes = driver.n_classes if isinstance(driver, OrdinalDriver) else 0
+    n_neurons = min(2 * n_features, 256) if n_features > 1 else 1
+    return max(n_neurons, NEURONS_PER_CLASS * n_classes)
+
+
 def modality_widths(modalities: Mapping[str, Any] | None, n_features: int) -> dict[str, int]:
     """Return the number of columns of each modality (default: one modality ``"x"``).
 
@@ -86,12 +96,15 @@ def observed_names(
     return tuple(name for name in widths if name in names)
 
 
-def check_distinct(n_components: int, widths: Mapping[str, int], observed: Sequence[str]) -> None:
-    """Raise ValueError if atoms of unit norm cannot differ, because one feature is observed."""
-    if n_components > 1 and sum(widths[name] for name in observed) == 1:
+def check_distinct(
+    n_components: int, widths: Mapping[str, int], observed: Sequence[str], two_sided: bool
+) -> None:
+    """Raise ValueError if atoms cannot differ, because one feature is observed."""
+    limit = 1 if two_sided else 2  # atoms of one feature differ in their sign
+    if n_components > limit and sum(widths[name] for name in observed) == 1:
         raise ValueError(
-            f"n_components must be 1 for 1 feature(s) in the observed modalities {list(observed)}, "
-            f"got {n_components}. All atoms of unit norm are equal there: use more features."
+            f"n_components must be at most {limit} for 1 feature(s) in the observed modalities "
+            f"{list(observed)}, got {n_components}. Use one neuron, or more features."
         )
 
 

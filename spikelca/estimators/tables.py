@@ -108,3 +108,10 @@ def _join(tables: Mapping[str, Any]) -> Any:
             "Sort them, or use reset_index(drop=True) if rows correspond by position."
         )
     return import_module("pandas").concat(list(tables.values()), axis=1)
+
+
+class InOrder(dict[str, Any]):
+    """A mapping whose representation keeps the order of the keys, also in `pprint`."""
+
+    def __repr__(self) -> str:
+        return repr(dict(self))

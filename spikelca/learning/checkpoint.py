@@ -34,11 +34,11 @@ from spikelca.modelfile import (
     from_json,
     model_file_errors,
     read_archive,
-    rename_old_fields,
     rng_from_json,
     rng_to_json,
     to_json,
     unpack,
+    update_old_fields,
     write_archive,
 )
 
@@ -201,8 +201,8 @@ class Checkpoint:
         if state.n_steps < n_batches:
             raise ValueError(
                 f"checkpoint must not contain an unfinished training run, got {self.path} stopped "
-                f"after {state.n_steps} of {n_batches} batches. Use resume=True to continue it, or "
-                "delete the file to start again."
+                f"after {state.n_steps} of {n_batches} batches. Continue it with resume=True "
+                "(--resume), or delete the file to start again."
             )
         return None
 
@@ -317,7 +317,7 @@ def rename_in_text(text: str) -> str:
     """Replace the old names of fields in a text from `to_text`."""
     if not text.startswith(("{", "[")):
         return text
-    data, end = json.JSONDecoder(object_hook=rename_old_fields).raw_decode(text)
+    data, end = json.JSONDecoder(object_hook=update_old_fields).raw_decode(text)
     return json.dumps(data) + text[end:]
 
 

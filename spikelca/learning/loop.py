@@ -164,7 +164,7 @@ def learn(
     Raises
     ------
     ValueError
-        If the clamped and the free phase of a contrast are identical.
+        If the clamped and the free phase of a contrast are identical, or its n_batches is None.
     NotImplementedError
         With contrast, for a `RemoteBatch`.
 
@@ -182,6 +182,11 @@ def learn(
     engine = get_engine(engine)
     if contrast is not None:
         check_contrast(circuit, observe)
+        if n_batches is None:
+            raise ValueError(
+                "n_batches must be given with contrast, got None. Contrast is the last part of a "
+                "training run of known length."
+            )
     for batch, (stimuli, labels, *more) in enumerate(batches, start=first):
         weights = more[0] if more else None
         is_default = contrast is None and max_iter == MAX_ITER and weights is None

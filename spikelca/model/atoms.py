@@ -161,6 +161,11 @@ def draw_initial_atoms(
     Returns
     -------
     dict of modality to (n_neurons, n_inputs)
+
+    Raises
+    ------
+    ValueError
+        If samples with a single input do not give enough different atoms.
     """
     n_samples = len(next(iter(stimuli.values())))
     if assignment is None:
@@ -176,6 +181,13 @@ def draw_initial_atoms(
     atoms = {name: np.array(X[rows]) for name, X in stimuli.items()}
     _perturb_duplicates(atoms, rng)
     normalised = normalise_stacked(list(atoms.values()), [weights[name] for name in atoms])
+    stacked = np.hstack(normalised)
+    if stacked.shape[1] == 1 and np.unique(np.sign(stacked)).size < n_neurons:
+        raise ValueError(
+            f"There must be one neuron for samples with 1 feature(s), got {n_neurons} with "
+            "equal initial atoms, because atoms of unit norm then differ only in sign. Use one "
+            "neuron, or more features."
+        )
     return dict(zip(atoms, normalised, strict=True))
 
 

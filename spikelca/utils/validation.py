@@ -250,11 +250,15 @@ def check_shape(X: ArrayLike, name: str, n_columns: int | None = None) -> NDArra
     """
     _reject_sparse(X, name)
     reject_dimension(X, name)
+    values = X
     X = cast(NDArray[Any], X) if is_file_backed(X) else np.asanyarray(X)
     if X.ndim != 2:
+        advice = {
+            0: f"A {type(values).__name__} is not an array.",
+            1: "Reshape one sample with .reshape(1, -1).",
+        }.get(X.ndim, "Reshape images with .reshape(len(X), -1).")
         raise ValueError(
-            f"{name} must be a 2D array (n_samples, n_inputs), got shape {X.shape}. "
-            "Reshape one sample with .reshape(1, -1)."
+            f"{name} must be a 2D array (n_samples, n_inputs), got shape {X.shape}. {advice}"
         )
     if X.shape[0] == 0:
         raise ValueError(f"{name} must have at least 1 sample, got 0 sample(s) (shape {X.shape}).")
@@ -342,7 +346,7 @@ def check_code(code: ArrayLike, n_samples: int, n_neurons: int, dtype: np.dtype[
 
 
 def check_indices(indices: ArrayLike | None, n: int, name: str) -> NDArray[np.int64]:
-    """Check indices of neurons or samples; None means all of them.
+    """Check indices of neurons or samples, or a Boolean mask; None means all of them.
 
     Raises
     ------
@@ -352,8 +356,13 @@ def check_indices(indices: ArrayLike | None, n: int, name: str) -> NDArray[np.in
     if indices is None:
         return np.arange(n)
     array = np.atleast_1d(np.asarray(indices))
-    if array.dtype.kind not in "iu" or array.ndim != 1:
-        raise ValueError(f"{name} must be a non-empty list of whole numbers, got {indices!r}.")
+    if array.dtype == bool and array.shape == (n,):
+        array = np.flatnonzero(array)
+    if array.dtype.kind not in "iu" or array.ndim != 1 or not len(array):
+        raise ValueError(
+            f"{name} must be whole numbers, at least one, or a Boolean mask of length {n}, got "
+            f"{np.asarray(indices).tolist()}. Use None for all of them."
+        )
     if array.min() < 0 or array.max() >= n:
         raise ValueError(
             f"{name} must be from 0 to {n - 1}, got values from {array.min()} to {array.max()}."
