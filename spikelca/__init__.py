@@ -1,8 +1,8 @@
 """spikelca: neuromorphic sparse coding with the Locally Competitive Algorithm.
 
 A `Circuit` describes a population of neurons that encodes linked modalities. Engines compute its
-steady-state codes or simulate it with rate or spiking neurons. `LinkedLCA` and `LCACoder` are
-scikit-learn estimators.
+steady-state codes or simulate it with rate or spiking neurons. `LinkedLCA`, `LCACoder` and
+`OrdinalBlockClassifier` are scikit-learn estimators.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from spikelca.model.plasticity import Contrast, Hebbian, IdleAtoms
 from spikelca.model.transfer import HardThreshold, SoftThreshold
 
 if TYPE_CHECKING:
-    from spikelca.estimators import LCACoder, LinkedLCA
+    from spikelca.estimators import LCACoder, LinkedLCA, OrdinalBlockClassifier
     from spikelca.persistence import load, save
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "IdleAtoms",
     "LCACoder",
     "LinkedLCA",
+    "OrdinalBlockClassifier",
     "OrdinalDriver",
     "RateNeuron",
     "SoftThreshold",
@@ -45,6 +46,7 @@ __all__ = [
 _LAZY = {
     "LCACoder": "spikelca.estimators",
     "LinkedLCA": "spikelca.estimators",
+    "OrdinalBlockClassifier": "spikelca.estimators",
     "load": "spikelca.persistence",
     "save": "spikelca.persistence",
 }

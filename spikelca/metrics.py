@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikelca.model.dictionary import Dictionary
 from spikelca.model.transfer import SoftThreshold, Transfer
+from spikelca.utils.out_of_core import CHUNK_SAMPLES
 from spikelca.utils.validation import FloatArray
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "block_sums",
     "energy",
     "fixed_point_residual",
+    "lambda_max",
     "relative_gap",
     "squared_error",
 ]
@@ -270,6 +272,38 @@ def energy(
         if d.name in stimuli:
             total = total + 0.5 * d.weight * squared_error(stimuli[d.name], d.atoms, code)
     return np.asarray(total)
+
+
+def lambda_max(circuit: Any, stimuli: Mapping[str, FloatArray]) -> float:
+    """Compute the smallest threshold at which the code of every sample is zero.
+
+    It is the largest drive ``b + d`` of a neuron, or the largest absolute drive with signed codes.
+
+    Parameters
+    ----------
+    circuit : Circuit
+        With any threshold. For a dictionary alone, see `LCACoder.lambda_max`.
+    stimuli : mapping of modality to (n_samples, n_inputs)
+
+    Returns
+    -------
+    float
+        Zero if no neuron has a positive drive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelca import Circuit, Dictionary, RateNeuron, SoftThreshold
+    >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
+    >>> lambda_max(circuit, {"x": np.array([[0.5, 0.25], [0.0, -2.0]])})
+    0.5
+    """
+    largest, n_samples = 0.0, len(next(iter(stimuli.values())))
+    for start in range(0, n_samples, CHUNK_SAMPLES):
+        drive = circuit.drive({n: X[start : start + CHUNK_SAMPLES] for n, X in stimuli.items()})
+        drive = np.abs(drive) if circuit.transfer.two_sided else drive
+        largest = max(largest, float(drive.max()))
+    return largest
 
 
 def active_fraction(code: FloatArray) -> NDArray[np.float64]:

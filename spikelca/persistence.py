@@ -11,7 +11,7 @@ an invalid file raises `ModelFileError`. A model with a function as waveform or 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,11 +31,12 @@ from spikelca.modelfile import (
     unpack,
     write_archive,
 )
+from spikelca.utils.validation import check_matrix, check_positive
 
 if TYPE_CHECKING:
-    from spikelca.estimators import LCACoder, LinkedLCA
+    from spikelca.estimators import LCACoder, LinkedLCA, OrdinalBlockClassifier
 
-    Model = Circuit | LinkedLCA | LCACoder
+    Model = Circuit | LinkedLCA | LCACoder | OrdinalBlockClassifier
 
 __all__ = ["ModelFileError", "load", "save"]
 
@@ -43,7 +44,10 @@ _NAMED_DICTIONARIES: Mapping[str, Any] = {"numpy.eye": np.eye, "numpy.identity":
 """Functions that may be the dictionary of a saved `LCACoder`, by their name in the file."""
 
 _FITTED_ATTRIBUTES = ("n_iter_", "n_steps_", "n_redrawn_")
+_HISTORY_ATTRIBUTES = ("errors_", "largest_norms_")
 _FEATURE_ATTRIBUTES = ("n_features_in_", "feature_names_in_")
+ROW_SCALINGS = ("unit norm", "none")
+"""Values of the attribute ``row_scaling_``: what the command line does with rows of files."""
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -54,7 +58,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    model : Circuit, LinkedLCA or LCACoder
+    model : Circuit, LinkedLCA, LCACoder or OrdinalBlockClassifier
         Model to save.
     path : path
         File to write, with any suffix; its folder must exist.
@@ -65,7 +69,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         If the model is of another class, or contains a function, an engine object, or a driver of
         a custom class.
     NotFittedError
-        If a `LinkedLCA` is not fitted.
+        If a `LinkedLCA` or an `OrdinalBlockClassifier` is not fitted.
     ValueError
         If the model is too large for a model file.
     OSError
@@ -103,7 +107,7 @@ def load(path: str | os.PathLike[str]) -> Model:
 
     Returns
     -------
-    Circuit, LinkedLCA or LCACoder
+    Circuit, LinkedLCA, LCACoder or OrdinalBlockClassifier
 
     Raises
     ------
@@ -162,8 +166,11 @@ def _serialise_linked(model: LinkedLCA, arrays: ArrayStore) -> dict[str, Any]:
     from sklearn.utils.validation import check_is_fitted
 
     check_is_fitted(model, "circuit_")
-    names = (*_FITTED_ATTRIBUTES, *_FEATURE_ATTRIBUTES, "classes_")
-    attributes = {name: getattr(model, name) for name in names if hasattr(model, name)}
+    names = (*_FITTED_ATTRIBUTES, *_FEATURE_ATTRIBUTES, "classes_", "row_scaling_",
+             *_HISTORY_ATTRIBUTES)  # fmt: skip
+    # The error curve is empty after an interrupt in the first batch; a file has no empty arrays.
+    attributes = {n: getattr(model, n) for n in names if np.size(getattr(model, n, ()))}
+    attributes |= _get_output(model)
     return {
         "params": to_json(model.get_params(deep=False), "params", arrays),
         "circuit": circuit_to_json(model.circuit_, "circuit", arrays),
@@ -181,30 +188,44 @@ def _deserialise_linked(data: Any, arrays: ArrayStore) -> LinkedLCA:
     model = LinkedLCA(**_check_params(LinkedLCA, from_json(params, "params", arrays)))
     circuit = circuit_from_json(circuit_data, "circuit", arrays)
     attributes = from_json(attributes_data, "attributes", arrays)
+    _set_output(model, attributes)
     _check_attributes(
-        attributes, (*_FITTED_ATTRIBUTES, "n_features_in_"), ("feature_names_in_", "classes_")
+        attributes,
+        (*_FITTED_ATTRIBUTES, "n_features_in_"),
+        ("feature_names_in_", "classes_", "row_scaling_", *_HISTORY_ATTRIBUTES),
     )
     _check_fitted(model, circuit, attributes)
     generator = np.random.default_rng()
     generator.bit_generator.state = rng_from_json(rng, "rng")
     counts = (attributes[name] for name in _FITTED_ATTRIBUTES)
     model._set_fitted(circuit, attributes.get("classes_"), generator, *counts)
+    if "errors_" in attributes:
+        model.errors_ = _check_errors(attributes["errors_"], model)
+    _set_largest_norms(model, attributes, circuit.widths)
+    if "row_scaling_" in attributes:
+        model.row_scaling_ = attributes["row_scaling_"]
     return _set_feature_names(model, attributes)
 
 
 def _check_fitted(model: LinkedLCA, circuit: Circuit, attributes: Mapping[str, Any]) -> None:
     """Check that the circuit has the sizes given by parameters and attributes."""
+    from spikelca.estimators.samples import default_components
+
     n_features, classes = attributes["n_features_in_"], attributes.get("classes_")
     widths = circuit.widths
-    modalities = {"x": n_features} if model.modalities is None else dict(model.modalities)
+    modalities = widths if model.modalities is None else dict(model.modalities)
+    lengths = {n: len(w) if isinstance(w, (list, tuple)) else w for n, w in modalities.items()}
     n_classes = getattr(model.driver, "n_classes", None)
     sizes = (circuit.n_neurons, list(widths.items()), sum(widths.values()))
-    expected = (model.n_components, list(modalities.items()), n_features)
+    n_neurons = model.n_components or default_components(n_features, model.driver)
+    expected = (n_neurons, list(lengths.items()), n_features)
     if sizes != expected:
         raise ValueError(
             "The circuit must have the neurons, modalities and features of the estimator, "
             f"{str(expected)[:120]}, got {str(sizes)[:120]}."
         )
+    if attributes.get("row_scaling_", "none") not in ROW_SCALINGS:
+        raise ValueError(f"row_scaling_ must be one of {list(ROW_SCALINGS)}.")
     if classes is not None and (
         not isinstance(classes, np.ndarray) or classes.ndim != 1 or len(classes) != n_classes
     ):
@@ -225,8 +246,9 @@ def _serialise_coder(model: LCACoder, arrays: ArrayStore) -> dict[str, Any]:
         dictionary_data: Any = names[0]
     else:
         dictionary_data = to_json(np.asarray(dictionary), "dictionary", arrays)
-    names = [*_FEATURE_ATTRIBUTES, "n_components_"]
+    names = [*_FEATURE_ATTRIBUTES, "n_components_", "largest_norms_", "threshold_"]
     attributes = {name: getattr(model, name) for name in names if hasattr(model, name)}
+    attributes |= _get_output(model)
     return {
         "dictionary": dictionary_data,
         "params": to_json(params, "params", arrays),
@@ -248,14 +270,84 @@ def _deserialise_coder(data: Any, arrays: ArrayStore) -> LCACoder:
         raise ValueError(f"The dictionary must be a 2D array, got {str(atoms)[:80]}.")
     model = LCACoder(atoms, **_check_params(LCACoder, from_json(params, "params", arrays)))
     attributes = from_json(attributes_data, "attributes", arrays)
+    _set_output(model, attributes)
     fitted = ("n_features_in_", "n_components_") if attributes else ()
-    _check_attributes(attributes, fitted, ("feature_names_in_",) if attributes else ())
+    optional = ("feature_names_in_", "largest_norms_", "threshold_") if attributes else ()
+    _check_attributes(attributes, fitted, optional)
+    _set_largest_norms(model, attributes, ("x",))
     sizes = tuple(attributes[name] for name in reversed(fitted))
     if attributes and not is_named and sizes != atoms.shape:
         raise ValueError(f"The dictionary must have the shape {sizes}, got {atoms.shape}.")
     for name in fitted:
         setattr(model, name, attributes[name])
+    if "threshold_" in attributes:
+        model._set_chosen(check_positive(attributes["threshold_"], "threshold_"))
     return _set_feature_names(model, attributes)
+
+
+def _get_output(model: Any) -> dict[str, str]:
+    """Return the container that `set_output` has chosen, if it was called."""
+    output = getattr(model, "_sklearn_output_config", {}).get("transform")
+    return {} if output is None else {"set_output": str(output)}
+
+
+def _set_output(model: Any, attributes: Any) -> None:
+    """Remove the container of `set_output` from the attributes and apply it to the model."""
+    if not isinstance(attributes, dict) or "set_output" not in attributes:
+        return
+    output = attributes.pop("set_output")
+    if output not in ("default", "pandas", "polars"):
+        raise ValueError(f"set_output must be a container of scikit-learn, got {output!r:.40}.")
+    model.set_output(transform=output)
+
+
+def _check_errors(errors: Any, model: Any) -> Any:
+    shape = (model.n_steps_, len(model.circuit_.dictionaries))
+    if getattr(errors, "shape", None) != shape or errors.dtype != np.float64:
+        raise ValueError(f"errors_ must be numbers of shape {shape}, got {str(errors)[:80]}.")
+    return errors
+
+
+def _set_largest_norms(model: Any, attributes: Mapping[str, Any], names: Iterable[str]) -> None:
+    norms = attributes.get("largest_norms_")
+    if norms is None:
+        return
+    is_valid = isinstance(norms, dict) and set(norms) == set(names)
+    if not is_valid or not all(type(n) is float and not n < 0 for n in norms.values()):
+        raise ValueError(f"largest_norms_ must be a number >= 0 for each of {list(names)}.")
+    model.largest_norms_ = norms
+
+
+def _serialise_classifier(model: OrdinalBlockClassifier, arrays: ArrayStore) -> dict[str, Any]:
+    from sklearn.utils.validation import check_is_fitted
+
+    check_is_fitted(model, "lca_")
+    lca = None if model.lca is None else model.lca.get_params(deep=False)
+    own = {"lca": lca, "random_state": model.random_state, "class_prior": model.class_prior_}
+    return {
+        "classifier": to_json(own, "classifier", arrays),
+        "fitted": _serialise_linked(model.lca_, arrays),
+    }
+
+
+def _deserialise_classifier(data: Any, arrays: ArrayStore) -> OrdinalBlockClassifier:
+    from spikelca.estimators import LinkedLCA, OrdinalBlockClassifier
+
+    own_data, fitted_data = unpack(data, "model", "classifier", "fitted")
+    own = from_json(own_data, "classifier", arrays)
+    if not isinstance(own, dict) or set(own) != {"lca", "random_state", "class_prior"}:
+        raise ValueError(f"The classifier must have its parameters, got {str(own)[:80]}.")
+    lca, prior = own["lca"], own["class_prior"]
+    model = OrdinalBlockClassifier(
+        None if lca is None else LinkedLCA(**_check_params(LinkedLCA, lca)),
+        random_state=own["random_state"],
+    )
+    fitted = _deserialise_linked(fitted_data, arrays)
+    n_classes = getattr(fitted.driver, "n_classes", None)
+    if not hasattr(fitted, "classes_") or np.shape(prior) != (n_classes,):
+        raise ValueError("The classifier must have one class and one fraction for each block.")
+    model._set_fitted(fitted, check_matrix([prior], "class_prior")[0])
+    return model
 
 
 def _check_params(estimator: Any, params: Any) -> dict[str, Any]:
@@ -288,4 +380,5 @@ _KINDS: Mapping[str, tuple[Callable[[Any, ArrayStore], Any], Callable[[Any, Arra
     "Circuit": (_serialise_circuit, _deserialise_circuit),
     "LinkedLCA": (_serialise_linked, _deserialise_linked),
     "LCACoder": (_serialise_coder, _deserialise_coder),
+    "OrdinalBlockClassifier": (_serialise_classifier, _deserialise_classifier),
 }

@@ -156,10 +156,11 @@ def test_any_code_is_a_start(family):
         assert (compute_gap(circuit, X, response.code) <= 1.1e-6).all()
 
 
-def test_wine_converges_with_all_defaults(recwarn):
+@pytest.mark.parametrize("n_components", [None, 256])
+def test_wine_converges_with_all_defaults(n_components, recwarn):
     from sklearn.datasets import load_wine
 
-    LinkedLCA(random_state=0).fit_transform(load_wine().data)
+    LinkedLCA(n_components, random_state=0).fit_transform(load_wine().data)
     assert not [w for w in recwarn if "did not converge" in str(w.message)]
 
 

@@ -28,7 +28,7 @@ FLOORS = """
 _version
 utils datasets
 model
-metrics engines.response
+metrics engines.response engines.currents
 engines.problem
 engines.base
 engines.postprocess

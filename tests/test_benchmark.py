@@ -91,7 +91,7 @@ def small(monkeypatch):
     problem = make_problem()
     rows = np.random.default_rng(1).random((300, 16)).astype(np.float32)
     images = type("Images", (), {"name": "noise", "X_train": rows, "X_test": problem.X})
-    monkeypatch.setattr(suites, "load_images", lambda data: images)
+    monkeypatch.setattr(suites, "load_images", lambda data, verify: images)
     monkeypatch.setattr(
         suites, "make_problem", lambda train, test, n: LassoProblem(test, problem.atoms, 0.2)
     )

@@ -32,7 +32,7 @@ from spikelca import (
 )
 from spikelca.engines.brian2 import Brian2Engine, trace_of
 from spikelca.model.inputs import AnalogInput, PoissonInput, SpikingResidual
-from spikelca.model.waveforms import Noise, Sine
+from spikelca.model.waveforms import Noise, Pulse, Sine
 
 brian2 = pytest.importorskip("brian2")
 ROOT = Path(spikelca.__file__).parent.parent
@@ -309,17 +309,20 @@ def test_synapses_beyond_memory_raise_before_allocation(monkeypatch):
         circuit.simulate(random_stimuli(circuit), 0.01, engine="brian2")
 
 
-def test_memory_for_synapses_grows_with_the_samples(monkeypatch):
+def test_memory_grows_with_samples_and_time_varying_currents(monkeypatch):
     import spikelca.engines.brian2 as module
+    from spikelca.engines.brian2.build import BYTES_PER_SYNAPSE
 
-    circuit = random_circuit()
-    X = random_stimuli(circuit, n_samples=3)
-    monkeypatch.setattr(module, "network_bytes", lambda problem: 100)
-    monkeypatch.setattr(module, "available_bytes", lambda: 300)
-    circuit.simulate(X, 0.01, engine="brian2")
-    monkeypatch.setattr(module, "available_bytes", lambda: 299)
-    with pytest.raises(MemoryError, match="3 samples"):
-        circuit.simulate(X, 0.01, engine="brian2")
+    bar = CurrentDriver(Pulse(0.05, 0.0, 0.005))
+    for drivers, n_values in (((), 0), ((bar,), 25 * 11)):
+        circuit = random_circuit(drivers=drivers)
+        X = random_stimuli(circuit, n_samples=3)
+        needed = 3 * 11**2 * BYTES_PER_SYNAPSE + 8 * n_values
+        monkeypatch.setattr(module, "available_bytes", lambda needed=needed: needed)
+        circuit.simulate(X, 0.01, 4e-4, engine="brian2")
+        monkeypatch.setattr(module, "available_bytes", lambda needed=needed: needed - 1)
+        with pytest.raises(MemoryError, match="3 samples"):
+            circuit.simulate(X, 0.01, 4e-4, engine="brian2")
 
 
 def test_preferences_seeds_and_default_clock_are_unchanged():

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import re
+import shlex
 import signal
 import struct
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 from shutil import which
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from quickly import HANGS, WORDS, quick_results
 from sklearn.preprocessing import normalize
+from tqdm import tqdm
 
-from spikelca import load
+from spikelca import Contrast, SpikingNeuron, load
 from spikelca.cli import main
-from spikelca.cli.common import inference_circuit
+from spikelca.cli.common import inference_circuit, make_printer
 from spikelca.cli.files import read_rows
 from spikelca.experiments.report import render_html
+from spikelca.experiments.reproduce import reproduce_paper
+from spikelca.experiments.table import make_table
 from spikelca.learning.checkpoint import read_checkpoint
 
 COMMANDS = ("reproduce", "fit", "encode", "simulate", "info", "bench")
@@ -299,14 +306,15 @@ def test_info_shows_shape_of_an_array(tmp_path, capsys):
         (["fit", "digits", "-o", "/no/where/m"], "no such folder"),
         (["fit", "digits", "--observe", "heard", "-o", "m"], "handwritten"),
         (["encode", "no.spikelca", "digits", "-o", "c.npz"], "no.spikelca"),
-        (["encode", "{model}", "digits", "-o", "c.txt"], "'.npz', '.csv'"),
+        (["encode", "{model}", "digits", "-o", "c.txt"], "'.npz', '.npy', '.csv'"),
         (["encode", "{model}", "{text}", "-o", "c.npz"], "NumPy"),
         (["encode", "{model}", "{narrow}", "-o", "c.npz"], "64 columns"),
         (["encode", "{text}", "digits", "-o", "c.npz"], "a.npy"),
         (["simulate", "{model}", "--image", "900"], "0 to 499"),
         (["simulate", "{model}", "--dt", "1"], "dt"),
         (["simulate", "{model}", "--plot", "x.gif"], "'.png'"),
-        (["info", "nothing.npz"], "nothing.npz"),
+        (["info", "nothing.npz"], "nothing.npz: no such file"),
+        (["info", "nothing"], "nothing: no such file"),
     ],
 )
 def test_failure_is_reported_and_writes_nothing(
@@ -356,10 +364,232 @@ def test_interrupt_leaves_no_partial_file(tmp_path):
             _, output = run.communicate(timeout=HANGS)
         finally:
             run.kill()
-    assert run.returncode == 1, output
-    assert output.strip().endswith("spikelca: interrupted")
+    assert run.returncode == 130, output
+    command = shlex.join(["spikelca", *words, "--resume"])
+    assert output.strip().splitlines()[-1].startswith("spikelca: interrupted")
+    assert output.strip().endswith(f"The state is in {checkpoint}. Resume with: {command}")
     assert list(tmp_path.iterdir()) == [checkpoint]
     assert read_checkpoint(checkpoint)
+
+
+class Interrupted:
+    """Replaces a function that is interrupted in its n-th call."""
+
+    def __init__(self, function, n_calls):
+        self.function, self.n_calls = function, n_calls
+
+    def __call__(self, *args, **kwargs):
+        self.n_calls -= 1
+        if self.n_calls < 0:
+            raise KeyboardInterrupt
+        return self.function(*args, **kwargs)
+
+
+@pytest.mark.parametrize("n_batches", [0, 3])
+def test_interrupted_fit_keeps_the_last_batch(tmp_path, monkeypatch, capsys, n_batches):
+    from spikelca.circuit import Circuit
+
+    step = Circuit._apply_statistics
+    interrupted = Interrupted(step, n_batches)
+    monkeypatch.setattr(Circuit, "_apply_statistics", lambda *a, **k: interrupted(*a, **k))
+    out, words = tmp_path / "m.spikelca", ["fit", "digits", "--neurons", "20", "--quiet"]
+    out.write_bytes(b"")
+    assert main([*words, "--no-scale", "-o", str(out)]) == 130
+    message = capsys.readouterr().err
+    assert message.startswith("spikelca: interrupted. ")
+    assert not out.read_bytes()  # a result is not replaced by a part of one
+    kept = tmp_path / "m.interrupted.spikelca"
+    assert kept.exists() == bool(n_batches)
+    if n_batches:
+        assert str(kept) in message
+        assert load(kept).n_steps_ == n_batches
+        assert load(kept).row_scaling_ == "none"
+
+
+@pytest.mark.parametrize(("n_calls", "kept"), [(0, ()), (2, ("linked", "single"))])
+def test_interrupted_reproduce_keeps_dictionaries(tmp_path, monkeypatch, capsys, n_calls, kept):
+    from spikelca.experiments import table
+
+    monkeypatch.setattr(table, "fit_kind", Interrupted(table.fit_kind, n_calls))
+    monkeypatch.setattr(table, "map_two_threads", lambda f, jobs: (f(*job) for job in jobs))
+    out = tmp_path / "new" / "results"
+    assert main(["reproduce", "--quick", "--quiet", "--out", str(out)]) == 130
+    names = [f"dictionary_{kind}.npz" for kind in kept]
+    assert (tmp_path / "new").exists() == bool(kept)
+    assert sorted(path.name for path in out.glob("*")) == names
+    message = capsys.readouterr().err
+    assert all(name in message for name in names)
+    assert len(message.splitlines()) == 1
+
+
+def test_failed_reproduce_keeps_folders_that_existed(tmp_path):
+    out = tmp_path / "results"
+    out.mkdir()
+    words = ["reproduce", "--quick", "--quiet", "--font", "No Such Face", "--out"]
+    assert main([*words, str(out)]) == 1
+    assert main([*words, str(tmp_path / "other")]) == 1
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_help_is_printed_without_a_command(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    assert "first steps:" in captured.out
+    assert not captured.err
+
+
+class Terminal(io.StringIO):
+    """A terminal that keeps what was written."""
+
+    def isatty(self):
+        return True
+
+
+def read_screen(text):
+    """Return the lines that a terminal shows after a text with carriage returns."""
+    screen = []
+    for line in text.split("\n"):
+        shown = ""
+        for part in line.split("\r"):
+            shown = part + shown[len(part) :]
+        screen.append(shown.rstrip())
+    return screen
+
+
+def test_messages_do_not_share_a_line_with_progress_bars(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setattr("sys.stderr", terminal)
+    for log in (
+        make_printer(SimpleNamespace(quiet=False)),
+        *(signature(f).parameters["log"].default for f in (reproduce_paper, make_table)),
+    ):
+        terminal.truncate(terminal.seek(0))
+        with tqdm(total=9, desc="learn", leave=False, file=terminal) as bar:
+            bar.update()
+            bar.refresh()
+            log("a message")
+        assert "learn: " in terminal.getvalue()
+        assert "a message" in read_screen(terminal.getvalue())
+        assert not read_screen(terminal.getvalue())[-1]
+
+
+UNUSED = {
+    "labels without a driver": (["fit", "{data}", "--labels", "{y}", "-o", "m"], "--ordinal"),
+    "labels of digits": (["fit", "digits", "--labels", "{y}", "--ordinal", "-o", "m"], "--labels"),
+    "resume without a file": (["fit", "{data}", "--resume", "-o", "m"], "--checkpoint"),
+    "recall in a table": (
+        ["encode", "{model}", "digits", "--recall", "printed", "-o", "c.csv"], "--recall"),
+    "recall in an array": (
+        ["encode", "{model}", "digits", "--recall", "printed", "-o", "c.npy"], "--recall"),
+    "tolerance of spikes": (
+        ["encode", "{model}", "digits", "--neuron", "spiking", "--tol", "1e-3", "-o", "c.npz"],
+        "--tol"),
+    "step of rate neurons": (["encode", "{model}", "digits", "--dt", "1", "-o", "c.npz"], "--dt"),
+    "seed of a model": (["simulate", "{model}", "--seed", "1"], "--seed"),
+    "weights of an unknown modality": (
+        ["fit", "{data}", "--weights", "sound=2", "-o", "m"], "sound"),
+    "contrast of one modality": (["fit", "{data}", "--contrast", "-o", "m"], "contrast"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNUSED)
+def test_option_without_effect_is_rejected(case, model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.eye(8))
+    np.save("y.npy", np.arange(8))
+    words, message = UNUSED[case]
+    paths = {"{model}": str(model), "{data}": "x.npy", "{y}": "y.npy"}
+    assert message in read_error([paths.get(word, word) for word in words], capsys)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.npy", "y.npy"]
+
+
+def test_fit_options_reach_the_estimator(tmp_path):
+    rng, out = np.random.default_rng(0), str(tmp_path / "m")
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", rng.normal(size=(40, 5)))
+    words = ["fit", f"a={tmp_path}/a.npy", f"b={tmp_path}/b.npy", "--neurons", "6", "--quiet"]
+    options = ["--two-sided", "--weights", "a=0.5", "b=2", "--epochs", "4", "--batch-size", "20"]
+    assert main([*words, *options, "--contrast", "-o", out]) == 0
+    fitted = load(out)
+    assert fitted.two_sided
+    assert fitted.weights == {"a": 0.5, "b": 2.0}
+    assert fitted.contrast == Contrast()
+    assert (fitted.transform(rng.normal(size=(40, 5))) < 0).any()
+
+
+def test_spiking_codes_do_not_depend_on_batches(model, tmp_path, monkeypatch):
+    data, codes = tmp_path / "x.npy", []
+    np.save(data, read_rows("digits")[:20])
+    rows = read_rows(str(data))
+    for batch in (20, 7):
+        monkeypatch.setattr("spikelca.cli.encode.BATCH_ROWS", batch)
+        out = tmp_path / f"{batch}.npz"
+        words = ["encode", str(model), str(data), "--neuron", "spiking", "--quiet"]
+        assert main([*words, "-o", str(out)]) == 0
+        with np.load(out) as arrays:
+            assert set(arrays) >= {"code", "residual"}
+            codes.append(arrays["code"])
+    circuit = inference_circuit(load(model)).replace(neuron=SpikingNeuron())
+    response = circuit.simulate({"handwritten": rows}, 20 * SpikingNeuron().tau)
+    np.testing.assert_allclose(codes[0], response.code, atol=0.02)  # steps differ by rounding
+    assert np.array_equal(codes[1], codes[0])
+    words += ["--dt", "1e-4", "-o", str(tmp_path / "c.npy")]
+    assert main(words) == 0
+    response = circuit.simulate({"handwritten": rows}, 20 * SpikingNeuron().tau, 1e-4)
+    np.testing.assert_allclose(np.load(tmp_path / "c.npy"), response.code, atol=1e-12)
+
+
+def test_codes_are_written_as_npy(model, tmp_path):
+    assert main(["encode", str(model), "digits", "--quiet", "-o", str(tmp_path / "c.npy")]) == 0
+    assert np.array_equal(np.load(tmp_path / "c.npy"), load(model).transform(read_rows("digits")))
+
+
+def test_blank_image_is_simulated(model, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.zeros((1, 64)))
+    words = ["simulate", str(model), str(tmp_path / "x.npy"), "--duration", "0.05"]
+    assert main(words) == 0
+    output = capsys.readouterr().out
+    assert "0 of 30 neurons active" in output
+    assert "energy 0.000000, that of the steady-state code" in output
+
+
+@pytest.mark.parametrize("words", [["--duration", "0"], ["--dt", "1"], ["--dt", "-1"]])
+def test_times_are_checked_before_learning(words, monkeypatch, capsys):
+    monkeypatch.setattr("spikelca.cli.simulate.fit_default_model", None)
+    assert words[0].strip("-") in read_error(["simulate", *words], capsys)
+
+
+def test_info_lists_arrays_of_a_file(tmp_path, capsys):
+    np.savez(tmp_path / "a.npz", code=np.zeros((3, 4)), labels=np.array(["a", "b"]))
+    assert main(["info", f"{tmp_path}/a.npz"]) == 0
+    output = capsys.readouterr().out
+    assert re.search(r"code +shape \(3, 4\), dtype float64", output)
+    assert re.search(r"labels +shape \(2,\), dtype <U1", output)
+
+
+def test_missing_font_names_few_fonts(capsys):
+    message = read_error(["reproduce", "--font", "DejaVu Sanz", "--out", "none"], capsys)
+    assert "DejaVu Sans" in message
+    assert len(message) < 400
+
+
+DOCUMENTED = [
+    (path.name, line)
+    for path in [*(Path(__file__).parent.parent / "docs").rglob("*.md"), Path("README.md")]
+    if path.is_file() and path.name != "changes.md"
+    for line in re.findall(r"^ *spikelca (\w.*?)(?: {2,}.*| #.*)?$", path.read_text("utf-8"), re.M)
+]
+
+
+def test_documented_commands_are_valid():
+    from spikelca.cli import make_parser
+
+    assert len(DOCUMENTED) > 10
+    for _, line in DOCUMENTED:
+        make_parser().parse_args(shlex.split(line))
 
 
 CALLBACK_INTERRUPT = """
@@ -386,7 +616,7 @@ def test_interrupt_in_a_c_callback_is_not_lost():
         timeout=HANGS,
         check=False,
     )
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 130, done.stderr
     assert done.stderr.strip() == "spikelca: interrupted"
 
 

@@ -91,3 +91,23 @@ def test_digest_depends_on_all_files_and_names(tmp_path):
         (tmp_path / name).write_text(text)
         digests.add(digest_sources(tmp_path))
     assert len(digests) == 5
+
+
+DAMAGES = {
+    "empty": lambda files: [(path, b"") for path in files],
+    "truncated": lambda files: [(path, path.read_bytes()[:20]) for path in files],
+    "zeros": lambda files: [(path, bytes(path.stat().st_size)) for path in files],
+    "foreign": lambda files: [(path, files[0].read_bytes()) for path in files[1:]],
+}
+
+
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+def test_damaged_cache_file_is_compiled_again(package, suffix):
+    assert run_outer(package) == ([2.0, 2.0], [0, 0])
+    for damage in DAMAGES.values():
+        files = sorted((package.parent / "cache").rglob(f"*{suffix}"))
+        assert len(files) >= 2
+        for path, content in damage(files):
+            path.write_bytes(content)
+        assert run_outer(package)[0] == [2.0, 2.0]
+        assert run_outer(package) == ([2.0, 2.0], [1, 1])

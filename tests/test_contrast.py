@@ -208,6 +208,12 @@ def test_contrast_with_identical_phases_is_rejected():
         LinkedLCA(5, contrast=Contrast()).fit(X)
 
 
+def test_contrast_without_the_length_of_the_run_is_rejected():
+    batches = [({"written": unit((5, 8), 1), "printed": unit((5, 8), 2)}, None)]
+    with pytest.raises(ValueError, match="n_batches must be given with contrast"):
+        list(learn(linked(), batches, contrast=Contrast(), observe=("written",)))
+
+
 def test_batch_without_all_modalities_is_rejected():
     circuit = linked()
     batches = [({"written": unit((5, 8), 1)}, None)]

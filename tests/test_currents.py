@@ -15,7 +15,20 @@ from spikelca import (
     load,
     save,
 )
-from spikelca.model import Array, Callable, Constant, Noise, PoissonInput, Pulse, Ramp, Sine
+from spikelca.model import (
+    Array,
+    Callable,
+    Chirp,
+    Constant,
+    Noise,
+    OrnsteinUhlenbeck,
+    PoissonInput,
+    Pulse,
+    PulseTrain,
+    Ramp,
+    Sine,
+    WhiteNoise,
+)
 from spikelca.plotting import draw_membrane
 from spikelca.readout import exponential, latency
 
@@ -26,6 +39,9 @@ WAVES = {
     "ramp": Ramp(1.0, 0.0, 0.03),
     "sine": Sine(0.2, 40.0),
     "noise": Noise(0.1, seed=1),
+    "fluctuation": OrnsteinUhlenbeck(0.1, 0.01, seed=1),
+    "pulses": PulseTrain(0.5, 0.002, 0.007),
+    "chirp": Chirp(0.2, 10.0, 40.0, 0.02),
     "array": Array(np.linspace(0, 1, 40), 1e-3),
 }
 
@@ -72,7 +88,9 @@ def test_scaled_waveform_is_saved_and_loaded(tmp_path):
 @pytest.mark.parametrize("wave", [
     Pulse(0.05, 0.0105, 0.0107), 2 * Pulse(0.02, 0.0105, 0.0107),
     Array(np.r_[np.zeros(105), 0.05, np.zeros(400)], 1e-4), Sine(0.05, 2000.0),
-    Noise(0.05, seed=0, hold=1e-4), Ramp(0.05, 0.01, 0.01002),
+    Noise(0.05, seed=0, hold=1e-4), OrnsteinUhlenbeck(0.05, 0.01, seed=0, hold=1e-4),
+    PulseTrain(0.05, 0.0002, 0.001, 0.0105), Chirp(0.05, 50.0, 2000.0, 0.02),
+    Ramp(0.05, 0.01, 0.01002),
 ])  # fmt: skip
 def test_automatic_step_resolves_every_waveform(wave, neuron):
     circuit = random_circuit(neuron, drivers=[CurrentDriver(wave, neurons=[0])])
@@ -119,16 +137,6 @@ def test_fixed_dictionary_never_changes(neuron, engine):
     np.testing.assert_allclose(squares, 1, rtol=1e-12)
 
 
-@pytest.mark.parametrize("options", [
-    {"record": ("u",)}, {"record": ("u", "spikes")}, {"neurons": [1]}, {"samples": [0]},
-    {"every": 2},
-])  # fmt: skip
-def test_records_without_effect_raise_in_learning(options):
-    circuit = random_circuit(SPIKING, wiring="residual")
-    with pytest.raises(ValueError, match="learn_in_simulation must have only"):
-        circuit.learn_in_simulation(random_stimuli(circuit), 0.02, 4e-4, **options)
-
-
 def test_independent_loop_gives_the_same_spikes_with_a_driver():
     """Forward Euler in the documented order, in plain NumPy, for one sample."""
     atoms = np.random.default_rng(0).random((6, 8))
@@ -162,15 +170,113 @@ def test_independent_loop_gives_the_same_spikes_with_a_driver():
 # ---------------------------------------------------------------- random streams
 
 
-def test_noise_of_a_neuron_does_not_depend_on_others():
-    noise, times = Noise(0.1, seed=1), np.arange(700) * 1e-3
-    whole = noise.values(times, (3, 5))
-    np.testing.assert_array_equal(noise.values(times, (3, 2)), whole[:, :, :2])
-    np.testing.assert_array_equal(noise.values(times, (2, 5)), whole[:, :2])
-    series = whole.reshape(700, -1)
-    correlation = np.corrcoef(series.T) - np.eye(15)
-    assert np.abs(correlation).max() < 5 / np.sqrt(700)
-    np.testing.assert_array_equal(noise.values(times[300:], (3, 5)), whole[300:])
+RANDOM = {
+    "noise": Noise(0.1, seed=1),
+    "white": WhiteNoise(0.1 * 1e-3**0.5, seed=1),
+    "fluctuation": OrnsteinUhlenbeck(0.1, 0.002, seed=1),
+}
+
+
+def injected(drivers, n_samples=3, n_neurons=5, n_steps=700):
+    """Current of a run without stimuli: (n_steps, n_samples, n_neurons)."""
+    dictionaries = [Dictionary("x", np.eye(n_neurons))]
+    circuit = Circuit(RATE, SoftThreshold(0.1), dictionaries, drivers)
+    X = {"x": np.zeros((n_samples, n_neurons))}
+    return circuit.simulate(X, n_steps * 1e-3, 1e-3, record=("current",)).traces["current"]
+
+
+def assert_independent(*series):
+    """No two series are correlated by more than five standard errors."""
+    columns = np.concatenate([x.reshape(len(x), -1) for x in series], axis=1)
+    correlation = np.corrcoef(columns.T) - np.eye(columns.shape[1])
+    # Neighbouring values of the correlated noise count as one in five.
+    assert np.abs(correlation).max() < 5 / np.sqrt(len(columns) / 5)
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_noise_does_not_depend_on_others(name):
+    """Not on the number of neurons and samples, nor on the selected samples, nor on the start."""
+    wave = RANDOM[name]
+    whole = injected([CurrentDriver(wave)])
+    assert_independent(whole)
+    np.testing.assert_allclose(whole.std(), 0.1, rtol=0.1)
+    np.testing.assert_array_equal(injected([CurrentDriver(wave)], n_neurons=2), whole[:, :, :2])
+    np.testing.assert_array_equal(injected([CurrentDriver(wave)], n_samples=2), whole[:, :2])
+    some = injected([CurrentDriver(wave, samples=[2, 0])])
+    np.testing.assert_array_equal(some[:, [0, 2]], whole[:, [0, 2]])
+    assert not some[:, 1].any()
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_equal_seeds_give_independent_noise_in_two_drivers(name):
+    wave = RANDOM[name]
+    first = injected([CurrentDriver(wave)])
+    both = injected([CurrentDriver(wave), CurrentDriver(wave)])
+    assert_independent(first, both - first)
+    assert_independent(*(injected([CurrentDriver(other)]) for other in RANDOM.values()))
+
+
+@pytest.mark.parametrize("samples", [None, [2, 0]])
+@pytest.mark.parametrize("name", RANDOM)
+def test_shared_noise_is_the_same_in_all_samples(name, samples):
+    wave = RANDOM[name]
+    alone = injected([CurrentDriver(wave)], n_samples=1)
+    shared = injected([CurrentDriver(wave, samples=samples, shared=True)])
+    for sample in samples or range(3):
+        np.testing.assert_array_equal(shared[:, sample], alone[:, 0])
+
+
+def test_rows_of_an_array_are_those_of_its_samples():
+    array = np.cos(np.arange(2100.0)).reshape(700, 3, 1)
+    current = injected([CurrentDriver(Array(array, 1e-3))])
+    np.testing.assert_array_equal(current, np.broadcast_to(array, (700, 3, 5)))
+    some = injected([CurrentDriver(Array(array[:, :2], 1e-3), samples=[2, 0])])
+    np.testing.assert_array_equal(some[:, [2, 0]], np.broadcast_to(array[:, :2], (700, 2, 5)))
+    with pytest.raises(ValueError, match="sample"):
+        injected([CurrentDriver(Array(array[:, :2], 1e-3))])
+
+
+@pytest.mark.parametrize("dt", [2e-3, 5e-4])
+def test_variance_of_white_noise_in_the_membrane_follows_the_formula(dt):
+    """sigma^2 / (tau (2 - dt / tau)) for any step, within four standard errors."""
+    n, tau, sigma = 400, RATE.tau, 0.01
+    driver = CurrentDriver(WhiteNoise(sigma, seed=0))
+    circuit = Circuit(RATE, SoftThreshold(10.0), [Dictionary("x", np.eye(n))], [driver])
+    u = circuit.simulate({"x": np.zeros((20, n))}, 10 * tau, dt).state["u"]
+    expected = sigma**2 / (tau * (2 - dt / tau))
+    assert abs(u.var() / expected - 1) < 4 * np.sqrt(2 / u.size)
+    with pytest.raises(ValueError, match="WhiteNoise must be in a run"):
+        WhiteNoise(sigma, seed=0).values(np.arange(2.0), (1, 1))
+
+
+def test_fluctuation_has_its_autocorrelation_from_the_start():
+    tau, n = 0.02, 4000
+    wave = OrnsteinUhlenbeck(0.1, tau, seed=0)
+    x = wave.values(np.arange(3000) * 1e-3, (1, n))[:, 0] / 0.1
+    for start in (0, 2900):
+        for lag in (0, 5, 20, 60):
+            product = x[start] * x[start + lag]
+            error = 4 * np.sqrt((1 + np.exp(-2 * lag * 1e-3 / tau)) / n)
+            assert abs(product.mean() - np.exp(-lag * 1e-3 / tau)) < error
+
+
+def test_pulse_train_is_a_sum_of_pulses():
+    times = np.arange(1000) * 1e-4
+    train = PulseTrain(0.5, 0.002, 0.007, start=0.01, stop=0.05).values(times, (1, 1))
+    begins = [0.01 + i * 0.007 for i in range(6)]
+    pulses = sum(Pulse(0.5, begin, begin + 0.002).values(times, (1, 1)) for begin in begins)
+    np.testing.assert_array_equal(train, pulses)
+    with pytest.raises(ValueError, match="width must be below the period"):
+        PulseTrain(0.5, 0.007, 0.007)
+
+
+def test_frequency_of_a_chirp_is_the_derivative_of_its_phase():
+    chirp, times = Chirp(1.0, 10.0, 50.0, 0.5), np.arange(100_001) * 1e-5
+    crossings = times[:-1][np.diff(np.signbit(chirp.values(times, (1, 1))[:, 0, 0])) != 0]
+    frequency = 0.5 / np.diff(crossings)
+    middle = (crossings[:-1] + crossings[1:]) / 2
+    expected = np.where(middle < 0.5, 10 + 80 * middle, 50.0)
+    np.testing.assert_allclose(frequency[1:], expected[1:], rtol=0.01)
 
 
 @pytest.mark.parametrize("engine", ["numba", "reference", "brian2"])

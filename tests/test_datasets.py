@@ -197,6 +197,30 @@ def test_folder_with_name_of_a_file_is_skipped(tmp_path):
     np.testing.assert_array_equal(load_mnist_folder(folder, verify=False).X_train, alone)
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_files_in_folders_of_their_names_are_found(tmp_path, suffix):
+    folder = write_folder(tmp_path / "own", make_small_arrays(), "{}" + suffix)
+    alone = load_mnist_folder(folder, verify=False)
+    for path in list(folder.iterdir()):
+        inner = path.rename(tmp_path / path.name)
+        path.with_suffix("").mkdir(exist_ok=True)
+        inner.rename(path.with_suffix("") / path.name)
+    found = load_mnist_folder(folder, verify=False)
+    np.testing.assert_array_equal(found.X_train, alone.X_train)
+    for path in folder.rglob("*train-images*"):
+        if path.is_file():
+            path.unlink()
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte \(a folder\)"):
+        load_mnist_folder(folder, verify=False)
+
+
+def test_other_data_are_loaded_by_name_without_verification(tmp_path):
+    folder = write_folder(tmp_path / "own", make_small_arrays())
+    assert "not verified" in load_images(folder, verify=False).name
+    with pytest.raises(DataError, match=r"load_images\(folder, verify=False\).*--no-verify"):
+        load_images(folder)
+
+
 # ---------------------------------------------------------------------------- IDX, invalid files
 
 GOOD = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))

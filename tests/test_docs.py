@@ -29,7 +29,8 @@ def find_snippets(page):
 
 
 def run_script(code, log):
-    """Run code as a script, with its output in a file."""
+    """Run code as a script in the folder of its log, which receives its output."""
+    os.chdir(log.parent)
     with open(log, "w", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -34,6 +34,8 @@ class Eye:
 
 
 CHECKED = [
+    LinkedLCA(n_components=6, batch_size=10, neuron="spiking"),
+    LCACoder(Eye(), neuron="spiking"),
     LinkedLCA(n_components=6, batch_size=10),
     LinkedLCA(n_components=6, batch_size=10, sparse_output=True),
     LCACoder(Eye()),
@@ -41,7 +43,13 @@ CHECKED = [
 ]
 
 
-@parametrize_with_checks(CHECKED)
+def expected_failures(estimator):
+    reason = "mini-batches and initial atoms depend on the number of samples"
+    names = [f"check_sample_weight_equivalence_on_{kind}_data" for kind in ("dense", "sparse")]
+    return dict.fromkeys(names, reason) if isinstance(estimator, LinkedLCA) else {}
+
+
+@parametrize_with_checks(CHECKED, expected_failed_checks=expected_failures)
 def test_estimators_pass_all_sklearn_checks(estimator, check):
     check(estimator)
 

@@ -59,7 +59,7 @@ def test_results_contain_cluster_measures(out):
     codes = ("raw", "single", "linked", "ordinal")
     assert panels == {(code, plane) for code in codes for plane in ("pca", "tsne", "full")}
     assert all(-1 <= fact["silhouette"] <= 1 and 0 <= fact["knn10"] <= 1 for fact in clusters)
-    assert all(fact["n_samples"] == 500 for fact in clusters)
+    assert all(fact["n_samples"] == 200 for fact in clusters)
 
 
 def test_results_contain_driver_strengths(out):

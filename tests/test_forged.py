@@ -116,3 +116,16 @@ def is_rejected_with(path, data, name, value):
 
     path.write_bytes(repacked(data, change))
     return is_rejected(path)
+
+
+@pytest.mark.parametrize("value", ["l1", "", None, True, 1.0, {"list": []}], ids=str)
+def test_unknown_row_scaling_is_rejected(tmp_path, value):
+    model, path = fit_linked([3, 7]), tmp_path / "model"
+    model.row_scaling_ = "unit norm"
+    save(model, path)
+    assert load(path).row_scaling_ == "unit norm"
+    data = path.read_bytes()
+    assert is_rejected_with(path, data, "row_scaling_", value)
+    del model.row_scaling_
+    save(model, path)
+    assert not hasattr(load(path), "row_scaling_")

@@ -225,7 +225,7 @@ def test_sparse_codes_equal_dense_codes(dtype, more):
 def test_sparse_codes_of_spiking_neurons_and_lca_coder():
     X = rows_of("float64", 20)
     for more in ({}, {"neuron": "spiking", "duration": 0.05}):
-        coder = LCACoder(np.eye(30), threshold=0.5, **more)
+        coder = LCACoder(np.eye(30), threshold=0.5, **more).fit(X)
         dense = coder.transform(X)
         codes = coder.set_params(sparse_output=True).transform(X)
         assert isinstance(codes, sparse.csr_array)

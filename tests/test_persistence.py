@@ -287,7 +287,7 @@ def test_circuit_of_schema_2_is_read():
     phi = A.astype(np.float32)
     dictionaries = [X("x", phi[:, :3], 1.0, Hebbian(0.5, 0.9)), X("y", phi[:, 3:], 2.0, None)]
     ordinal = OrdinalDriver(3, mode="linked", gain=0.3, fade=Fade(0.5, 0.6))
-    drivers = [ordinal, CurrentDriver(waveforms.Noise(0.01, 2))]
+    drivers = [ordinal, CurrentDriver(waveforms.Noise(0.01, 2), shared=True)]
     expected = Circuit(RateNeuron(0.02), SoftThreshold(0.1), dictionaries, drivers)
     assert_same_circuit(load(DATA / "circuit_schema2.spikelca"), expected)
 

@@ -9,8 +9,16 @@ import pytest
 from circuits import RATE, SPIKING, random_circuit, random_stimuli
 from sklearn.datasets import load_digits
 
-from spikelca import Circuit, Dictionary, OrdinalDriver, SoftThreshold
+from spikelca import (
+    Circuit,
+    CurrentDriver,
+    Dictionary,
+    OrdinalDriver,
+    SoftThreshold,
+    SpikingNeuron,
+)
 from spikelca.engines.brian2 import Brian2Engine
+from spikelca.model import Sine
 from spikelca.model.atoms import normalise_stacked, stacked_norms
 
 TRAIN, HELD_OUT = slice(0, 1500), slice(1500, 1797)
@@ -38,7 +46,7 @@ def make_circuit(neuron, *widths, drivers=(), seed=0):
 
 def assert_equal(first, second):
     """Check that two results are bit-identical."""
-    for name in ("atoms", "error", "state"):
+    for name in ("atoms", "error_before", "error_after", "traces", "state"):
         one, other = getattr(first, name), getattr(second, name)
         assert one.keys() == other.keys()
         for key in one:
@@ -270,3 +278,139 @@ def test_diverging_learning_raises():
     circuit = random_circuit(SPIKING, wiring="residual")
     with pytest.raises((FloatingPointError, ValueError), match=r"without bound|one spike per step"):
         circuit.learn_in_simulation(random_stimuli(circuit), 0.05, 4e-4, rate=1e200)
+
+
+# ---------------------------------------------------------------- errors and traces
+
+
+@pytest.mark.parametrize("engine", ["numba", "brian2"])
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+def test_errors_are_those_of_the_atoms_before_and_after(neuron, engine):
+    circuit = random_circuit(neuron, wiring="residual")
+    X = random_stimuli(circuit, n_samples=3)
+    _, result = circuit.learn_in_simulation(X, 0.06, 4e-4, engine=engine)
+    start = None
+    for i in range(3):
+        part = {name: x[i : i + 1] for name, x in X.items()}
+        learned, start = circuit.learn_in_simulation(part, 0.06, 4e-4, engine=engine, start=start)
+        for name, x in part.items():
+            for errors, of in ((result.error_before, circuit), (result.error_after, learned)):
+                expected = ((x - of.reconstruct(result.code[i : i + 1], name)) ** 2).sum()
+                assert errors[name][i] == pytest.approx(expected, rel=1e-12)
+        circuit = learned
+
+
+def test_error_before_falls_while_learning(digits):
+    """The mean of 100 presentations, as the error of images that were never presented."""
+    X, _ = digits
+    _, result = make_circuit(SPIKING, 64).learn_in_simulation({"x": X[:400]}, 0.1, 5e-4)
+    means = result.error_before["x"].reshape(4, 100).mean(axis=1)
+    assert means[-1] < 0.7 * means[0]
+    assert (result.error_after["x"] < result.error_before["x"]).mean() > 0.9
+
+
+@pytest.mark.parametrize("engine", ["numba", "brian2"])
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+def test_traces_of_chosen_presentations_are_those_of_single_runs(neuron, engine):
+    """A presentation is a continued run; only its synapses change."""
+    circuit = random_circuit(neuron, wiring="residual", drivers=DRIVERS["current"])
+    X, labels = random_stimuli(circuit, n_samples=4), np.arange(4) % 2
+    spiking = ("v", "spikes") if neuron is SPIKING else ()
+    options = {"presentation": 0.02, "dt": 4e-4, "engine": engine}
+    record = ("u", "a", "s", "r", "current", "weights", *spiking)
+    learned, whole = circuit.learn_in_simulation(
+        X, labels=labels, record=record, every=7, neurons=[2, 5], samples=[3, 1], **options
+    )
+    np.testing.assert_array_equal(whole.presentations, [1, 3])
+    np.testing.assert_allclose(whole.times[1], 0.06 + np.arange(8) * 7 * 4e-4, rtol=1e-12)
+    start, plain = None, circuit
+    for i in range(4):
+        part = {name: x[i : i + 1] for name, x in X.items()}
+        before = plain
+        plain, start = plain.learn_in_simulation(part, labels=labels[i : i + 1], start=start,
+                                                 record=record, **options)  # fmt: skip
+        if i in (1, 3):
+            place = (i - 1) // 2
+            assert whole.traces.keys() == start.traces.keys()
+            for name, trace in whole.traces.items():
+                full = start.traces[name][0, ::7]
+                is_neuron = ":" not in name
+                np.testing.assert_array_equal(trace[place], full[:, [2, 5]] if is_neuron else full)
+            for d in before.dictionaries:
+                weights = whole.traces[f"weights:{d.name}"][place]
+                np.testing.assert_array_equal(weights[0], d.atoms)
+                assert (neuron is SPIKING) == (not np.array_equal(weights[0], weights[-1]))
+            if neuron is SPIKING:
+                kept = np.isin(start.spikes.neuron, [2, 5])
+                own = whole.spikes.sample == i
+                np.testing.assert_array_equal(whole.spikes.neuron[own], start.spikes.neuron[kept])
+                np.testing.assert_array_equal(whole.spikes.step[own], start.spikes.step[kept])
+    for one, other in zip(learned.dictionaries, plain.dictionaries, strict=True):
+        np.testing.assert_array_equal(one.atoms, other.atoms)
+
+
+def test_engines_record_the_same_traces():
+    circuit = random_circuit(SPIKING, wiring="residual", drivers=DRIVERS["linked"])
+    X = random_stimuli(circuit, n_samples=4)
+    options = {"record": ("u", "r", "v", "weights", "spikes"), "every": 9, "samples": [0, 2]}
+    assert_equal(*(
+        circuit.learn_in_simulation(
+            X, 0.02, 4e-4, labels=[0, 1, 0, 1], engine=engine, **options
+        )[1]
+        for engine in ("numba", "brian2")
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "error", "match"), [
+    ({"record": ("p",)}, ValueError, "record must be a sequence of names from"),
+    ({"record": ("u",), "samples": [5]}, ValueError, "samples must be from 0 to 4"),
+    ({"recording": ("u",)}, TypeError, r"only the options .*, got \['recording'\]"),
+])  # fmt: skip
+def test_records_that_cannot_be_made_raise(options, error, match):
+    circuit = random_circuit(RATE, wiring="residual")
+    with pytest.raises(error, match=match):
+        circuit.learn_in_simulation(random_stimuli(circuit), 0.02, 4e-4, **options)
+
+
+def test_weights_are_recorded_in_learning_only():
+    circuit = random_circuit(RATE, wiring="residual")
+    with pytest.raises(ValueError, match="record must be a sequence of names"):
+        circuit.simulate(random_stimuli(circuit), 0.02, 4e-4, record=("weights",))
+
+
+def test_independent_loop_learns_the_same_with_a_driver():
+    """Forward Euler and the plastic step in the documented order, in plain NumPy."""
+    n, m, k, theta, lam, n_steps = 6, 8, 0.02, 0.05, 0.1, 300
+    atoms, X = (np.random.default_rng(0).random(shape) for shape in ((n, m), (4, m)))
+    atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+    driver = CurrentDriver(0.05 + 0.1 * Sine(1.0, 30.0), neurons=[0, 4])
+    circuit = Circuit(SpikingNeuron(10e-3, theta), SoftThreshold(lam), [Dictionary("x", atoms)],
+                      [driver], wiring="residual")  # fmt: skip
+    phi, spikes = atoms.T.copy(), []
+    r, s, v, usage = np.zeros(m), np.zeros(n), np.zeros(n), np.zeros(n)
+    for number, x in enumerate(X):
+        eta, counts = 1 / (usage + 0.03) * theta / (n_steps * k), np.zeros(n)
+        for step in range(n_steps):
+            time = (number * n_steps + step) * k * 10e-3
+            d = np.where(np.isin(range(n), [0, 4]), 0.05 + 0.1 * np.sin(2 * np.pi * 30 * time), 0)
+            u = phi.T @ r + s
+            v = k * np.where((u > lam) | (v > -theta), u - lam, 0) + v
+            r, s = k * (x - r) + r, k * (d - s) + s
+            fired = np.flatnonzero(v >= theta)
+            for j in fired:
+                phi[:, j] += eta[j] * r
+            for j in fired:
+                v[j] -= theta
+                s[j] += theta
+                r = r - phi[:, j] * theta
+                spikes.append((number, j, step))
+            counts[fired] += 1
+        usage = 0.995 * usage + (theta * counts / (n_steps * k)) ** 2
+        phi /= np.linalg.norm(phi, axis=0)
+    learned, result = circuit.learn_in_simulation(
+        {"x": X}, n_steps * k * 10e-3, k * 10e-3, record=("spikes",)
+    )
+    assert len(spikes) > 500
+    assert list(zip(*(column.tolist() for column in result.spikes), strict=True)) == spikes
+    np.testing.assert_allclose(learned.dictionary("x").atoms, phi.T, atol=1e-12)
+    np.testing.assert_allclose(result.usage, usage, rtol=1e-12)

@@ -353,3 +353,7 @@ def test_simulation_is_drawn_with_its_spikes():
     np.testing.assert_allclose(drawn[:, 0], run.spikes.step[own] * 0.4)
     np.testing.assert_array_equal(drawn[:, 1], run.spikes.neuron[own])
     assert len(draw_run(alone, 0.1, "three").axes) == 1
+    images = {"image": np.eye(4)[:1], "from code": np.eye(4)[1:2]}
+    *traces, pictures = draw_run(run, 0.1, "three", images).axes[::-1]
+    assert len(traces) == 2
+    assert [text.get_text() for text in pictures.get_yticklabels()] == list(images)

@@ -335,6 +335,24 @@ def test_single_neuron_fires_the_expected_spikes(transfer, current):
     assert len(fired) <= expected_spikes(problem) <= len(fired) + rise
 
 
+@pytest.mark.parametrize("wave", [0.2, Sine(0.2, 40.0), Noise(0.1, seed=0)])
+@pytest.mark.parametrize("two_sided", [False, True])
+def test_memory_estimate_counts_cells_and_spikes(two_sided, wave, monkeypatch):
+    """Traces to the byte, of ON and OFF cells where codes are signed; spikes by their bound."""
+    circuit = random_circuit(SPIKING, SoftThreshold(0.1, two_sided), drivers=[CurrentDriver(wave)])
+    X, needed = random_stimuli(circuit), []
+    check = spikelca.circuit.simulation.recording_bytes
+    monkeypatch.setattr(
+        spikelca.circuit.simulation,
+        "recording_bytes",
+        lambda problem: needed.append(check(problem)) or needed[-1],
+    )
+    traces = circuit.simulate(X, 0.1, 4e-4, record=("u", "v")).traces
+    assert needed[-1] == sum(trace.nbytes for trace in traces.values())
+    spikes = circuit.simulate(X, 0.1, 4e-4, record=("spikes",)).spikes
+    assert 24 * len(spikes) <= needed[-1]
+
+
 def test_recording_of_years_raises():
     one = Circuit(RATE, SoftThreshold(0.1), [Dictionary("x", np.eye(2))])
     with pytest.raises(MemoryError, match="free memory"):

@@ -31,18 +31,22 @@ PLAIN = [
     IdleAtoms("residual", 17),
     Fade(0.25, 0.5),
     OrdinalDriver(3, 2, "clamp", 0.25, 0.5, 0.125, Fade()),
-    CurrentDriver(waveforms.Constant(0.5), (1, 2), (0,)),
+    CurrentDriver(waveforms.Constant(0.5), (1, 2), (0,), True),
     waveforms.Constant(0.5),
     waveforms.Pulse(0.5, 0.25, 2.0),
     waveforms.Ramp(0.5, 0.25, 2.0),
     waveforms.Sine(0.5, 20.0, 0.25),
     waveforms.Noise(0.5, 3, 0.25),
+    waveforms.WhiteNoise(0.5, 3),
+    waveforms.OrnsteinUhlenbeck(0.5, 0.25, 3, 0.125),
+    waveforms.PulseTrain(0.5, 0.25, 2.0, 0.125, 8.0),
+    waveforms.Chirp(0.5, 20.0, 40.0, 2.0),
     waveforms.Array(np.array([0.5, 0.25]), 0.125),
     waveforms.Sum(waveforms.Constant(0.5), waveforms.Constant(0.25)),
     waveforms.Scaled(waveforms.Constant(0.5), 0.25),
     Dictionary("x", np.eye(2), 0.5),
 ]
-TIMES = {"tau", "start", "stop", "hold", "dt"}
+TIMES = {"tau", "start", "stop", "hold", "dt", "width", "period", "duration"}
 FORMS = {
     bool: {"NumPy bool": np.bool_, "whole number": int, "array of no axis": np.array},
     int: {"int64": np.int64, "uint8": np.uint8, "float": float, "array of no axis": np.array},

@@ -9,7 +9,19 @@ import pytest
 from circuits import RATE, SPIKING, random_circuit, random_stimuli
 
 from spikelca import CurrentDriver, HardThreshold, SoftThreshold
-from spikelca.model.waveforms import Array, Callable, Constant, Noise, Pulse, Ramp, Sine
+from spikelca.model import (
+    Array,
+    Callable,
+    Chirp,
+    Constant,
+    Noise,
+    OrnsteinUhlenbeck,
+    Pulse,
+    PulseTrain,
+    Ramp,
+    Sine,
+    WhiteNoise,
+)
 
 DT = 4e-4
 CURVE = np.cos(np.arange(200.0))
@@ -20,6 +32,8 @@ WAVES = {
     "sine": lambda h: Sine(h, 40.0, phase=0.3),
     "array": lambda h: Array(h * CURVE, DT),
     "function": lambda h: Callable(lambda t: h * np.cos(t / 0.003)),
+    "pulses": lambda h: PulseTrain(h, 0.005, 0.01),
+    "chirp": lambda h: Chirp(h, 20.0, 80.0, 0.02),
     "sum": lambda h: Sine(h, 30.0) + Constant(h / 2),
 }
 KINDS = {"soft": SoftThreshold(0.1, True), "hard": HardThreshold(0.1, True)}
@@ -62,7 +76,10 @@ def test_negated_input_negates_code_or_raises_alike(neuron, kind, wave, dt):
     assert any(failed) or neuron is RATE or dt is None
 
 
-ONE_STEP = {name: make(0.3) for name, make in WAVES.items()} | {"noise": Noise(0.3, seed=1)}
+ONE_STEP = {name: make(0.3) for name, make in WAVES.items()} | {
+    "noise": Noise(0.1, seed=1), "white": WhiteNoise(0.1 * DT**0.5, seed=1),
+    "fluctuation": OrnsteinUhlenbeck(0.1, 0.01, seed=1),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("engine", ["numba", "reference", "brian2"])
@@ -70,7 +87,7 @@ ONE_STEP = {name: make(0.3) for name, make in WAVES.items()} | {"noise": Noise(0
 def test_one_step_is_the_first_of_many(neuron, engine):
     some = [[0, 2], None]
     alone = [[CurrentDriver(wave, [1, 4])] for wave in ONE_STEP.values()]
-    all_at_once = [CurrentDriver(w, [i], some[i % 2]) for i, w in enumerate(ONE_STEP.values())]
+    all_at_once = [CurrentDriver(w, [i % 11], some[i % 2]) for i, w in enumerate(ONE_STEP.values())]
     for drivers in [all_at_once, *(alone if engine != "brian2" else [])]:
         circuit = random_circuit(neuron, drivers=drivers)
         X = random_stimuli(circuit, n_samples=3)
@@ -79,6 +96,6 @@ def test_one_step_is_the_first_of_many(neuron, engine):
             for n in (1, 2)
         )
         assert len(one.times) == 1
-        assert one.traces["current"].any()
+        assert two.traces["current"].any()
         np.testing.assert_array_equal(one.traces["current"], two.traces["current"][:1])
         np.testing.assert_array_equal(one.state["u"], two.traces["u"][1])

@@ -80,7 +80,7 @@ def inference_circuit(model: LCACoder | LinkedLCA) -> Circuit:
     if isinstance(model, LinkedLCA):
         return model.circuit_.without_drivers().observe("x")
     atoms = np.asarray(model.dictionary, dtype=np.float32)
-    return Circuit(RateNeuron(), SoftThreshold(model.threshold), [Dictionary("x", atoms)])
+    return Circuit(RateNeuron(), SoftThreshold(model.threshold_), [Dictionary("x", atoms)])
 
 
 def time_threads(problem: LassoProblem, quick: bool) -> Iterator[Row]:

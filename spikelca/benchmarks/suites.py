@@ -33,7 +33,10 @@ PACKAGES = ("spikelca", "numpy", "numba", "scikit-learn", "spams-bin", "celer", 
 
 
 def run_benchmark(
-    suites: Sequence[str] | None = None, quick: bool = False, data: str = "digits"
+    suites: Sequence[str] | None = None,
+    quick: bool = False,
+    data: str = "digits",
+    verify: bool = True,
 ) -> dict[str, Any]:
     """Run benchmark suites.
 
@@ -45,6 +48,8 @@ def run_benchmark(
         Whether to use small problems and few rounds, without targets.
     data : {"digits", "mnist"} or path
         Data set, see `spikelca.datasets.load_images`.
+    verify : bool, default=True
+        Whether the files of a folder must be those of MNIST.
 
     Returns
     -------
@@ -60,8 +65,8 @@ def run_benchmark(
     chosen = list(SUITES if suites is None else suites)
     unknown = [name for name in chosen if name not in SUITES]
     if unknown or not chosen:
-        raise ValueError(f"`suites` must be among {SUITES}, got {chosen}.")
-    images = load_images(data)
+        raise ValueError(f"`suites` must be from {', '.join(SUITES)}, got {unknown or 'none'}.")
+    images = load_images(data, verify)
     X_train, X_test = (np.array(X, np.float32) for X in (images.X_train, images.X_test))
     if quick:
         X_train, X_test = X_train[:5000], X_test[:500]

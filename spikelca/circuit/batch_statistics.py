@@ -59,6 +59,8 @@ class BatchSums:
         ``sum a (x) r`` of every modality that learns.
     stimulus_energy, error : mapping of modality to float
         ``sum |x|^2`` and ``sum |r|^2``.
+    largest_norm : mapping of modality to float
+        Largest ``|x|``.
     n_active : int
         Number of active neurons, summed over the samples.
     """
@@ -67,6 +69,7 @@ class BatchSums:
     correlation: Mapping[str, FloatArray]
     stimulus_energy: Mapping[str, float]
     error: Mapping[str, float]
+    largest_norm: Mapping[str, float]
     n_active: int
 
     def __add__(self, later: BatchSums) -> BatchSums:
@@ -75,6 +78,7 @@ class BatchSums:
             _add_mappings(self.correlation, later.correlation),
             _add_mappings(self.stimulus_energy, later.stimulus_energy),
             _add_mappings(self.error, later.error),
+            {name: max(n, later.largest_norm[name]) for name, n in self.largest_norm.items()},
             self.n_active + later.n_active,
         )
 
@@ -176,12 +180,18 @@ def sum_block(block: EncodedBlock, learn: Sequence[str]) -> BatchSums:
         {name: block.code.T @ block.residual[name] for name in learn},
         {name: _sum_of_squares(X) for name, X in block.stimuli.items()},
         {name: _sum_of_squares(r) for name, r in block.residual.items()},
+        {name: largest_norm(X) for name, X in block.stimuli.items()},
         int(np.count_nonzero(block.code)),
     )
 
 
 def _sum_of_squares(X: FloatArray) -> float:
     return float(np.einsum("ij,ij->", X, X))
+
+
+def largest_norm(X: FloatArray) -> float:
+    """Compute the largest norm of a row, in float64."""
+    return float(np.sqrt(np.einsum("ij,ij->i", X, X, dtype=np.float64).max()))
 
 
 def make_statistics(

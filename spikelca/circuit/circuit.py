@@ -26,7 +26,7 @@ from spikelca.circuit.batch_statistics import BatchStatistics, make_statistics
 from spikelca.circuit.compile import apply_drivers, make_inputs
 from spikelca.circuit.dictionary_update import EligibleSamples, eligible_samples, update_atoms
 from spikelca.circuit.encoding import encode_in_chunks
-from spikelca.circuit.online import run_online
+from spikelca.circuit.online import check_rules, run_online
 from spikelca.circuit.simulation import prepare_run, run_simulation, static_drivers
 from spikelca.engines import (
     DEFAULT_WINDOW,
@@ -121,7 +121,7 @@ class Circuit:
         object.__setattr__(self, "drivers", _as_tuple("drivers", self.drivers, Driver))
         if self.wiring not in _WIRINGS:
             raise ValueError(f"wiring must be one of {_WIRINGS}, got {self.wiring!r}.")
-        check_dictionaries(self.dictionaries)
+        check_dictionaries(self.dictionaries, self.transfer.two_sided)
         for driver in self.drivers:
             driver.check(self.n_neurons, self.transfer)
         _check_type("idle", self.idle, IdleAtoms, "IdleAtoms(...)")
@@ -492,6 +492,7 @@ class Circuit:
         statistics: BatchStatistics,
         eligible: EligibleSamples,
         rng: np.random.Generator | None,
+        batch_size: int | None = None,
     ) -> Circuit:
         """Take the step of `learn_step` from the statistics of a batch.
 
@@ -500,7 +501,7 @@ class Circuit:
         """
         assert self.plasticity is not None
         atoms, state = update_atoms(
-            self.dictionaries, statistics, self.plasticity, self.idle, eligible, rng
+            self.dictionaries, statistics, self.plasticity, self.idle, eligible, rng, batch_size
         )
         dictionaries = tuple(
             d._with_atoms(phi) for d, phi in zip(self.dictionaries, atoms, strict=True)
@@ -622,14 +623,16 @@ class Circuit:
         labels : (n_samples,) int, optional
         engine : {"numba", "brian2"} or Engine, default="numba"
         **options
-            ``window``, ``record=("spikes",)``, ``start`` and ``t_start`` as in `simulate`.
+            ``window``, ``record``, ``every``, ``neurons``, ``start`` and ``t_start`` as in
+            `simulate`; ``record`` can contain "weights", too. ``samples`` are the presentations to
+            record (default: all).
 
         Returns
         -------
         circuit : Circuit
             With the learned atoms and H, from which a further call continues.
         result : OnlineResult
-            Codes, errors and spikes of the presentations, and the final state.
+            Codes, errors, traces and spikes of the presentations, and the final state.
 
         Raises
         ------
@@ -640,6 +643,7 @@ class Circuit:
             inputs.
         """
         assert self.plasticity is not None
+        check_rules(self.dictionaries)
         learned, result = run_online(
             self._compile_static(stimuli, labels),
             self.dictionaries,

@@ -95,7 +95,7 @@ def expand_on_off(problem: Problem) -> Problem:
         coupling=Coupling(np.block([[G, -G], [-G, G]])),
         current=np.hstack([d, -d]),
         allowed=None if allowed is None else np.hstack([allowed, allowed]),
-        waveform=None if waveform is None else np.concatenate([waveform, -waveform], axis=2),
+        waveform=None if waveform is None else waveform.with_off_cells(),
         record=replace(record, neurons=np.concatenate([neurons, neurons + problem.n_neurons])),
     )
 

@@ -30,6 +30,7 @@ def update_atoms(
     idle: IdleAtoms,
     eligible: EligibleSamples,
     rng: np.random.Generator | None,
+    batch_size: int | None = None,
 ) -> tuple[list[FloatArray], PlasticityState]:
     """Compute the atoms of every dictionary and the state of the rule after one batch.
 
@@ -43,6 +44,8 @@ def update_atoms(
         Returns (n_samples, n_neurons) bool, or None.
     rng : numpy Generator, optional
         Draws new atoms; if None, idle atoms are not re-initialised.
+    batch_size : int, optional
+        Number of samples to which the decay of the rule refers (default: those of the batch).
 
     Returns
     -------
@@ -53,7 +56,7 @@ def update_atoms(
     plastic = [d for d in observed if d.name in statistics.sums.correlation]
     if not plastic:
         return [d.atoms for d in dictionaries], replace(state, redrawn=0)
-    decay = max(d.plasticity.decay for d in plastic if d.plasticity is not None)
+    decay = batch_decay(plastic, statistics.n_samples, batch_size)
     state = state.update(statistics.sums.activity, decay)
     old, atoms = observed_atoms(observed, len(dictionaries)), {}
     for d in plastic:
@@ -62,6 +65,9 @@ def update_atoms(
         atoms[d.name] = d.plasticity.step(old[d.name], correlation, state.usage)
     if rng is not None:
         state = _reinitialise_idle(atoms, statistics, state, idle, eligible, rng)
+    for d in plastic:  # new atoms may have negative values
+        if d.plasticity is not None and d.plasticity.non_negative:
+            atoms[d.name] = np.abs(atoms[d.name])
     normalised = normalise_stacked(
         [atoms[d.name] for d in plastic],
         [d.weight for d in plastic],
@@ -69,6 +75,12 @@ def update_atoms(
     )
     atoms.update(zip(atoms, normalised, strict=True))
     return [atoms.get(d.name, d.atoms) for d in dictionaries], state
+
+
+def batch_decay(plastic: Sequence[Dictionary], n_samples: int, batch_size: int | None) -> float:
+    """Return the decay of H over a batch, ``decay ** (n_samples / batch_size)``."""
+    decay = max(d.plasticity.decay for d in plastic if d.plasticity is not None)
+    return decay if batch_size is None else decay ** (n_samples / batch_size)
 
 
 def eligible_samples(

@@ -11,14 +11,16 @@ import numpy as np
 from spikelca.circuit.compile import needs_on_off
 from spikelca.circuit.simulation import (
     add_currents,
+    announce_long_run,
     check_saturation,
     prepare_run,
     read_start,
+    select_spikes,
     set_initial_state,
 )
 from spikelca.engines import Engine, OnlineResult, OnlineRule, Problem, State
 from spikelca.model.dictionary import Dictionary
-from spikelca.model.drivers import Driver
+from spikelca.model.drivers import CurrentDriver, Driver
 from spikelca.model.inputs import PoissonInput
 from spikelca.model.plasticity import Activity, Hebbian, PlasticityState
 
@@ -27,8 +29,8 @@ from spikelca.model.plasticity import Activity, Hebbian, PlasticityState
 class Presentations(Sequence[Problem]):
     """The problems of the presentations of a run, made when they are needed.
 
-    Time and time-varying currents continue from one presentation to the next. An index into the
-    samples of a driver is the number of a presentation.
+    Time and time-varying currents continue from one presentation to the next, and so does the noise
+    of each driver. An index into the samples of a driver is the number of a presentation.
 
     Parameters
     ----------
@@ -52,23 +54,63 @@ class Presentations(Sequence[Problem]):
         assert clock is not None
         clock = replace(clock, first_step=clock.first_step + number * clock.n_steps)
         problem = add_currents(self.problem, clock, self.drivers).select(np.array([number]))
-        record = replace(problem.record, samples=np.zeros(0, np.int64))
+        # The only sample of this problem is recorded, or none.
+        record = self.problem.record
+        is_recorded = number in record.samples and bool(set(record.names) - {"spikes"})
+        record = replace(record, samples=np.zeros(int(is_recorded), np.int64))
         return set_initial_state(replace(problem, record=record), self.start)
 
 
-ONLINE_OPTIONS = ("window", "record", "t_start")
+ONLINE_OPTIONS = ("window", "record", "every", "neurons", "samples", "t_start")
+
+
+def check_rules(dictionaries: Sequence[Dictionary]) -> None:
+    """Raise NotImplementedError for a rule that plastic synapses of a simulation do not have."""
+    if any(d.plasticity is not None and d.plasticity.non_negative for d in dictionaries):
+        raise NotImplementedError(
+            "Learning in simulation is not supported for Hebbian(non_negative=True). Use "
+            "Hebbian(), or Circuit.learn_step."
+        )
+
+
+def check_plastic(problem: Problem) -> None:
+    """Raise an error for circuits whose synapses cannot learn in a simulation, see `run_online`."""
+    if not problem.residual_wiring:
+        raise ValueError(
+            "wiring must be 'residual' for learning in simulation, got 'lateral'. Synapses learn "
+            "from residual neurons: use Circuit(..., wiring='residual')."
+        )
+    if needs_on_off(problem):
+        raise NotImplementedError(
+            "Learning in simulation is not supported for spiking neurons with signed codes: the "
+            "synapses of their ON and OFF cells would diverge. Use a one-sided transfer, or "
+            "RateNeuron."
+        )
+    poisson_inputs = [p.name for p in problem.inputs if isinstance(p.input_kind, PoissonInput)]
+    if poisson_inputs:
+        raise NotImplementedError(
+            f"Learning in simulation is not supported for PoissonInput, got {poisson_inputs}. Use "
+            "AnalogInput or SpikingResidual."
+        )
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Raise ValueError for an option of `Circuit.simulate` that has no effect in learning."""
-    unsupported = [name for name in options if name not in ONLINE_OPTIONS]
-    names = [name for name in options.get("record", ()) if name != "spikes"]
-    if unsupported or names:
-        raise ValueError(
-            "learn_in_simulation must have only the options window, record=('spikes',), start and "
-            f"t_start, got {unsupported or f'record={names}'}. Use circuit.simulate with the "
-            "learned circuit to record traces."
+    """Raise TypeError for an option that does not exist."""
+    unknown = [name for name in options if name not in ONLINE_OPTIONS]
+    if unknown:
+        raise TypeError(
+            f"learn_in_simulation must have only the options {(*ONLINE_OPTIONS, 'start')}, got "
+            f"{unknown}."
         )
+
+
+def select_recorded(result: OnlineResult, run: Problem) -> OnlineResult:
+    """Return a result with the spikes of recorded neurons and presentations, and their indices."""
+    spikes, record = result.spikes, run.record
+    if spikes is not None:
+        spikes = select_spikes(spikes, record, run.n_samples, run.n_neurons)
+    recorded = np.unique(record.samples) if result.traces else record.samples[:0]
+    return replace(result, spikes=spikes, presentations=recorded)
 
 
 def run_online(
@@ -97,30 +139,16 @@ def run_online(
     engine.check(problem)
     # `Hebbian` checks the rate and the decay.
     rule = Hebbian(rate, decay)
-    if not problem.residual_wiring:
-        raise ValueError(
-            "wiring must be 'residual' for learning in simulation, got 'lateral'. Synapses learn "
-            "from residual neurons: use Circuit(..., wiring='residual')."
-        )
-    if needs_on_off(problem):
-        raise NotImplementedError(
-            "Learning in simulation is not supported for spiking neurons with signed codes: the "
-            "synapses of their ON and OFF cells would diverge. Use a one-sided transfer, or "
-            "RateNeuron."
-        )
-    poisson_inputs = [p.name for p in problem.inputs if isinstance(p.input_kind, PoissonInput)]
-    if poisson_inputs:
-        raise NotImplementedError(
-            f"Learning in simulation is not supported for PoissonInput, got {poisson_inputs}. Use "
-            "AnalogInput or SpikingResidual."
-        )
+    check_plastic(problem)
     check_options(options)
     first = read_start(start)
-    time = replace(first, arrays={})
-    run = prepare_run(problem, drivers, True, presentation, dt, start=time, **options)
+    options["start"] = replace(first, arrays={})
+    run = prepare_run(problem, drivers, True, presentation, dt, learns=True, **options)
     assert run.clock is not None
+    announce_long_run(run.clock, run.neuron.tau)
     without_currents = replace(run, current=problem.current, waveform=None)
-    presentations = Presentations(without_currents, drivers, first)
+    continued = [replace(d, shared=True) if isinstance(d, CurrentDriver) else d for d in drivers]
+    presentations = Presentations(without_currents, continued, first)
     if run.waveform is not None:
         for each in presentations:
             check_saturation(each)
@@ -128,6 +156,7 @@ def run_online(
     rates = np.array([rule.rate if plastic[p.name] else 0.0 for p in run.inputs])
     result = engine.learn_online(presentations, OnlineRule(rates, rule.decay, state.usage))
     end_step = run.clock.first_step + len(presentations) * run.clock.n_steps
+    result = select_recorded(result, run)
     result = replace(result, state=State(result.state, end_step, run.clock.dt))
     dtype = dictionaries[0].atoms.dtype
     learned = tuple(

@@ -11,13 +11,15 @@ so the strongest drive and the largest input are checked, and the default step a
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from spikelca.circuit.compile import expand_on_off, merge_on_off, needs_on_off
 from spikelca.engines import (
@@ -32,13 +34,15 @@ from spikelca.engines import (
     Spikes,
     State,
 )
+from spikelca.engines.currents import TimeVaryingCurrent
 from spikelca.engines.problem import InputPopulation
 from spikelca.model.drivers import CurrentDriver, Driver
 from spikelca.model.neurons import SpikingNeuron
 from spikelca.model.transfer import HardThreshold, SoftThreshold
-from spikelca.model.waveforms import Waveform
+from spikelca.model.waveforms import Constant, Waveform
 from spikelca.utils.system import available_bytes, format_bytes
 from spikelca.utils.validation import (
+    FloatArray,
     as_float,
     check_finite,
     check_indices,
@@ -48,6 +52,9 @@ from spikelca.utils.validation import (
 
 MAX_TIME_ERROR = 1e-6
 """Largest difference between the start of a run and a multiple of dt, as a fraction of dt."""
+
+LONG_RUN = 2000.0
+"""Duration in units of tau from which a run is announced: codes settle within 100 tau."""
 
 MAX_STEP_REDUCTIONS = 8
 """Maximum number of times that the default step is shortened for high waveforms."""
@@ -76,11 +83,27 @@ def run_simulation(
     engine.check(problem)
     run = prepare_run(problem, drivers, engine.float64_only, duration, dt, **options)
     assert run.clock is not None
-    response = set_time(select_spikes(engine.simulate(run), run.record), run.clock)
+    announce_long_run(run.clock, problem.neuron.tau)
+    response = engine.simulate(run)
+    if response.spikes is not None:
+        spikes = select_spikes(response.spikes, run.record, run.n_samples, run.n_neurons)
+        response = replace(response, spikes=spikes)
+    response = set_time(response, run.clock)
     n_recorded = len(run.record.neurons) // (2 if needs_on_off(problem) else 1)
     neurons, samples = run.record.neurons[:n_recorded], run.record.samples
     response = replace(response, neurons=neurons, samples=samples)
     return merge_on_off(response, problem.astype(np.float64)) if needs_on_off(problem) else response
+
+
+def announce_long_run(clock: Clock, tau: float) -> None:
+    """Warn before a run that is so long that its duration may be in another unit."""
+    duration = clock.n_steps * clock.dt
+    if duration > LONG_RUN * tau:
+        warnings.warn(
+            f"The run takes {clock.n_steps} steps: a duration of {duration:g} s is "
+            f"{duration / tau:.0f} tau. Times are in seconds: 100 ms is 0.1.",
+            stacklevel=4,
+        )
 
 
 def prepare_run(
@@ -102,7 +125,9 @@ def prepare_run(
     dt = state.dt if dt is None else dt
     run = add_clock(problem, duration, dt, drivers, partial(find_first_step, state, t_start))
     run = set_recording(run, **recording)
-    return set_initial_state(expand_on_off(run) if needs_on_off(run) else run, state)
+    run = expand_on_off(run) if needs_on_off(run) else run
+    check_memory(run)
+    return set_initial_state(run, state)
 
 
 def read_start(start: Any) -> State:
@@ -142,15 +167,13 @@ def find_first_step(state: State, t_start: Any | None, dt: float) -> int:
     return step
 
 
-def select_spikes(response: Response, record: Record) -> Response:
-    """Return a response with the spikes of the recorded neurons and samples only."""
-    spikes, counts = response.spikes, response.counts
-    is_complete = counts is not None and counts.shape == (len(record.samples), len(record.neurons))
-    if spikes is None or is_complete:
-        return response
+def select_spikes(spikes: Spikes, record: Record, n_samples: int, n_neurons: int) -> Spikes:
+    """Return the spikes of the recorded neurons and samples only."""
+    if (len(record.samples), len(record.neurons)) == (n_samples, n_neurons):
+        return spikes
     is_recorded = np.isin(spikes.sample, record.samples) & np.isin(spikes.neuron, record.neurons)
     sample, neuron, step = (values[is_recorded] for values in spikes)
-    return replace(response, spikes=Spikes(sample, neuron, step))
+    return Spikes(sample, neuron, step)
 
 
 def set_time(response: Response, clock: Clock) -> Response:
@@ -201,17 +224,42 @@ def add_clock(
 
 def add_currents(problem: Problem, clock: Clock, drivers: Sequence[Driver]) -> Problem:
     """Add a clock and the currents of each `CurrentDriver` at its times to a problem."""
-    current, waveform = problem.current, None
-    for driver in drivers:
-        if isinstance(driver, CurrentDriver):
-            d = driver.current_at(clock.times, problem.n_samples, problem.n_neurons)
-            if len(d) == 1 and clock.n_steps > 1:
-                current = current + d[0]
-            else:
-                waveform = d if waveform is None else waveform + d
-    if waveform is not None:
-        waveform = waveform.astype(problem.dtype)
+    current, size = problem.current, (problem.n_samples, problem.n_neurons)
+    varying = []
+    for number, driver in enumerate(drivers):
+        if isinstance(driver, CurrentDriver) and isinstance(driver.waveform, Constant):
+            current = current + driver.current_at(np.zeros(1), *size)[0]
+        elif isinstance(driver, CurrentDriver):
+            varying.append((number, driver))
+    waveform = compile_waveform(varying, clock, size, problem.dtype) if varying else None
     return replace(problem, clock=clock, current=current, waveform=waveform)
+
+
+def compile_waveform(
+    drivers: Sequence[tuple[int, CurrentDriver]],
+    clock: Clock,
+    size: tuple[int, int],
+    dtype: np.dtype[Any],
+) -> TimeVaryingCurrent:
+    """Compile the sum of time-varying drivers, each with its number in the circuit.
+
+    The last value is computed here, so that an array that is too short raises before the run.
+    """
+
+    def compute(start: int, stop: int, rows: NDArray[np.int64] | None) -> FloatArray:
+        times = clock.times_of(start, stop)
+        return reduce(
+            add,
+            (
+                driver.current_at(times, *size, dt=clock.dt, driver=number, rows=rows)
+                for number, driver in drivers
+            ),
+        ).astype(dtype, copy=False)
+
+    per_sample = any(driver.per_sample for _, driver in drivers)
+    shape = (clock.n_steps, size[0] if per_sample else 1, size[1])
+    compute(clock.n_steps - 1, clock.n_steps, np.zeros(1, np.int64) if per_sample else None)
+    return TimeVaryingCurrent(compute, shape)
 
 
 def resolution_of(driver: Driver) -> float:
@@ -249,10 +297,14 @@ def set_recording(
     neurons: ArrayLike | None = None,
     samples: ArrayLike | None = None,
     window: float = DEFAULT_WINDOW,
+    learns: bool = False,
 ) -> Problem:
-    """Add the recording to a problem, after checking that it fits into memory."""
+    """Check the recording and add it to a problem.
+
+    With ``learns``, the synapses are plastic, and weights can be recorded.
+    """
     assert problem.clock is not None
-    names = recordable_names(problem)
+    names = (*recordable_names(problem), "weights") if learns else recordable_names(problem)
     unknown = [name for name in record if name not in names]
     if unknown or isinstance(record, str):
         raise ValueError(f"record must be a sequence of names from {names}, got {record!r}.")
@@ -267,9 +319,7 @@ def set_recording(
         check_indices(samples, problem.n_samples, "samples"),
         window,
     )
-    run = replace(problem, record=recording)
-    check_memory(run)
-    return run
+    return replace(problem, record=recording)
 
 
 def recordable_names(problem: Problem) -> tuple[str, ...]:
@@ -300,6 +350,8 @@ def recording_bytes(problem: Problem) -> int:
     for name in record.names:
         if name == "r":
             n_values += len(record.samples) * sum(p.atoms.shape[1] for p in problem.inputs)
+        elif name == "weights":
+            n_values += len(record.samples) * sum(p.atoms.size for p in problem.inputs)
         elif name != "spikes":
             n_values += len(record.samples) * len(record.neurons)
     traces = n_values * record.n_times(problem.clock) * problem.dtype.itemsize
@@ -307,14 +359,16 @@ def recording_bytes(problem: Problem) -> int:
 
 
 def expected_spikes(problem: Problem) -> int:
-    """Compute an upper bound on the number of spikes, from the drive or the energy."""
+    """Compute an upper bound on the number of spikes of one-sided codes: drive or energy."""
     assert problem.clock is not None
     assert isinstance(problem.neuron, SpikingNeuron)
     lam, soft = problem.transfer.threshold, isinstance(problem.transfer, SoftThreshold)
     total = problem.drive() + problem.current
-    charges = (np.abs(total) if problem.transfer.two_sided else total) - (lam if soft else 0.0)
+    if problem.waveform is not None:
+        total = total + problem.waveform.bounds()[1]
+    charges = total - (lam if soft else 0.0)
     activity = np.maximum(charges, 0.0).sum(axis=1)
-    if soft and not problem.current.any():
+    if soft and problem.waveform is None and not problem.current.any():
         # At the optimum lam |a|_1 <= |x|^2 / 2.
         activity = np.minimum(activity, problem.stimulus_energy() / (2 * lam))
     spikes = activity.sum() / problem.neuron.quantum * problem.clock.dt / problem.neuron.tau
@@ -372,7 +426,8 @@ def max_drive(problem: Problem) -> float:
     two_sided = problem.transfer.two_sided
     total = problem.drive() + problem.current
     if problem.waveform is not None:
-        low, high = total + problem.waveform.min(axis=0), total + problem.waveform.max(axis=0)
+        lowest, highest = problem.waveform.bounds()
+        low, high = total + lowest, total + highest
         total = np.maximum(high, -low) if two_sided else high
     elif two_sided:
         total = np.abs(total)

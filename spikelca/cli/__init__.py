@@ -7,6 +7,6 @@ replaced atomically, so that Ctrl-C leaves no half-written file.
 
 from __future__ import annotations
 
-from spikelca.cli.main import DONE, FAILED, USAGE, main, make_parser
+from spikelca.cli.main import DONE, FAILED, INTERRUPTED, USAGE, main, make_parser
 
-__all__ = ["DONE", "FAILED", "USAGE", "main", "make_parser"]
+__all__ = ["DONE", "FAILED", "INTERRUPTED", "USAGE", "main", "make_parser"]

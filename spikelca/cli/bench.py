@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from spikelca.cli.common import Commands
+from spikelca.cli.common import Commands, add_no_verify
 
 EXAMPLES = """\
 examples:
@@ -32,6 +32,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
         default="digits",
         help="'digits', 'mnist', or a folder of IDX files (default: digits)",
     )
+    add_no_verify(command)
     option("--json", type=Path, metavar="FILE.json", help="file for the results")
     return command
 
@@ -41,12 +42,14 @@ def run(arguments: argparse.Namespace) -> None:
     import json
 
     from spikelca.benchmarks.suites import format_benchmark, run_benchmark
-    from spikelca.cli.files import check_suffix
+    from spikelca.cli.files import check_output, check_suffix
     from spikelca.utils.atomic_write import write_text
 
     if arguments.json is not None:
-        check_suffix(arguments.json, (".json",))
-    results = run_benchmark(arguments.suite, arguments.quick, arguments.data)
+        check_output(check_suffix(arguments.json, (".json",)), [arguments.data])
+    results = run_benchmark(
+        arguments.suite, arguments.quick, arguments.data, not arguments.no_verify
+    )
     print(format_benchmark(results))
     if arguments.json is not None:
         write_text(arguments.json, json.dumps(results, indent=1) + "\n")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,19 +15,61 @@ Commands = Any
 
 DATA_HELP = (
     "images, one per row: FILE.npy, FILE.npz (FILE.npz:KEY if it contains several arrays), "
-    "FILE.csv, an IDX file, 'digits' or 'mnist'; out of core: FOLDER.zarr or a folder of .npy "
-    "files"
+    "FILE.csv (also .tsv, .txt), an IDX file, 'digits' or 'mnist'; out of core: FOLDER.zarr or a "
+    "folder of .npy files"
 )
 SCHEDULER_HELP = (
     "Dask workers: address of a scheduler, or local:N for N processes on this machine "
     "(default: none)"
 )
-SCALE_HELP = "do not scale the rows (default: scale each row to unit norm)"
+SCALE_HELP = "do not scale the rows (default: as in training, or each row to unit norm)"
 
 
 def add_quiet(command: argparse.ArgumentParser) -> None:
     """Add ``--quiet``."""
     command.add_argument("--quiet", action="store_true", help="print results and errors only")
+
+
+def add_table(command: argparse.ArgumentParser) -> None:
+    """Add the options of text files: ``--header``, ``--no-header`` and ``--index``."""
+    option = command.add_mutually_exclusive_group().add_argument
+    option("--header", action="store_true", help="the first line of text files is a header")
+    option("--no-header", action="store_true", help="the first line of text files is a sample")
+    command.add_argument(
+        "--index", action="store_true", help="leave out the first column of text files"
+    )
+
+
+def table_options(arguments: argparse.Namespace, sources: Sequence[str]) -> dict[str, bool | None]:
+    """Return the parameters of `spikelca.datasets.read_csv` from the options.
+
+    Raises
+    ------
+    ValueError
+        If there are options and no text file.
+    """
+    from spikelca.cli.files import TABLE_SUFFIXES
+
+    given = [name for name in ("header", "no_header", "index") if getattr(arguments, name)]
+    if given and not any(Path(name).suffix.lower() in TABLE_SUFFIXES for name in sources):
+        raise ValueError(
+            f"--{given[0].replace('_', '-')} requires a text file ({', '.join(TABLE_SUFFIXES)}), "
+            f"got {' '.join(sources)}. Leave the option out."
+        )
+    is_given = arguments.header or arguments.no_header
+    return {"header": arguments.header if is_given else None, "index": arguments.index}
+
+
+def scales_rows(arguments: argparse.Namespace, model: Any = None) -> bool:
+    """Whether to scale rows to unit norm: by ``--no-scale``, or as the model was trained."""
+    return not arguments.no_scale and getattr(model, "row_scaling_", "") != "none"
+
+
+def add_no_verify(command: argparse.ArgumentParser) -> None:
+    """Add ``--no-verify``."""
+    command.add_argument(
+        "--no-verify", action="store_true", help="accept IDX files of other data than MNIST"
+    )
 
 
 def add_scheduler(command: argparse.ArgumentParser) -> None:
@@ -57,9 +101,22 @@ def add_neuron(command: argparse.ArgumentParser, default: str) -> None:
     )
 
 
+def set_neuron(circuit: Circuit, kind: str) -> Circuit:
+    """Return the circuit with a neuron of this kind; one of the circuit's kind stays as it is."""
+    from spikelca import RateNeuron, SpikingNeuron
+
+    neuron_type = SpikingNeuron if kind == "spiking" else RateNeuron
+    if isinstance(circuit.neuron, neuron_type):
+        return circuit
+    changed: Circuit = circuit._replace(neuron=neuron_type())
+    return changed
+
+
 def make_printer(arguments: argparse.Namespace) -> Any:
-    """Return ``print``, or with ``--quiet`` a function that prints nothing."""
-    return (lambda _: None) if arguments.quiet else print
+    """Return a function that prints above progress bars, or nothing with ``--quiet``."""
+    from tqdm import tqdm
+
+    return (lambda _: None) if arguments.quiet else tqdm.write
 
 
 def inference_circuit(model: Any) -> Circuit:

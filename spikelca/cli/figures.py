@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from spikelca.engines import Response
-from spikelca.plotting import draw_membrane, draw_raster
+from spikelca.plotting import draw_membrane, draw_raster, draw_recall
 from spikelca.plotting.traces import MAX_COLOURED
 from spikelca.utils.atomic_write import write_atomic
 from spikelca.utils.validation import FloatArray
 
 
-def draw_run(response: Response, threshold: float, title: str) -> Figure:
+def draw_run(
+    response: Response, threshold: float, title: str, images: Mapping[str, FloatArray] | None = None
+) -> Figure:
     """Draw the membrane potentials of the first sample, and its spikes below if recorded.
 
     Parameters
@@ -26,6 +30,8 @@ def draw_run(response: Response, threshold: float, title: str) -> Figure:
         Threshold lam, drawn dashed.
     title : str
         Title of the figure.
+    images : mapping of str to (1, n_pixels), optional
+        Images to draw on the right, by their names.
 
     Returns
     -------
@@ -33,7 +39,12 @@ def draw_run(response: Response, threshold: float, title: str) -> Figure:
     """
     u, spikes = response.traces["u"][:, 0], response.spikes
     figure = Figure(figsize=(8.0, 3.4 if spikes is None else 6.0), layout="constrained")
-    axes = figure.subplots(1 if spikes is None else 2, 1, squeeze=False, sharex=True)[:, 0]
+    part: Any = figure
+    if images is not None:
+        parts: Any = figure.subfigures(1, 2, width_ratios=(5, 1))
+        draw_recall(list(images.values()), list(images), ax=parts[1].subplots())
+        part = parts[0]
+    axes = part.subplots(1 if spikes is None else 2, 1, squeeze=False, sharex=True)[:, 0]
     draw_membrane(response.times, u, axes[0], threshold=threshold, title=title)
     if spikes is not None and response.clock is not None:
         axes[0].set_xlabel("")

@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from spikelca.cli.common import Commands
+from spikelca.cli.common import Commands, add_table, table_options
 
 EXAMPLES = """\
 examples:
   spikelca info                       versions and number of cores, for a bug report
   spikelca info model.spikelca        neurons, modalities and drivers of a model
+  spikelca info images.npz            names of the arrays in a file
   spikelca info images.npz:train      shape and dtype of an array
 """
 
@@ -27,12 +28,15 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     command.add_argument(
         "file", nargs="?", metavar="FILE", help="model or array file (default: the installation)"
     )
+    add_table(command)
     return command
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print one property per line."""
-    facts = _describe_installation() if arguments.file is None else _describe_file(arguments.file)
+    table = table_options(arguments, [arguments.file or "no file"])
+    is_file = arguments.file is not None
+    facts = _describe_file(arguments.file, table) if is_file else _describe_installation()
     width = max(len(name) for name, _ in facts)
     print("\n".join(f"{name:<{width}}  {value}" for name, value in facts))
 
@@ -50,21 +54,29 @@ def _describe_installation() -> list[tuple[str, Any]]:
     return [*versions().items(), *facts]
 
 
-def _describe_file(name: str) -> list[tuple[str, Any]]:
-    """Describe an array if the name has the suffix of an array file, else a model."""
-    path = Path(name)
-    if path.suffix in (".npy", ".npz", ".csv") or ".npz:" in name or "ubyte" in path.name:
-        return _describe_array(name)
+def _describe_file(name: str, table: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Describe arrays if the name has the suffix of an array file, else a model."""
+    from spikelca.cli.files import TABLE_SUFFIXES, file_of, read_array
+
+    path = file_of(name)
+    if not path.exists():
+        raise FileNotFoundError(f"{name}: no such file. Give a model, or a file of arrays.")
+    if name.endswith(".npz"):
+        return [("file", name), *_list_arrays(path)]
+    if path.suffix.lower() in (".npy", ".npz", *TABLE_SUFFIXES) or "ubyte" in path.name:
+        array = read_array(name, text=path.suffix in (".npy", ".npz"), **table)
+        return [("file", name), ("shape", array.shape), ("dtype", array.dtype)]
     from spikelca.persistence import load
 
     return _describe_model(load(path))
 
 
-def _describe_array(name: str) -> list[tuple[str, Any]]:
-    from spikelca.cli.files import read_array
+def _list_arrays(path: Path) -> list[tuple[str, Any]]:
+    """Describe each array of a file."""
+    from spikelca.datasets.npy import list_npz, read_npz
 
-    array = read_array(name)
-    return [("file", name), ("shape", array.shape), ("dtype", array.dtype)]
+    arrays = {key: read_npz(path, key, text=True) for key in list_npz(path)}
+    return [(key, f"shape {X.shape}, dtype {X.dtype}") for key, X in arrays.items()]
 
 
 def _describe_model(model: Any) -> list[tuple[str, Any]]:
@@ -77,7 +89,7 @@ def _describe_model(model: Any) -> list[tuple[str, Any]]:
             for d in circuit.dictionaries
         ]
         facts += [("driver", driver) for driver in circuit.drivers]
-    for name in ("observe", "n_iter_", "n_steps_", "n_redrawn_"):
+    for name in ("observe", "row_scaling_", "n_iter_", "n_steps_", "n_redrawn_"):
         if getattr(model, name, None) is not None:
             facts.append((name.rstrip("_"), getattr(model, name)))
     return facts

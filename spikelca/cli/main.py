@@ -11,8 +11,8 @@ from spikelca._version import __version__
 from spikelca.cli import bench, encode, fit, info, reproduce, simulate
 from spikelca.cli.interrupt import reraise_lost_interrupts
 
-DONE, FAILED, USAGE = 0, 1, 2
-"""Exit codes: success; failure, with the reason in one line; wrong usage (from argparse)."""
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: success; failure, with the reason in one line; wrong usage; Ctrl-C."""
 
 FIRST_STEPS = """\
 first steps:
@@ -44,14 +44,18 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
-    arguments = make_parser().parse_args(words)
+    parser = make_parser()
+    if not words:
+        parser.print_help()
+        parser.exit(USAGE)
+    arguments = parser.parse_args(words)
     arguments.command_line = shlex.join(["spikelca", *words])
     try:
         with reraise_lost_interrupts():
             arguments.run(arguments)
-    except KeyboardInterrupt:
-        print("spikelca: interrupted", file=sys.stderr)
-        return FAILED
+    except KeyboardInterrupt as interrupt:
+        print(". ".join(["spikelca: interrupted", *map(str, interrupt.args)]), file=sys.stderr)
+        return INTERRUPTED
     except (ValueError, TypeError, OSError, ImportError, NotImplementedError, MemoryError) as error:
         print(f"spikelca: {' '.join(str(error).split())}", file=sys.stderr)
         return FAILED

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from spikelca.cli.common import Commands, add_quiet, make_printer
+from spikelca.cli.common import Commands, add_no_verify, add_quiet, make_printer
 
 EXAMPLES = """\
 examples:
@@ -57,6 +58,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
         "--font",
         help="font face of the printed digits: name, file or 'search' (default: shipped images)",
     )
+    add_no_verify(command)
     option("--report", action="store_true", help="also write report.html, a self-contained page")
     add_quiet(command)
     return command
@@ -86,6 +88,9 @@ def add_variants(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Reproduce the experiments and write the results."""
+    from spikelca.cli.files import check_output
+
+    check_output(Path(arguments.out), [arguments.data])
     from spikelca.experiments.reproduce import reproduce_paper
 
     reproduce_paper(
@@ -98,6 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
         plain=arguments.plain,
         leaky=arguments.leaky,
         font=arguments.font,
+        verify=not arguments.no_verify,
         command=arguments.command_line if arguments.report else None,
         log=make_printer(arguments),
     )

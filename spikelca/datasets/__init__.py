@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from spikelca.datasets.bars import LinkedBars, linked_bars
 from spikelca.datasets.base import DataError, ImageData
+from spikelca.datasets.csv_table import read_csv
 from spikelca.datasets.digits import load_digits_images
 from spikelca.datasets.glyphs import PrintedDigits, glyphs_for, printed_digits
 from spikelca.datasets.idx import load_mnist_folder, read_idx
@@ -33,6 +34,7 @@ __all__ = [
     "load_images",
     "load_mnist_folder",
     "printed_digits",
+    "read_csv",
     "read_idx",
     "read_npy",
     "read_npz",

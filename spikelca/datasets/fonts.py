@@ -19,6 +19,7 @@ import struct
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,6 +38,8 @@ UPRIGHT = ("regular", "book", "roman", "normal", "plain")
 PACKAGES = {"matplotlib": "mpl-data/fonts/ttf", "fontpkg_arimo": "files"}
 FAMILY, STYLE, FULL_NAME, VERSION = 1, 2, 4, 5
 MAX_FACES = 256
+MAX_NAMES = 5
+"""Number of installed families in an error."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,13 @@ def find_face(names: Iterable[str], folders: Iterable[Path] | None = None) -> Fa
             if found:
                 return found[0]
     families = sorted({face.family for face in faces if face.is_upright})
+    similar = get_close_matches(candidates[0], families, MAX_NAMES, cutoff=0.5)
+    shown = similar or families[:MAX_NAMES]
+    more = f" and {len(families) - len(shown)} more" if len(families) > len(shown) else ""
     raise DataError(
         f"`font` must be an installed face, got {' or '.join(map(repr, candidates))}. Installed: "
-        f"{', '.join(families) or 'no font at all'}. Use one of these, the path of a .ttf or .otf "
-        "file, or the shipped printed digits (font=None)."
+        f"{', '.join(shown) or 'no font at all'}{more}. Use one of these, the "
+        "path of a .ttf or .otf file, or the shipped printed digits (font=None)."
     )
 
 

@@ -143,7 +143,7 @@ def check_digest(array: NDArray[np.uint8], role: str, source: str) -> None:
         raise DataError(
             f"{source}: wrong SHA-256 of the decoded bytes (got {digest.hexdigest()}, expected "
             f"{MNIST_SHA256[role]} for the {role} of MNIST). Get the file again; for other data in "
-            "IDX files call load_mnist_folder(folder, verify=False)."
+            "IDX files use load_images(folder, verify=False), or --no-verify on the command line."
         )
 
 
@@ -198,10 +198,13 @@ def _describe_shape(ndim: int) -> str:
 def _find_file(folder: Path, role: str) -> Path:
     ndim = 3 if role.endswith("images") else 1
     stems = [f"{role}{separator}idx{ndim}-ubyte" for separator in "-."]
-    for name in [stem + suffix for stem in stems for suffix in ("", ".gz")]:
-        if (folder / name).is_file():
-            return folder / name
-    content = sorted(entry.name for entry in folder.iterdir())[:8] if folder.is_dir() else []
+    names = [stem + suffix for stem in stems for suffix in ("", ".gz")]
+    # Some archives unpack each file into a folder of its name.
+    for path in [folder / name for name in names] + [folder / n / m for n in names for m in names]:
+        if path.is_file():
+            return path
+    entries = sorted(folder.iterdir())[:8] if folder.is_dir() else []
+    content = [f"{entry.name} (a folder)" if entry.is_dir() else entry.name for entry in entries]
     raise DataError(
         f"{folder}: no file {stems[0]} (nor with a dot before idx, nor with .gz); the folder "
         f"contains {', '.join(content) or 'nothing'}. Give the folder with the four IDX files of "

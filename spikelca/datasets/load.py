@@ -11,7 +11,7 @@ from spikelca.datasets.base import DataError, ImageData
 FOLDER_VARIABLE = "SPIKELCA_DATA"
 
 
-def load_images(source: str | os.PathLike[str] = "digits") -> ImageData:
+def load_images(source: str | os.PathLike[str] = "digits", verify: bool = True) -> ImageData:
     """Load labelled images by the name of their source.
 
     Parameters
@@ -21,6 +21,8 @@ def load_images(source: str | os.PathLike[str] = "digits") -> ImageData:
         from the folder in the environment variable ``SPIKELCA_DATA`` or, if it is not set, from the
         cache of scikit-learn or OpenML; otherwise a folder with the four IDX files of MNIST, with
         or without gzip.
+    verify : bool, default=True
+        Whether the files of a folder must be those of MNIST, see `load_mnist_folder`.
 
     Returns
     -------
@@ -38,10 +40,10 @@ def load_images(source: str | os.PathLike[str] = "digits") -> ImageData:
     >>> load_images("digits").name
     'digits (scikit-learn, 8x8)'
     """
-    return _find_loader(source)()
+    return _find_loader(source, verify)()
 
 
-def _find_loader(source: str | os.PathLike[str]) -> Callable[[], ImageData]:
+def _find_loader(source: str | os.PathLike[str], verify: bool) -> Callable[[], ImageData]:
     """Find the function that loads a source."""
     from spikelca.datasets.digits import load_digits_images
     from spikelca.datasets.idx import load_mnist_folder
@@ -55,7 +57,7 @@ def _find_loader(source: str | os.PathLike[str]) -> Callable[[], ImageData]:
         folder = _folder_from_variable()
     else:
         return download_mnist
-    return lambda: load_mnist_folder(folder)
+    return lambda: load_mnist_folder(folder, verify)
 
 
 def _existing_folder(source: str | os.PathLike[str]) -> Path:

@@ -31,6 +31,7 @@ from spikelca.datasets.base import DataError
 
 DEFLATE_LIMIT = 1032  # maximum compression ratio of deflate
 KINDS = "fiub"
+TEXT_KINDS = "fiubU"
 _STORED_OR_DEFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ERRORS = (
     *(ValueError, TypeError, KeyError, IndexError, OverflowError, NotImplementedError),
@@ -39,13 +40,15 @@ _ERRORS = (
 )
 
 
-def read_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
+def read_npy(path: str | os.PathLike[str], text: bool = False) -> NDArray[Any]:
     """Read an array of numbers from a ``.npy`` file.
 
     Parameters
     ----------
     path : path
         File to read.
+    text : bool, default=False
+        Whether strings are accepted, too, as labels.
 
     Returns
     -------
@@ -67,11 +70,11 @@ def read_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
     >>> read_npy(path)
     array([1., 2.])
     """
-    with data_errors(path, "save it with np.save"), open(path, "rb") as file:
-        return _parse(file, os.fstat(file.fileno()).st_size)
+    with data_errors(path, "save numbers with np.save"), open(path, "rb") as file:
+        return _parse(file, os.fstat(file.fileno()).st_size, TEXT_KINDS if text else KINDS)
 
 
-def read_npz(path: str | os.PathLike[str], key: str = "") -> NDArray[Any]:
+def read_npz(path: str | os.PathLike[str], key: str = "", text: bool = False) -> NDArray[Any]:
     """Read an array of numbers from a ``.npz`` file.
 
     Parameters
@@ -80,6 +83,8 @@ def read_npz(path: str | os.PathLike[str], key: str = "") -> NDArray[Any]:
         File to read.
     key : str, default=""
         Name of the array; may be omitted if there is only one.
+    text : bool, default=False
+        Whether strings are accepted, too, as labels.
 
     Returns
     -------
@@ -101,23 +106,30 @@ def read_npz(path: str | os.PathLike[str], key: str = "") -> NDArray[Any]:
     >>> read_npz(path, "right")
     array([2.])
     """
-    with data_errors(path, "save it with np.savez"), zipfile.ZipFile(path) as archive:
+    with data_errors(path, "save numbers with np.savez"), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if names.count(key) != 1 if key else len(names) != 1:
             reason = f"no array {key!r}" if key else f"{len(names)} arrays"
             raise DataError(
                 f"{path}: {reason} in the file. Name one of {names[:20]}, as {path}:{names[0]}"
             )
-        return _read_member(archive, archive.infolist()[names.index(key) if key else 0])
+        member = archive.infolist()[names.index(key) if key else 0]
+        return _read_member(archive, member, TEXT_KINDS if text else KINDS)
 
 
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+def list_npz(path: str | os.PathLike[str]) -> list[str]:
+    """List the names of the arrays in a ``.npz`` file."""
+    with data_errors(path, "save numbers with np.savez"), zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, kinds: str) -> NDArray[Any]:
     if member.compress_type not in _STORED_OR_DEFLATED or member.flag_bits & 1:
         raise ValueError("a member is encrypted or not compressed by deflate")
     if member.file_size > DEFLATE_LIMIT * max(member.compress_size, 1):
         raise ValueError(f"a member cannot decompress to {member.file_size} bytes")
     with archive.open(member) as stream:
-        return _parse(stream, member.file_size)
+        return _parse(stream, member.file_size, kinds)
 
 
 @contextmanager
@@ -138,13 +150,13 @@ Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
 """Shape, whether the order is Fortran's, and dtype."""
 
 
-def read_header(stream: IO[bytes], size: int) -> Header:
+def read_header(stream: IO[bytes], size: int, kinds: str = KINDS) -> Header:
     """Read the header of an array of numbers in a stream of ``size`` bytes.
 
     Raises
     ------
     ValueError
-        If it does not declare real numbers that end with the stream.
+        If it does not declare values of these kinds that end with the stream.
     """
     version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
     readers: dict[Any, Any] = {
@@ -152,17 +164,18 @@ def read_header(stream: IO[bytes], size: int) -> Header:
         (2, 0): np.lib.format.read_array_header_2_0,
     }
     shape, fortran, dtype = readers[version](stream)
-    if dtype.kind not in KINDS or dtype.hasobject or not all(n >= 0 for n in shape):
-        raise ValueError(f"must be real numbers, got shape {shape} of {dtype}")
+    if dtype.kind not in kinds or dtype.hasobject or not all(n >= 0 for n in shape):
+        words = " or strings" if "U" in kinds else ""
+        raise ValueError(f"must be real numbers{words}, got shape {shape} of {dtype}")
     declared, remaining = math.prod(shape) * dtype.itemsize, size - stream.tell()
     if declared != remaining:
         raise ValueError(f"the header declares {declared} bytes, got {remaining}")
     return shape, fortran, dtype
 
 
-def _parse(stream: IO[bytes], size: int) -> NDArray[Any]:
-    """Read header and numbers of a read-only array in a stream of ``size`` bytes."""
-    shape, fortran, dtype = read_header(stream, size)
+def _parse(stream: IO[bytes], size: int, kinds: str) -> NDArray[Any]:
+    """Read header and values of a read-only array in a stream of ``size`` bytes."""
+    shape, fortran, dtype = read_header(stream, size, kinds)
     declared = math.prod(shape) * dtype.itemsize
     payload = stream.read(declared + 1)
     if len(payload) != declared:

@@ -30,6 +30,7 @@ from spikelca.distributed.cluster import single_threaded, translate_errors
 from spikelca.engines import Engine
 from spikelca.learning import RemoteBatch
 from spikelca.learning.checkpoint import DIGEST_ROWS, combine_digests, digest_rows
+from spikelca.learning.loop import encode_labelled
 from spikelca.utils.optional import require
 from spikelca.utils.validation import FloatArray, check_values
 
@@ -177,7 +178,7 @@ def _encode_block(
     }
     with single_threaded():
         checked = check_values(stimuli, circuit.dtype)
-        code = circuit.encode(checked, tol, labels=labels, engine=engine).code
+        code = encode_labelled(circuit, checked, labels, tol, engine)
         return make_block(circuit.dictionaries, checked, code)
 
 

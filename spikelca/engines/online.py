@@ -22,7 +22,7 @@ to presentation, until the decay of H balances the new activity.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,8 +83,10 @@ class OnlineResult:
         The learned atoms.
     code : (n_presentations, n_neurons)
         The code at the end of each presentation: T(u), or read from the spikes of the window.
-    error : mapping of modality to (n_presentations,)
-        ``|r|^2`` of the residual neurons at the end of each presentation, before the update.
+    error_before, error_after : mapping of modality to (n_presentations,)
+        Squared error ``|x - Phi^T a|^2`` of each sample with its code a, for the atoms at the start
+        and at the end of its presentation. The first one shows how well the sample is represented
+        by what was learned from others; the synapses then change for this very sample.
     state : mapping of str to (1, width) array
         Final state, which can be passed as ``start`` of the next call.
     usage : (n_neurons,)
@@ -93,6 +95,13 @@ class OnlineResult:
         Simulated time of one presentation.
     spikes : Spikes, optional
         ``sample`` is the index of the presentation, ``step`` is counted from its start.
+    traces : mapping of str to array
+        Recorded variables of the recorded presentations, (n_recorded, n_times, width); those of
+        "weights" are ``weights:<modality>`` (n_recorded, n_times, n_neurons, n_inputs).
+    times : (n_recorded, n_times) float64
+        Start of each recorded step in seconds, from time zero.
+    presentations : (n_recorded,) int64
+        Indices of the recorded presentations.
 
     Examples
     --------
@@ -102,17 +111,75 @@ class OnlineResult:
     >>> circuit = Circuit(RateNeuron(), SoftThreshold(0.1), [dictionary], wiring="residual")
     >>> images = {"x": [[0.6, 0.8], [0.6, 0.8]]}
     >>> learned, result = circuit.learn_in_simulation(images, presentation=0.1, dt=1e-4)
-    >>> result.code.shape, bool(result.error["x"][1] < result.error["x"][0])
+    >>> errors = result.error_before["x"]
+    >>> result.code.shape, bool(errors[1] < errors[0])
     ((2, 2), True)
     """
 
     atoms: Mapping[str, FloatArray]
     code: FloatArray
-    error: Mapping[str, NDArray[np.float64]]
+    error_before: Mapping[str, NDArray[np.float64]]
+    error_after: Mapping[str, NDArray[np.float64]]
     state: Mapping[str, FloatArray]
     usage: FloatArray
     clock: Clock
     spikes: Spikes | None = None
+    traces: Mapping[str, FloatArray] = field(default_factory=dict)
+    times: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    presentations: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+@dataclass
+class PresentationLog:
+    """What an engine collects from presentation to presentation.
+
+    Attributes
+    ----------
+    codes : list of (n_neurons,)
+    before, after : list of list of float
+        Squared error of each modality, see `OnlineResult`.
+    traces : list of mapping of str to (n_times, width)
+        Of the recorded presentations.
+    times : list of (n_times,)
+    spikes : list of (n_spikes, 2)
+        Step, counted from the start of the presentation, and neuron of each spike.
+    """
+
+    codes: list[FloatArray] = field(default_factory=list)
+    before: list[list[float]] = field(default_factory=list)
+    after: list[list[float]] = field(default_factory=list)
+    traces: list[Mapping[str, FloatArray]] = field(default_factory=list)
+    times: list[NDArray[np.float64]] = field(default_factory=list)
+    spikes: list[NDArray[np.int64]] = field(default_factory=list)
+
+    def add_traces(self, problem: Problem, traces: Mapping[str, FloatArray]) -> None:
+        """Add the traces of a recorded presentation."""
+        assert problem.clock is not None
+        if "current" in problem.record.names:
+            traces = {**traces, "current": problem.recorded_current()[:, 0]}
+        self.traces.append(traces)
+        self.times.append(problem.clock.times[:: problem.record.every])
+
+    def all_traces(self) -> dict[str, FloatArray]:
+        """Return the traces of all recorded presentations by name."""
+        names = self.traces[0] if self.traces else ()
+        return {name: np.stack([each[name] for each in self.traces]) for name in names}
+
+    def all_spikes(self) -> Spikes:
+        """Return the spikes of all presentations."""
+        sample = np.repeat(np.arange(len(self.spikes)), [len(each) for each in self.spikes])
+        events = np.concatenate([np.zeros((0, 2), np.int64), *self.spikes])
+        return Spikes(sample, events[:, 1], events[:, 0])
+
+
+def weight_traces(
+    problem: Problem, snapshots: Sequence[Sequence[FloatArray]]
+) -> dict[str, FloatArray]:
+    """Make the traces of the weights: (n_times, n_neurons, n_inputs) for each modality."""
+    return {
+        f"weights:{p.name}": np.array([weights[i].T for weights in snapshots])
+        for i, p in enumerate(problem.inputs if snapshots else ())
+    }
 
 
 def spike_learning_rates(problem: Problem, rule: OnlineRule) -> FloatArray:
@@ -212,34 +279,62 @@ def normalise_weights(
             phi *= scale
 
 
-def squared_errors(r: Sequence[FloatArray]) -> list[float]:
-    """Compute ``|r|^2`` of each modality."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return [float(np.sum(error * error)) for error in r]
+def squared_errors(
+    problem: Problem, weights: Sequence[FloatArray], code: FloatArray
+) -> list[float]:
+    """Compute ``|x - Phi^T a|^2`` of each modality of a presentation.
+
+    Parameters
+    ----------
+    problem : Problem
+        Of one sample.
+    weights : sequence of (n_inputs, n_neurons)
+    code : (n_neurons,)
+    """
+    active, errors = np.flatnonzero(code), []
+    for p, phi in zip(problem.inputs, weights, strict=True):
+        # Sums in NumPy, not products of matrices, whose rounding could depend on the engine.
+        with np.errstate(over="ignore", invalid="ignore"):
+            reconstruction = (np.ascontiguousarray(phi[:, active]) * code[active]).sum(axis=1)
+            errors.append(float(np.square(p.stimulus[0] - reconstruction).sum()))
+    return errors
+
+
+def read_code(problem: Problem, a: FloatArray, weighted_counts: NDArray[np.int64]) -> FloatArray:
+    """Return the code of a presentation: a of rate neurons, else read from the spikes.
+
+    Parameters
+    ----------
+    problem : Problem
+    a, weighted_counts : (n_neurons,)
+        T(u) at the end, and the spikes in the window weighted by `Clock.taper`.
+    """
+    if not isinstance(problem.neuron, SpikingNeuron):
+        return a
+    assert problem.clock is not None
+    return tapered_code(weighted_counts, problem.clock, problem.record.window, problem.neuron)
 
 
 def make_result(
     problem: Problem,
     rule: OnlineRule,
     weights: Sequence[FloatArray],
-    outputs: FloatArray,
-    weighted_counts: NDArray[np.int64],
-    errors: Sequence[Sequence[float]],
     state: Mapping[str, FloatArray],
-    spikes: Spikes | None,
+    log: PresentationLog,
 ) -> OnlineResult:
-    """Make the result; the code is ``outputs`` of rate neurons, else from ``weighted_counts``."""
+    """Make the result of a finished run."""
     assert problem.clock is not None
-    neuron, code, window = problem.neuron, outputs, problem.record.window
-    if isinstance(neuron, SpikingNeuron):
-        code = tapered_code(weighted_counts, problem.clock, window, neuron)
-    columns = np.array(errors).T
+    names = [p.name for p in problem.inputs]
+    before, after = (dict(zip(names, np.array(e).T, strict=True)) for e in (log.before, log.after))
     return OnlineResult(
-        {p.name: phi.T.copy() for p, phi in zip(problem.inputs, weights, strict=True)},
-        code,
-        {p.name: column for p, column in zip(problem.inputs, columns, strict=True)},
+        {name: phi.T.copy() for name, phi in zip(names, weights, strict=True)},
+        np.array(log.codes),
+        before,
+        after,
         state,
         rule.usage,
         problem.clock,
-        spikes if problem.record.spikes else None,
+        log.all_spikes() if problem.record.spikes else None,
+        log.all_traces(),
+        np.array(log.times) if log.times else np.zeros((0, 0)),
     )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikelca.engines.currents import TimeVaryingCurrent
 from spikelca.engines.response import Clock, Record
 from spikelca.model.atoms import default_step, gram_matrix, step_limit
 from spikelca.model.dictionary import DerivedArrays, transpose
@@ -223,7 +224,7 @@ class Problem:
     offset : (n_samples,), optional
         The part of the squared norm of the stimulus that drivers contribute (a linked driver is
         a stimulus, too).
-    waveform : (n_steps, 1 or n_samples, n_neurons), optional
+    waveform : TimeVaryingCurrent, optional
         Driver current that changes with each step, added to ``current``.
     residual_wiring : bool, default=False
         Whether the inputs are populations of residual neurons, rather than a plain drive.
@@ -251,7 +252,7 @@ class Problem:
     current: FloatArray
     allowed: NDArray[np.bool_] | None = None
     offset: FloatArray | None = None
-    waveform: FloatArray | None = None
+    waveform: TimeVaryingCurrent | None = None
     gain: float = 0.0
     residual_wiring: bool = False
     clock: Clock | None = None
@@ -269,9 +270,9 @@ class Problem:
         if len(rows) == self.n_samples:
             return self
 
-        def pick(x: Any, axis: int = 0) -> Any:
-            is_shared = x is None or x.shape[axis] != self.n_samples
-            return x if is_shared else x.take(rows, axis)
+        def pick(x: Any) -> Any:
+            is_shared = x is None or len(x) != self.n_samples
+            return x if is_shared else x[rows]
 
         recorded = self.record.samples[np.isin(self.record.samples, rows)]
         start = self.start
@@ -281,7 +282,7 @@ class Problem:
             current=pick(self.current),
             allowed=pick(self.allowed),
             offset=pick(self.offset),
-            waveform=pick(self.waveform, axis=1),
+            waveform=None if self.waveform is None else self.waveform.select(rows),
             start=None if start is None else {name: x[rows] for name, x in start.items()},
             record=replace(self.record, samples=np.searchsorted(rows, recorded)),
         )
@@ -419,12 +420,13 @@ class Problem:
 
     def waveform_at(self, step: int) -> FloatArray:
         """Return the time-varying driver current of a step: (1 or n_samples, n_neurons)."""
-        return np.zeros((1, 1), self.dtype) if self.waveform is None else self.waveform[step]
+        return np.zeros((1, 1), self.dtype) if self.waveform is None else self.waveform.at(step)
 
     @property
     def final_current(self) -> FloatArray:
         """Driver current at the last step: (1 or n_samples, n_neurons)."""
-        return self.current if self.waveform is None else self.current + self.waveform[-1]
+        last = self.waveform_at(self.n_steps - 1) if self.waveform is not None else 0
+        return self.current + last
 
     def stimulus_energy(self) -> NDArray[np.float64]:
         """Compute ``sum_i w_i |x_i|^2``, drivers included: (n_samples,), float64."""

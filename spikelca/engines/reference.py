@@ -49,6 +49,7 @@ from spikelca.engines.response import Clock, Response, Spikes
 from spikelca.model.inputs import AnalogInput, PoissonInput, SpikingResidual
 from spikelca.model.neurons import RateNeuron, SpikingNeuron
 from spikelca.model.transfer import HardThreshold, SoftThreshold
+from spikelca.utils.progress import show_progress
 from spikelca.utils.validation import FloatArray
 
 InputSigns = list[NDArray[np.int16]]
@@ -115,11 +116,13 @@ def simulate(problem: Problem) -> Response:
     recorded: dict[str, list[FloatArray]] = {}
     fired = np.zeros((problem.clock.n_steps if spiking else 0, *b.shape), dtype=bool)
     input_signs = draw_input_signs(problem)
-    for step in range(problem.clock.n_steps):
-        if step % problem.record.every == 0:
-            for name, values in record_state(problem, state, step).items():
-                recorded.setdefault(name, []).append(values)
-        advance(problem, state, b, step, fired, input_signs)
+    with show_progress(problem.n_steps, "simulate", "step") as update:
+        for step in range(problem.n_steps):
+            if step % problem.record.every == 0:
+                for name, values in record_state(problem, state, step).items():
+                    recorded.setdefault(name, []).append(values)
+            advance(problem, state, b, step, fired, input_signs)
+            update(1)
     traces = {name: np.array(values) for name, values in recorded.items()}
     if not spiking:
         state["u"] = compute_membrane(problem, state)

@@ -47,8 +47,12 @@ class Clock:
     @property
     def times(self) -> NDArray[np.float64]:
         """Start of each step in seconds, from time zero: (n_steps,)."""
+        return self.times_of(0, self.n_steps)
+
+    def times_of(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Return the start of some steps of the run in seconds, from time zero."""
         # Products of whole numbers and dt: a run in pieces has bit-identical times.
-        return np.arange(self.first_step, self.end_step, dtype=np.float64) * self.dt
+        return np.arange(self.first_step + start, self.first_step + stop, dtype=float) * self.dt
 
     @property
     def end_step(self) -> int:

@@ -10,5 +10,6 @@ from __future__ import annotations
 
 from spikelca.estimators.lca_coder import LCACoder
 from spikelca.estimators.linked_lca import LinkedLCA
+from spikelca.estimators.ordinal_classifier import OrdinalBlockClassifier
 
-__all__ = ["LCACoder", "LinkedLCA"]
+__all__ = ["LCACoder", "LinkedLCA", "OrdinalBlockClassifier"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,7 +92,7 @@ def make_estimator(
         n_epochs=max(round(n_batches * settings.batch_size / n_samples), 1),
         batch_size=settings.batch_size,
         random_state=seed,
-        verbose=True,
+        verbose=sys.stderr.isatty(),
         **kwargs,
     )
 

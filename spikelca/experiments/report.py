@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from spikelca.estimators import LinkedLCA
 from spikelca.experiments.linked import LinkedData
 from spikelca.experiments.settings import PAPER, Settings
 from spikelca.experiments.table import Table
@@ -30,6 +32,9 @@ LEAKAGE_NOTE = (
 )
 QUICK_NOTE = "Smoke test of the full pipeline on a reduced problem. Its results are not meaningful."
 COLUMNS = {"lr": "logistic regression", "svm_linear": "linear SVM", "svm_rbf": "RBF SVM"}
+TEXT_WIDTH = 80
+"""Characters per line of the printed results."""
+
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 64rem; margin: 2rem auto;
        padding: 0 1rem; }
@@ -126,16 +131,13 @@ def write_results(results: dict[str, Any], folder: Path) -> Path:
     return path
 
 
-def save_dictionaries(table: Table, folder: Path) -> list[Path]:
-    """Write the atoms of the first seed's dictionaries as ``dictionary_<kind>.npz``."""
-    paths = []
-    for kind, model in table.models.items():
-        path = folder / f"dictionary_{kind}.npz"
-        atoms: dict[str, Any] = {d.name: d.atoms for d in model.circuit_.dictionaries}
-        with write_atomic(path) as file:
-            np.savez(file, **atoms)
-        paths.append(path)
-    return paths
+def save_dictionary(folder: Path, kind: str, model: LinkedLCA) -> Path:
+    """Write the atoms of a dictionary as ``dictionary_<kind>.npz`` and return its path."""
+    path = folder / f"dictionary_{kind}.npz"
+    atoms: dict[str, Any] = {d.name: d.atoms for d in model.circuit_.dictionaries}
+    with write_atomic(path) as file:
+        np.savez(file, **atoms)
+    return path
 
 
 def describe_rule(settings: Settings) -> str:
@@ -151,31 +153,39 @@ def describe_rule(settings: Settings) -> str:
 def format_table(table: Table, data: LinkedData, seeds: Sequence[int], settings: Settings) -> str:
     """Format Table I as text, with the numbers of the paper."""
     columns = "".join(f"{name:>15}" for name in ("LR", "linear SVM", "RBF SVM"))
-    head = f"{'code':<18}{columns}{'active':>8}{'gap':>9}   paper (MNIST)"
+    head = f"{'code':<16}{columns}{'active':>8}{'gap':>9}"
     rows = summarise_rows(table.as_dict()["rows"])
+    paper = [SummaryRow(f"paper: {row.name}", row.paper, "", "", []) for row in rows if row.paper]
     lines = [
-        f"data: {data.images.name};  printed digits: {data.printed.font}",
+        f"data: {data.images.name}",
+        f"printed digits: {data.printed.font}",
         f"test accuracy from the handwritten image only, without drivers; seeds {list(seeds)}",
         describe_rule(settings),
         "",
         head,
         "-" * len(head),
-        *(_format_row(row) for row in rows),
+        *(_format_row(row) for row in [*rows, *paper]),
         "",
     ]
+    if paper:
+        lines += ["The rows of the paper are its Table I, for MNIST.", ""]
     for kind, values in table.recall.items():
         lines.append(f"recall of the printed digit, {kind:<8} {_format_mean(values)}")
     if table.block_readout:
         lines.append(f"block read-out, no classifier     {_format_mean(table.block_readout)}")
     if any("LEAKY" in row.name for row in rows):
         lines += ["", LEAKAGE_NOTE]
-    return "\n".join(lines)
+    return "\n".join(wrap_line(line) for line in lines)
+
+
+def wrap_line(line: str) -> str:
+    """Break a line of text into lines of at most `TEXT_WIDTH` characters."""
+    return line if len(line) <= TEXT_WIDTH else textwrap.fill(line, TEXT_WIDTH)
 
 
 def _format_row(row: SummaryRow) -> str:
     scores = "".join(f"{score:>15}" for score in row.scores)
-    paper = "  ".join(row.paper)
-    return f"{row.name:<18}{scores}{row.active:>8}{row.gap:>9}   {paper}".rstrip()
+    return f"{row.name:<16}{scores}{row.active:>8}{row.gap:>9}".rstrip()
 
 
 def write_html(results: Mapping[str, Any], text: str, command: str, folder: Path) -> Path:

@@ -44,6 +44,8 @@ class Settings:
         Number of training samples for the cross-validation of lam, C and gamma.
     tuning_batches : int
         Number of batches of the training run for each candidate of lam.
+    n_constants : int
+        Number of constants of each classifier that are tried.
     """
 
     n_neurons: int = 256
@@ -62,6 +64,7 @@ class Settings:
     driver_mode: str = "current"
     tuning_samples: int = 12_000
     tuning_batches: int = 480
+    n_constants: int = 12
 
     def make_driver(self, n_classes: int, threshold: float) -> OrdinalDriver:
         """Make the ordinal driver, scaled to the threshold."""
@@ -95,10 +98,13 @@ DIGITS = Settings(
 """1,797 images of 8 x 8 pixels, with ten neurons per digit."""
 
 QUICK = Settings(
-    n_neurons=50, n_batches=40, batch_size=100, thresholds=(0.05,), tuning_samples=400,
-    tuning_batches=10,
+    n_neurons=50, n_batches=40, batch_size=100, thresholds=(0.05,), tuning_samples=200,
+    tuning_batches=10, n_constants=2,
 )  # fmt: skip
 """Smoke test in seconds; its results are not meaningful."""
+
+QUICK_IMAGES = (600, 200)
+"""Numbers of training and test images of the smoke test."""
 
 PAPER: Mapping[str, tuple[float, float, float]] = {
     "raw": (0.9167, 0.8522, 0.9250),

@@ -8,11 +8,12 @@ images. The test labels are used once, to compute the accuracy.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from spikelca.estimators import LinkedLCA
 from spikelca.experiments.linked import (
@@ -114,7 +115,8 @@ def make_table(
     *,
     spiking: bool = True,
     leaky: bool = False,
-    log: Callable[[str], None] = print,
+    log: Callable[[str], None] = tqdm.write,
+    keep: Callable[[str, LinkedLCA], None] | None = None,
 ) -> Table:
     """Learn, encode and score everything.
 
@@ -133,7 +135,10 @@ def make_table(
         Whether to score codes of the first seed that contain the printed digit, too, to show the
         effect of label leakage.
     log : callable
-        Function that prints progress.
+        Function that prints progress (default: above the progress bars).
+    keep : callable, optional
+        Function that receives the kind and the estimator of each dictionary of the first seed as
+        soon as it is learned.
 
     Returns
     -------
@@ -155,8 +160,10 @@ def make_table(
         return fit_kind(kind, data, settings, thresholds[kind], seed)
 
     for (seed, kind), model in zip(jobs, map_two_threads(fit_one, jobs), strict=True):
+        is_first = kind not in models
         models.setdefault(kind, model)
-        is_first = seed == seeds[0]
+        if is_first and keep is not None:
+            keep(kind, model)
         code_sets.extend(
             _make_code_sets(kind, seed, model, data, spiking and is_first, leaky and is_first)
         )
@@ -181,7 +188,7 @@ def _make_code_sets(
         test,
         float(np.count_nonzero(test, axis=1).mean()),
         _max_gap(model, test, data.test),
-        model.threshold,
+        model.threshold_,
     )
     if kind == "single":
         return
@@ -189,19 +196,19 @@ def _make_code_sets(
         yield _spiking_codes(f"{kind}-spiking", seed, model, data)
     if leaky:
         train, test = (encode_with_leakage(model, data, subset) for subset in ("train", "test"))
-        yield CodeSet(f"{kind}-LEAKY", seed, train, test, threshold=model.threshold)
+        yield CodeSet(f"{kind}-LEAKY", seed, train, test, threshold=model.threshold_)
 
 
 def _spiking_codes(name: str, seed: int, model: LinkedLCA, data: LinkedData) -> CodeSet:
     from sklearn.base import clone
 
     spiking = clone(model).set_params(neuron="spiking")
-    for attribute in ("circuit_", "n_features_in_"):
+    for attribute in ("circuit_", "n_features_in_", "largest_norms_"):
         setattr(spiking, attribute, getattr(model, attribute))
     train, test = spiking.transform(data.train), spiking.transform(data.test)
     active = float(np.count_nonzero(test, axis=1).mean())
     gap = _mean_gap(model, test, data.test)
-    return CodeSet(name, seed, train, test, active, gap, model.threshold)
+    return CodeSet(name, seed, train, test, active, gap, model.threshold_)
 
 
 def _compute_gaps(model: LinkedLCA, codes: FloatArray, X: FloatArray) -> FloatArray | None:
@@ -225,16 +232,22 @@ def _mean_gap(model: LinkedLCA, codes: FloatArray, X: FloatArray) -> float | Non
 
 def _score_all(code_sets: Sequence[CodeSet], data: LinkedData, settings: Settings) -> list[Row]:
     """Score every code with every classifier, two at a time as the solvers release the GIL."""
-    from tqdm import tqdm
-
     y_train, y_test = data.images.y_train, data.images.y_test
     constants: dict[tuple[str, str], Any] = {}
 
     def score_one(codes: CodeSet, classifier: ClassifierSpec) -> Score:
         chosen = constants.get((codes.name, classifier.name))
         n_tuning = settings.tuning_samples
+        grid = classifier.grid[: settings.n_constants]
         return score(
-            classifier, codes.train, y_train, codes.test, y_test, n_tuning, codes.seed, chosen
+            replace(classifier, grid=grid),
+            codes.train,
+            y_train,
+            codes.test,
+            y_test,
+            n_tuning,
+            codes.seed,
+            chosen,
         )
 
     # C and gamma of a code are chosen with its first seed, as lam is, and reused for the others. In

@@ -18,8 +18,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,14 @@ from spikelca.modelfile import (
     ArrayStore,
     circuit_from_json,
     circuit_to_json,
+    from_json,
     model_file_errors,
     read_archive,
-    rename_old_fields,
     rng_from_json,
     rng_to_json,
     to_json,
     unpack,
+    update_old_fields,
     write_archive,
 )
 
@@ -58,6 +59,8 @@ class LearningState:
         Number of idle atoms re-initialised.
     rng, order : dict
         State of the random generator, now and before the order of this epoch was drawn.
+    history : sequence of (2, n_modalities)
+        Relative error and largest norm of each batch; one list, to which a training run appends.
     """
 
     circuit: Circuit
@@ -65,6 +68,7 @@ class LearningState:
     n_redrawn: int
     rng: Mapping[str, Any]
     order: Mapping[str, Any]
+    history: Sequence[Any] = ()
 
     def make_rng(self) -> np.random.Generator:
         """Make a random generator in the state of that of the training run."""
@@ -107,9 +111,12 @@ class BatchSchedule:
         """Number of batches of all epochs."""
         return self.n_epochs * self.batches_per_epoch
 
-    def snapshot(self, circuit: Circuit, n_steps: int = 0, n_redrawn: int = 0) -> LearningState:
+    def snapshot(
+        self, circuit: Circuit, n_steps: int = 0, n_redrawn: int = 0, history: Sequence[Any] = ()
+    ) -> LearningState:
         """Return the present state of the training run."""
-        return LearningState(circuit, n_steps, n_redrawn, self.rng.bit_generator.state, self.order)
+        rng = self.rng.bit_generator.state
+        return LearningState(circuit, n_steps, n_redrawn, rng, self.order, history)
 
     def restore(self, state: LearningState) -> None:
         """Restore the random generator and the order of the epoch."""
@@ -194,8 +201,8 @@ class Checkpoint:
         if state.n_steps < n_batches:
             raise ValueError(
                 f"checkpoint must not contain an unfinished training run, got {self.path} stopped "
-                f"after {state.n_steps} of {n_batches} batches. Use resume=True to continue it, or "
-                "delete the file to start again."
+                f"after {state.n_steps} of {n_batches} batches. Continue it with resume=True "
+                "(--resume), or delete the file to start again."
             )
         return None
 
@@ -227,6 +234,7 @@ class Checkpoint:
             "order": rng_to_json(state.order),
             "n_batches": self.n_batches,
             "owner": self.run_id,
+            "history": to_json(history_array(state), "history", arrays) if state.n_steps else None,
         }
         write_archive(self.path, {"kind": "checkpoint", "model": data}, arrays.arrays)
 
@@ -251,6 +259,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[LearningState, dict[s
                 "would be overwritten."
             )
         names = ("circuit", "n_steps", "n_redrawn", "rng", "order", "n_batches", "owner")
+        history = data.pop("history", None) if isinstance(data, dict) else None
         circuit, n_steps, n_redrawn, rng, order, n_batches, run_id = unpack(data, "it", *names)
         are_counts = all(type(n) is int and n >= 0 for n in (n_steps, n_redrawn, n_batches))
         if not are_counts or n_steps > n_batches:
@@ -267,8 +276,30 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[LearningState, dict[s
             rng_from_json(rng, "rng"),
             rng_from_json(order, "order"),
         )
+        values = from_json(history, "history", arrays)
+        if not isinstance(values, np.ndarray | None):
+            raise ValueError(f"history must be an array, got {str(history)[:40]}.")
+        state = replace(state, history=() if values is None else list(values))
+        state = replace(state, history=list(history_array(state)))
         arrays.check_all_used()
         return state, run_id, n_batches
+
+
+def history_array(state: LearningState) -> NDArray[np.float64]:
+    """Return the history as (n_steps, 2, n_modalities); NaN for a file without a history.
+
+    Raises
+    ------
+    ValueError
+        If it has another shape.
+    """
+    shape = (state.n_steps, 2, len(state.circuit.dictionaries))
+    if not state.history:
+        return np.full(shape, np.nan)
+    history = np.asarray(state.history)
+    if history.shape != shape or history.dtype != np.float64:
+        raise ValueError(f"history must have shape {shape}, got {history.shape}.")
+    return history
 
 
 def to_text(value: Any, name: str) -> str:
@@ -286,7 +317,7 @@ def rename_in_text(text: str) -> str:
     """Replace the old names of fields in a text from `to_text`."""
     if not text.startswith(("{", "[")):
         return text
-    data, end = json.JSONDecoder(object_hook=rename_old_fields).raw_decode(text)
+    data, end = json.JSONDecoder(object_hook=update_old_fields).raw_decode(text)
     return json.dumps(data) + text[end:]
 
 

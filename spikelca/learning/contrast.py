@@ -27,7 +27,7 @@ from dataclasses import replace
 
 from spikelca.circuit import Circuit
 from spikelca.circuit.batch_statistics import BatchSums
-from spikelca.circuit.dictionary_update import remaining_norm
+from spikelca.circuit.dictionary_update import batch_decay, remaining_norm
 from spikelca.engines import Engine
 from spikelca.model.atoms import normalise_stacked, rescale_to_stacked
 from spikelca.model.dictionary import Dictionary
@@ -51,11 +51,12 @@ def free_phase_code(
     observed: Sequence[str],
     tol: float,
     engine: str | Engine,
+    max_iter: int = 100_000,
 ) -> FloatArray:
     """Compute the code of the free phase, rescaled to the stacked atoms."""
     inference_circuit = circuit.without_drivers().observe(*observed)
     response = inference_circuit.encode(
-        {name: stimuli[name] for name in observed}, tol, engine=engine
+        {name: stimuli[name] for name in observed}, tol, engine=engine, max_iter=max_iter
     )
     return rescale_to_stacked(response.code, circuit.observed_norms(*observed))
 
@@ -67,6 +68,7 @@ def contrastive_step(
     observed: Sequence[str],
     contrast: Contrast,
     strength: float = 1.0,
+    batch_size: int | None = None,
 ) -> Circuit:
     """Take one contrastive step.
 
@@ -80,6 +82,8 @@ def contrastive_step(
     contrast : Contrast
     strength : float
         Factor on the rate.
+    batch_size : int, optional
+        Number of samples to which the decay refers (default: those of the batch).
 
     Returns
     -------
@@ -99,7 +103,7 @@ def contrastive_step(
     plastic = [d for d in circuit.dictionaries if d.plasticity is not None]
     if not plastic:
         return circuit
-    decay = max(d.plasticity.decay for d in plastic if d.plasticity is not None)
+    decay = batch_decay(plastic, clamped.activity.n_samples, batch_size)
     assert circuit.plasticity is not None
     state = circuit.plasticity.update(clamped.activity, decay)
     updated = [

@@ -78,13 +78,17 @@ def check_unique_names(names: Sequence[str]) -> None:
         )
 
 
-def check_dictionaries(dictionaries: Sequence[Dictionary]) -> None:
+def check_dictionaries(dictionaries: Sequence[Dictionary], two_sided: bool = False) -> None:
     """Check that the dictionaries fit together and that no atom is zero or duplicated.
+
+    Parallel atoms with different norms are accepted, because their codes are unique: the longer
+    atom has the smaller cost.
 
     Raises
     ------
     ValueError
-        If numbers of neurons or precisions differ, or a stacked atom is zero or equals another.
+        If numbers of neurons or precisions differ, or a stacked atom is zero or equals another, or
+        with signed codes its negative.
     """
     check_unique_names([d.name for d in dictionaries])
     shapes = {d.name: d.atoms.shape for d in dictionaries}
@@ -103,11 +107,14 @@ def check_dictionaries(dictionaries: Sequence[Dictionary]) -> None:
             f"Atoms must not be zero, got {blank.size} atom(s) with norm zero, the first at index "
             f"{blank[0]}. Such a neuron has no input: remove it, or use a sample as its atom."
         )
+    if two_sided:  # the first value of each atom that is not zero becomes positive
+        leading = stacked[np.arange(len(stacked)), (stacked != 0).argmax(axis=1)]
+        stacked = stacked * np.sign(leading)[:, None]
     first = _first_duplicate(stacked)
     if first is not None:
         raise ValueError(
-            f"Atoms must be all different, got equal atoms {first[0]} and {first[1]}. Their codes "
-            "would not be unique: remove one of them."
+            "Atoms must be all different (with signed codes, up to the sign), got equal atoms "
+            f"{first[0]} and {first[1]}. Their codes would not be unique: remove one of them."
         )
 
 
@@ -154,6 +161,11 @@ def draw_initial_atoms(
     Returns
     -------
     dict of modality to (n_neurons, n_inputs)
+
+    Raises
+    ------
+    ValueError
+        If samples with a single input do not give enough different atoms.
     """
     n_samples = len(next(iter(stimuli.values())))
     if assignment is None:
@@ -169,6 +181,13 @@ def draw_initial_atoms(
     atoms = {name: np.array(X[rows]) for name, X in stimuli.items()}
     _perturb_duplicates(atoms, rng)
     normalised = normalise_stacked(list(atoms.values()), [weights[name] for name in atoms])
+    stacked = np.hstack(normalised)
+    if stacked.shape[1] == 1 and np.unique(np.sign(stacked)).size < n_neurons:
+        raise ValueError(
+            f"There must be one neuron for samples with 1 feature(s), got {n_neurons} with "
+            "equal initial atoms, because atoms of unit norm then differ only in sign. Use one "
+            "neuron, or more features."
+        )
     return dict(zip(atoms, normalised, strict=True))
 
 

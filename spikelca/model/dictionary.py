@@ -163,6 +163,12 @@ class Dictionary:
             object.__setattr__(new, key, value)
         return new
 
+    def _with_plasticity(self, plasticity: Hebbian | None) -> Dictionary:
+        """Return the dictionary with another learning rule."""
+        new = self._with_atoms(self.atoms)
+        object.__setattr__(new, "plasticity", plasticity)
+        return new
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Dictionary):
             return NotImplemented

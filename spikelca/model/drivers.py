@@ -18,6 +18,7 @@ The driver contains the label. It is on in training only and off whenever a code
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikelca.model.transfer import Transfer
-from spikelca.model.waveforms import Constant, Waveform
+from spikelca.model.waveforms import Constant, RunContext, Waveform
 from spikelca.utils.validation import (
     FloatArray,
     check_indices,
@@ -173,8 +174,9 @@ class CurrentDriver(Driver):
     neurons : list of int, optional
         Neurons that receive the current (default: all).
     samples : list of int, optional
-        Samples of a simulation that receive the current. Waveforms with several rows (noise,
-        arrays) then differ between samples. If None, all samples receive the same current.
+        Samples of a simulation that receive the current (default: all).
+    shared : bool, default=False
+        Whether all samples receive the same noise. If False, noise is independent in each sample.
 
     Raises
     ------
@@ -193,6 +195,7 @@ class CurrentDriver(Driver):
     waveform: Waveform | float
     neurons: ArrayLike | None = None
     samples: ArrayLike | None = None
+    shared: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.waveform, Waveform):
@@ -201,6 +204,7 @@ class CurrentDriver(Driver):
             indices = getattr(self, name)
             if indices is not None:
                 object.__setattr__(self, name, tuple(np.atleast_1d(indices).tolist()))
+        object.__setattr__(self, "shared", bool(self.shared))
 
     def check(self, n_neurons: int, transfer: Transfer) -> None:
         check_indices(self.neurons, n_neurons, "neurons of a driver")
@@ -214,29 +218,58 @@ class CurrentDriver(Driver):
             )
         return Injection(self.current_at(np.zeros(1), n_samples, n_neurons)[0])
 
-    def current_at(self, times: NDArray[np.float64], n_samples: int, n_neurons: int) -> FloatArray:
+    @property
+    def per_sample(self) -> bool:
+        """Whether the current can differ between samples."""
+        assert isinstance(self.waveform, Waveform)
+        return self.samples is not None or self.waveform.is_per_sample(self.shared)
+
+    def current_at(
+        self,
+        times: NDArray[np.float64],
+        n_samples: int,
+        n_neurons: int,
+        *,
+        dt: float | None = None,
+        driver: int = 0,
+        rows: NDArray[np.int64] | None = None,
+    ) -> FloatArray:
         """Compute the current at each time.
 
         Parameters
         ----------
         times : (n_times,) float64
-            Seconds.
+            Seconds, ascending.
         n_samples, n_neurons : int
+        dt : float, optional
+            Step of the run, on which white noise depends.
+        driver : int, default=0
+            Number of the driver in the circuit, which selects its random streams.
+        rows : (n_rows,) int64, optional
+            Samples to compute, in ascending order (default: all).
 
         Returns
         -------
-        (n_times, or 1 if constant; 1 or n_samples; n_neurons)
+        (n_times, or 1 if constant; 1 or n_rows; n_neurons)
         """
         assert isinstance(self.waveform, Waveform)
         neurons = check_indices(self.neurons, n_neurons, "neurons of a driver")
-        samples = check_indices(self.samples, n_samples, "samples of a driver")
-        if self.samples is None:
-            samples = samples[:1]
-        if isinstance(self.waveform, Constant):
-            times = times[:1]
-        values = self.waveform.values(times, (len(samples), len(neurons)))
-        current = np.zeros((len(times), 1 if self.samples is None else n_samples, n_neurons))
-        current[:, samples[:, None], neurons] = values
+        driven = check_indices(self.samples, n_samples, "samples of a driver")
+        times = times[:1] if isinstance(self.waveform, Constant) else times
+        if not self.per_sample:
+            rows, driven = np.zeros(1, np.int64), np.zeros(1, np.int64)
+        rows = np.arange(n_samples) if rows is None else rows
+        targets = np.flatnonzero(np.isin(rows, driven))
+        current = np.zeros((len(times), len(rows), n_neurons))
+        if len(targets):
+            order = np.argsort(driven)
+            places = order[np.searchsorted(driven, rows[targets], sorter=order)]
+            context = RunContext(
+                math.nan if dt is None else dt, driver, driven, places, self.shared
+            )
+            waveform = self.waveform.in_run(context)
+            values = waveform.values(times, (len(places), len(neurons)))
+            current[:, targets[:, None], neurons] = values
         return current
 
 

@@ -33,6 +33,9 @@ class Hebbian:
         eta, the learning rate. One is a full Newton step along each single atom.
     decay : float in [0, 1), default=0.95
         Decay factor of ``H`` per batch.
+    non_negative : bool, default=False
+        Whether negative values are set to zero after each step. An atom that would become zero
+        keeps its values.
 
     Raises
     ------
@@ -47,8 +50,10 @@ class Hebbian:
 
     rate: float = 1.0
     decay: float = 0.95
+    non_negative: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "non_negative", bool(self.non_negative))
         object.__setattr__(self, "rate", check_positive(self.rate, "rate"))
         object.__setattr__(self, "decay", check_number(self.decay, "decay"))
         if not 0 <= self.decay < 1:
@@ -72,7 +77,11 @@ class Hebbian:
         # H of a long-inactive atom underflows, and rate / H would overflow.
         is_used = usage > self.rate * np.finfo(atoms.dtype).tiny
         eta = np.divide(self.rate, usage, out=np.zeros_like(usage), where=is_used)
-        return np.asarray(atoms + eta.astype(atoms.dtype)[:, None] * correlation)
+        new = np.asarray(atoms + eta.astype(atoms.dtype)[:, None] * correlation)
+        if not self.non_negative:
+            return new
+        positive = np.maximum(new, 0)
+        return np.where(positive.any(axis=1, keepdims=True), positive, atoms)
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,9 +30,9 @@ from spikelca.modelfile.circuits import (
 from spikelca.modelfile.values import (
     ArrayStore,
     from_json,
-    rename_old_fields,
     to_json,
     unpack,
+    update_old_fields,
 )
 
 __all__ = [
@@ -43,10 +43,10 @@ __all__ = [
     "from_json",
     "model_file_errors",
     "read_archive",
-    "rename_old_fields",
     "rng_from_json",
     "rng_to_json",
     "to_json",
     "unpack",
+    "update_old_fields",
     "write_archive",
 ]

@@ -22,7 +22,7 @@ of these that represents their numbers exactly, with the name of their dtype.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any
@@ -106,6 +106,7 @@ Types = tuple[type, ...]
 _INT: Types = (int,)
 _NUMBER: Types = (int, float)
 _OPTIONAL_INT: Types = (int, NoneType)
+_OPTIONAL_NUMBER: Types = (int, float, NoneType)
 _OPTIONAL_TUPLE: Types = (tuple, NoneType)
 _WAVEFORM: Types = (Waveform,)
 
@@ -117,7 +118,7 @@ SERIALISABLE: Mapping[type, Mapping[str, Types]] = {
     AnalogInput: {},
     PoissonInput: {"quantum": _NUMBER, "seed": _INT},
     SpikingResidual: {"threshold": _NUMBER},
-    Hebbian: {"rate": _NUMBER, "decay": _NUMBER},
+    Hebbian: {"rate": _NUMBER, "decay": _NUMBER, "non_negative": (bool,)},
     Contrast: {"kappa": _NUMBER, "fraction": _NUMBER, "rate": _NUMBER, "recall_rate": _NUMBER},
     IdleAtoms: {"source": (str,), "patience": _NUMBER},
     Fade: {"floor": _NUMBER, "until": _NUMBER},
@@ -130,11 +131,31 @@ SERIALISABLE: Mapping[type, Mapping[str, Types]] = {
         "gain": _NUMBER,
         "fade": (Fade, NoneType),
     },
-    CurrentDriver: {"waveform": _WAVEFORM, "neurons": _OPTIONAL_TUPLE, "samples": _OPTIONAL_TUPLE},
+    CurrentDriver: {
+        "waveform": _WAVEFORM,
+        "neurons": _OPTIONAL_TUPLE,
+        "samples": _OPTIONAL_TUPLE,
+        "shared": (bool,),
+    },
     waveforms.Constant: {"level": _NUMBER},
     waveforms.Pulse: {"height": _NUMBER, "start": _NUMBER, "stop": _NUMBER},
+    waveforms.PulseTrain: {
+        "height": _NUMBER,
+        "width": _NUMBER,
+        "period": _NUMBER,
+        "start": _NUMBER,
+        "stop": _OPTIONAL_NUMBER,
+    },
     waveforms.Ramp: {"height": _NUMBER, "start": _NUMBER, "stop": _NUMBER},
     waveforms.Sine: {"amplitude": _NUMBER, "frequency": _NUMBER, "phase": _NUMBER},
+    waveforms.Chirp: {
+        "amplitude": _NUMBER,
+        "first": _NUMBER,
+        "last": _NUMBER,
+        "duration": _NUMBER,
+    },
+    waveforms.WhiteNoise: {"intensity": _NUMBER, "seed": _INT},
+    waveforms.OrnsteinUhlenbeck: {"sd": _NUMBER, "tau": _NUMBER, "seed": _INT, "hold": _NUMBER},
     waveforms.Noise: {"sd": _NUMBER, "seed": _INT, "hold": _NUMBER},
     waveforms.Array: {"array": (np.ndarray,), "dt": _NUMBER},
     waveforms.Sum: {"first": _WAVEFORM, "second": _WAVEFORM},
@@ -150,6 +171,13 @@ OLD_FIELDS: Mapping[type, Mapping[str, str]] = {
     Contrast: {"amount": "kappa", "share": "fraction", "recall": "recall_rate"},
 }
 """Names of fields in files up to schema 2, and their present names."""
+
+# Noise of a driver without `samples` was the same in all samples.
+ADDED_FIELDS: Mapping[type, Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
+    CurrentDriver: {"shared": lambda fields: fields.get("samples") is None},
+    Hebbian: {"non_negative": lambda fields: False},
+}
+"""Fields that older files do not have, and their values there."""
 
 
 def unpack(data: Any, path: str, *names: str) -> list[Any]:
@@ -320,13 +348,16 @@ def _random_state_from_json(state: Any, path: str, arrays: ArrayStore) -> np.ran
     return random_state
 
 
-def rename_old_fields(data: dict[str, Any]) -> dict[str, Any]:
-    """Replace the old names of fields in the JSON of a value; other JSON objects are unchanged."""
+def update_old_fields(data: dict[str, Any]) -> dict[str, Any]:
+    """Replace old names of fields in the JSON of a value, and add fields of later versions."""
     cls, fields = _BY_NAME.get(str(data.get("value"))), data.get("fields")
-    new_names = OLD_FIELDS.get(cls, {}) if cls is not None else {}
-    if not isinstance(fields, dict) or set(fields) & set(new_names.values()):
+    if cls is None or not isinstance(fields, dict):
         return data
-    return {**data, "fields": {new_names.get(key, key): value for key, value in fields.items()}}
+    new_names = OLD_FIELDS.get(cls, {})
+    if not set(fields) & set(new_names.values()):
+        fields = {new_names.get(key, key): value for key, value in fields.items()}
+    added = {k: v(fields) for k, v in ADDED_FIELDS.get(cls, {}).items() if k not in fields}
+    return {**data, "fields": fields | added}
 
 
 def _value_from_json(name: Any, fields: Any, path: str, arrays: ArrayStore) -> Any:
@@ -336,7 +367,7 @@ def _value_from_json(name: Any, fields: Any, path: str, arrays: ArrayStore) -> A
             f"{path} must be a value of one of {list(_BY_NAME)}, got {str(name)[:40]!r}."
         )
     types = SERIALISABLE[cls]
-    items = unpack(rename_old_fields({"value": name, "fields": fields})["fields"], path, *types)
+    items = unpack(update_old_fields({"value": name, "fields": fields})["fields"], path, *types)
     values = {
         field_name: from_json(item, f"{path}.{field_name}", arrays)
         for field_name, item in zip(types, items, strict=True)

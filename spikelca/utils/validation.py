@@ -51,6 +51,22 @@ def reject_dimension(value: Any, name: str) -> None:
         )
 
 
+def reject_masked(value: Any, name: str) -> None:
+    """Raise ValueError for a masked array with masked values."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name} must not have masked values. Fill or drop them first.")
+
+
+def _to_number(value: Any, name: str) -> float:
+    """Convert a number to a float; strings, None and arrays are rejected."""
+    try:
+        if isinstance(value, str):
+            raise TypeError
+        return float(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a number, got {value!r}.") from None
+
+
 def _magnitude(value: Any, name: str, unit: str, dimension: str) -> float:
     """Convert a plain number or a quantity of a dimension to a number of its unit."""
     found = find_dimension(value)
@@ -62,7 +78,7 @@ def _magnitude(value: Any, name: str, unit: str, dimension: str) -> float:
             raise ValueError(f"{name} must be in {unit}, got the dimension {found}.") from None
     if found not in (None, dimension):
         raise ValueError(f"{name} must be in {unit}, got the dimension {found}.")
-    return float(value)
+    return _to_number(value, name)
 
 
 def to_hertz(value: Any, name: str) -> float:
@@ -107,7 +123,7 @@ def check_positive(value: Any, name: str) -> float:
         If the value is NaN, infinite, zero or negative, or has a dimension.
     """
     reject_dimension(value, name)
-    number = float(value)
+    number = _to_number(value, name)
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{name} must be a finite number > 0, got {number}.")
     return number
@@ -122,7 +138,7 @@ def check_number(value: Any, name: str) -> float:
         If the value is NaN or infinite, or has a dimension.
     """
     reject_dimension(value, name)
-    number = float(value)
+    number = _to_number(value, name)
     if not math.isfinite(number):
         raise ValueError(f"{name} must be a finite number, got {number}.")
     return number
@@ -156,8 +172,7 @@ def as_float(X: ArrayLike, name: str, dtype: np.dtype[Any] | None = None) -> Flo
     """
     _reject_sparse(X, name)
     reject_dimension(X, name)
-    if np.ma.is_masked(X):
-        raise ValueError(f"{name} must not have masked values. Fill or drop them first.")
+    reject_masked(X, name)
     X = np.asarray(X)
     if X.dtype.kind == "c":
         raise ValueError(
@@ -235,11 +250,15 @@ def check_shape(X: ArrayLike, name: str, n_columns: int | None = None) -> NDArra
     """
     _reject_sparse(X, name)
     reject_dimension(X, name)
+    values = X
     X = cast(NDArray[Any], X) if is_file_backed(X) else np.asanyarray(X)
     if X.ndim != 2:
+        advice = {
+            0: f"A {type(values).__name__} is not an array.",
+            1: "Reshape one sample with .reshape(1, -1).",
+        }.get(X.ndim, "Reshape images with .reshape(len(X), -1).")
         raise ValueError(
-            f"{name} must be a 2D array (n_samples, n_inputs), got shape {X.shape}. "
-            "Reshape one sample with .reshape(1, -1)."
+            f"{name} must be a 2D array (n_samples, n_inputs), got shape {X.shape}. {advice}"
         )
     if X.shape[0] == 0:
         raise ValueError(f"{name} must have at least 1 sample, got 0 sample(s) (shape {X.shape}).")
@@ -327,7 +346,7 @@ def check_code(code: ArrayLike, n_samples: int, n_neurons: int, dtype: np.dtype[
 
 
 def check_indices(indices: ArrayLike | None, n: int, name: str) -> NDArray[np.int64]:
-    """Check indices of neurons or samples; None means all of them.
+    """Check indices of neurons or samples, or a Boolean mask; None means all of them.
 
     Raises
     ------
@@ -337,8 +356,13 @@ def check_indices(indices: ArrayLike | None, n: int, name: str) -> NDArray[np.in
     if indices is None:
         return np.arange(n)
     array = np.atleast_1d(np.asarray(indices))
-    if array.dtype.kind not in "iu" or array.ndim != 1:
-        raise ValueError(f"{name} must be a non-empty list of whole numbers, got {indices!r}.")
+    if array.dtype == bool and array.shape == (n,):
+        array = np.flatnonzero(array)
+    if array.dtype.kind not in "iu" or array.ndim != 1 or not len(array):
+        raise ValueError(
+            f"{name} must be whole numbers, at least one, or a Boolean mask of length {n}, got "
+            f"{np.asarray(indices).tolist()}. Use None for all of them."
+        )
     if array.min() < 0 or array.max() >= n:
         raise ValueError(
             f"{name} must be from 0 to {n - 1}, got values from {array.min()} to {array.max()}."

@@ -7,8 +7,9 @@ engine is first used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from spikelca.engines.response import RECORDABLE, Response, Spikes
 from spikelca.model.inputs import AnalogInput, PoissonInput, SpikingResidual
 from spikelca.model.neurons import RateNeuron, SpikingNeuron
 from spikelca.model.transfer import HardThreshold, SoftThreshold
+from spikelca.utils.progress import show_progress
 from spikelca.utils.system import available_bytes, format_bytes
 from spikelca.utils.validation import FloatArray
 
@@ -67,6 +69,19 @@ def read_batch(circuit: Brian2Circuit, first: int) -> BatchResult:
         return BatchResult(first, state, traces, None, input_counts)
     sample, neuron, step = circuit.spikes()
     return BatchResult(first, state, traces, Spikes(sample + first, neuron, step), input_counts)
+
+
+def make_report(update: Callable[[int], None], total: int) -> Callable[..., None]:
+    """Make a report function of a Brian2 run that adds its progress to that of all batches."""
+    done = 0
+
+    def report(elapsed: Any, completed: float, start: Any, duration: Any) -> None:
+        nonlocal done
+        new = round(completed * total)
+        update(new - done)
+        done = new
+
+    return report
 
 
 def trace_of(circuit: Brian2Circuit, name: str) -> FloatArray:
@@ -176,10 +191,10 @@ class Brian2Engine(Engine):
 
     def build(self, problem: Problem) -> Brian2Circuit:
         """Make the live objects of a problem with a clock, and set its stimuli."""
-        required, available = network_bytes(problem) * problem.n_samples, available_bytes()
+        required, available = network_bytes(problem), available_bytes()
         if required > available:
             raise MemoryError(
-                f"the synapses of {problem.n_samples} samples in Brian2 require about "
+                f"the synapses and currents of {problem.n_samples} samples in Brian2 require about "
                 f"{format_bytes(required)}, but only {format_bytes(available)} of memory are "
                 "available. Simulate fewer samples at a time (Brian2Engine(batch_size=...)), "
                 "or use engine='numba'."
@@ -194,16 +209,18 @@ class Brian2Engine(Engine):
         assert problem.clock is not None
         batches: list[BatchResult] = []
         circuit: Brian2Circuit | None = None
-        for first in range(0, problem.n_samples, self.batch_size):
-            rows = np.arange(first, min(first + self.batch_size, problem.n_samples))
-            batch = problem.select(rows)
-            if circuit is None or len(rows) < self.batch_size or not is_reusable(problem):
-                circuit = self.build(batch)
-                circuit.network.store()
-            else:
-                circuit.network.restore()
-                circuit.set_problem(batch)
-                circuit.set_state(batch.start or {})
-            circuit.run(problem.n_steps * problem.clock.dt)
-            batches.append(read_batch(circuit, first))
+        with show_progress(problem.n_samples * problem.n_steps, "simulate", "step") as update:
+            for first in range(0, problem.n_samples, self.batch_size):
+                rows = np.arange(first, min(first + self.batch_size, problem.n_samples))
+                batch = problem.select(rows)
+                if circuit is None or len(rows) < self.batch_size or not is_reusable(problem):
+                    circuit = self.build(batch)
+                    circuit.network.store()
+                else:
+                    circuit.network.restore()
+                    circuit.set_problem(batch)
+                    circuit.set_state(batch.start or {})
+                report = make_report(update, len(rows) * problem.n_steps)
+                circuit.run(problem.n_steps * problem.clock.dt, report=report)
+                batches.append(read_batch(circuit, first))
         return concatenate_batches(problem, batches)

@@ -11,6 +11,7 @@ SpikeGeneratorGroup. Signed residual neurons have their own equations and thresh
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -197,7 +198,8 @@ def _make_population(
 ) -> Any:
     namespace = {}
     if problem.waveform is not None:
-        waveform = problem.waveform.reshape(len(problem.waveform), -1)
+        n_steps = problem.waveform.shape[0]
+        waveform = problem.waveform.values(0, n_steps).reshape(n_steps, -1)
         namespace["wave"] = brian2.TimedArray(waveform, dt=clock.dt, name="spikelca_wave*")
     group = brian2.NeuronGroup(
         problem.n_samples * problem.n_neurons,
@@ -363,8 +365,9 @@ def _make_monitors(
 
 
 def network_bytes(problem: Problem) -> int:
-    """Estimate the memory for the synapses of one sample."""
-    if problem.residual_wiring:
-        return BYTES_PER_SYNAPSE * sum(p.atoms.size for p in problem.inputs)
-    random = sum(p.atoms.size for p in problem.inputs if p.quantum)
-    return BYTES_PER_SYNAPSE * (problem.n_neurons**2 + random)
+    """Estimate the memory for the synapses of all samples, and for time-varying currents."""
+    n_synapses = sum(p.atoms.size for p in problem.inputs if problem.residual_wiring or p.quantum)
+    if not problem.residual_wiring:
+        n_synapses += problem.n_neurons**2
+    waveform = 0 if problem.waveform is None else 8 * math.prod(problem.waveform.shape)
+    return BYTES_PER_SYNAPSE * n_synapses * problem.n_samples + waveform

@@ -138,7 +138,7 @@ class Brian2Circuit:
         """Time in seconds until which currents and random spikes exist; infinity without them."""
         problem, n_steps = self.problem, []
         if problem.waveform is not None:
-            n_steps.append(len(problem.waveform))
+            n_steps.append(problem.waveform.shape[0])
         if any(isinstance(p.input_kind, PoissonInput) for p in problem.inputs):
             n_steps.append(problem.n_steps)
         return min(n_steps) * self.clock.dt_ if n_steps else math.inf

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from spikelca.engines.numba.encode.solve import (
     solve_hard_threshold,
     unconverged,
 )
-from spikelca.engines.numba.jit.parallel import no_workspace, parallel_for
 from spikelca.engines.numba.simulate.online import learn_online
 from spikelca.engines.numba.simulate.run import (
     allocate_run,
@@ -25,6 +23,7 @@ from spikelca.engines.numba.simulate.run import (
     run_rate_residual,
     run_spiking_lateral,
     run_spiking_residual,
+    simulate_parts,
 )
 from spikelca.engines.online import OnlineResult, OnlineRule
 from spikelca.engines.problem import Problem
@@ -64,13 +63,13 @@ class NumbaEngine(Engine):
         return replace(response, code=response.code.astype(problem.dtype, copy=False))
 
     def simulate(self, problem: Problem) -> Response:
-        """Integrate the equations of the circuit over time, sample by sample."""
+        """Integrate the equations of the circuit over time, sample by sample, in parts."""
         run, is_spiking = allocate_run(problem), isinstance(problem.neuron, SpikingNeuron)
         if problem.residual_wiring:
             simulate_rows = run_spiking_residual if is_spiking else run_rate_residual
         else:
             simulate_rows = run_spiking_lateral if is_spiking else run_rate_lateral
-        parallel_for(partial(simulate_rows, run), problem.n_samples, no_workspace)
+        simulate_parts(run, simulate_rows)
         return make_response(run)
 
     def learn_online(self, presentations: Sequence[Problem], rule: OnlineRule) -> OnlineResult:

@@ -64,7 +64,7 @@ def draw_figures(
     data: LinkedData,
     settings: Settings,
     folder: Path,
-    log: Callable[[str], None] = print,
+    log: Callable[[str], None],
 ) -> Iterator[tuple[Path, FigureOutput]]:
     """Draw and write all figures.
 

@@ -88,7 +88,7 @@ def measure_strength(inputs: FigureInputs, parameter: str, strength: float) -> d
     validation = rows[: min(settings.tuning_samples, len(y) // 3)]
     training = rows[len(validation) :]
     estimator = make_estimator(
-        "ordinal", data, settings, model.threshold, inputs.seed,
+        "ordinal", data, settings, model.threshold_, inputs.seed,
         n_batches=settings.tuning_batches, n_samples=len(training),
     ).fit(data.stack(training), y[training])  # fmt: skip
     train = estimator.transform(data.train[training[: settings.tuning_samples]])

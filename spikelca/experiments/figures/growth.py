@@ -62,7 +62,9 @@ def learn_and_measure(
 ) -> dict[str, NDArray[np.float64]]:
     """Learn batch by batch and evaluate after some: (n_evaluations, n_images) for each panel."""
     data, settings = inputs.data, inputs.settings
-    model = make_estimator("linked", data, settings, inputs.models["linked"].threshold, inputs.seed)
+    model = make_estimator(
+        "linked", data, settings, inputs.models["linked"].threshold_, inputs.seed
+    )
     order = np.random.default_rng(inputs.seed).permutation(len(data.train))
     rows = np.resize(order, evaluated[-1] * settings.batch_size).reshape(evaluated[-1], -1)
     measured: dict[str, list[NDArray[np.float64]]] = {name: [] for name in PANELS}

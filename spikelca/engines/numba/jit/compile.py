@@ -8,7 +8,8 @@ Numba's cache checks the file of a cached function, but not the files of the ker
 After an upgrade, stale kernels could therefore remain in use. To prevent this, the name of each
 cached function contains a digest of all files of this engine and of the version of the library. The
 name also contains the precision, because processes that fill an empty cache at the same time would
-otherwise choose the same file names.
+otherwise choose the same file names. A damaged file, for example after a full disk, counts as
+absent.
 
 ``fastmath`` is set flag by flag: sums may be reassociated and contracted, but NaN and infinity keep
 their meaning (a clamped neuron has an infinite threshold).
@@ -19,12 +20,14 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numba
 import numpy as np
 from numba import types
+from numba.core.caching import FunctionCache
 
 from spikelca._version import __version__
 from spikelca.engines.numba.jit.intrinsics import USE_SIMD
@@ -91,11 +94,29 @@ def _compile(function: Any, fastmath: Any, signature: Any = None, **options: Any
     precision = "" if signature is None else f"_{signature[0].dtype}"
     # Numba names the cached file by the qualified name.
     function.__qualname__ = f"{function.__name__}_{_SOURCE_DIGEST}{precision}"
-    try:
-        return numba.njit(signature, cache=True, **options)(function)
-    except RuntimeError:
-        # No cache folder is writable: each process compiles again.
-        return numba.njit(signature, **options)(function)
+    dispatcher = numba.njit(**options)(function)
+    # Where no cache folder is writable, each process compiles again.
+    with suppress(RuntimeError):
+        dispatcher._cache = _RecoveringCache(function)  # type: ignore[no-untyped-call]
+    if signature is not None:
+        dispatcher.compile(signature)
+        dispatcher.disable_compile()
+    return dispatcher
+
+
+class _RecoveringCache(FunctionCache):
+    """Numba's cache of a function, emptied if a file cannot be read or is of another function."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the compiled function, or None, after which Numba compiles it."""
+        try:
+            overload = super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+            if overload is None or overload.fndesc.qualname == self._py_func.__qualname__:
+                return overload
+        except Exception:  # damaged bytes raise almost any exception when unpickled
+            pass
+        self.flush()  # type: ignore[no-untyped-call]
+        return None
 
 
 class PrecisionDispatcher:

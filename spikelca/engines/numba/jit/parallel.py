@@ -71,17 +71,19 @@ def parallel_for(
     n_samples: int,
     make_workspace: Callable[..., Workspace],
     *size: Any,
+    max_rows: int = MAX_BLOCK_SAMPLES,
 ) -> None:
-    """Call ``body(rows, workspace)`` for blocks of rows that cover all samples.
+    """Call ``body(rows, workspace)`` for blocks of at most ``max_rows`` rows, for all samples.
 
     The number of threads is ``numba.get_num_threads()`` (default: ``NUMBA_NUM_THREADS``). Each
     thread takes the next block when it has finished one, so that a slow block does not delay the
-    others. All blocks of a thread use one workspace, ``make_workspace(n_rows, *size)``.
+    others. All blocks of a thread use one workspace, ``make_workspace(n_rows, *size)``. After an
+    interrupt or an error, no thread begins another block.
     """
     n_max = n_samples // MIN_SAMPLES_PER_THREAD
     n_threads = min(numba.get_num_threads(), n_max) if n_max > 1 else 1
     n_blocks = 4 * n_threads if n_threads > 1 else 1
-    n_rows = max(min(MAX_BLOCK_SAMPLES, -(-n_samples // n_blocks)), 1)
+    n_rows = max(min(max_rows, MAX_BLOCK_SAMPLES, -(-n_samples // n_blocks)), 1)
     starts = range(0, n_samples, n_rows)
     blocks = iter([slice(start, min(start + n_rows, n_samples)) for start in starts])
     if n_threads == 1:
@@ -91,10 +93,20 @@ def parallel_for(
         return
 
     def run_blocks() -> None:
-        with borrow_workspace(make_workspace, n_rows, *size) as workspace:
+        with borrow_workspace(make_workspace, n_rows, *size) as workspace, no_more_on_error(blocks):
             for rows in blocks:
                 body(rows, workspace)
 
-    with ThreadPoolExecutor(n_threads) as pool:
+    with ThreadPoolExecutor(n_threads) as pool, no_more_on_error(blocks):
         for future in [pool.submit(run_blocks) for _ in range(n_threads)]:
             future.result()
+
+
+@contextmanager
+def no_more_on_error(blocks: Iterator[slice]) -> Iterator[None]:
+    """Exhaust the iterator if the context ends with an error or an interrupt."""
+    try:
+        yield
+    except BaseException:
+        deque(blocks, maxlen=0)
+        raise

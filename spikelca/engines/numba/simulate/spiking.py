@@ -31,6 +31,7 @@ from spikelca.engines.numba.simulate.recording import (
     record_all,
 )
 from spikelca.engines.problem import Problem
+from spikelca.engines.response import Clock
 from spikelca.utils.validation import FloatArray
 
 
@@ -71,14 +72,17 @@ NO_INPUT_SPIKES = InputSpikes(
 
 
 def make_input_spikes(
-    problem: Problem, row: int, input_offsets: Any, p: FloatArray, totals: NDArray[np.int64]
+    problem: Problem,
+    clock: Clock,
+    row: int,
+    input_offsets: Any,
+    p: FloatArray,
+    totals: NDArray[np.int64],
 ) -> InputSpikes:
     """Draw the random spikes of a sample, and collect its signed residual neurons."""
     if not problem.has_spiking_inputs:
         return NO_INPUT_SPIKES
-    assert problem.clock is not None
-    k, clock = problem.k, problem.clock
-    events = [population.spike_events(row, k, clock) for population in problem.inputs]
+    events = [population.spike_events(row, problem.k, clock) for population in problem.inputs]
     steps = np.concatenate([steps for steps, _, _ in events])
     inputs = np.concatenate(
         [i + offset for (_, i, _), offset in zip(events, input_offsets[:-1], strict=True)]
@@ -199,8 +203,10 @@ class SpikeOutput(NamedTuple):
 
     Attributes
     ----------
-    window_start, n_steps : int
-        First step of the read-out window, and number of steps of the run.
+    window_start, window_stop : int
+        Steps of the read-out window, counted from the start of this part of the run.
+    n_steps : int
+        Number of steps of this part of the run.
     weighted, counts : (n_neurons,)
         Number of spikes in the window, weighted by `Clock.taper` and not weighted.
     totals : (n_neurons,)
@@ -210,6 +216,7 @@ class SpikeOutput(NamedTuple):
     """
 
     window_start: int
+    window_stop: int
     n_steps: int
     weighted: Any
     counts: Any
@@ -239,7 +246,7 @@ def emit_spikes(
     """Find the n neurons that fire, count and log their spikes; return the length of the log."""
     n_found, j, in_window = 0, 0, step >= output.window_start
     # The parabola of `Clock.taper`: (i + 1) (n - i) in step i of a window of n steps.
-    weight = (step - output.window_start + 1) * (output.n_steps - step) if in_window else 0
+    weight = (step - output.window_start + 1) * (output.window_stop - step) if in_window else 0
     while n_found < n:
         if v[j] >= theta:
             fired[n_found] = j
