@@ -202,6 +202,11 @@ def test_compiled_brian2_fires_the_same_spikes(wiring, quick_compiler):
     for one, other in zip(fast.spikes, brian.spikes, strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_allclose(brian.state["v"], fast.state["v"], atol=1e-10)
+    live = circuit.to_brian2(X, dt=4e-4, target="cython")
+    live.run(0.1)
+    for one, other in zip(fast.spikes, live.spikes(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert type(live.population.thresholder["spike"].codeobj).__name__ == "CythonCodeObject"
 
 
 def test_live_objects_continue_like_the_circuit():

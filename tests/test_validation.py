@@ -314,6 +314,31 @@ def test_recorded_neurons_must_exist(circuit, neurons):
         circuit.simulate(valid_stimuli(), 0.01, record=("u",), neurons=neurons, engine="reference")
 
 
+@pytest.mark.parametrize("empty", [[], (), np.zeros(0, int), np.zeros(6, bool)], ids=repr)
+def test_error_of_no_neurons_states_that_there_are_none(circuit, empty):
+    for options in ({"neurons": empty}, {"samples": empty[:5]}):
+        with pytest.raises(ValueError, match=r"must be whole numbers, at least one, .* Use None"):
+            circuit.simulate(valid_stimuli(), 0.01, record=("u",), **options)
+    with pytest.raises(ValueError, match="neurons of a driver must be whole numbers, at least one"):
+        circuit.replace(drivers=[CurrentDriver(0.1, neurons=empty)])
+
+
+def test_masks_select_neurons_and_samples(circuit):
+    neurons, samples = np.arange(6) % 3 == 1, [False, True, False, False, True]
+    circuit = circuit.replace(drivers=[CurrentDriver(0.1, neurons, samples)])
+    options = {"record": ("u", "current"), "engine": "reference"}
+    whole = circuit.simulate(valid_stimuli(), 0.01, **options)
+    part = circuit.simulate(valid_stimuli(), 0.01, neurons=neurons, samples=samples, **options)
+    assert (part.neurons.tolist(), part.samples.tolist()) == ([1, 4], [1, 4])
+    for name, trace in part.traces.items():
+        np.testing.assert_array_equal(trace, whole.traces[name][:, [[1], [4]], [1, 4]])
+    driven = np.outer(samples, neurons)
+    np.testing.assert_array_equal(whole.traces["current"][0] != 0, driven)
+    for mask in (neurons[:5], [True]):
+        with pytest.raises(ValueError, match="a Boolean mask of length 6"):
+            circuit.simulate(valid_stimuli(), 0.01, record=("u",), neurons=mask)
+
+
 def test_unknown_wiring_is_rejected(circuit):
     with pytest.raises(ValueError, match="wiring must be"):
         Circuit(circuit.neuron, circuit.transfer, circuit.dictionaries, wiring="diagonal")
