@@ -202,6 +202,11 @@ def test_compiled_brian2_fires_the_same_spikes(wiring, quick_compiler):
     for one, other in zip(fast.spikes, brian.spikes, strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_allclose(brian.state["v"], fast.state["v"], atol=1e-10)
+    live = circuit.to_brian2(X, dt=4e-4, target="cython")
+    live.run(0.1)
+    for one, other in zip(fast.spikes, live.spikes(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert type(live.population.thresholder["spike"].codeobj).__name__ == "CythonCodeObject"
 
 
 def test_live_objects_continue_like_the_circuit():
@@ -488,6 +493,32 @@ def test_devices_that_generate_code_are_rejected(call):
         brian2.device.reinit()
         brian2.set_device("runtime")
     assert circuit.simulate(X, 0.01, engine="brian2").code.shape
+
+
+@pytest.mark.parametrize("name", ["lateral", "residual", "signed"])
+def test_state_of_live_objects_is_checked_before_any_change(name):
+    circuit = LIVE_CIRCUITS[name]
+    X = random_stimuli(circuit)
+    state = circuit.simulate(X, 0.04, 4e-4).state
+    live = circuit.to_brian2(X, dt=4e-4)
+    variable = "s" if name == "residual" else "u"
+    for wrong, message in (
+        ({"U": state["v"]}, "state must have names from .* got 'U'"),
+        ({"v": state["v"][:1]}, r"state 'v' must have shape \(5, \d+\), got \(1,"),
+        ({"v": np.full_like(state["v"], np.nan)}, "state 'v' must contain finite numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            live.set_state({variable: state[variable], **wrong})
+    assert not live.variable(variable).any()
+    live.set_state(state)
+    for each in live.problem.state_widths():
+        np.testing.assert_array_equal(live.variable(each), state[each])
+
+
+def test_batch_size_must_be_a_whole_number():
+    for wrong in (0, 1.5, None, 10 * brian2.ms):
+        with pytest.raises(ValueError, match="batch_size must be"):
+            Brian2Engine(batch_size=wrong)
 
 
 def test_report_and_profile_of_a_live_run(capsys):

@@ -337,6 +337,41 @@ def test_plots_and_neo_use_recorded_neurons():
         draw_membrane(run.times, run.traces["u"][:, 0], neurons=[1])
 
 
+def test_trains_are_the_spike_times_of_each_neuron():
+    circuit = random_circuit(SPIKING)
+    X, start = random_stimuli(circuit), circuit.simulate(random_stimuli(circuit), 0.02, 4e-4)
+    run = circuit.simulate(X, 0.05, record=("spikes",), neurons=[8, 3], samples=[1, 4], start=start)
+    counts = np.zeros((5, 11), int)
+    for sample in run.samples:
+        trains = run.spikes.trains(run.neurons, sample)
+        assert list(trains) == [8, 3]
+        for neuron, times in trains.items():
+            assert np.all(np.diff(times) > 0)
+            assert np.all((times >= 0.02) & (times < 0.07))
+            counts[sample, neuron] = len(times)
+    np.testing.assert_array_equal(counts, run.spikes.counts(5, 11))
+    assert counts.any()
+    assert run.spikes.trains([0], 1)[0].shape == (0,)
+
+
+@pytest.mark.parametrize("two_sided", [False, True])
+def test_data_frames_have_recorded_neurons_and_samples(two_sided):
+    pytest.importorskip("pandas")
+    circuit = random_circuit(SPIKING, SoftThreshold(0.1, two_sided))
+    options = {"record": ("u", "spikes"), "every": 7, "neurons": [8, 3], "samples": [4, 1]}
+    run = circuit.simulate(random_stimuli(circuit), 0.05, 4e-4, **options)
+    spikes = run.spikes.to_frame()
+    assert list(spikes.columns) == ["sample", "neuron", "time"]
+    np.testing.assert_array_equal(spikes.to_numpy().T, [*list(run.spikes)[:2], run.spikes.times])
+    u = run.to_frame("u")
+    cells = [8, 3, 19, 14] if two_sided else [8, 3]
+    assert list(u.columns) == [(sample, cell) for sample in (4, 1) for cell in cells]
+    np.testing.assert_array_equal(u.index, run.times)
+    np.testing.assert_array_equal(u[1, 3], run.traces["u"][:, 1, 1])
+    with pytest.raises(ValueError, match=r"one of the traces \['u'\], got 'v'"):
+        run.to_frame("v")
+
+
 def test_repr_of_a_response_is_short():
     circuit = random_circuit(SPIKING)
     X = random_stimuli(circuit)

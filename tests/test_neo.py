@@ -57,6 +57,26 @@ def test_traces_are_annotated_signals():
     np.testing.assert_allclose(u.times.rescale("s").magnitude, run.times, atol=1e-12)
 
 
+@pytest.mark.parametrize("every", [1, 7, 500])
+def test_sampling_period_is_the_recording_interval(every):
+    """Also of one recorded step, which has no next one."""
+    run = simulate(every=every)
+    assert len(run.times) == -(-500 // every)
+    for segment in to_neo(run).segments:
+        period = float(segment.analogsignals[0].sampling_period.rescale("s"))
+        assert period == pytest.approx(every * DT)
+
+
+@pytest.mark.parametrize("two_sided", [False, True])
+def test_trains_are_those_of_recorded_cells(two_sided):
+    run = simulate(transfer=SoftThreshold(0.1, two_sided), neurons=[8, 3], samples=[2, 0])
+    trains = [segment.spiketrains for segment in to_neo(run).segments]
+    cells = [3, 8, 14, 19] if two_sided else [3, 8]
+    assert [[t.annotations["cell"] for t in each] for each in trains] == [cells, [], cells]
+    assert sum(len(train) for each in trains for train in each) == len(run.spikes) > 0
+    assert_same_spikes(to_neo(run), run)
+
+
 def test_rate_circuit_has_signals_without_trains():
     run = simulate(RATE, ("a", "r"), wiring="residual")
     segment = to_neo(run).segments[0]
@@ -131,7 +151,11 @@ def test_unsupported_arguments_raise_with_remedy():
     with pytest.raises(ValueError, match=r"neither spikes nor traces\. Simulate with record="):
         to_neo(replace(simulate(), spikes=None, traces={}))
     with pytest.raises(ValueError, match=r"trace of 'u'.*\(3, 1\).*Pass the samples= and neurons="):
-        to_neo(simulate(neurons=[4]), neurons=[4, 5])
+        to_neo(replace(simulate(neurons=[4]), neurons=None), neurons=[4, 5])
+    with pytest.raises(ValueError, match=r"neurons must be those of the response, \[4\]"):
+        to_neo(simulate(neurons=[4]), neurons=[5])
+    with pytest.raises(ValueError, match=r"samples must be those of the response, \[2\]"):
+        to_neo(simulate(samples=[2]), samples=[1])
     with pytest.raises(ValueError, match="must be from to_neo"):
         from_neo(neo.Block())
 

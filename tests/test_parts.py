@@ -9,9 +9,11 @@ import warnings
 import numpy as np
 import pytest
 from circuits import RATE, SPIKING, random_circuit, random_stimuli, with_inputs
+from tqdm import tqdm
 
 from spikelca import Circuit, CurrentDriver, Dictionary, SoftThreshold, SpikingNeuron
 from spikelca.engines import currents, get_engine
+from spikelca.engines.numba.simulate import online
 from spikelca.engines.numba.simulate import run as numba_run
 from spikelca.model import AnalogInput, Noise, PoissonInput, Sine, SpikingResidual, WhiteNoise
 from spikelca.utils import progress
@@ -22,6 +24,9 @@ DRIVERS = (
     CurrentDriver(Sine(0.05, 60.0), neurons=[1], samples=[0, 2]),
     CurrentDriver(WhiteNoise(0.0005, seed=1), shared=True),
 )
+
+
+KERNELS = {RATE: "run_rate_", SPIKING: "run_spiking_"}
 
 
 @pytest.fixture
@@ -88,7 +93,7 @@ def test_parts_do_not_change_learning(neuron, request):
         np.testing.assert_array_equal(values, same)
 
 
-@pytest.mark.parametrize("n_samples", [5, 300], ids=["one thread", "threads"])
+@pytest.mark.parametrize("n_samples", [1, 5, 300], ids=["one sample", "one thread", "threads"])
 @pytest.mark.parametrize("wiring", ["lateral", "residual"])
 @pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
 def test_interrupt_ends_a_simulation_between_two_parts(
@@ -96,10 +101,9 @@ def test_interrupt_ends_a_simulation_between_two_parts(
 ):
     """The interrupt comes after the third block of samples; the run has hundreds of them."""
     blocks = []
-    names = {RATE: "run_rate_", SPIKING: "run_spiking_"}
     from spikelca.engines import numba as engine
 
-    kernel = getattr(engine, names[neuron] + wiring)
+    kernel = getattr(engine, KERNELS[neuron] + wiring)
 
     def interrupted(run, rows):
         blocks.append(rows)
@@ -107,11 +111,29 @@ def test_interrupt_ends_a_simulation_between_two_parts(
             raise KeyboardInterrupt
         kernel(run, rows)
 
-    monkeypatch.setattr(engine, names[neuron] + wiring, interrupted)
+    monkeypatch.setattr(engine, KERNELS[neuron] + wiring, interrupted)
     circuit = random_circuit(neuron, wiring=wiring)
     with pytest.raises(KeyboardInterrupt):
         circuit.simulate(random_stimuli(circuit, n_samples), N_STEPS * DT, DT)
     assert len(blocks) <= 3 + 2 * 4
+
+
+@pytest.mark.parametrize("neuron", [RATE, SPIKING], ids=["rate", "spiking"])
+def test_interrupt_ends_a_presentation_between_two_parts(neuron, monkeypatch, short_parts):
+    name, first_steps = KERNELS[neuron] + "residual", []
+    kernel = getattr(online, name)
+
+    def interrupted(run, *arguments):
+        first_steps.append(run.first_step)
+        if len(first_steps) == 3:
+            raise KeyboardInterrupt
+        kernel(run, *arguments)
+
+    monkeypatch.setattr(online, name, interrupted)
+    circuit = random_circuit(neuron, wiring="residual")
+    with pytest.raises(KeyboardInterrupt):
+        circuit.learn_in_simulation(random_stimuli(circuit), N_STEPS * DT, DT)
+    assert 0 == first_steps[0] < first_steps[1] < first_steps[2] < N_STEPS
 
 
 def test_long_noise_needs_little_memory(monkeypatch):
@@ -156,11 +178,16 @@ class Terminal(io.StringIO):
 def test_progress_is_shown_on_a_terminal_only(engine, monkeypatch, short_parts):
     circuit = random_circuit(SPIKING, drivers=DRIVERS)
     monkeypatch.setattr(progress, "DELAY", 0.0)
-    outputs, responses = [], []
+    outputs, responses, updates = [], [], []
+    update = tqdm.update
+    monkeypatch.setattr(
+        tqdm, "update", lambda bar, n: updates.append((n, bar.total)) or update(bar, n)
+    )
     for stream in (Terminal(), io.StringIO()):
         monkeypatch.setattr("sys.stderr", stream)
         responses.append(simulate(circuit, engine))
         outputs.append(stream.getvalue())
     assert "simulate" in outputs[0]
+    assert sum(n for n, _ in updates) == 2 * updates[0][1]  # all steps of both runs
     assert not outputs[1]
     assert_same_response(*responses)

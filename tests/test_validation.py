@@ -16,13 +16,14 @@ from spikelca import (
     Circuit,
     CurrentDriver,
     Dictionary,
+    Fade,
     Hebbian,
     OrdinalDriver,
     RateNeuron,
     SoftThreshold,
     SpikingNeuron,
 )
-from spikelca.model import waveforms
+from spikelca.model import PoissonInput, waveforms
 from spikelca.utils.validation import check_labels, check_matrix, to_positive_seconds, to_seconds
 
 
@@ -313,6 +314,31 @@ def test_recorded_neurons_must_exist(circuit, neurons):
         circuit.simulate(valid_stimuli(), 0.01, record=("u",), neurons=neurons, engine="reference")
 
 
+@pytest.mark.parametrize("empty", [[], (), np.zeros(0, int), np.zeros(6, bool)], ids=repr)
+def test_error_of_no_neurons_states_that_there_are_none(circuit, empty):
+    for options in ({"neurons": empty}, {"samples": empty[:5]}):
+        with pytest.raises(ValueError, match=r"must be whole numbers, at least one, .* Use None"):
+            circuit.simulate(valid_stimuli(), 0.01, record=("u",), **options)
+    with pytest.raises(ValueError, match="neurons of a driver must be whole numbers, at least one"):
+        circuit.replace(drivers=[CurrentDriver(0.1, neurons=empty)])
+
+
+def test_masks_select_neurons_and_samples(circuit):
+    neurons, samples = np.arange(6) % 3 == 1, [False, True, False, False, True]
+    circuit = circuit.replace(drivers=[CurrentDriver(0.1, neurons, samples)])
+    options = {"record": ("u", "current"), "engine": "reference"}
+    whole = circuit.simulate(valid_stimuli(), 0.01, **options)
+    part = circuit.simulate(valid_stimuli(), 0.01, neurons=neurons, samples=samples, **options)
+    assert (part.neurons.tolist(), part.samples.tolist()) == ([1, 4], [1, 4])
+    for name, trace in part.traces.items():
+        np.testing.assert_array_equal(trace, whole.traces[name][:, [[1], [4]], [1, 4]])
+    driven = np.outer(samples, neurons)
+    np.testing.assert_array_equal(whole.traces["current"][0] != 0, driven)
+    for mask in (neurons[:5], [True]):
+        with pytest.raises(ValueError, match="a Boolean mask of length 6"):
+            circuit.simulate(valid_stimuli(), 0.01, record=("u",), neurons=mask)
+
+
 def test_unknown_wiring_is_rejected(circuit):
     with pytest.raises(ValueError, match="wiring must be"):
         Circuit(circuit.neuron, circuit.transfer, circuit.dictionaries, wiring="diagonal")
@@ -365,6 +391,93 @@ def test_circuit_fields_of_wrong_type_are_rejected(circuit, case):
     for make in (lambda: Circuit(**valid | fields), lambda: circuit.replace(**fields)):
         with pytest.raises(TypeError, match=message):
             make()
+
+
+WRONG_VALUES = {
+    "two_sided": (lambda x: SoftThreshold(0.1, x), ["no", None, 0.1, [True], SoftThreshold]),
+    "shared": (lambda x: CurrentDriver(0.1, shared=x), ["no", None, 2]),
+    "plasticity of 'x'": (
+        lambda x: Dictionary("x", np.eye(2), plasticity=x),
+        [False, 0.1, Hebbian],
+    ),
+    "name": (lambda x: Dictionary(x, np.eye(2)), [None, 1, np.eye(2)]),
+    "fade": (lambda x: OrdinalDriver(fade=x), [0.5, Fade]),
+    "function": (waveforms.Callable, [None, 0.1, np.ones(3)]),
+    "first": (lambda x: waveforms.Sum(x, waveforms.Constant(0.1)), [0.1, waveforms.Sine]),
+    "second": (lambda x: waveforms.Sum(waveforms.Constant(0.1), x), [0.1, None]),
+    "waveform": (lambda x: waveforms.Scaled(x, 2.0), [0.1, None]),
+    "threshold": (SoftThreshold, ["0.1", None, [0.1], np.ones(3), lambda: 0.1]),
+    "tau": (RateNeuron, ["0.1", None, [0.1], np.ones(3)]),
+    "frequency": (lambda x: waveforms.Sine(0.1, x), ["5", None]),
+    "sd": (lambda x: waveforms.Noise(x, 0), ["0.1", None]),
+    "level": (CurrentDriver, ["0.1", None]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_VALUES)
+def test_values_of_wrong_type_are_rejected_by_name(name):
+    make, wrong = WRONG_VALUES[name]
+    for value in wrong:
+        with pytest.raises(TypeError, match=rf"^{name} must be .*, got"):
+            make(value)
+
+
+@pytest.mark.parametrize("seed", [None, "1", 1.5, -1, [1]])
+def test_seeds_must_be_whole_numbers(seed):
+    noise = partial(waveforms.Noise, 0.1), partial(waveforms.WhiteNoise, 0.1)
+    for make in (*noise, partial(waveforms.OrnsteinUhlenbeck, 0.1, 0.01), partial(PoissonInput, 1)):
+        with pytest.raises(ValueError, match="seed must be a whole number >= 0, got"):
+            make(seed)
+
+
+def test_driver_of_a_waveform_class_names_the_instance():
+    with pytest.raises(TypeError, match=r"Use Sine\(\.\.\.\)"):
+        CurrentDriver(waveforms.Sine)
+
+
+@pytest.mark.parametrize(("option", "values"), [
+    ("every", [None, "2", [2]]), ("window", [None, "0.5"]), ("record", [None, 1]),
+    ("duration", [None, "0.1"]), ("dt", ["1e-4", [1e-4]]), ("t_start", ["0", [0.0]]),
+])  # fmt: skip
+def test_options_of_wrong_type_are_rejected_by_name(circuit, option, values):
+    for value in values:
+        options = {"duration": 0.02, "record": ("u",)} | {option: value}
+        with pytest.raises((TypeError, ValueError), match=rf"^{option} must be .*, got"):
+            circuit.simulate(valid_stimuli(), **options)
+
+
+def test_other_calls_reject_wrong_types_by_name(circuit):
+    X = valid_stimuli()
+    code = circuit.encode(X).code
+    for call, name in (
+        (lambda: circuit.encode(X, "1e-4"), "tol"),
+        (lambda: circuit.encode(X, None), "tol"),
+        (lambda: circuit.learn_step(X, code, rng=0), "rng"),
+        (lambda: circuit.to_brian2(n_samples="2"), "n_samples"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=f"^{name} must be .*, got"):
+            call()
+    run = circuit.replace(neuron=SpikingNeuron()).simulate(X, 0.02, record=("spikes",))
+    for window in ("0.5", [0.5], np.ones(2)):
+        with pytest.raises(TypeError, match=r"^window must be a number, got"):
+            run.rates(window)
+    np.testing.assert_array_equal(circuit.encode(X, True).code, circuit.encode(X, 1.0).code)
+
+
+@pytest.mark.parametrize("observed", ["mnist", ["mnist", "emnist"], ["mnist", "numbers", None]])
+def test_observed_modalities_of_a_code_must_exist(circuit, observed):
+    with pytest.raises(ValueError, match=r"modality must be one of"):
+        circuit.reconstruct(np.ones((1, 6)), "mnist", observed)
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    (lambda t: t, "got function of shape"), (None, "got NoneType of shape"),
+    (np.ones(3), r"single row with .reshape\(1, -1\)"), (np.ones((2, 3, 4)), "Reshape images"),
+])  # fmt: skip
+def test_error_of_another_shape_names_what_was_given(circuit, values, message):
+    for call in (circuit.encode, partial(circuit.simulate, duration=0.02)):
+        with pytest.raises(ValueError, match=message):
+            call(valid_stimuli(mnist=values))
 
 
 def test_replaced_fields_are_validated(circuit):

@@ -55,10 +55,12 @@ from spikelca.model.transfer import Transfer
 from spikelca.utils.validation import (
     FloatArray,
     check_code,
+    check_integer,
     check_matrix,
     check_shape,
     check_shapes,
     check_stimuli,
+    check_type,
 )
 
 _WIRINGS = ("lateral", "residual")
@@ -114,8 +116,8 @@ class Circuit:
     plasticity: PlasticityState | None = None
 
     def __post_init__(self) -> None:
-        _check_type("neuron", self.neuron, Neuron, "RateNeuron() or SpikingNeuron()")
-        _check_type("transfer", self.transfer, Transfer, "SoftThreshold(...) or HardThreshold(...)")
+        check_type(self.neuron, "neuron", Neuron, "RateNeuron() or SpikingNeuron()")
+        check_type(self.transfer, "transfer", Transfer, "SoftThreshold(...) or HardThreshold(...)")
         dictionaries = _as_tuple("dictionaries", self.dictionaries, Dictionary)
         object.__setattr__(self, "dictionaries", dictionaries)
         object.__setattr__(self, "drivers", _as_tuple("drivers", self.drivers, Driver))
@@ -124,10 +126,10 @@ class Circuit:
         check_dictionaries(self.dictionaries, self.transfer.two_sided)
         for driver in self.drivers:
             driver.check(self.n_neurons, self.transfer)
-        _check_type("idle", self.idle, IdleAtoms, "IdleAtoms(...)")
+        check_type(self.idle, "idle", IdleAtoms, "IdleAtoms(...)")
         if self.plasticity is None:
             object.__setattr__(self, "plasticity", PlasticityState.initial(self.n_neurons))
-        _check_type("plasticity", self.plasticity, PlasticityState, "PlasticityState(...) or None")
+        check_type(self.plasticity, "plasticity", PlasticityState, "PlasticityState(...) or None")
         assert self.plasticity is not None
         if len(self.plasticity.usage) != self.n_neurons:
             raise ValueError(
@@ -338,8 +340,10 @@ class Circuit:
         """
         d = self.dictionary(modality)
         a = check_matrix(code, "code", self.n_neurons, self.dtype)
-        if observed is not None and len(set(observed)) < len(self.dictionaries):
-            a = rescale_to_stacked(a, self.observed_norms(*observed))
+        if observed is not None:
+            names = {self.dictionary(name).name for name in observed}
+            if len(names) < len(self.dictionaries):
+                a = rescale_to_stacked(a, self.observed_norms(*names))
         return np.asarray(a @ d.atoms)
 
     def energy(self, stimuli: Mapping[str, ArrayLike], code: ArrayLike) -> NDArray[np.float64]:
@@ -481,6 +485,7 @@ class Circuit:
         ValueError
             If a stimulus, the code or a label does not fit the circuit.
         """
+        check_type(rng, "rng", np.random.Generator | None, "np.random.default_rng(...) or None")
         checked = check_stimuli(stimuli, self.widths, self.dtype)
         codes = check_code(code, len(next(iter(checked.values()))), self.n_neurons, self.dtype)
         eligible = eligible_samples(self.drivers, labels, len(codes), self.n_neurons)
@@ -536,7 +541,8 @@ class Circuit:
             Constant over the run.
         duration, dt : float or Brian2 quantity
             Seconds. If dt is None, it is half the stability limit of the Gram matrix, and for
-            spiking neurons also limited by the strongest drive, including currents of drivers.
+            spiking neurons also limited by the strongest drive, including currents of drivers; it
+            then depends on all samples, so give dt to compare runs.
         engine : {"numba", "brian2", "reference"} or Engine, default="numba"
         record : sequence of {"u", "a", "v", "s", "r", "current", "spikes"}, default=()
             Variables to record, if the circuit has them; ``traces[name]`` is (n_times, n_samples,
@@ -701,6 +707,7 @@ class Circuit:
             If Brian2 cannot be imported.
         """
         if stimuli is None:
+            n_samples = check_integer(n_samples, "n_samples", 1)
             stimuli = {name: np.zeros((n_samples, width)) for name, width in self.widths.items()}
         if "current" in options.get("record", ()):
             raise ValueError(
@@ -732,11 +739,6 @@ class Circuit:
         return circuit.compile(checked, labels)
 
 
-def _check_type(name: str, value: Any, kind: Any, expected: str) -> None:
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} must be {expected}, got {value!r}.")
-
-
 def _as_tuple(name: str, values: Any, kind: type) -> tuple[Any, ...]:
     """Check a sequence of values of one type, and return it as a tuple."""
     expected = f"a list of {kind.__name__} instances"
@@ -744,5 +746,5 @@ def _as_tuple(name: str, values: Any, kind: type) -> tuple[Any, ...]:
         raise TypeError(f"{name} must be {expected}, got {values!r}. Use {name}=[...].")
     values = tuple(values)
     for index, value in enumerate(values):
-        _check_type(f"{name}[{index}]", value, kind, f"a {kind.__name__} instance")
+        check_type(value, f"{name}[{index}]", kind, f"a {kind.__name__} instance")
     return values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -13,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikelca.engines import Engine, Problem, Response
 from spikelca.metrics import converged, stopping_value
-from spikelca.utils.validation import check_matrix, check_values
+from spikelca.utils.validation import check_matrix, check_positive, check_values
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -50,7 +49,7 @@ def encode_in_chunks(
     """
     n_samples = len(next(iter(stimuli.values())))
     total: Response | None = None
-    check_settings(tol, max_iter)
+    tol, max_iter = check_settings(tol, max_iter)
     for rows, problem in iter_chunks(compile_chunk, stimuli, labels, start, dtype):
         engine.check(problem)
         chunk = engine.encode(problem, tol, max_iter)
@@ -77,7 +76,7 @@ def encode_sparse(
 
     codes, total = [], None
     n_samples = len(next(iter(stimuli.values())))
-    check_settings(tol, max_iter)
+    tol, max_iter = check_settings(tol, max_iter)
     for rows, problem in iter_chunks(compile_chunk, stimuli, None, None, dtype):
         engine.check(problem)
         chunk = engine.encode(problem, tol, max_iter)
@@ -90,12 +89,12 @@ def encode_sparse(
     return sparse.vstack(codes, format="csr")
 
 
-def check_settings(tol: float, max_iter: int) -> None:
-    """Raise ValueError for an invalid tolerance or number of iterations."""
-    if not (math.isfinite(tol) and tol > 0):
-        raise ValueError(f"tol must be a finite number > 0, got {tol}.")
+def check_settings(tol: float, max_iter: int) -> tuple[float, int]:
+    """Check the tolerance and the number of iterations, and return them as plain numbers."""
+    tol = check_positive(tol, "tol")
     if not (isinstance(max_iter, (int, np.integer)) and max_iter >= 1):
         raise ValueError(f"max_iter must be a whole number > 0, got {max_iter!r}.")
+    return tol, int(max_iter)
 
 
 def iter_chunks(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial, reduce
 from operator import add
@@ -43,9 +43,8 @@ from spikelca.model.waveforms import Constant, Waveform
 from spikelca.utils.system import available_bytes, format_bytes
 from spikelca.utils.validation import (
     FloatArray,
-    as_float,
-    check_finite,
     check_indices,
+    check_integer,
     to_positive_seconds,
     to_seconds,
 )
@@ -91,7 +90,8 @@ def run_simulation(
     response = set_time(response, run.clock)
     n_recorded = len(run.record.neurons) // (2 if needs_on_off(problem) else 1)
     neurons, samples = run.record.neurons[:n_recorded], run.record.samples
-    response = replace(response, neurons=neurons, samples=samples)
+    every = run.record.every
+    response = replace(response, neurons=neurons, samples=samples, every=every)
     return merge_on_off(response, problem.astype(np.float64)) if needs_on_off(problem) else response
 
 
@@ -305,16 +305,16 @@ def set_recording(
     """
     assert problem.clock is not None
     names = (*recordable_names(problem), "weights") if learns else recordable_names(problem)
-    unknown = [name for name in record if name not in names]
-    if unknown or isinstance(record, str):
+    is_sequence = isinstance(record, Iterable) and not isinstance(record, str)
+    unknown = not is_sequence or [name for name in record if name not in names]
+    if unknown:
         raise ValueError(f"record must be a sequence of names from {names}, got {record!r}.")
-    if every != int(every) or every < 1:
-        raise ValueError(f"every must be a whole number of steps >= 1, got {every}.")
+    every = check_integer(every, "every", 1)
     spiking = isinstance(problem.neuron, SpikingNeuron)
     (problem.clock.readout_start if spiking else problem.clock.window_start)(window)
     recording = Record(
         tuple(record),
-        int(every),
+        every,
         check_indices(neurons, problem.n_neurons, "neurons"),
         check_indices(samples, problem.n_samples, "samples"),
         window,
@@ -376,26 +376,8 @@ def expected_spikes(problem: Problem) -> int:
 
 
 def set_initial_state(problem: Problem, start: State) -> Problem:
-    """Check the initial state and add it to a problem.
-
-    Raises
-    ------
-    ValueError
-        If a variable is unknown, has another shape, or is not finite.
-    """
-    if not start:
-        return problem
-    widths = {"u": problem.n_neurons, **problem.state_widths()}
-    checked = {}
-    for name, values in start.items():
-        if name not in widths:
-            raise ValueError(f"start must have names from {list(widths)}, got {name!r}.")
-        array, expected = as_float(values, f"start {name!r}"), (problem.n_samples, widths[name])
-        if array.shape != expected:
-            raise ValueError(f"start {name!r} must have shape {expected}, got {array.shape}.")
-        check_finite(array, f"start {name!r}")
-        checked[name] = array
-    return replace(problem, start=checked)
+    """Check the initial state and add it to a problem."""
+    return replace(problem, start=problem.check_state(start, "start")) if start else problem
 
 
 def default_k(problem: Problem) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.utils.validation import FloatArray
+from spikelca.utils.validation import FloatArray, check_number
 
 DEFAULT_WINDOW = 0.25
 """Default length of the read-out window, as a fraction of the run; it is at the end."""
@@ -72,6 +73,7 @@ class Clock:
         ValueError
             If the window is outside (0, 1], or shorter than one step.
         """
+        window = check_number(window, "window")
         if not 0 < window <= 1:
             raise ValueError(
                 f"`window` must be a fraction of the run in (0, 1], got {window}. Use 0.5 for its "
@@ -222,6 +224,8 @@ class Spikes:
     >>> spikes = Spikes(np.array([0, 0]), np.array([1, 1]), np.array([5, 9]))
     >>> len(spikes), spikes.counts(n_samples=1, n_neurons=2)
     (2, array([[0, 2]]))
+    >>> Spikes(*spikes, dt=0.5).trains(neurons=[0, 1])
+    {0: array([], dtype=float64), 1: array([2.5, 4.5])}
     """
 
     sample: NDArray[np.int64]
@@ -235,6 +239,25 @@ class Spikes:
         if self.dt is None:
             raise ValueError("cannot compute times: these spikes have no dt. Use step * dt.")
         return np.asarray(self.step * self.dt)
+
+    def trains(self, neurons: Sequence[int], sample: int = 0) -> dict[int, NDArray[np.float64]]:
+        """Return the spike times of neurons in one sample, in seconds; empty for silent ones.
+
+        Parameters
+        ----------
+        neurons : sequence of int
+            For example the recorded ones, ``response.neurons``.
+        sample : int, default=0
+        """
+        selected, times = self.sample == sample, self.times
+        return {int(j): times[selected & (self.neuron == j)] for j in neurons}
+
+    def to_frame(self) -> Any:
+        """Return a pandas data frame with the columns sample, neuron and time (seconds)."""
+        import pandas
+
+        columns = {"sample": self.sample, "neuron": self.neuron, "time": self.times}
+        return pandas.DataFrame(columns)
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         return iter((self.sample, self.neuron, self.step))
@@ -297,6 +320,8 @@ class Response:
     neurons, samples : int arrays, optional
         Indices of the neurons and samples in ``traces`` and ``spikes``. With signed codes, traces
         contain the ON cells of these neurons, then their OFF cells.
+    every : int, default=1
+        Number of steps between two ``times``.
     events : mapping of str to (n_samples,) int64
         Number of "spikes" and "synaptic_events" in the whole run (spiking circuits), and of
         "input_spikes" with spiking inputs.
@@ -327,6 +352,7 @@ class Response:
     events: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     neurons: NDArray[np.int64] | None = None
     samples: NDArray[np.int64] | None = None
+    every: int = 1
 
     def __repr__(self) -> str:
         parts = [f"code {self.code.shape}", f"largest residual {self.residual.max(initial=0):.2g}"]
@@ -338,6 +364,36 @@ class Response:
         if self.spikes is not None:
             parts.append(f"{len(self.spikes)} spikes")
         return f"Response({', '.join(parts)})"
+
+    def to_frame(self, name: str) -> Any:
+        """Return a trace of neurons as a pandas data frame.
+
+        Parameters
+        ----------
+        name : str
+            Name of the trace, for example "u".
+
+        Returns
+        -------
+        pandas.DataFrame
+            With a row for each of ``times``, and a column for each recorded (sample, neuron).
+
+        Raises
+        ------
+        ValueError
+            If there is no such trace, or it is not one of neurons.
+        """
+        import pandas
+
+        traces = {n: x for n, x in self.traces.items() if not n.startswith("r:")}
+        if name not in traces or self.samples is None or self.neurons is None:
+            raise ValueError(f"name must be one of the traces {list(traces)}, got {name!r}.")
+        trace, cells = traces[name], self.neurons
+        if trace.shape[2] == 2 * len(cells):  # ON and OFF cells
+            cells = np.concatenate([cells, cells + self.code.shape[1]])
+        columns = pandas.MultiIndex.from_product([self.samples, cells], names=["sample", "neuron"])
+        index = pandas.Index(self.times, name="time")
+        return pandas.DataFrame(trace.reshape(len(trace), -1), index, columns)
 
     @property
     def has_all_spikes(self) -> bool:

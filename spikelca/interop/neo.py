@@ -11,8 +11,8 @@ trace              ``AnalogSignal``, dimensionless,     neuron and sign of each 
                    with its sampling period             input
 =================  ===================================  ==========================================
 
-A silent cell has an empty train. The time of a spike is the start of its step, as in `Response`.
-Neo can write blocks in several formats (NIX, NWB, ...).
+A silent cell has an empty train, and one that was not recorded has none. The time of a spike is the
+start of its step, as in `Response`. Neo can write blocks in several formats (NIX, NWB, ...).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def to_neo(
     response : Response
         Response of a simulation that recorded spikes, traces or both.
     neurons, samples : list of int, optional
-        Neurons and samples of the traces (default: those of the response).
+        Neurons and samples of the traces, for a response that does not contain them.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def to_neo(
     Raises
     ------
     ValueError
-        If nothing was recorded, or the traces have other numbers of neurons or samples.
+        If nothing was recorded, or the traces are of other neurons or samples.
     ImportError
         If neo is not installed.
 
@@ -68,16 +68,15 @@ def to_neo(
             "`response` must contain spikes or traces, got neither spikes nor traces. Simulate "
             "with record=('spikes', 'u')."
         )
-    neurons = response.neurons if neurons is None else neurons
-    samples = response.samples if samples is None else samples
-    recorded = check_indices(samples, len(response.code), "samples").tolist()
-    cells = _cell_indices(check_indices(neurons, response.code.shape[1], "neurons"), response)
+    n_samples, n_neurons = response.code.shape
+    recorded = _recorded(samples, response.samples, n_samples, "samples").tolist()
+    cells = _cell_indices(_recorded(neurons, response.neurons, n_neurons, "neurons"), response)
     _check_traces(response, len(recorded), len(cells))
     block = neo.Block(name="spikelca", **_annotations(response))
-    trains = _spike_trains(neo, response)
+    trains = dict(_spike_trains(neo, response))
     for sample in range(len(response.code)):
         segment = neo.Segment(name=f"sample {sample}", sample=sample)
-        segment.spiketrains.extend(next(trains, []))
+        segment.spiketrains.extend(trains.get(sample, []))
         if sample in recorded:
             signals = _analog_signals(neo, response, recorded.index(sample), cells)
             segment.analogsignals.extend(list(signals))
@@ -156,13 +155,26 @@ def _check_traces(response: Response, n_samples: int, n_cells: int) -> None:
             )
 
 
+def _recorded(
+    given: ArrayLike | None, recorded: NDArray[np.int64] | None, n: int, name: str
+) -> NDArray[np.int64]:
+    """Return the indices of neurons or samples; those given must be those of the response."""
+    indices = check_indices(recorded if given is None else given, n, name)
+    if recorded is not None and not np.array_equal(indices, recorded):
+        raise ValueError(
+            f"{name} must be those of the response, {recorded.tolist()}, got {indices.tolist()}. "
+            f"Leave out {name}=."
+        )
+    return indices
+
+
 def _cell_annotations(cell: NDArray[np.int64], n_neurons: int) -> dict[str, NDArray[np.int64]]:
     """Compute neuron and sign of cells."""
     return {"neuron": cell % n_neurons, "sign": np.where(cell < n_neurons, 1, -1)}
 
 
-def _spike_trains(neo: Any, response: Response) -> Iterator[list[Any]]:
-    """Make the spike trains of each sample, one per cell."""
+def _spike_trains(neo: Any, response: Response) -> Iterator[tuple[int, list[Any]]]:
+    """Make the spike trains of each recorded sample, one per recorded cell."""
     if response.spikes is None:
         return
     assert response.clock is not None
@@ -173,22 +185,29 @@ def _spike_trains(neo: Any, response: Response) -> Iterator[list[Any]]:
     order = np.argsort(index, kind="stable")
     offsets = np.searchsorted(index[order], np.arange(response.counts.size + 1))
     times = spikes.step[order] * clock.dt
-    for sample in range(len(response.counts)):
+    recorded = check_indices(response.neurons, response.code.shape[1], "neurons")
+    cells = np.unique(_cell_indices(recorded, response)).tolist()
+    for sample in np.unique(
+        check_indices(response.samples, len(response.code), "samples")
+    ).tolist():
         start = sample * n_cells
-        yield [
-            neo.SpikeTrain(
-                times[offsets[start + cell] : offsets[start + cell + 1]],
-                units="s",
-                t_start=clock.first_step * clock.dt,
-                t_stop=clock.end_step * clock.dt,
-                sampling_rate=1 / clock.dt * _quantities().Hz,
-                name=f"cell {cell}",
-                sample=sample,
-                cell=cell,
-                **{name: int(values[cell]) for name, values in annotations.items()},
-            )
-            for cell in range(n_cells)
-        ]
+        yield (
+            sample,
+            [
+                neo.SpikeTrain(
+                    times[offsets[start + cell] : offsets[start + cell + 1]],
+                    units="s",
+                    t_start=clock.first_step * clock.dt,
+                    t_stop=clock.end_step * clock.dt,
+                    sampling_rate=1 / clock.dt * _quantities().Hz,
+                    name=f"cell {cell}",
+                    sample=sample,
+                    cell=cell,
+                    **{name: int(values[cell]) for name, values in annotations.items()},
+                )
+                for cell in cells
+            ],
+        )
 
 
 def _analog_signals(
@@ -197,7 +216,7 @@ def _analog_signals(
     """Make the signals of one sample, with cells or inputs as channels."""
     times = response.times
     assert response.clock is not None
-    period = times[1] - times[0] if len(times) > 1 else response.clock.dt
+    period = response.every * response.clock.dt
     for name, trace in response.traces.items():
         annotations = (
             {"input": np.arange(trace.shape[2])}

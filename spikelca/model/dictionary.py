@@ -19,7 +19,13 @@ from numpy.typing import ArrayLike
 
 from spikelca.model.inputs import AnalogInput, Inputs
 from spikelca.model.plasticity import Hebbian
-from spikelca.utils.validation import FloatArray, check_matrix, check_positive, readonly_copy
+from spikelca.utils.validation import (
+    FloatArray,
+    check_matrix,
+    check_positive,
+    check_type,
+    readonly_copy,
+)
 
 Derivation = Callable[[FloatArray], FloatArray]
 """A free function from an array to the same values in another memory layout."""
@@ -93,7 +99,7 @@ class Dictionary:
     ValueError
         If the atoms are not a finite 2D array, or the weight is not > 0.
     TypeError
-        If `inputs` is of another type.
+        If the name, `plasticity` or `inputs` is of another type.
 
     Examples
     --------
@@ -110,15 +116,15 @@ class Dictionary:
     inputs: Inputs = field(default_factory=AnalogInput)
 
     def __post_init__(self) -> None:
+        check_type(self.name, "name", str, "a string")
         atoms: ArrayLike = self.atoms
         checked = check_matrix(atoms, f"atoms of {self.name!r}")
         object.__setattr__(self, "atoms", readonly_copy(checked))
         object.__setattr__(self, "weight", check_positive(self.weight, f"weight of {self.name!r}"))
-        if not isinstance(self.inputs, Inputs):
-            raise TypeError(
-                f"inputs of {self.name!r} must be AnalogInput(), PoissonInput(...) or "
-                f"SpikingResidual(...), got {self.inputs!r}."
-            )
+        plastic, inputs = f"plasticity of {self.name!r}", f"inputs of {self.name!r}"
+        check_type(self.plasticity, plastic, Hebbian | None, "Hebbian(...) or None")
+        kinds = "AnalogInput(), PoissonInput(...) or SpikingResidual(...)"
+        check_type(self.inputs, inputs, Inputs, kinds)
 
     @property
     def n_neurons(self) -> int:

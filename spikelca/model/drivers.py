@@ -31,10 +31,12 @@ from spikelca.model.transfer import Transfer
 from spikelca.model.waveforms import Constant, RunContext, Waveform
 from spikelca.utils.validation import (
     FloatArray,
+    check_bool,
     check_indices,
     check_integer,
     check_labels,
     check_number,
+    check_type,
 )
 
 
@@ -204,7 +206,7 @@ class CurrentDriver(Driver):
             indices = getattr(self, name)
             if indices is not None:
                 object.__setattr__(self, name, tuple(np.atleast_1d(indices).tolist()))
-        object.__setattr__(self, "shared", bool(self.shared))
+        object.__setattr__(self, "shared", check_bool(self.shared, "shared"))
 
     def check(self, n_neurons: int, transfer: Transfer) -> None:
         check_indices(self.neurons, n_neurons, "neurons of a driver")
@@ -276,9 +278,8 @@ class CurrentDriver(Driver):
 def _as_constant(value: Any) -> Constant:
     """Return a number as a waveform; the error for other values names the waveform to use."""
     if callable(value):
-        raise TypeError(
-            f"waveform must be a Waveform or a number, got {value!r}. Use Callable(function)."
-        )
+        remedy = f"{value.__name__}(...)" if isinstance(value, type) else "Callable(function)"
+        raise TypeError(f"waveform must be a Waveform or a number, got {value!r}. Use {remedy}.")
     if np.ndim(value):
         raise TypeError(
             f"waveform must be a Waveform or a number, got an array of shape {np.shape(value)}. "
@@ -381,6 +382,7 @@ class OrdinalDriver(Driver):
     def __post_init__(self) -> None:
         if self.mode not in _MODES:
             raise ValueError(f"mode must be one of {list(_MODES)}, got {self.mode!r}.")
+        check_type(self.fade, "fade", Fade | None, "Fade(...) or None")
         object.__setattr__(self, "n_classes", check_integer(self.n_classes, "n_classes", 1))
         if self.block is not None:
             object.__setattr__(self, "block", check_integer(self.block, "block", 1))

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from spikelca.utils.validation import FloatArray, as_float, check_positive
+from spikelca.utils.validation import FloatArray, as_float, check_bool, check_positive
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Transfer(ABC):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threshold", check_positive(self.threshold, "threshold"))
-        object.__setattr__(self, "two_sided", bool(self.two_sided))
+        object.__setattr__(self, "two_sided", check_bool(self.two_sided, "two_sided"))
 
     def __call__(self, u: FloatArray) -> FloatArray:
         """Compute the output a = T(u) in the precision of u (float32 or float64)."""

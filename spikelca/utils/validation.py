@@ -57,6 +57,26 @@ def reject_masked(value: Any, name: str) -> None:
         raise ValueError(f"{name} must not have masked values. Fill or drop them first.")
 
 
+def check_type(value: Any, name: str, kind: Any, expected: str) -> None:
+    """Raise TypeError if a value is not an instance of a type."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be {expected}, got {value!r:.200}.")
+
+
+def check_bool(value: Any, name: str) -> bool:
+    """Check a truth value of any type (True, 1, ``np.bool_``) and return it as a bool.
+
+    Raises
+    ------
+    TypeError
+        For anything else, such as a text, which Python would take for True.
+    """
+    reject_dimension(value, name)
+    if np.ndim(value) or value not in (False, True):
+        raise TypeError(f"{name} must be True or False, got {value!r:.200}.")
+    return bool(value)
+
+
 def _to_number(value: Any, name: str) -> float:
     """Convert a number to a float; strings, None and arrays are rejected."""
     try:
@@ -152,8 +172,11 @@ def check_integer(value: Any, name: str, minimum: int) -> int:
     ValueError
         If the value is not a whole number, or is below the minimum.
     """
-    number = value if isinstance(value, (int, np.integer)) else check_number(value, name)
-    if number != int(number) or number < minimum:
+    try:
+        number = value if isinstance(value, (int, np.integer)) else check_number(value, name)
+    except TypeError:
+        number = minimum - 1  # not a number
+    if number < minimum or number != int(number):
         raise ValueError(f"{name} must be a whole number >= {minimum}, got {value!r}.")
     return int(number)
 
@@ -250,16 +273,14 @@ def check_shape(X: ArrayLike, name: str, n_columns: int | None = None) -> NDArra
     """
     _reject_sparse(X, name)
     reject_dimension(X, name)
-    values = X
+    given = type(X).__name__
     X = cast(NDArray[Any], X) if is_file_backed(X) else np.asanyarray(X)
     if X.ndim != 2:
         advice = {
-            0: f"A {type(values).__name__} is not an array.",
-            1: "Reshape one sample with .reshape(1, -1).",
+            0: "Pass one row per sample.",
+            1: "Reshape a single row with .reshape(1, -1).",
         }.get(X.ndim, "Reshape images with .reshape(len(X), -1).")
-        raise ValueError(
-            f"{name} must be a 2D array (n_samples, n_inputs), got shape {X.shape}. {advice}"
-        )
+        raise ValueError(f"{name} must be a 2D array, got {given} of shape {X.shape}. {advice}")
     if X.shape[0] == 0:
         raise ValueError(f"{name} must have at least 1 sample, got 0 sample(s) (shape {X.shape}).")
     if n_columns is not None and X.shape[1] != n_columns:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.utils.validation import FloatArray, check_number
+from spikelca.utils.validation import FloatArray, check_number, check_type
 
 Shape = tuple[int, int]
 
@@ -183,6 +183,10 @@ class Sum(Waveform):
     first: Waveform
     second: Waveform
 
+    def __post_init__(self) -> None:
+        for name in ("first", "second"):
+            check_type(getattr(self, name), name, Waveform, "a Waveform")
+
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         return np.asarray(self.first.values(times, shape) + self.second.values(times, shape))
 
@@ -221,6 +225,7 @@ class Scaled(Waveform):
     factor: float
 
     def __post_init__(self) -> None:
+        check_type(self.waveform, "waveform", Waveform, "a Waveform")
         object.__setattr__(self, "factor", check_number(self.factor, "factor"))
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:

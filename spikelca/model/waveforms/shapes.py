@@ -15,6 +15,7 @@ from spikelca.utils.validation import (
     FloatArray,
     check_finite,
     check_number,
+    check_type,
     reject_dimension,
     to_hertz,
     to_positive_seconds,
@@ -337,6 +338,9 @@ class Callable(Waveform):
     """
 
     function: abc.Callable[[float], ArrayLike]
+
+    def __post_init__(self) -> None:
+        check_type(self.function, "function", abc.Callable, "a function of the time in seconds")
 
     def values(self, times: NDArray[np.float64], shape: Shape) -> FloatArray:
         rows = [np.asarray(self.function(float(t)), dtype=np.float64) for t in times]
