@@ -495,6 +495,32 @@ def test_devices_that_generate_code_are_rejected(call):
     assert circuit.simulate(X, 0.01, engine="brian2").code.shape
 
 
+@pytest.mark.parametrize("name", ["lateral", "residual", "signed"])
+def test_state_of_live_objects_is_checked_before_any_change(name):
+    circuit = LIVE_CIRCUITS[name]
+    X = random_stimuli(circuit)
+    state = circuit.simulate(X, 0.04, 4e-4).state
+    live = circuit.to_brian2(X, dt=4e-4)
+    variable = "s" if name == "residual" else "u"
+    for wrong, message in (
+        ({"U": state["v"]}, "state must have names from .* got 'U'"),
+        ({"v": state["v"][:1]}, r"state 'v' must have shape \(5, \d+\), got \(1,"),
+        ({"v": np.full_like(state["v"], np.nan)}, "state 'v' must contain finite numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            live.set_state({variable: state[variable], **wrong})
+    assert not live.variable(variable).any()
+    live.set_state(state)
+    for each in live.problem.state_widths():
+        np.testing.assert_array_equal(live.variable(each), state[each])
+
+
+def test_batch_size_must_be_a_whole_number():
+    for wrong in (0, 1.5, None, 10 * brian2.ms):
+        with pytest.raises(ValueError, match="batch_size must be"):
+            Brian2Engine(batch_size=wrong)
+
+
 def test_report_and_profile_of_a_live_run(capsys):
     circuit = LIVE_CIRCUITS["signed"]
     live = circuit.to_brian2(random_stimuli(circuit), dt=4e-4)

@@ -457,6 +457,10 @@ def test_other_calls_reject_wrong_types_by_name(circuit):
     ):
         with pytest.raises((TypeError, ValueError), match=f"^{name} must be .*, got"):
             call()
+    run = circuit.replace(neuron=SpikingNeuron()).simulate(X, 0.02, record=("spikes",))
+    for window in ("0.5", [0.5], np.ones(2)):
+        with pytest.raises(TypeError, match=r"^window must be a number, got"):
+            run.rates(window)
     np.testing.assert_array_equal(circuit.encode(X, True).code, circuit.encode(X, 1.0).code)
 
 

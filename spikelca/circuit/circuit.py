@@ -541,7 +541,8 @@ class Circuit:
             Constant over the run.
         duration, dt : float or Brian2 quantity
             Seconds. If dt is None, it is half the stability limit of the Gram matrix, and for
-            spiking neurons also limited by the strongest drive, including currents of drivers.
+            spiking neurons also limited by the strongest drive, including currents of drivers; it
+            then depends on all samples, so give dt to compare runs.
         engine : {"numba", "brian2", "reference"} or Engine, default="numba"
         record : sequence of {"u", "a", "v", "s", "r", "current", "spikes"}, default=()
             Variables to record, if the circuit has them; ``traces[name]`` is (n_times, n_samples,

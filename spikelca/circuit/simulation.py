@@ -43,11 +43,8 @@ from spikelca.model.waveforms import Constant, Waveform
 from spikelca.utils.system import available_bytes, format_bytes
 from spikelca.utils.validation import (
     FloatArray,
-    as_float,
-    check_finite,
     check_indices,
     check_integer,
-    check_number,
     to_positive_seconds,
     to_seconds,
 )
@@ -312,7 +309,7 @@ def set_recording(
     unknown = not is_sequence or [name for name in record if name not in names]
     if unknown:
         raise ValueError(f"record must be a sequence of names from {names}, got {record!r}.")
-    every, window = check_integer(every, "every", 1), check_number(window, "window")
+    every = check_integer(every, "every", 1)
     spiking = isinstance(problem.neuron, SpikingNeuron)
     (problem.clock.readout_start if spiking else problem.clock.window_start)(window)
     recording = Record(
@@ -379,26 +376,8 @@ def expected_spikes(problem: Problem) -> int:
 
 
 def set_initial_state(problem: Problem, start: State) -> Problem:
-    """Check the initial state and add it to a problem.
-
-    Raises
-    ------
-    ValueError
-        If a variable is unknown, has another shape, or is not finite.
-    """
-    if not start:
-        return problem
-    widths = {"u": problem.n_neurons, **problem.state_widths()}
-    checked = {}
-    for name, values in start.items():
-        if name not in widths:
-            raise ValueError(f"start must have names from {list(widths)}, got {name!r}.")
-        array, expected = as_float(values, f"start {name!r}"), (problem.n_samples, widths[name])
-        if array.shape != expected:
-            raise ValueError(f"start {name!r} must have shape {expected}, got {array.shape}.")
-        check_finite(array, f"start {name!r}")
-        checked[name] = array
-    return replace(problem, start=checked)
+    """Check the initial state and add it to a problem."""
+    return replace(problem, start=problem.check_state(start, "start")) if start else problem
 
 
 def default_k(problem: Problem) -> float:

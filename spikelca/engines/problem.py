@@ -22,7 +22,7 @@ from spikelca.model.dictionary import DerivedArrays, transpose
 from spikelca.model.inputs import AnalogInput, Inputs, PoissonInput, SpikingResidual
 from spikelca.model.neurons import Neuron, SpikingNeuron
 from spikelca.model.transfer import Transfer
-from spikelca.utils.validation import FloatArray
+from spikelca.utils.validation import FloatArray, as_float, check_finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -374,6 +374,36 @@ class Problem:
         cells = {f"r:{p.name}": p.atoms.shape[1] for p in self.inputs}
         cells |= {f"p:{p.name}": p.atoms.shape[1] for p in self.inputs if not p.charges_dendrite}
         return {"s": self.n_neurons, **widths, **cells}
+
+    def check_state(self, state: Mapping[str, Any], name: str) -> dict[str, FloatArray]:
+        """Check the arrays of a state, and return them as floats.
+
+        Parameters
+        ----------
+        state : mapping of str to (n_samples, width)
+        name : str
+            Name of the argument, for messages.
+
+        Returns
+        -------
+        dict of str to (n_samples, width)
+
+        Raises
+        ------
+        ValueError
+            If a variable is unknown, has another shape, or is not finite.
+        """
+        widths, checked = {"u": self.n_neurons, **self.state_widths()}, {}
+        for variable, values in state.items():
+            if variable not in widths:
+                raise ValueError(f"{name} must have names from {list(widths)}, got {variable!r}.")
+            label, shape = f"{name} {variable!r}", (self.n_samples, widths[variable])
+            checked[variable] = as_float(values, label)
+            if checked[variable].shape != shape:
+                got = checked[variable].shape
+                raise ValueError(f"{label} must have shape {shape}, got {got}.")
+            check_finite(checked[variable], label)
+        return checked
 
     @property
     def has_spiking_inputs(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelca.utils.validation import FloatArray
+from spikelca.utils.validation import FloatArray, check_number
 
 DEFAULT_WINDOW = 0.25
 """Default length of the read-out window, as a fraction of the run; it is at the end."""
@@ -73,6 +73,7 @@ class Clock:
         ValueError
             If the window is outside (0, 1], or shorter than one step.
         """
+        window = check_number(window, "window")
         if not 0 < window <= 1:
             raise ValueError(
                 f"`window` must be a fraction of the run in (0, 1], got {window}. Use 0.5 for its "

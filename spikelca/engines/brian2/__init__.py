@@ -33,7 +33,7 @@ from spikelca.model.neurons import RateNeuron, SpikingNeuron
 from spikelca.model.transfer import HardThreshold, SoftThreshold
 from spikelca.utils.progress import show_progress
 from spikelca.utils.system import available_bytes, format_bytes
-from spikelca.utils.validation import FloatArray
+from spikelca.utils.validation import FloatArray, check_integer
 
 
 def is_reusable(problem: Problem) -> bool:
@@ -176,8 +176,7 @@ class Brian2Engine(Engine):
     def __post_init__(self) -> None:
         if self.target not in ("numpy", "cython"):
             raise ValueError(f"`target` must be 'numpy' or 'cython', got {self.target!r}.")
-        if self.batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1, got {self.batch_size}.")
+        object.__setattr__(self, "batch_size", check_integer(self.batch_size, "batch_size", 1))
 
     def encode(self, problem: Problem, tol: float, max_iter: int) -> Response:
         raise NotImplementedError(

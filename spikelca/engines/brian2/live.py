@@ -214,15 +214,22 @@ class Brian2Circuit:
             self.variable("b")[:] = problem.sequential_drive() + problem.current
 
     def set_state(self, state: Mapping[str, FloatArray]) -> None:
-        """Set state variables by name; other names are ignored.
+        """Set state variables by name.
 
         Parameters
         ----------
         state : mapping of str to (n_samples, width)
-            "u", "v", "s", "r:<modality>" and "p:<modality>", as ``Response.state``.
+            "u", "v", "s", "r:<modality>" and "p:<modality>", as ``Response.state``. With residual
+            wiring, u follows from the others.
+
+        Raises
+        ------
+        ValueError
+            If a variable is unknown, has another shape, or is not finite. Nothing is changed then.
         """
-        for name in state.keys() & self.problem.state_widths().keys():
-            self.variable(name)[:] = state[name]
+        checked = self.problem.check_state(state, "state")
+        for name in checked.keys() & self.problem.state_widths().keys():
+            self.variable(name)[:] = checked[name]
 
     def variable(self, name: str) -> FloatArray:
         """Return a live view of a variable: (n_samples, width).
