@@ -17,7 +17,7 @@ from spikelca import (
     SpikingNeuron,
 )
 from spikelca.circuit.simulation import expected_spikes, prepare_run
-from spikelca.model.waveforms import Array, Noise, Sine
+from spikelca.model.waveforms import Array, Noise, Pulse, Sine
 
 TRANSFERS = [
     SoftThreshold(0.1),
@@ -347,6 +347,16 @@ def test_memory_estimate_counts_cells_and_spikes(two_sided, wave, monkeypatch):
     assert needed[-1] == sum(trace.nbytes for trace in traces.values())
     spikes = circuit.simulate(X, 0.1, 4e-4, record=("spikes",)).spikes
     assert 24 * len(spikes) <= needed[-1]
+
+
+def test_memory_estimate_counts_spikes_of_waveforms_alone():
+    driver = CurrentDriver(Pulse(0.5, 0.02, 1.0))
+    circuit = random_circuit(SPIKING, drivers=[driver])
+    blank = {name: np.zeros((5, width)) for name, width in circuit.widths.items()}
+    static = circuit.without_drivers().compile(blank)
+    problem = prepare_run(static, circuit.drivers, True, 0.1, 4e-4, record=("spikes",))
+    spikes = circuit.simulate(blank, 0.1, 4e-4, record=("spikes",)).spikes
+    assert 0 < len(spikes) <= expected_spikes(problem)
 
 
 def test_recording_of_years_raises():
