@@ -93,7 +93,7 @@ CIRCUITS = {
     "a sparse dictionary": (
         lambda: Dictionary("x", scipy.sparse.eye_array(3)), TypeError, r"'x'.*toarray"),
     "a batch of no samples": (
-        lambda: Brian2Engine(batch_size=0), ValueError, "`batch_size` .* got 0"),
+        lambda: Brian2Engine(batch_size=0), ValueError, "batch_size must be .* got 0"),
     "an unknown target": (
         lambda: random_circuit().to_brian2(target="fortran"), ValueError, "'fortran'"),
 }  # fmt: skip
