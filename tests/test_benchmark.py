@@ -280,7 +280,7 @@ def test_number_of_atoms_depends_on_the_image_size(monkeypatch, n_pixels, n_atom
         raise Reached(n)
 
     images = SimpleNamespace(X_train=np.ones((3, n_pixels)), X_test=np.ones((2, n_pixels)))
-    monkeypatch.setattr(suites, "load_images", lambda data: images)
+    monkeypatch.setattr(suites, "load_images", lambda *arguments: images)
     monkeypatch.setattr(suites, "make_problem", make_problem)
     with pytest.raises(Reached) as caught:
         run_benchmark()

@@ -196,7 +196,7 @@ def test_resident_pages_do_not_grow_with_rows(tmp_path, mode):
         coder.transform,
         coder.set_params(sparse_output=True).transform,
         out_of_core.check_lazy,
-        lambda X: list(iter_batches({"x": X}, None, 64)),
+        lambda X: list(iter_batches({"x": X}, None, None, 64)),
     ):
         X.sum()
         read(X)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,11 @@ def make_printer(arguments: argparse.Namespace) -> Any:
     from tqdm import tqdm
 
     return (lambda _: None) if arguments.quiet else tqdm.write
+
+
+def shows_progress(arguments: argparse.Namespace) -> bool:
+    """Whether to show progress bars: on a terminal, without ``--quiet``."""
+    return not arguments.quiet and sys.stderr.isatty()
 
 
 def inference_circuit(model: Any) -> Circuit:

@@ -17,6 +17,7 @@ from spikelca.cli.common import (
     add_table,
     make_printer,
     scales_rows,
+    shows_progress,
     table_options,
 )
 
@@ -242,7 +243,7 @@ def make_estimator(arguments: argparse.Namespace, widths: dict[str, int], labels
         n_epochs=arguments.epochs,
         batch_size=arguments.batch_size,
         random_state=arguments.seed,
-        verbose=not arguments.quiet,
+        verbose=shows_progress(arguments),
     )
 
 

@@ -16,6 +16,7 @@ from spikelca.cli.common import (
     inference_circuit,
     make_printer,
     scales_rows,
+    shows_progress,
     table_options,
 )
 
@@ -132,7 +133,7 @@ def make_circuit(model: Any, arguments: argparse.Namespace, log: Any) -> Any:
         one = Circuit(neuron, SoftThreshold(0.1), [Dictionary("x", np.eye(1))])
         one.simulate({"x": np.zeros((1, 1))}, arguments.duration, arguments.dt)
         log("no model given: learning 100 neurons from the handwritten digits")
-        model = fit_default_model(arguments.seed or 0, not arguments.quiet)
+        model = fit_default_model(arguments.seed or 0, shows_progress(arguments))
     return inference_circuit(model)._replace(neuron=neuron, wiring=arguments.wiring)
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from spikelca.model.waveforms.base import RunContext, Shape, Waveform, held_index
 from spikelca.utils.validation import FloatArray, check_integer, check_number, to_positive_seconds
@@ -226,6 +225,8 @@ class OrnsteinUhlenbeck(RandomWaveform):
         return self.hold
 
     def draw(self, times: NDArray[np.float64], n_neurons: int, context: RunContext) -> FloatArray:
+        from scipy.signal import lfilter  # its import takes long
+
         # x_i = c x_{i-1} + sqrt(1 - c^2) n_i. The sum starts one block earlier with x = 0, which
         # has no effect left in float64. So the values do not depend on where a run is cut.
         size = max(VALUES_PER_DRAW, math.ceil(MEMORY_TIMES * self.tau / self.hold))
