@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from circuits import RATE, SPIKING, random_circuit, random_stimuli, with_inputs
@@ -97,6 +99,18 @@ def test_automatic_step_resolves_every_waveform(wave, neuron):
     response = circuit.simulate(random_stimuli(circuit, 1), 0.03, record=("current",))
     assert response.clock.dt <= wave.resolution
     assert np.abs(response.traces["current"]).max() > 0.02
+
+
+@pytest.mark.parametrize(("dt", "warns"), [(1e-3, True), (2.5e-4, False), (None, False)])
+def test_given_step_that_misses_a_pulse_warns(dt, warns):
+    pulse = CurrentDriver(Pulse(1.0, 0.0505, 0.0510), neurons=[0])
+    circuit = random_circuit(RATE, drivers=[pulse])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        response = circuit.simulate(random_stimuli(circuit, 1), 0.1, dt, record=("current",))
+    assert response.traces["current"].any() != warns
+    assert [("dt should be at most 0.00025 s" in str(w.message)) for w in caught] == [True] * warns
+    assert all(warning.filename == __file__ for warning in caught)
 
 
 def test_function_and_constant_do_not_limit_the_step():

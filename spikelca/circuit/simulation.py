@@ -209,6 +209,8 @@ def add_clock(
     """
     resolution = min((resolution_of(d) for d in drivers), default=math.inf)
     clock = make_clock(problem, duration, dt, first_step, resolution)
+    if dt is not None:
+        warn_of_coarse_step(clock.dt, resolution)
     run = add_currents(problem, clock, drivers)
     # With a shorter step a waveform may reach a higher value, which requires a shorter step again.
     for _ in range(MAX_STEP_REDUCTIONS if dt is None else 0):
@@ -220,6 +222,16 @@ def add_clock(
         run = add_currents(problem, clock, drivers)
     check_saturation(run)
     return run
+
+
+def warn_of_coarse_step(dt: float, resolution: float) -> None:
+    """Warn if a given step is longer than the longest one that resolves the waveforms."""
+    if dt > resolution * (1 + 1e-9):
+        warnings.warn(
+            f"dt should be at most {resolution:.3g} s to resolve the waveforms of the drivers, got "
+            f"{dt:.3g} s: a shorter pulse can be missed. Use a smaller dt, or dt=None.",
+            stacklevel=6,
+        )
 
 
 def add_currents(problem: Problem, clock: Clock, drivers: Sequence[Driver]) -> Problem:
