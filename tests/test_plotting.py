@@ -354,6 +354,9 @@ def test_simulation_is_drawn_with_its_spikes():
     np.testing.assert_array_equal(drawn[:, 1], run.spikes.neuron[own])
     assert len(draw_run(alone, 0.1, "three").axes) == 1
     images = {"image": np.eye(4)[:1], "from code": np.eye(4)[1:2]}
-    *traces, pictures = draw_run(run, 0.1, "three", images).axes[::-1]
-    assert len(traces) == 2
-    assert [text.get_text() for text in pictures.get_yticklabels()] == list(images)
+    axes = draw_run(run, 0.1, "three", images).axes
+    pictures = {ax.get_title(): ax.images[0].get_array() for ax in axes if ax.images}
+    assert len(axes) == 4
+    assert list(pictures) == list(images)
+    for name, image in images.items():
+        np.testing.assert_array_equal(pictures[name].ravel(), image[0])

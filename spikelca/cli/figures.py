@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from spikelca.engines import Response
-from spikelca.plotting import draw_membrane, draw_raster, draw_recall
+from spikelca.plotting import draw_dictionary, draw_membrane, draw_raster
 from spikelca.plotting.traces import MAX_COLOURED
 from spikelca.utils.atomic_write import write_atomic
 from spikelca.utils.validation import FloatArray
@@ -42,7 +42,9 @@ def draw_run(
     part: Any = figure
     if images is not None:
         parts: Any = figure.subfigures(1, 2, width_ratios=(5, 1))
-        draw_recall(list(images.values()), list(images), ax=parts[1].subplots())
+        panels = parts[1].subplots(len(images), 1, squeeze=False)[:, 0]
+        for ax, (name, image) in zip(panels, images.items(), strict=True):
+            draw_dictionary(image, ax=ax, title=name)
         part = parts[0]
     axes = part.subplots(1 if spikes is None else 2, 1, squeeze=False, sharex=True)[:, 0]
     draw_membrane(response.times, u, axes[0], threshold=threshold, title=title)
