@@ -554,12 +554,11 @@ class LinkedLCA(_BaseLCA):
 
     def _part(self, names: Sequence[str]) -> Self:
         """Make an estimator with the feature names of some modalities, to compare those of X."""
-        part, columns = self._make_validator(), np.arange(self.n_features_in_)
-        split = split_columns(columns[None], self.circuit_.widths)
-        columns = np.concatenate([split[name][0] for name in names])
-        part.n_features_in_ = columns.size
+        part, widths = self._make_validator(), self.circuit_.widths
+        part.n_features_in_ = sum(widths[name] for name in names)
         if hasattr(self, "feature_names_in_"):
-            part.feature_names_in_ = self.feature_names_in_[columns]
+            columns = split_columns(self.feature_names_in_[None], widths)
+            part.feature_names_in_ = np.concatenate([columns[name][0] for name in names])
         return part
 
     def transform(self, X: ArrayLike, observe: Observe = None) -> FloatArray:
