@@ -219,6 +219,21 @@ def _replace_fields(value: Any, changes: Mapping[str, Any], name: str) -> Any:
     return replace(value, **direct)
 
 
+def _is_checked(X: Any, target: BaseEstimator) -> bool:
+    """Whether scikit-learn would return X as it is; its checks take as long as the code of a row.
+
+    So is a plain array of floats with the columns of an estimator that knows no feature names.
+    """
+    return (
+        type(X) is np.ndarray
+        and X.dtype in (np.float64, np.float32)
+        and X.ndim == 2
+        and len(X) > 0
+        and X.shape[1] == getattr(target, "n_features_in_", None)
+        and not hasattr(target, "feature_names_in_")
+    )
+
+
 class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Base class of the estimators: from a circuit and samples to codes."""
 
@@ -413,12 +428,14 @@ class _BaseLCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             if values:
                 check_lazy(columns)
             return columns
-        checked: FloatArray = validate_data(
-            target, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=False
-        )
+        checked: Any = X
+        if reset or not _is_checked(X, target):
+            checked = validate_data(
+                target, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=False
+            )
         if not ignored_columns:
             check_finite(checked, "X")
-        return checked
+        return np.asarray(checked)
 
     def _make_validator(self) -> Self:
         """Make an estimator without parameters, on which scikit-learn stores feature names."""
