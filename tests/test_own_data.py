@@ -878,3 +878,24 @@ def test_forged_history_is_rejected(tmp_path, X, name, value):
     save(lca, tmp_path / "m")
     with pytest.raises(ModelFileError, match=name):
         load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("observe", ["left", None])
+def test_plain_arrays_are_encoded_as_other_forms(observe):
+    """A plain array of floats skips the conversion by scikit-learn, and only that."""
+    X = np.random.default_rng(0).random((40, 6))
+    lca = LinkedLCA(5, {"left": 4, "right": 2}, observe, threshold=0.05, random_state=0).fit(X)
+    rows = X[:3, :4] if observe else X[:3]
+    expected = lca.transform(rows)
+    assert expected.any()
+    for form in (
+        rows.tolist(),
+        np.asfortranarray(rows),
+        rows.astype(">f8"),
+        rows[:, ::-1][:, ::-1],
+    ):
+        np.testing.assert_allclose(lca.transform(form), expected, atol=1e-12)
+    assert lca.transform(rows.astype(np.float32)).dtype == np.float32
+    for wrong in (rows[:0], rows[0], rows[:, :3], rows * np.nan, rows * 1j):
+        with pytest.raises((ValueError, TypeError)):
+            lca.transform(wrong)
